@@ -1,0 +1,1 @@
+"""The commands: one click command per file, gathered by jobs.main."""

@@ -1,0 +1,70 @@
+"""Every error of ours, drawn as a tree; jobs.main turns what reaches it into one line and a code.
+
+AutochromeError                 2
+├── UsageError                  2   a setting, a path or weights that cannot work
+├── StorageError                2   a store that cannot be read or written
+│   └── ObjectMissing           2   no such object in it
+├── TooManyFailures             4   more photos failed than --max-failed allows; resumable
+├── DestinationMismatch         5   the destination belongs to a run with other settings
+└── PhotoError                  -   one photo's failure: becomes a row, never ends a run
+"""
+
+from typing import ClassVar
+
+REASONS = (
+    "corrupt",  # not decodable: damaged, truncated, empty, or no image at all
+    "unsupported",  # an image that we do not decode
+    "too_large",  # more pixels than we accept: a decompression bomb, or a mistake
+    "missing",  # gone since the plan was made, or refused by the store
+    "changed",  # other bytes at write time than at read time
+    "already_color",
+    "out_of_memory",
+    "timeout",
+    "write_error",
+    "internal",  # our fault: the error names the exception
+)
+
+
+class AutochromeError(Exception):
+    """Its text is one line for people, unless a class says otherwise."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class UsageError(AutochromeError):
+    pass
+
+
+class StorageError(AutochromeError):
+    pass
+
+
+class ObjectMissing(StorageError):
+    pass
+
+
+class TooManyFailures(AutochromeError):
+    exit_code = 4
+
+
+class DestinationMismatch(AutochromeError):
+    """Its text has one line per difference: `setting: was X, now Y`."""
+
+    exit_code = 5
+
+
+class PhotoError(AutochromeError):
+    """One photo's failure.
+
+    reason: one of REASONS; ValueError otherwise.
+    message: for people; white space, line breaks included, is folded to keep it one line.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        if reason not in REASONS:
+            raise ValueError(f"reason {reason!r} is not one of {', '.join(REASONS)}")
+        self.reason = reason
+        super().__init__(" ".join(message.split()))
+
+    def __reduce__(self) -> tuple[type["PhotoError"], tuple[str, str]]:
+        return type(self), (self.reason, str(self))

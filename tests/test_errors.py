@@ -1,0 +1,42 @@
+"""The error tree: codes, one-line messages, and the trip between processes."""
+
+import pickle
+
+import pytest
+
+from pipeline.errors import (
+    REASONS,
+    AutochromeError,
+    DestinationMismatch,
+    ObjectMissing,
+    PhotoError,
+    StorageError,
+    TooManyFailures,
+    UsageError,
+)
+
+
+def test_exit_codes_are_those_of_the_documentation() -> None:
+    codes = {
+        AutochromeError: 2,
+        UsageError: 2,
+        StorageError: 2,
+        ObjectMissing: 2,
+        TooManyFailures: 4,
+        DestinationMismatch: 5,
+    }
+    assert {error: error.exit_code for error in codes} == codes
+
+
+def test_a_photo_error_is_one_line_with_a_known_reason() -> None:
+    error = PhotoError("corrupt", "broken\n  data stream\twhen reading")
+    assert (error.reason, str(error)) == ("corrupt", "broken data stream when reading")
+    with pytest.raises(ValueError, match="'ugly' is not one of corrupt, "):
+        PhotoError("ugly", "x")
+
+
+@pytest.mark.parametrize("reason", REASONS)
+def test_a_photo_error_survives_pickling(reason: str) -> None:
+    copy = pickle.loads(pickle.dumps(PhotoError(reason, "why")))
+    assert isinstance(copy, PhotoError)
+    assert (copy.reason, str(copy)) == (reason, "why")
