@@ -1,0 +1,156 @@
+"""The three stages as one: a gray photograph in, color and likelihoods out.
+
+Legend: B batch, R low resolution (of core and color upsampler), S high resolution.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.color import coarse_from_bins
+from model.core import ColTranCore
+from model.sampling import sample_core
+from model.training import BITS_PER_NAT
+from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
+from model.weights import STAGES, WeightsError, load_stage, stage_path
+
+
+@dataclass(frozen=True)
+class Colorized:
+    """Pictures and their scores; all arrays have the batch first.
+
+    rgb: uint8 (B, S, S, 3). log_likelihood: float64 (B,), nats, of the core's picture at
+    temperature 1, summed over pixels. bits_per_pixel: the same as bits, per pixel (uniform: 9).
+    color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per channel value that the
+    upsamplers give to their own, most likely, picture.
+    """
+
+    rgb: NDArray[np.uint8]
+    log_likelihood: NDArray[np.float64]
+    bits_per_pixel: NDArray[np.float64]
+    color_bits_per_dim: NDArray[np.float64]
+    spatial_bits_per_dim: NDArray[np.float64]
+
+
+class Colorizer:
+    """Gray photographs in two sizes -> color at the high resolution, with scores.
+
+    The result for a photograph depends on its pixels, its seed and the weights, and not on its
+    company: batches always have the same shape, filled up by repeating the last photograph.
+    """
+
+    def __init__(
+        self,
+        core: ColTranCore,
+        color: ColorUpsampler,
+        spatial: SpatialUpsampler,
+        batch_size: int = 8,
+    ) -> None:
+        """Raises ValueError where the stages' resolutions do not fit each other."""
+        self.core, self.color, self.spatial, self.batch_size = core, color, spatial, batch_size
+        self.low_resolution = core.config.resolution
+        self.high_resolution = spatial.config.resolution
+        if color.config.resolution != self.low_resolution:
+            pair = f"{color.config.resolution} and {self.low_resolution}"
+            raise ValueError(f"color upsampler and core must have one resolution, not {pair}")
+        if self.high_resolution % self.low_resolution:
+            pair = f"{self.high_resolution} is not a multiple of {self.low_resolution}"
+            raise ValueError(f"the spatial upsampler must enlarge by a whole number, but {pair}")
+        if batch_size < 1:
+            raise ValueError(f"batch size must be at least 1, not {batch_size}")
+
+    @classmethod
+    def load(
+        cls, folder: Path | str, device: torch.device | str = "cpu", batch_size: int = 8
+    ) -> Self:
+        """The three stages of a folder of weights.
+
+        Raises:
+            WeightsError: a file is missing, unreadable, of another stage, or they do not fit.
+        """
+        stages = [load_stage(stage_path(folder, name), device) for name in STAGES]
+        core, color, spatial = stages
+        if not (
+            isinstance(core, ColTranCore)
+            and isinstance(color, ColorUpsampler)
+            and isinstance(spatial, SpatialUpsampler)
+        ):
+            found = ", ".join(type(stage).__name__ for stage in stages)
+            raise WeightsError(f"{folder} must hold the stages {', '.join(STAGES)}, not {found}")
+        try:
+            return cls(core, color, spatial, batch_size)
+        except ValueError as error:
+            raise WeightsError(f"{folder}: {error}") from None
+
+    def colorize(
+        self,
+        gray_low: NDArray[np.uint8],
+        gray_high: NDArray[np.uint8],
+        seeds: Sequence[int],
+        temperature: float = 1.0,
+    ) -> Colorized:
+        """Colorize any number of photographs.
+
+        gray_low: uint8 (B, R, R); gray_high: uint8 (B, S, S), the same photographs; seeds: one a
+        photograph, 0..2^63 - 1; temperature as in `sample_core`.
+
+        Raises:
+            ValueError: shapes or seeds that do not fit.
+        """
+        count, step = len(gray_low), self.batch_size
+        if len(gray_high) != count or len(seeds) != count or count == 0:
+            sizes = f"{count}, {len(gray_high)} and {len(seeds)}"
+            raise ValueError(
+                f"as many small and large photographs and seeds are needed, not {sizes}"
+            )
+        device = self.core.head.weight.device
+        padded = [min(place, count - 1) for place in range(-(-count // step) * step)]
+        parts = []
+        for start in range(0, len(padded), step):
+            places = padded[start : start + step]
+            low = torch.from_numpy(gray_low[places]).to(device).long()
+            high = torch.from_numpy(gray_high[places]).to(device).long()
+            parts.append(self._batch(low, high, [seeds[place] for place in places], temperature))
+        rgb, log_likelihood, color_bits, spatial_bits = (
+            np.concatenate(arrays)[:count] for arrays in zip(*parts, strict=True)
+        )
+        bits_per_pixel = -log_likelihood * BITS_PER_NAT / self.low_resolution**2
+        return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits)
+
+    @torch.inference_mode()
+    def _batch(
+        self, low: Tensor, high: Tensor, seeds: Sequence[int], temperature: float
+    ) -> tuple[NDArray[np.generic], ...]:
+        sample = sample_core(self.core, low, seeds, temperature)
+        coarse = coarse_from_bins(sample.bins_BHW)
+        small, color_bits = upsample(self.color, coarse, low)
+        factor = self.high_resolution // self.low_resolution
+        blurry = small.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+        rgb, spatial_bits = upsample(self.spatial, blurry, high)
+        log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
+        tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits)
+        return tuple(tensor.cpu().numpy() for tensor in tensors)
+
+
+def upsample(
+    upsampler: ChannelUpsampler, values_BHW3: Tensor, gray_BHW: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The most likely value of each channel (published: argmax) and the bits that it costs.
+
+    One photograph at a time: attention over 256 x 256 pixels is what memory peaks at. Returns int64
+    (B, H, W, 3) and float64 (B,), mean bits per channel value.
+    """
+    values, bits = [], []
+    for value, gray in zip(values_BHW3, gray_BHW, strict=True):
+        logits = upsampler(value[None], gray[None])[0]
+        best = logits.max(dim=-1)
+        values.append(best.indices)
+        cost = torch.logsumexp(logits, dim=-1) - best.values
+        bits.append(cost.double().mean() * BITS_PER_NAT)
+    return torch.stack(values), torch.stack(bits)

@@ -1,0 +1,200 @@
+"""Drawing coarse color from the core, pixel by pixel (paper, section 3.4: semi-parallel sampling).
+
+Legend: B batch, H W rows and columns, D features, N heads, C features of a head, V = 512 bins,
+M lines attended side by side (the columns of a row, or the one row being drawn), L their length.
+
+`sample_core_slow` is the definition: call `forward` for each pixel and draw. `sample_core` gives the
+same picture from caches: the encoder runs once, each row of the outer decoder once, each pixel of
+the inner decoder once, and every modulation once, where its context is first complete.
+
+The published sampler hands the conditional layer norm only the row being drawn. Both functions here
+give it the whole gray context, as training does, so that the log-probabilities are those of the
+picture that is returned.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from model.core import ColTranCore
+from model.layers import AxialAttention, AxialLayer, NormModulations, PositionModulations
+
+
+class CoreSample(NamedTuple):
+    """bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of each drawn bin at temperature 1."""
+
+    bins_BHW: Tensor
+    log_prob_BHW: Tensor
+
+
+@dataclass
+class KeyValueCache:
+    """Keys and values of the finished places along the attended axis: each (B, M, N, L, C)."""
+
+    keys: Tensor
+    values: Tensor
+
+    @classmethod
+    def empty(cls, batch: int, lines: int, attention: AxialAttention) -> "KeyValueCache":
+        weight, heads = attention.k.weight, attention.heads
+        shape = (batch, lines, heads, attention.length, weight.shape[0] // heads)
+        return cls(weight.new_zeros(shape), weight.new_zeros(shape))
+
+
+@torch.no_grad()
+def sample_core(
+    core: ColTranCore, gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float = 1.0
+) -> CoreSample:
+    """Draw one picture for each gray photograph.
+
+    gray_BHW: integers [0, 255]. seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides its
+    random numbers. temperature divides the logits; 0 takes the most likely bin of each pixel.
+
+    Raises:
+        ValueError: a wrong shape, range, number of seeds or temperature.
+    """
+    uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
+    context = core.encode(gray_BHW)
+    batch, height, width = gray_BHW.shape
+    outer_norms = [layer.modulate_norms(context) for layer in core.outer.layers]
+    inner_norms = [layer.modulate_norms(context) for layer in core.inner.layers]
+    columns = [KeyValueCache.empty(batch, width, layer.attention) for layer in core.outer.layers]
+    rows = [KeyValueCache.empty(batch, 1, layer.attention) for layer in core.inner.layers]
+
+    bins, log_prob = torch.empty_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
+    upper = torch.zeros_like(context[:, :1])
+    for row in range(height):
+        gray_row = context[:, row, None]
+        start, positions = start_row(core, row, upper, gray_row)
+        pixel = torch.zeros_like(start[:, :, 0, None])
+        for column in range(width):
+            x = pixel + start[:, :, column, None]
+            for layer, place, norms, cache in zip(
+                core.inner.layers, positions, inner_norms, rows, strict=True
+            ):
+                x = step_layer(layer, x, place.at(column), norms, cache, column)
+            logits = core.head(core.norm(x[:, 0, 0]))
+            drawn, drawn_log_prob = draw(logits, uniforms[:, row, column], temperature)
+            bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
+            pixel = core.pixel_embedding(drawn)[:, None, None]
+        if row + 1 < height:
+            upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
+    return CoreSample(bins, log_prob)
+
+
+@torch.no_grad()
+def sample_core_slow(
+    core: ColTranCore, gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float = 1.0
+) -> CoreSample:
+    """The same picture as `sample_core`, by one full forward pass for each pixel."""
+    uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
+    bins, log_prob = torch.zeros_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
+    for row in range(gray_BHW.shape[1]):
+        for column in range(gray_BHW.shape[2]):
+            logits = core(bins, gray_BHW)[:, row, column]
+            drawn, drawn_log_prob = draw(logits, uniforms[:, row, column], temperature)
+            bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
+    return CoreSample(bins, log_prob)
+
+
+def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) -> Tensor:
+    """One number in [0, 1) for each pixel, float64 (B, H, W), from each photograph's own seed.
+
+    They are made on the CPU, so that every device draws from the same numbers.
+    """
+    if not temperature >= 0:
+        raise ValueError(f"temperature must be 0 or more, not {temperature!r}")
+    if gray_BHW.dim() != 3 or len(seeds_B) != len(gray_BHW):
+        found = f"{len(seeds_B)} seeds for gray of shape {tuple(gray_BHW.shape)}"
+        raise ValueError(f"one seed for each photograph of gray (B, H, W) is needed, not {found}")
+    uniforms = torch.empty(gray_BHW.shape, dtype=torch.float64)
+    for photo, seed in enumerate(seeds_B):
+        generator = torch.Generator().manual_seed(int(seed))
+        torch.rand(uniforms.shape[1:], generator=generator, out=uniforms[photo])
+    return uniforms.to(gray_BHW.device)
+
+
+def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Invert the cumulative distribution: bins (B,) and their log-probability at temperature 1.
+
+    float64 keeps the sums of 512 terms from deciding which side of a bin's edge a number falls.
+    """
+    log_prob_BV = torch.log_softmax(logits_BV.double(), dim=-1)
+    if temperature == 0:
+        bins_B = logits_BV.argmax(dim=-1)
+    else:
+        cumulative = torch.softmax(logits_BV.double() / temperature, dim=-1).cumsum(dim=-1)
+        target = uniform_B[:, None] * cumulative[:, -1:]
+        bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
+        bins_B = bins_B.clamp(max=logits_BV.shape[-1] - 1)
+    return bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0]
+
+
+def start_row(
+    core: ColTranCore, row: int, upper: Tensor, gray_row: Tensor
+) -> tuple[Tensor, list[PositionModulations]]:
+    """All that a row of the inner decoder owes to finished rows and gray, both (B, 1, W, D).
+
+    Returns what is added to each shifted pixel, (B, 1, W, D), and each layer's modulations.
+    """
+    start = (core.inner.position.row[row] + core.inner.position.column).expand_as(upper)
+    if core.inner.skip:
+        start = start + gray_row + upper
+    context = torch.cat((gray_row, upper), dim=-1)
+    return start, [layer.modulate_positions(context) for layer in core.inner.layers]
+
+
+def finish_row(
+    core: ColTranCore,
+    row: int,
+    bins_BHW: Tensor,
+    gray_row: Tensor,
+    norms: list[NormModulations],
+    columns: list[KeyValueCache],
+) -> Tensor:
+    """The outer decoder at one finished row: the context of the row below, (B, 1, W, D)."""
+    x = core.pixel_embedding(bins_BHW[:, row, None]) + core.outer.position.row[row]
+    x = x + core.outer.position.column
+    if core.outer.skip:
+        x = x + gray_row
+    for layer, norm, cache in zip(core.outer.layers, norms, columns, strict=True):
+        positions = layer.modulate_positions(gray_row)
+        if layer.attention.masked:
+            x = step_layer(layer, x, positions, norm, cache, row)
+        else:
+            x = layer(x, positions, norm)
+    return x
+
+
+def step_layer(
+    layer: AxialLayer,
+    x: Tensor,
+    positions: PositionModulations,
+    norms: NormModulations,
+    cache: KeyValueCache,
+    place: int,
+) -> Tensor:
+    """A masked layer at one place of its axis, (B, 1, M, D) -> (B, 1, M, D), on cached places."""
+    attended = attend_cached(layer.attention, x, positions, cache, place)
+    return layer.finish(x, attended, positions, norms)
+
+
+def attend_cached(
+    attention: AxialAttention,
+    x: Tensor,
+    positions: PositionModulations,
+    cache: KeyValueCache,
+    place: int,
+) -> Tensor:
+    """Attend from one place to itself and all before it; (B, 1, M, D) -> (B, 1, M, D)."""
+    q, k, v = (part[:, 0] for part in attention.project(x, positions))  # (B, M, N, C)
+    cache.keys[:, :, :, place], cache.values[:, :, :, place] = k, v
+    keys, values = cache.keys[:, :, :, : place + 1], cache.values[:, :, :, : place + 1]
+    last = attention.length - 1  # relative_bias[:, key - query + last], for keys 0..place
+    bias = attention.relative_bias[:, None, last - place : last + 1]
+    scores = (q * q.shape[-1] ** -0.5)[..., None, :] @ keys.transpose(-1, -2) + bias
+    mixed = torch.softmax(scores, dim=-1) @ values  # (B, M, N, 1, C)
+    return attention.output(mixed.flatten(-3)[:, None])

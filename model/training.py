@@ -1,0 +1,303 @@
+"""The training loop of all three stages, on one process and without Ray (paper, section 5.1).
+
+Legend: B batch, H W rows and columns (the stage's resolution), N photographs, S their side.
+
+Everything random in step `i` is drawn from generators seeded by (seed, i), so a run that is resumed
+from a checkpoint repeats the very steps that it would have made.
+"""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
+from model.core import ColTranCore
+from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
+
+Optimizer = Literal["rmsprop", "adamw", "muon"]
+Schedule = Literal["constant", "cosine", "linear"]
+BITS_PER_NAT = 1 / math.log(2)
+StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of one phase of training; the defaults are the published ones where it has them.
+
+    steps: length of the phase, over which the schedule runs. learning_rate is reached after
+    `warmup` steps; the encoder of the core learns at `encoder_rate` times it. The loss of the core
+    is autoregressive_weight * autoregressive bits + parallel_weight * bits of the parallel head;
+    with autoregressive_weight 0 the decoders are neither run nor changed. crop: the least share
+    of a photograph's height and width, drawn apart, that a random crop keeps. bfloat16 computes
+    the forward pass in mixed precision.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float = 3e-4
+    optimizer: Optimizer = "rmsprop"
+    schedule: Schedule = "constant"
+    warmup: int = 0
+    encoder_rate: float = 1.0
+    autoregressive_weight: float = 0.99
+    parallel_weight: float = 0.01
+    average_decay: float = 0.999
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    crop: float = 0.7
+    bfloat16: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (("optimizer", get_args(Optimizer)), ("schedule", get_args(Schedule))):
+            if getattr(self, name) not in choices:
+                wanted = ", ".join(choices)
+                raise ValueError(f"{name} must be one of {wanted}, not {getattr(self, name)!r}")
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be above 0 and at most 1, not {self.crop!r}")
+
+    def rate_at(self, step: int) -> float:
+        """Share of the learning rate that step `step` uses, 0..1."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        return 1.0 - done if self.schedule == "linear" else 1.0
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """A data set in memory: rgb uint8 (N, S, S, 3), and how often each is drawn (N,), any scale."""
+
+    rgb: Tensor
+    weights: Tensor
+
+    def __post_init__(self) -> None:
+        if self.rgb.dtype != torch.uint8 or self.rgb.dim() != 4 or self.rgb.shape[-1] != CHANNELS:
+            found = f"{self.rgb.dtype} {tuple(self.rgb.shape)}"
+            raise ValueError(f"photographs must be uint8 (N, S, S, 3), not {found}")
+        if not len(self.rgb):
+            raise ValueError("the set of photographs is empty")
+
+    def crops(
+        self, resolution: int, least: float, count: int, generator: torch.Generator
+    ) -> Tensor:
+        """Random, flipped crops scaled by averaging areas: uint8 (count, R, R, 3)."""
+        picked = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        side = self.rgb.shape[1]
+        low = max(round(least * side), min(resolution, side))
+        batch = torch.empty(count, resolution, resolution, CHANNELS, dtype=torch.uint8)
+        for place, index in enumerate(picked.tolist()):
+            height, width = torch.randint(low, side + 1, (2,), generator=generator).tolist()
+            top = int(torch.randint(side - height + 1, (1,), generator=generator))
+            left = int(torch.randint(side - width + 1, (1,), generator=generator))
+            crop = self.rgb[index, top : top + height, left : left + width]
+            if torch.rand((), generator=generator) < 0.5:
+                crop = crop.flip(1)
+            batch[place] = scale_by_area(crop[None], resolution)[0]
+        return batch
+
+
+def scale_by_area(rgb_BHW3: Tensor, resolution: int) -> Tensor:
+    """uint8 (B, H, W, 3) -> uint8 (B, R, R, 3): means of areas, rounded."""
+    planes = rgb_BHW3.permute(0, 3, 1, 2).float()
+    scaled = functional.interpolate(planes, size=(resolution, resolution), mode="area")
+    return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def blur(rgb_BHW3: Tensor, low_resolution: int) -> Tensor:
+    """What the spatial upsampler is given: averaged to the low resolution, then repeated."""
+    factor = rgb_BHW3.shape[1] // low_resolution
+    low = scale_by_area(rgb_BHW3, low_resolution)
+    return low.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def bits(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy in bits: logits (..., V), targets (...)."""
+    nats = functional.cross_entropy(logits.flatten(0, -2), targets.flatten())
+    return nats * BITS_PER_NAT
+
+
+def core_losses(
+    core: ColTranCore, rgb_BHW3: Tensor, autoregressive: bool = True
+) -> dict[str, Tensor]:
+    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`)."""
+    targets = bins_from_coarse(coarse_from_rgb(rgb_BHW3))
+    context = core.encode(gray_from_rgb(rgb_BHW3))
+    losses = {"parallel": bits(core.parallel_head(context).float(), targets)}
+    if autoregressive:
+        losses["core"] = bits(core.decode(targets, context), targets)
+    return losses
+
+
+def upsampler_losses(
+    upsampler: ChannelUpsampler, rgb_BHW3: Tensor, channel_B: Tensor, low_resolution: int
+) -> dict[str, Tensor]:
+    """Bits per channel value, of one channel a picture (published: drawn at random)."""
+    if isinstance(upsampler, ColorUpsampler):
+        poor = coarse_from_rgb(rgb_BHW3)
+    else:
+        poor = blur(rgb_BHW3, low_resolution)
+    picture = torch.arange(len(rgb_BHW3))
+    logits = upsampler.channel_logits(
+        poor[picture, :, :, channel_B], gray_from_rgb(rgb_BHW3), channel_B
+    )
+    return {upsampler.stage: bits(logits, rgb_BHW3[picture, :, :, channel_B].long())}
+
+
+class Trainer:
+    """One stage in training: the model, its optimizer and its moving average.
+
+    `low_resolution` is the side of what the spatial upsampler sharpens; the others ignore it.
+    """
+
+    def __init__(
+        self,
+        model: ColTranCore | ChannelUpsampler,
+        config: TrainingConfig,
+        low_resolution: int = 64,
+    ) -> None:
+        self.model, self.config, self.low_resolution = model, config, low_resolution
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.optimizers = list(build_optimizers(model, config))
+        self.step = 0
+
+    def run(self, photographs: Photographs) -> Iterator[dict[str, float]]:
+        """Train from the current step to the last; yields the losses of each step, in bits."""
+        while self.step < self.config.steps:
+            seed = self.config.seed * 1_000_003 + self.step
+            generator = torch.Generator().manual_seed(seed)
+            resolution, size = self.model.config.resolution, self.config.batch_size
+            batch = photographs.crops(resolution, self.config.crop, size, generator)
+            yield self.train_on(batch, generator)
+
+    def train_on(self, rgb_BHW3: Tensor, generator: torch.Generator) -> dict[str, float]:
+        """One step on one batch, uint8 (B, H, W, 3) at the model's resolution."""
+        self.model.train()
+        device = next(self.model.parameters()).device
+        channel = torch.randint(CHANNELS, (len(rgb_BHW3),), generator=generator).to(device)
+        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))  # for dropout
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            losses = self.losses(rgb_BHW3.to(device), channel)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.total(losses).backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        rate = self.config.rate_at(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_rate"] * rate
+            optimizer.step()
+        self.update_average()
+        self.step += 1
+        return {name: float(loss.detach()) for name, loss in losses.items()}
+
+    def losses(self, rgb_BHW3: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
+        if isinstance(self.model, ColTranCore):
+            return core_losses(self.model, rgb_BHW3, self.config.autoregressive_weight > 0)
+        return upsampler_losses(self.model, rgb_BHW3, channel_B, self.low_resolution)
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        config = self.config
+        weights = {"core": config.autoregressive_weight, "parallel": config.parallel_weight}
+        parts = [weights.get(name, 1.0) * loss for name, loss in losses.items()]
+        return torch.stack(parts).sum()
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        # Early on the plain mean of all steps so far: otherwise the average remembers its start.
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        averages, values = list(self.average.parameters()), list(self.model.parameters())
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """All that an exact continuation needs, for `torch.save`."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
+def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch.optim.Optimizer]:
+    """The optimizers of a phase; each group remembers its full learning rate as `full_rate`.
+
+    "muon" trains the matrices inside the layers by Muon and all the rest by AdamW.
+    """
+    muon: list[dict[str, Any]] = []
+    other: list[dict[str, Any]] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = config.encoder_rate if name.startswith("encoder.") else 1.0
+        inside = ".layers." in f".{name}" and parameter.dim() == 2 and name.endswith("weight")
+        use_muon = config.optimizer == "muon" and inside
+        full = config.learning_rate * rate
+        (muon if use_muon else other).append({"params": [parameter], "lr": full, "full_rate": full})
+    if muon:
+        yield torch.optim.Muon(
+            muon, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+    if config.optimizer == "rmsprop":
+        yield torch.optim.RMSprop(other, alpha=0.9, eps=1e-7, foreach=True)
+    else:
+        yield torch.optim.AdamW(
+            other, betas=(0.9, 0.99), weight_decay=config.weight_decay, foreach=True
+        )
+
+
+@torch.no_grad()
+def grow(model: StageT, resolution: int) -> StageT:
+    """The same stage at another resolution, with all that depends on place interpolated.
+
+    Position embeddings and spatial averages are stretched over the new grid, relative biases over
+    the new distances, so that a photograph in the new size is seen as it was in the old one.
+    """
+    grown = type(model)(dataclasses.replace(model.config, resolution=resolution))
+    old, new = model.state_dict(), grown.state_dict()
+    scale = resolution / model.config.resolution
+    for name, value in old.items():
+        if name.endswith("relative_bias"):
+            new[name] = stretch_relative_bias(value, scale)
+        elif name.endswith("spatial_average"):
+            size = (resolution, resolution)
+            planes = functional.interpolate(value.permute(0, 3, 1, 2), size, mode="bilinear")
+            new[name] = planes.permute(0, 2, 3, 1)
+        elif name.endswith(("position.row", "position.column")):
+            line = value.flatten(0, -2).T[None]  # (1, D, length)
+            stretched = functional.interpolate(line, resolution, mode="linear")[0].T
+            new[name] = stretched.reshape(new[name].shape)
+        else:
+            new[name] = value
+    grown.load_state_dict(new)
+    return grown
+
+
+def stretch_relative_bias(bias: Tensor, scale: float) -> Tensor:
+    """(N, 2 L) -> (N, 2 L'): the bias at distance d becomes that of d / scale, interpolated."""
+    length = bias.shape[1] // 2
+    new_length = round(length * scale)
+    distance = torch.arange(2 * new_length, device=bias.device) - (new_length - 1)
+    place = (distance / scale + length - 1).clamp(0, 2 * length - 2)
+    low = place.floor().long()
+    return torch.lerp(bias[:, low], bias[:, (low + 1).clamp(max=2 * length - 1)], place - low)

@@ -1,0 +1,130 @@
+"""Weights files: safetensors with the stage and its configuration in the header."""
+
+import hashlib
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+
+from model.core import ColTranCore, CoreConfig
+from model.upsamplers import (
+    ColorUpsampler,
+    ColorUpsamplerConfig,
+    SpatialUpsampler,
+    SpatialUpsamplerConfig,
+)
+
+Stage = ColTranCore | ColorUpsampler | SpatialUpsampler
+StageConfig = CoreConfig | ColorUpsamplerConfig | SpatialUpsamplerConfig
+
+STAGES = ("core", "color", "spatial")
+WEIGHTS = Path(__file__).parent / "weights"
+FORMAT = "autochrome-weights-1"
+
+
+class WeightsError(ValueError):
+    """A weights file that cannot be used; the message is one line for people."""
+
+
+def build_config(stage: str, settings: dict[str, object]) -> StageConfig:
+    """The configuration of a stage; settings that are absent have their published value.
+
+    Raises:
+        ValueError: an unknown stage or setting, or a value that cannot be built.
+    """
+    classes: dict[str, type[StageConfig]] = {
+        "core": CoreConfig,
+        "color": ColorUpsamplerConfig,
+        "spatial": SpatialUpsamplerConfig,
+    }
+    if stage not in classes:
+        raise ValueError(f"unknown stage {stage!r}; the stages are {', '.join(STAGES)}")
+    known = [field.name for field in fields(classes[stage])]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        names = ", ".join(map(repr, unknown))
+        raise ValueError(f"unknown setting of {stage}: {names}; known are {', '.join(known)}")
+    return classes[stage](**settings)  # type: ignore[arg-type]
+
+
+def build_stage(config: StageConfig) -> Stage:
+    """An untrained stage of a configuration."""
+    if isinstance(config, CoreConfig):
+        return ColTranCore(config)
+    if isinstance(config, SpatialUpsamplerConfig):
+        return SpatialUpsampler(config)
+    return ColorUpsampler(config)
+
+
+def save_stage(model: Stage, path: Path | str, dtype: torch.dtype = torch.float32) -> None:
+    """Write the weights of a stage; dtype bfloat16 halves the file."""
+    tensors = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
+    header = {"format": FORMAT, "config": json.dumps(model.describe(), sort_keys=True)}
+    safetensors.torch.save_file(tensors, path, metadata=header)
+
+
+def read_config(path: Path | str) -> tuple[str, StageConfig]:
+    """Stage and configuration of a weights file, from its header alone.
+
+    Raises:
+        WeightsError: no such file, not a weights file of ours, or an impossible configuration.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+    except FileNotFoundError:
+        raise WeightsError(f"no weights file at {path}") from None
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from None
+    if header.get("format") != FORMAT:
+        found = header.get("format", "none")
+        raise WeightsError(f"{path} is not a weights file of Autochrome (format: {found})")
+    try:
+        settings = json.loads(header["config"])
+        stage = settings.pop("stage")
+        return stage, build_config(stage, settings)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise WeightsError(f"{path} has an unusable configuration: {error}") from None
+
+
+def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
+    """A stage in eval mode, float32, from a weights file; every tensor must fit.
+
+    Raises:
+        WeightsError: the file cannot be read, or its tensors do not fit its configuration.
+    """
+    _, config = read_config(path)
+    model = build_stage(config)
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    tensors = safetensors.torch.load_file(path)
+    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            wanted, came = expected.get(name, "no such tensor"), found.get(name, "is missing")
+            raise WeightsError(f"{path}: {name} should be {wanted}, found {came}")
+    model.load_state_dict({name: value.float() for name, value in tensors.items()})
+    return model.to(device).eval().requires_grad_(False)
+
+
+def file_digests(folder: Path | str) -> dict[str, str]:
+    """SHA-256 of each stage's file in a folder of weights.
+
+    Raises:
+        WeightsError: a stage's file is missing or of another stage.
+    """
+    digests = {}
+    for name in STAGES:
+        path = stage_path(folder, name)
+        stage, _ = read_config(path)
+        if stage != name:
+            raise WeightsError(f"{path} holds the stage {stage!r}, not {name!r}")
+        digests[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return digests
+
+
+def stage_path(folder: Path | str, stage: str) -> Path:
+    """Where a folder of weights keeps a stage."""
+    return Path(folder) / f"{stage}.safetensors"
