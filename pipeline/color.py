@@ -1,0 +1,132 @@
+"""Color on the luminance of a master, with numpy alone, in bands of rows.
+
+Legend: H W rows and columns of the master, S side of the model's square, h rows of one band.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # Rec. 601 luma
+_BAND_PIXELS = 2**16  # a handful of float32 arrays of this size stays in the cache
+
+
+def put_color_on(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> np.ndarray:
+    """Color of a prediction on the luminance of a master: uint8 (H, W, 3).
+
+    gray_HW uint8 and rgb_SS3 uint8, the whole frame squeezed to any size. At every pixel,
+    0.299 R + 0.587 G + 0.114 B of the result is the gray within 0.3 codes. The color differences
+    to the luma are interpolated linearly (a cubic would put fringes of the opposite color along
+    edges), and shrunk, all three by one factor, just as far as the gamut asks. Gray stays gray.
+    """
+    if gray_HW.dtype != np.uint8 or gray_HW.ndim != 2:
+        raise ValueError(f"gray must be uint8 (H, W), not {gray_HW.dtype} {gray_HW.shape}")
+    if rgb_SS3.dtype != np.uint8 or rgb_SS3.ndim != 3 or rgb_SS3.shape[2] != 3:
+        raise ValueError(f"color must be uint8 (S, S, 3), not {rgb_SS3.dtype} {rgb_SS3.shape}")
+    height, width = gray_HW.shape
+    red, green, blue = np.moveaxis(rgb_SS3.astype(np.int32), 2, 0)
+    # Written as differences of channels, so that they are exactly zero where the color is gray.
+    # In thousandths, so that they are whole. Growing to more rows is left to each band.
+    stored = min(height, len(rgb_SS3))
+    red_difference, blue_difference = (
+        (resample(plane, stored, width) / 1000).astype(np.float32)
+        for plane in (
+            587 * (red - green) + 114 * (red - blue),
+            299 * (blue - red) + 587 * (blue - green),
+        )
+    )
+    result = np.empty((height, width, 3), np.uint8)
+    for rows in bands(height, width):
+        _compose_band(
+            gray_HW[rows].astype(np.float32),
+            _rows_between(red_difference, rows, height),
+            _rows_between(blue_difference, rows, height),
+            result[rows],
+        )
+    return result
+
+
+def colorfulness(rgb_HW3: np.ndarray) -> float:
+    """How colorful a picture looks (Hasler and Suesstrunk 2003): 0 is gray, above 80 is vivid."""
+    sums = np.zeros(4)
+    height, width, _ = rgb_HW3.shape
+    for rows in bands(height, width):
+        red, green, blue = np.moveaxis(rgb_HW3[rows].astype(np.float32), 2, 0)
+        for index, opponent in enumerate((red - green, (red + green) / 2 - blue)):
+            sums[2 * index] += opponent.sum(dtype=np.float64)
+            sums[2 * index + 1] += np.square(opponent).sum(dtype=np.float64)
+    means = sums / (height * width)
+    variance = max(0.0, means[1] - means[0] ** 2 + means[3] - means[2] ** 2)
+    return math.sqrt(variance) + 0.3 * math.hypot(means[0], means[2])
+
+
+def bands(height: int, width: int) -> Iterator[slice]:
+    """Slices of rows that hold some 65,000 pixels each."""
+    step = max(1, _BAND_PIXELS // max(1, width))
+    for start in range(0, height, step):
+        yield slice(start, min(start + step, height))
+
+
+def resample(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A plane of whole numbers below 2**19 at another size, as float64 (height, width).
+
+    Means of areas where it shrinks, linear where it grows. Weights are whole numbers too: every
+    sum is exact, and so the result has the same bits on any machine and with any number of threads.
+    """
+    rows = _weights(plane_HW.shape[0], height)
+    columns = _weights(plane_HW.shape[1], width)
+    sums = rows.sum(axis=1)[:, None] * columns.sum(axis=1)
+    return (rows @ plane_HW.astype(np.float64) @ columns.T) / sums
+
+
+def _weights(stored: int, wanted: int) -> np.ndarray:
+    """float64 (wanted, stored), whole numbers: what each old cell gives to each new one."""
+    if stored >= wanted:
+        edges = np.arange(wanted + 1)[:, None] * (stored / wanted)
+        cells = np.arange(stored)
+        overlaps = np.minimum(edges[1:], cells + 1) - np.maximum(edges[:-1], cells)
+        weights = overlaps.clip(0) * (wanted / stored)
+    else:
+        centers = ((np.arange(wanted)[:, None] + 0.5) * (stored / wanted) - 0.5).clip(0, stored - 1)
+        weights = (1 - np.abs(centers - np.arange(stored))).clip(0)
+    return np.rint(weights * 2**16)
+
+
+def _rows_between(plane: np.ndarray, rows: slice, height: int) -> np.ndarray:
+    """Those rows of a plane float32 (h, W) that is stretched linearly to `height` rows."""
+    centers = (np.arange(rows.start, rows.stop) + 0.5) * (len(plane) / height) - 0.5
+    centers = np.clip(centers, 0, len(plane) - 1)
+    above = centers.astype(np.intp)
+    weight = (centers - above).astype(np.float32)[:, None]
+    upper = plane[above]
+    lower = plane[np.minimum(above + 1, len(plane) - 1)]
+    lower -= upper
+    lower *= weight
+    lower += upper
+    return lower
+
+
+def _compose_band(gray: np.ndarray, red: np.ndarray, blue: np.ndarray, result: np.ndarray) -> None:
+    """Write uint8 (h, w, 3) from gray, R - gray and B - gray, all float32 (h, w) and used up."""
+    green = red * -(_RED / _GREEN) - blue * (_BLUE / _GREEN)  # the three weighted sum to zero
+    highest = np.maximum(np.maximum(red, green), blue)
+    lowest = np.minimum(np.minimum(red, green), blue)
+    tiny = np.float32(1e-6)  # keeps 0 / 0 out
+    room = np.minimum((255 - gray) / (highest + tiny), gray / (tiny - lowest))
+    np.minimum(room, 1, out=room)
+    red *= room
+    red += gray
+    np.rint(red, out=red)
+    blue *= room
+    blue += gray
+    np.rint(blue, out=blue)
+    # Green is what the rounded red and blue leave of the luminance. Its own rounding is all that
+    # is lost (0.587 / 2), and it never leaves the gamut by more than rounding takes back.
+    gray -= _RED * red
+    gray -= _BLUE * blue
+    gray /= _GREEN
+    np.rint(gray, out=gray)
+    result[..., 0] = red
+    result[..., 1] = gray
+    result[..., 2] = blue
