@@ -36,6 +36,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except ImportError:
         wanted = "pip install 'autochrome[import]'"
         raise UsageError(f"reading a TensorFlow checkpoint needs TensorFlow: {wanted}") from None
+    tensorflow.get_logger().setLevel("ERROR")
     prefix = _find_prefix(path)
     variables, dropped = {}, []
     try:
@@ -46,7 +47,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 dropped.append(key)
             else:
                 variables[name] = np.asarray(reader.get_tensor(key))
-    except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
+    except Exception as error:  # its reader raises IndexError, RuntimeError, OpError ...
         reason = str(error).splitlines()[0]
         raise UsageError(f"{prefix} is not a readable TensorFlow checkpoint: {reason}") from None
     return Checkpoint(variables, dropped)
