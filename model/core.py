@@ -17,6 +17,7 @@ from model.color import NUM_BINS, check_symbols
 from model.layers import (
     NORM_EPSILON,
     AxialLayer,
+    AxialLayers,
     ConditioningConfig,
     LayerSize,
     PositionEmbedding,
@@ -85,7 +86,7 @@ class OuterDecoder(nn.Module):
         super().__init__()
         self.skip = config.skip
         self.position = PositionEmbedding(config.resolution, config.hidden)
-        self.layers = nn.ModuleList()
+        self.layers = AxialLayers()
         for _ in range(config.outer):
             self.layers.append(AxialLayer(config.size, "row", False, config, config.hidden))
             self.layers.append(AxialLayer(config.size, "column", True, config, config.hidden))
@@ -108,7 +109,7 @@ class InnerDecoder(nn.Module):
         super().__init__()
         self.skip = config.skip
         self.position = PositionEmbedding(config.resolution, config.hidden)
-        self.layers = nn.ModuleList(
+        self.layers = AxialLayers(
             AxialLayer(config.size, "row", True, config, 2 * config.hidden)
             for _ in range(config.inner)
         )

@@ -8,9 +8,9 @@ A conditioned layer never mixes its input with the context directly: the context
 alone can be computed once and kept, which is what makes cached sampling exact.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -339,10 +339,17 @@ class AxialLayer(nn.Module):
         return norms.mlp.apply(self.mlp_norm(x + self.dropout(changed)))
 
 
-def axial_encoder(size: LayerSize, layers: int) -> nn.ModuleList:
+class AxialLayers(nn.ModuleList):
+    """Axial layers in the order in which they run."""
+
+    def __iter__(self) -> Iterator[AxialLayer]:  # narrower than the parent's Iterator[Module]
+        return cast(Iterator[AxialLayer], super().__iter__())
+
+
+def axial_encoder(size: LayerSize, layers: int) -> AxialLayers:
     """The unconditioned stack of all three stages: row, column, row, column ..."""
     axes = get_args(Axis)
-    return nn.ModuleList(AxialLayer(size, axis) for _ in range(layers) for axis in axes)
+    return AxialLayers(AxialLayer(size, axis) for _ in range(layers) for axis in axes)
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:

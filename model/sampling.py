@@ -3,9 +3,9 @@
 Legend: B batch, H W rows and columns, D features, N heads, C features of a head, V = 512 bins,
 M lines attended side by side (the columns of a row, or the one row being drawn), L their length.
 
-`sample_core_slow` is the definition: call `forward` for each pixel and draw. `sample_core` gives the
-same picture from caches: the encoder runs once, each row of the outer decoder once, each pixel of
-the inner decoder once, and every modulation once, where its context is first complete.
+`sample_core_slow` is the definition: call `forward` for each pixel and draw. `sample_core` gives
+the same picture from caches: the encoder runs once, each row of the outer decoder once, each pixel
+of the inner decoder once, and every modulation once, where its context is first complete.
 
 The published sampler hands the conditional layer norm only the row being drawn. Both functions here
 give it the whole gray context, as training does, so that the log-probabilities are those of the
@@ -21,6 +21,11 @@ from torch import Tensor
 
 from model.core import ColTranCore
 from model.layers import AxialAttention, AxialLayer, NormModulations, PositionModulations
+
+# Matrix products of few rows take other kernels, whose sums differ in the last bit: measured on
+# x86-64, at fewer than four rows a thread. So that company never changes a picture, batches are
+# filled up to a multiple of this by repeating the last photograph.
+LANES = 8
 
 
 class CoreSample(NamedTuple):
@@ -50,13 +55,16 @@ def sample_core(
 ) -> CoreSample:
     """Draw one picture for each gray photograph.
 
-    gray_BHW: integers [0, 255]. seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides its
-    random numbers. temperature divides the logits; 0 takes the most likely bin of each pixel.
+    gray_BHW: integers [0, 255]. seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides
+    its random numbers. temperature divides the logits; 0 takes the most likely bin of each pixel.
 
     Raises:
         ValueError: a wrong shape, range, number of seeds or temperature.
     """
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
+    count = len(gray_BHW)
+    lanes = torch.arange(-(-count // LANES) * LANES, device=gray_BHW.device).clamp(max=count - 1)
+    gray_BHW, uniforms = gray_BHW[lanes], uniforms[lanes]
     context = core.encode(gray_BHW)
     batch, height, width = gray_BHW.shape
     outer_norms = [layer.modulate_norms(context) for layer in core.outer.layers]
@@ -82,7 +90,7 @@ def sample_core(
             pixel = core.pixel_embedding(drawn)[:, None, None]
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
-    return CoreSample(bins, log_prob)
+    return CoreSample(bins[:count], log_prob[:count])
 
 
 @torch.no_grad()
@@ -107,7 +115,7 @@ def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) 
     """
     if not temperature >= 0:
         raise ValueError(f"temperature must be 0 or more, not {temperature!r}")
-    if gray_BHW.dim() != 3 or len(seeds_B) != len(gray_BHW):
+    if gray_BHW.dim() != 3 or not 0 < len(gray_BHW) == len(seeds_B):
         found = f"{len(seeds_B)} seeds for gray of shape {tuple(gray_BHW.shape)}"
         raise ValueError(f"one seed for each photograph of gray (B, H, W) is needed, not {found}")
     uniforms = torch.empty(gray_BHW.shape, dtype=torch.float64)

@@ -218,7 +218,8 @@ class Trainer:
     def update_average(self) -> None:
         # Early on the plain mean of all steps so far: otherwise the average remembers its start.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
-        averages, values = list(self.average.parameters()), list(self.model.parameters())
+        averages: list[Tensor] = list(self.average.parameters())
+        values: list[Tensor] = list(self.model.parameters())
         torch._foreach_lerp_(averages, values, 1 - decay)
 
     def state(self) -> dict[str, Any]:

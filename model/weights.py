@@ -22,7 +22,8 @@ StageConfig = CoreConfig | ColorUpsamplerConfig | SpatialUpsamplerConfig
 
 STAGES = ("core", "color", "spatial")
 WEIGHTS = Path(__file__).parent / "weights"
-FORMAT = "autochrome-weights-1"
+FORMAT = 1
+HEADER = "autochrome"  # one entry only: safetensors writes several in any order
 
 
 class WeightsError(ValueError):
@@ -62,8 +63,8 @@ def build_stage(config: StageConfig) -> Stage:
 def save_stage(model: Stage, path: Path | str, dtype: torch.dtype = torch.float32) -> None:
     """Write the weights of a stage; dtype bfloat16 halves the file."""
     tensors = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
-    header = {"format": FORMAT, "config": json.dumps(model.describe(), sort_keys=True)}
-    safetensors.torch.save_file(tensors, path, metadata=header)
+    header = json.dumps({"format": FORMAT, **model.describe()}, sort_keys=True)
+    safetensors.torch.save_file(tensors, path, metadata={HEADER: header})
 
 
 def read_config(path: Path | str) -> tuple[str, StageConfig]:
@@ -74,19 +75,18 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
+            metadata = file.metadata() or {}
     except FileNotFoundError:
         raise WeightsError(f"no weights file at {path}") from None
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}") from None
-    if header.get("format") != FORMAT:
-        found = header.get("format", "none")
-        raise WeightsError(f"{path} is not a weights file of Autochrome (format: {found})")
+    settings = json.loads(metadata.get(HEADER, "{}"))
+    if settings.pop("format", None) != FORMAT:
+        raise WeightsError(f"{path} is not a weights file of Autochrome in format {FORMAT}")
     try:
-        settings = json.loads(header["config"])
-        stage = settings.pop("stage")
+        stage = settings.pop("stage", None)
         return stage, build_config(stage, settings)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except ValueError as error:
         raise WeightsError(f"{path} has an unusable configuration: {error}") from None
 
 

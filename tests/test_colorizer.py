@@ -1,0 +1,70 @@
+"""The three stages as one."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
+
+from model import Colorizer, WeightsError
+from model.color import coarse_from_bins
+from model.sampling import sample_core
+from model.weights import load_stage, stage_path
+
+
+def grays(count: int) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(3)
+    high = generator.integers(0, 256, (count, 16, 16), dtype=np.uint8)
+    return high[:, ::2, ::2].copy(), high
+
+
+def test_stages_are_chained_as_published(tmp_path: Path) -> None:
+    folder = write_tiny_weights(tmp_path)
+    low, high = grays(1)
+    colorized = Colorizer.load(folder).colorize(low, high, [5], temperature=1.0)
+
+    core, color, spatial = (load_stage(stage_path(folder, s)) for s in ("core", "color", "spatial"))
+    gray, large = torch.from_numpy(low).long(), torch.from_numpy(high).long()
+    sample = sample_core(core, gray, [5])  # type: ignore[arg-type]
+    small = color(coarse_from_bins(sample.bins_BHW), gray).argmax(-1)
+    blurry = small.repeat_interleave(2, 1).repeat_interleave(2, 2)
+    logits = spatial(blurry, large)
+    assert np.array_equal(colorized.rgb, logits.argmax(-1).numpy())
+    log_likelihood = float(sample.log_prob_BHW.sum())
+    assert colorized.log_likelihood[0] == pytest.approx(log_likelihood)
+    assert colorized.bits_per_pixel[0] == pytest.approx(-log_likelihood / np.log(2) / 64)
+    most_likely = torch.log_softmax(logits.double(), -1).amax(-1)
+    expected = float(-most_likely.mean() / np.log(2))
+    assert colorized.spatial_bits_per_dim[0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_company_and_batch_size_do_not_change_a_photograph(tmp_path: Path) -> None:
+    folder = write_tiny_weights(tmp_path)
+    low, high = grays(5)
+    seeds = [9, 8, 7, 6, 5]
+    together = Colorizer.load(folder, batch_size=8).colorize(low, high, seeds)
+    for batch_size in (1, 2, 5):
+        colorizer = Colorizer.load(folder, batch_size=batch_size)
+        other = colorizer.colorize(low[::-1], high[::-1], seeds[::-1])
+        for name in vars(together):
+            assert np.array_equal(getattr(together, name), getattr(other, name)[::-1]), name
+
+
+def test_stages_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="one resolution, not 4 and 8"):
+        Colorizer(tiny_core(8), tiny_color(4), tiny_spatial(16))
+    with pytest.raises(ValueError, match="12 is not a multiple of 8"):
+        Colorizer(tiny_core(8), tiny_color(8), tiny_spatial(12))
+    with pytest.raises(ValueError, match="batch size must be at least 1, not 0"):
+        Colorizer(tiny_core(8), tiny_color(8), tiny_spatial(16), batch_size=0)
+    with pytest.raises(WeightsError, match="no weights file at"):
+        Colorizer.load(tmp_path)
+
+
+def test_wrong_counts_are_refused(tmp_path: Path) -> None:
+    colorizer = Colorizer.load(write_tiny_weights(tmp_path))
+    low, high = grays(2)
+    for arguments in ((low, high[:1], [1, 2]), (low, high, [1]), (low[:0], high[:0], [])):
+        with pytest.raises(ValueError, match="as many small and large photographs and seeds"):
+            colorizer.colorize(*arguments)
