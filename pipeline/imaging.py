@@ -23,14 +23,15 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
-from pipeline.color import bands, resample
+from pipeline.chroma import bands, resample
 from pipeline.errors import PhotoError
 
 FORMAT_OF_SUFFIX = {
@@ -58,8 +59,8 @@ MASTER_SUFFIXES = frozenset(FORMAT_OF_SUFFIX)
 SUFFIX_OF_FORMAT = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}
 LONGEST_SIDE = {"JPEG": 65_500, "PNG": 2**31 - 1, "TIFF": 2**31 - 1, "WEBP": 16_383}
 
-# Colorizing at full resolution holds about 8 bytes per pixel at its peak, so that one photo of
-# the largest size needs 2 GB.
+# Colorizing at full resolution holds about 10 bytes per pixel at its peak (measured), so that one
+# photo of the largest size needs 2.5 GB.
 MAX_PIXELS = 250_000_000
 
 _READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
@@ -101,21 +102,26 @@ def read_small(
     JPEG and JPEG 2000 are decoded at a reduced scale, at least four times the largest square.
     Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
-    image, info, _ = _decode(data, max_pixels, reduce_to=4 * max(sizes))
+    with _explained(data):
+        image, info, _ = _decode(data, max_pixels, reduce_to=4 * max(sizes))
     return info, [_squeezed(image, size) for size in sizes]
 
 
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS) -> Master:
     """A master at full resolution. Raises PhotoError as read_small does."""
-    image, info, dpi = _decode(data, max_pixels)
+    with _explained(data):
+        image, info, dpi = _decode(data, max_pixels)
     return Master(np.asarray(image), info, dpi)
 
 
-def encode(rgb_HW3: np.ndarray, format: str, master: Master | None = None) -> bytes:
+def encode(
+    rgb_HW3: np.ndarray, format: str, master: Master | None = None, quality: int = 95
+) -> bytes:
     """A picture as a file: the same bytes for the same pixels, with the master's resolution tag.
 
-    rgb_HW3 uint8 (H, W, 3). PNG, TIFF (Deflate) and WebP are lossless; WebP holds no resolution.
-    JPEG has quality 95 and full color resolution: its luminance can differ by a few codes.
+    rgb_HW3 uint8 (H, W, 3), or (H, W). PNG, TIFF (Deflate) and WebP are lossless; WebP holds no
+    resolution. JPEG, which alone has a quality, keeps full color resolution; its luminance can
+    differ by a few codes.
     Raises PhotoError (write_error) where the format cannot hold the picture.
     """
     longest = max(rgb_HW3.shape[:2])
@@ -124,7 +130,7 @@ def encode(rgb_HW3: np.ndarray, format: str, master: Master | None = None) -> by
             "write_error", f"{format} holds {LONGEST_SIDE[format]:,} pixels a side, not {longest:,}"
         )
     every: dict[str, dict[str, Any]] = {
-        "JPEG": {"quality": 95, "subsampling": 0},
+        "JPEG": {"quality": quality, "subsampling": 0},
         "PNG": {},
         "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": {317: 2}},  # 317: Predictor
         "WEBP": {"lossless": True, "quality": 20, "method": 2},  # here, quality means effort
@@ -154,15 +160,36 @@ def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.LANCZOS))
 
 
-def _decode(
-    data: bytes, max_pixels: int, reduce_to: int | None = None
-) -> tuple[Image.Image, MasterInfo, tuple[float, float] | None]:
-    """The upright gray image, what the master is, and its dots per inch."""
+def read_thumbnail(data: bytes, longest: int) -> np.ndarray:
+    """A color picture of ours, uint8 (h, w, 3), its longest side `longest` or less."""
+    with _explained(data):
+        image = Image.open(io.BytesIO(data), formats=_READABLE)
+        image.draft(None, (2 * longest, 2 * longest))
+        scale = min(1.0, longest / max(image.size))
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    raise AssertionError  # _explained raises again all that it catches
+
+
+def draw_texts(
+    rgb_HW3: np.ndarray, texts: Iterable[tuple[int, int, str]], size: int, color: str
+) -> np.ndarray:
+    """The picture with lines of text at (x, y), their upper left corners."""
+    image = Image.fromarray(rgb_HW3)
+    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size)
+    for x, y, text in texts:
+        draw.text((x, y), text, color, font)
+    return np.asarray(image)
+
+
+@contextmanager
+def _explained(data: bytes) -> Iterator[None]:
+    """Whatever goes wrong with a file becomes a PhotoError of one line."""
     if not data:
         raise PhotoError("corrupt", "the file is empty")
     _prepare_pillow()
     try:
-        return _decode_or_raise(data, max_pixels, reduce_to)
+        yield
     except PhotoError:
         raise
     except MemoryError:
@@ -170,12 +197,12 @@ def _decode(
     except UnidentifiedImageError:
         raise _unidentified(data) from None
     except Exception as error:  # damaged files make decoders raise nearly everything
-        cause = " ".join(str(error).split())[:200] or type(error).__name__
+        cause = str(error)[:200] or type(error).__name__
         raise PhotoError("corrupt", f"the picture cannot be decoded: {cause}") from error
 
 
-def _decode_or_raise(
-    data: bytes, max_pixels: int, reduce_to: int | None
+def _decode(
+    data: bytes, max_pixels: int, reduce_to: int | None = None
 ) -> tuple[Image.Image, MasterInfo, tuple[float, float] | None]:
     image = Image.open(io.BytesIO(data), formats=_READABLE)
     width, height = image.size

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
 from pipeline import imaging
-from pipeline.color import put_color_on
+from pipeline.chroma import put_color_on
 from pipeline.errors import REASONS, PhotoError
 from pipeline.imaging import MasterInfo, encode, output_format, read_full, read_small
 
