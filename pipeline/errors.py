@@ -3,7 +3,8 @@
 AutochromeError                 2
 ├── UsageError                  2   a setting, a path or weights that cannot work
 ├── StorageError                2   a store that cannot be read or written
-│   └── ObjectMissing           2   no such object in it
+│   ├── ObjectMissing           2   no such object in it
+│   └── StoreUnavailable        2   full, gone or out of reach: no single object is at fault
 ├── TooManyFailures             4   more photos failed than --max-failed allows; resumable
 ├── DestinationMismatch         5   the destination belongs to a run with other settings
 └── PhotoError                  -   one photo's failure: becomes a row, never ends a run
@@ -40,6 +41,10 @@ class StorageError(AutochromeError):
 
 
 class ObjectMissing(StorageError):
+    pass
+
+
+class StoreUnavailable(StorageError):
     pass
 
 

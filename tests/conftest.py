@@ -1,6 +1,8 @@
-"""Shared fixtures, and an environment in which tests are quiet, offline and fair to small machines."""
+"""Shared fixtures, and an environment in which tests are quiet, offline and fair to others."""
 
 import os
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch, ray or boto3 are imported: they read these once.
@@ -47,3 +49,26 @@ def golden(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/golden folder beside the checkout")
     return folder
+
+
+@pytest.fixture
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A new bucket on the server, which the environment points to."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    name = f"test-{uuid.uuid4().hex}"
+    boto3.session.Session().client("s3").create_bucket(Bucket=name)
+    yield name
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> Iterator[str]:
+    """A real server of the S3 protocol, in a thread."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

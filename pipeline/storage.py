@@ -1,0 +1,362 @@
+"""Folders and buckets behind one small interface: the only file that knows boto3.
+
+A path is relative to its storage's root, "/" between its parts. Masters are opened for reading
+only. Writes are whole or not at all, and `write_if_absent` is the commit of all that must not be
+done twice: a hard link of a synced temporary file in a folder, `If-None-Match: *` on S3.
+"""
+
+import errno
+import os
+import re
+import stat
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+_NOT_ONE_FILES_FAULT = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
+    *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
+_REFUSED = ("AccessDenied", "InvalidObjectState", "KeyTooLongError", "403", "400")
+_RETRIES = 6  # about 20 seconds of patience; throttling is slowed down to, not given up on
+_ESCAPED = re.compile("[\uf780-\uf7ff]")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What a listing tells: path relative to the storage's root, and size in bytes."""
+
+    path: str
+    size: int
+
+
+class Storage(Protocol):
+    """A place that holds objects by path; picklable, so that it can travel to workers."""
+
+    uri: str
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        """Everything below a folder, streamed in the bytewise order of paths.
+
+        A folder that is not there is empty; only a missing root raises StorageError.
+        """
+        ...
+
+    def read(self, path: str) -> bytes:
+        """Raises ObjectMissing, StoreUnavailable (the store is at fault) or StorageError."""
+        ...
+
+    def exists(self, path: str) -> bool: ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write or replace, whole or not at all. Raises as `read` does."""
+        ...
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        """Write unless it is there already: False then, and what is there stays untouched."""
+        ...
+
+    def uri_of(self, path: str) -> str: ...
+
+
+def open_storage(uri: str) -> Storage:
+    """A folder, or `s3://bucket/prefix`. Raises UsageError; nothing is contacted yet."""
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        if not uri:
+            raise UsageError("an empty path is neither a folder nor s3://bucket/prefix")
+        return LocalStorage(uri)
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise UsageError(f"{uri} is neither a folder nor s3://bucket/prefix")
+    return S3Storage(bucket, prefix)
+
+
+def overlap(one: Storage, other: Storage) -> bool:
+    """Whether one lies inside the other, or they are the same place."""
+    first, second = (place.uri.rstrip("/") + "/" for place in (one, other))
+    return first.startswith(second) or second.startswith(first)
+
+
+class MemoryStorage:
+    """The twin in memory, for tests and trials; a pickled copy lives its own life."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.uri = f"memory://{name}"
+        self.objects: dict[str, bytes] = {}
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        start = f"{folder.rstrip('/')}/" if folder else ""
+        for path in sorted(self.objects, key=str.encode):
+            if path.startswith(start):
+                yield StoredObject(path, len(self.objects[path]))
+
+    def read(self, path: str) -> bytes:
+        try:
+            return self.objects[path]
+        except KeyError:
+            raise ObjectMissing(f"{self.uri_of(path)} does not exist") from None
+
+    def exists(self, path: str) -> bool:
+        return path in self.objects
+
+    def write(self, path: str, data: bytes) -> None:
+        self.objects[path] = data
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        own = bytes(bytearray(data))  # a copy of its own, so that identity tells who came first
+        return self.objects.setdefault(path, own) is own
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri}/{path}"
+
+
+class LocalStorage:
+    """A folder. Links are followed, except to a folder that the path to them goes through.
+
+    Bytes of a name that are not UTF-8 appear in paths as U+F780 to U+F7FF, and become the same
+    bytes again on disk; so do, byte for byte, names that hold those characters themselves.
+    """
+
+    def __init__(self, folder: str) -> None:
+        self.uri = _to_text(os.path.realpath(folder))
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        if not folder and not os.path.isdir(self._locate("")):
+            there = os.path.lexists(self._locate(""))
+            raise StorageError(f"{self.uri} {'is not a folder' if there else 'does not exist'}")
+        yield from self._walk(folder.strip("/"), ())
+
+    def _walk(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredObject]:
+        place = self._locate(folder)
+        try:
+            here = os.stat(place)
+            identity = (here.st_dev, here.st_ino)
+            if identity in above:
+                return
+            with os.scandir(place) as entries:
+                found = sorted(map(_described, entries), key=lambda entry: entry[0].encode())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _explained("list", self.uri_of(folder), error) from None
+        for name, size in found:
+            path = f"{folder}/{name}".lstrip("/")
+            if name.endswith("/"):
+                yield from self._walk(path[:-1], (*above, identity))
+            else:
+                yield StoredObject(path, size)
+
+    def read(self, path: str) -> bytes:
+        place = self._locate(path)
+        try:
+            if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would wait for ever
+                raise StorageError(f"{self.uri_of(path)} is not a regular file")
+            with open(place, "rb") as file:
+                return file.read()
+        except FileNotFoundError:
+            raise ObjectMissing(f"{self.uri_of(path)} does not exist") from None
+        except OSError as error:
+            raise _explained("read", self.uri_of(path), error) from None
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self._locate(path))
+
+    def write(self, path: str, data: bytes) -> None:
+        self._put(path, data, os.replace)
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        return self._put(path, data, os.link)
+
+    def _put(self, path: str, data: bytes, move: Any) -> bool:
+        place = self._locate(path)
+        folder = os.path.dirname(place)
+        temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                move(temporary, place)
+            finally:
+                with suppress(OSError):
+                    os.unlink(temporary)
+            _sync_folder(folder)
+        except FileExistsError as error:
+            if move is os.link and os.path.lexists(place):
+                return False
+            raise _explained("write", self.uri_of(path), error) from None
+        except OSError as error:
+            raise _explained("write", self.uri_of(path), error) from None
+        return True
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
+
+    def _locate(self, path: str) -> str:
+        # S3 knows such names; in a folder they would lead out of it, or to another file.
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) or "\0" in path:
+            raise StorageError(f"{path!r} cannot be the name of a file")
+        return _to_name(self.uri_of(path))
+
+
+class S3Storage:
+    """A prefix of a bucket. Credentials, region and endpoint come from the usual AWS settings."""
+
+    def __init__(self, bucket: str, prefix: str = "") -> None:
+        self.bucket, self.prefix = bucket, prefix.rstrip("/")
+        self.uri = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self._opened: Any = None
+
+    def __reduce__(self) -> tuple[type["S3Storage"], tuple[str, str]]:
+        return S3Storage, (self.bucket, self.prefix)  # every process makes its own client
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        start = self._key(f"{folder.rstrip('/')}/" if folder else "")
+        try:
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self.bucket, Prefix=start):
+                for found in page.get("Contents", ()):
+                    if not found["Key"].endswith("/"):  # the consoles' idea of an empty folder
+                        yield StoredObject(found["Key"][len(self._key("")) :], found["Size"])
+        except _boto_errors() as error:
+            raise _refused("list", self.uri_of(folder), error) from None
+
+    def read(self, path: str) -> bytes:
+        for last in (False, False, True):
+            try:
+                answer = self._client.get_object(Bucket=self.bucket, Key=self._key(path))
+                data: bytes = answer["Body"].read()
+                return data
+            except _boto_errors() as error:
+                # boto3 has retried the request; a body that breaks off is ours to ask for again.
+                if last or _code(error):
+                    raise _refused("read", self.uri_of(path), error) from None
+        raise AssertionError("unreachable")
+
+    def exists(self, path: str) -> bool:
+        try:
+            self._client.head_object(Bucket=self.bucket, Key=self._key(path))
+        except _boto_errors() as error:
+            if _code(error) in ("404", "NoSuchKey"):
+                return False
+            raise _refused("read", self.uri_of(path), error) from None
+        return True
+
+    def write(self, path: str, data: bytes) -> None:
+        try:
+            self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data)
+        except _boto_errors() as error:
+            raise _refused("write", self.uri_of(path), error) from None
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        key = self._key(path)
+        for wait in (0.2, 1.0, 5.0, None):
+            try:
+                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+                return True
+            except _boto_errors() as error:
+                if _code(error) in ("PreconditionFailed", "412"):
+                    return False
+                # Two conditional writes met; only a new attempt tells which of them won.
+                if wait is None or _code(error) not in ("ConditionalRequestConflict", "409"):
+                    raise _refused("write", self.uri_of(path), error) from None
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri}/{path}" if path else self.uri
+
+    def _key(self, path: str) -> str:
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    @property
+    def _client(self) -> Any:
+        if self._opened is None:
+            import boto3
+            from botocore.config import Config
+
+            settings = Config(
+                retries={"mode": "adaptive", "max_attempts": _RETRIES},
+                connect_timeout=10,
+                read_timeout=60,
+                # Other makers' stores refuse the newer checksums; bodies are signed either way.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+            try:
+                self._opened = boto3.session.Session().client("s3", config=settings)
+            except (*_boto_errors(), ValueError) as error:
+                raise _refused("open", self.uri, error) from None
+        return self._opened
+
+
+def _boto_errors() -> Any:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    return (BotoCoreError, ClientError)
+
+
+def _code(error: "BotoCoreError | ClientError | ValueError") -> str:
+    """S3's word for an error that it answered with; empty where no answer came."""
+    response: dict[str, Any] = getattr(error, "response", {})
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _refused(
+    verb: str, uri: str, error: "BotoCoreError | ClientError | ValueError"
+) -> StorageError:
+    code = _code(error)
+    if code in ("NoSuchKey", "404"):
+        return ObjectMissing(f"{uri} does not exist")
+    kind = StorageError if code in _REFUSED else StoreUnavailable
+    return kind(f"cannot {verb} {uri}: {' '.join(str(error).split())}")
+
+
+def _explained(verb: str, uri: str, error: OSError) -> StorageError:
+    kind = StoreUnavailable if error.errno in _NOT_ONE_FILES_FAULT else StorageError
+    return kind(f"cannot {verb} {uri}: {error.strerror}")
+
+
+def _described(entry: "os.DirEntry[str]") -> tuple[str, int]:
+    """Name and size of an entry; a folder's name ends in "/", which is also where it sorts."""
+    name = _to_text(entry.name)
+    try:
+        if entry.is_dir():
+            return name + "/", 0
+        return name, entry.stat().st_size
+    except OSError:  # a broken link, or gone already: reading it will say so
+        return name, 0
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a new name in a folder outlive a power failure, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _to_text(name: str) -> str:
+    """A file's name as text that any format can hold."""
+    escaped = _ESCAPED.sub(
+        lambda found: "".join(chr(0xF700 + byte) for byte in found[0].encode()), name
+    )
+    return re.sub("[\udc80-\udcff]", lambda found: chr(ord(found[0]) - 0xDC00 + 0xF700), escaped)
+
+
+def _to_name(text: str) -> str:
+    """The inverse of _to_text: surrogates stand for bytes in Python's file names."""
+    return _ESCAPED.sub(lambda found: chr(ord(found[0]) - 0xF700 + 0xDC00), text)

@@ -1,0 +1,272 @@
+"""One contract for all storages, S3 behind a real server of its protocol; then what each adds."""
+
+import os
+import pickle
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from pipeline import storage as module
+from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.storage import (
+    LocalStorage,
+    MemoryStorage,
+    S3Storage,
+    Storage,
+    StoredObject,
+    open_storage,
+    overlap,
+)
+
+ODD_NAMES = ("a b.jpg", "100%.jpg", "#1?.jpg", "käse 猫.jpg", "a+b&c=d.jpg", "'\".jpg", "%41.jpg")
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "folder":
+        (tmp_path / "root").mkdir()
+        return LocalStorage(str(tmp_path / "root"))
+    if request.param == "memory":
+        return MemoryStorage()
+    bucket: str = request.getfixturevalue("bucket")
+    return S3Storage(bucket, "some/prefix")
+
+
+def paths(store: Storage, folder: str = "") -> list[str]:
+    return [found.path for found in store.list(folder)]
+
+
+def test_what_is_written_can_be_read_listed_and_replaced(store: Storage) -> None:
+    store.write("deep/er/a.bin", b"one")
+    assert store.read("deep/er/a.bin") == b"one"
+    assert store.exists("deep/er/a.bin")
+    assert list(store.list()) == [StoredObject("deep/er/a.bin", 3)]
+    store.write("deep/er/a.bin", b"")
+    assert store.read("deep/er/a.bin") == b""
+
+
+def test_what_is_not_there_is_missing(store: Storage) -> None:
+    assert not store.exists("nothing/here")
+    with pytest.raises(ObjectMissing, match="nothing/here does not exist"):
+        store.read("nothing/here")
+    assert paths(store) == paths(store, "nothing") == []
+
+
+def test_write_if_absent_never_changes_what_is_there(store: Storage) -> None:
+    assert store.write_if_absent("results/one", b"first")
+    assert not store.write_if_absent("results/one", b"second")
+    assert not store.write_if_absent("results/one", b"first")
+    assert store.read("results/one") == b"first"
+    assert paths(store) == ["results/one"]
+
+
+def test_of_many_writers_at_once_exactly_one_wins(store: Storage) -> None:
+    won: list[int] = []
+    start = threading.Barrier(8)
+
+    def attempt(number: int) -> None:
+        own = pickle.loads(pickle.dumps(store)) if isinstance(store, S3Storage) else store
+        start.wait()
+        if own.write_if_absent("mark", b"%d" % number):
+            won.append(number)
+
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read("mark") == b"%d" % won[0]
+    assert len(won) == 1
+
+
+def test_listing_is_in_the_bytewise_order_of_paths_and_keeps_to_its_folder(store: Storage) -> None:
+    names = ["a/b", "a.jpg", "a-b", "a/b.c", "Z", "ä", "猫/x", "ab/c", "a/b-c/d", *ODD_NAMES]
+    for name in names:
+        store.write(name, name.encode())
+    assert paths(store) == sorted(names, key=str.encode)
+    assert paths(store, "a") == paths(store, "a/") == ["a/b", "a/b-c/d", "a/b.c"]
+    assert all(store.read(name) == name.encode() for name in names)
+
+
+def test_storages_travel_to_workers(store: Storage) -> None:
+    store.write("a", b"x")
+    copy = pickle.loads(pickle.dumps(store))
+    assert copy.read("a") == b"x"
+    assert copy.uri == store.uri
+    assert copy.uri_of("a/b") == f"{store.uri}/a/b"
+
+
+def test_open_storage_tells_folders_from_buckets(tmp_path: Path) -> None:
+    assert open_storage(str(tmp_path / "x")).uri == str(tmp_path.resolve() / "x")
+    assert open_storage("s3://bucket").uri == "s3://bucket"
+    assert open_storage("s3://bucket/a/b/").uri == "s3://bucket/a/b"
+    for wrong in ("", "s3://", "s3:///a", "ftp://host/a"):
+        with pytest.raises(UsageError, match="neither a folder nor s3://bucket/prefix"):
+            open_storage(wrong)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("s3://b/photos", "s3://b/photos/out", True),
+        ("s3://b/photos", "s3://b/photos2", False),
+        ("s3://b", "s3://b/out", True),
+        ("s3://b/a/", "s3://b/a", True),
+        ("s3://b", "s3://c", False),
+        ("here", "here/out", True),
+        ("here", "here2", False),
+        ("here", "link/out", True),
+        ("link", "here", True),
+        ("here", "s3://b", False),
+        ("/", "here", True),
+    ],
+)
+def test_overlap_sees_through_links_and_prefixes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one: str, other: str, expected: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    assert overlap(open_storage(one), open_storage(other)) is expected
+    assert overlap(open_storage(other), open_storage(one)) is expected
+
+
+class TestFolder:
+    def test_a_missing_root_and_a_file_as_root_are_errors(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(StorageError, match="nowhere does not exist"):
+            list(LocalStorage(str(tmp_path / "nowhere")).list())
+        with pytest.raises(StorageError, match="file is not a folder"):
+            list(LocalStorage(str(tmp_path / "file")).list())
+        assert list(LocalStorage(str(tmp_path / "nowhere")).list("results")) == []
+
+    def test_links_are_followed_but_never_round_in_circles(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        (root / "sub").mkdir(parents=True)
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "elsewhere" / "far.jpg").write_bytes(b"far")
+        (root / "sub" / "up").symlink_to(root)
+        (root / "itself").symlink_to("itself")
+        (root / "far").symlink_to(tmp_path / "elsewhere")
+        (root / "broken.jpg").symlink_to("nothing")
+        store = LocalStorage(str(root))
+        assert paths(store) == ["broken.jpg", "far/far.jpg", "itself"]
+        assert store.read("far/far.jpg") == b"far"
+        with pytest.raises(ObjectMissing):
+            store.read("broken.jpg")
+        with pytest.raises(StorageError, match=r"itself: .*symbolic links"):
+            store.read("itself")
+
+    def test_a_pipe_is_refused_instead_of_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.jpg")
+        store = LocalStorage(str(tmp_path))
+        assert paths(store) == ["pipe.jpg"]
+        with pytest.raises(StorageError, match="not a regular file"):
+            store.read("pipe.jpg")
+
+    def test_unreadable_files_are_errors_of_that_file(self, tmp_path: Path) -> None:
+        if os.geteuid() == 0:
+            pytest.skip("nothing is unreadable for root")
+        (tmp_path / "a.jpg").write_bytes(b"x")
+        (tmp_path / "a.jpg").chmod(0)
+        with pytest.raises(StorageError, match="Permission denied") as caught:
+            LocalStorage(str(tmp_path)).read("a.jpg")
+        assert not isinstance(caught.value, StoreUnavailable | ObjectMissing)
+
+    @pytest.mark.parametrize(
+        "name",
+        [b"caf\xe9.jpg", b"\xff\xfe", "\uf780\uf7ff.jpg".encode(), b"a\xef\x9e", b"new\nline"],
+    )
+    def test_names_that_are_not_text_make_the_round_trip(self, tmp_path: Path, name: bytes) -> None:
+        source, copy = LocalStorage(str(tmp_path / "a")), LocalStorage(str(tmp_path / "b"))
+        (tmp_path / "a").mkdir()
+        Path(os.fsdecode(os.fsencode(tmp_path / "a") + b"/" + name)).write_bytes(b"x")
+        [path] = paths(source)
+        path.encode()  # must not raise: Parquet, JSON and S3 take it
+        assert source.read(path) == b"x"
+        copy.write(path, b"y")
+        assert os.listdir(os.fsencode(tmp_path / "b")) == [name]
+
+    @given(some.binary(max_size=20))
+    def test_any_bytes_as_text_and_back(self, name: bytes) -> None:
+        text = module._to_text(os.fsdecode(name))
+        assert os.fsencode(module._to_name(text)) == name
+        text.encode()
+
+    @pytest.mark.parametrize("path", ["../a", "a/../b", "a//b", "/a", "a/.", "a\0b", "a/"])
+    def test_names_that_would_lead_elsewhere_are_refused(self, tmp_path: Path, path: str) -> None:
+        with pytest.raises(StorageError, match="cannot be the name of a file"):
+            LocalStorage(str(tmp_path)).write(path, b"x")
+
+    def test_what_cannot_be_written_says_why(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        (tmp_path / "folder" / "a.jpg").mkdir(parents=True)
+        store = LocalStorage(str(tmp_path))
+        for path, why in (
+            ("file/a", "exists|Not a directory"),
+            ("folder/a.jpg", "Is a directory"),
+            ("x" * 300, "name too long"),
+        ):
+            with pytest.raises(StorageError, match=f"cannot write .*{why}"):
+                store.write(path, b"x")
+        assert not store.write_if_absent("folder/a.jpg", b"x")
+        assert not [name for name in os.listdir(tmp_path / "folder") if name.endswith("partial")]
+
+    def test_a_full_disk_is_the_stores_fault(self) -> None:
+        if not os.path.exists("/dev/full"):
+            pytest.skip("no /dev/full on this system")
+        error = module._explained("write", "a", OSError(28, "No space left on device"))
+        assert isinstance(error, StoreUnavailable)
+        assert str(error) == "cannot write a: No space left on device"
+
+
+class TestS3:
+    def test_markers_of_empty_folders_and_neighbors_are_no_photos(self, bucket: str) -> None:
+        everything = S3Storage(bucket)
+        everything._client.put_object(Bucket=bucket, Key="photos/sub/", Body=b"")
+        everything.write("photos/a.jpg", b"x")
+        everything.write("photos2/b.jpg", b"x")
+        assert paths(S3Storage(bucket, "photos")) == ["a.jpg"]
+        assert paths(everything) == ["photos/a.jpg", "photos2/b.jpg"]
+
+    def test_names_that_a_folder_could_not_hold(self, bucket: str) -> None:
+        store = S3Storage(bucket, "p")
+        for name in ("a//b.jpg", "/c.jpg", "d/../e.jpg", "tab\t.jpg", "a\\b.jpg"):
+            store.write(name, name.encode())
+            assert store.read(name) == name.encode()
+            assert store.exists(name)
+        assert len(paths(store)) == 5
+
+    def test_more_than_one_page_of_a_listing(self, bucket: str) -> None:
+        store = S3Storage(bucket)
+        store._client.meta.events.register(
+            "provide-client-params.s3.ListObjectsV2", lambda params, **_: {**params, "MaxKeys": 3}
+        )
+        for number in range(10):
+            store.write(f"{number}.jpg", b"x")
+        assert paths(store) == [f"{number}.jpg" for number in range(10)]
+
+    def test_a_missing_bucket_is_one_line(self, bucket: str) -> None:
+        store = S3Storage(f"no-{uuid.uuid4().hex}", "photos")
+        with pytest.raises(
+            StoreUnavailable, match=r"cannot list s3://no-.*does not exist"
+        ) as caught:
+            list(store.list())
+        assert "\n" not in str(caught.value)
+
+    def test_without_credentials_it_says_so(
+        self, bucket: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        with pytest.raises(StoreUnavailable, match="credentials"):
+            S3Storage(bucket).read("a")
+
+    def test_an_unusable_endpoint_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "no address at all")
+        with pytest.raises(StorageError, match="cannot open s3://bucket"):
+            S3Storage("bucket").read("a")
