@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,5 +112,6 @@ def write_weights(stage: "Stage", out: Path) -> None:
         save_stage(stage, part)
         os.replace(part, out)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise UsageError(f"{out} cannot be written: {error.strerror}") from None

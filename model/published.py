@@ -1,10 +1,10 @@
 """Import of published ColTran variables: a table of names, strict both ways.
 
 The published code saves variables under the names that Keras gave them. A layer without a name of
-its own carries a counter that runs over the whole process (`dense_13`), and feed-forward layers come
-bare or inside scopes (`.../sequential_3/dense_13`), depending on the version of TensorFlow. So names
-are unified first: scopes that say nothing are dropped, and a counter becomes the place of the layer
-among its kind, in order of construction. Both spellings above may come to `feed_forward#11`. The
+its own carries a counter that runs over the whole process (`dense_13`), and feed-forward layers
+come bare or inside scopes (`.../sequential_3/dense_13`), as the version of TensorFlow wants it. So
+names are unified first: scopes that say nothing are dropped, and a counter becomes the place of the
+layer among its kind, in order of construction. Both of the above become `feed_forward#11`. The
 table is written in unified names.
 """
 

@@ -22,7 +22,7 @@ class Checkpoint(NamedTuple):
 def read_checkpoint(path: Path) -> Checkpoint:
     """All variables of a checkpoint; path is its directory, or its prefix (with or without .index).
 
-    Optimizer slots, counters and TensorFlow's own bookkeeping are not read.
+    Optimizer slots, counters and TensorFlow's own bookkeeping are dropped.
 
     Raises:
         UsageError: TensorFlow is not installed, there is no checkpoint, or it is damaged.
@@ -42,11 +42,12 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         reader = tensorflow.train.load_checkpoint(str(prefix))
         for key in sorted(reader.get_variable_to_shape_map()):
-            name = _variable_name(key)
+            # What is dropped is read as well: a reader notices damage only in what it reads.
+            value, name = reader.get_tensor(key), _variable_name(key)
             if name is None:
                 dropped.append(key)
             else:
-                variables[name] = np.asarray(reader.get_tensor(key))
+                variables[name] = np.asarray(value)
     except Exception as error:  # its reader raises IndexError, RuntimeError, OpError ...
         reason = str(error).splitlines()[0]
         raise UsageError(f"{prefix} is not a readable TensorFlow checkpoint: {reason}") from None
