@@ -14,7 +14,6 @@ DOORS = {
     "boto3": {"pipeline/storage.py"},
     "botocore": {"pipeline/storage.py"},
     "PIL": {"pipeline/imaging.py"},
-    "tifffile": {"pipeline/imaging.py"},
     "ray": {"pipeline/colorize.py"},
     "tensorflow": {"pipeline/tensorflow_checkpoint.py"},
 }
