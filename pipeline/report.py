@@ -34,15 +34,15 @@ def write_report(destination: Storage, results: pa.Table, run: Mapping[str, obje
     nest. Raises StorageError where the destination cannot be written; a result that cannot be read
     any more is a card without pictures.
     """
-    done = results.filter(pc.equal(results["status"], "ok"))
-    done = done.filter(pc.equal(done["rank"], pc.min(done["rank"])))  # one candidate a photograph
+    done = _first_of_each_photo(results.filter(pc.equal(results["status"], "ok")), "rank")
     done = done.sort_by([("bits_per_pixel", "ascending"), ("photo", "ascending")])
     first = min(_SHOWN, (len(done) + 1) // 2)
     last = min(_SHOWN, len(done) - first)
     most = [_card(destination, row) for row in done.slice(0, first).to_pylist()]
     least = [_card(destination, row) for row in done.slice(len(done) - last).to_pylist()[::-1]]
     destination.write(CONTACT_SHEET, _picture(most, least))
-    failed = _one_row_a_photo(results.filter(pc.not_equal(results["status"], "ok")))
+    failed = results.filter(pc.not_equal(results["status"], "ok"))
+    failed = _first_of_each_photo(failed, "candidate")
     reasons = pc.value_counts(pc.coalesce(failed["reason"], failed["status"])).to_pylist()
     page = Page(
         source=str(run.get("source", destination.uri)),
@@ -77,9 +77,9 @@ def _sections(most: Sequence[Card], least: Sequence[Card]) -> tuple[Section, Sec
     )
 
 
-def _one_row_a_photo(rows: pa.Table) -> pa.Table:
-    """The first row of each photograph, by name: candidates fail together."""
-    rows = rows.sort_by([("photo", "ascending"), ("candidate", "ascending")])
+def _first_of_each_photo(rows: pa.Table, order: str) -> pa.Table:
+    """One row for each photo, in the order of their names."""
+    rows = rows.sort_by([("photo", "ascending"), (order, "ascending")])
     names = rows["photo"].to_pylist()
     first = [k for k, name in enumerate(names) if k == 0 or name != names[k - 1]]
     return rows.take(pa.array(first, pa.int64()))

@@ -16,24 +16,9 @@ from pipeline.chroma import put_color_on
 from pipeline.imaging import encode
 from pipeline.report import write_report
 from pipeline.report_page import histogram
+from pipeline.results import SCHEMA
 from pipeline.storage import LocalStorage, MemoryStorage, Storage
 
-SCHEMA = pa.schema(
-    [
-        ("photo", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("candidate", pa.int32()),
-        ("rank", pa.int32()),
-        ("status", pa.string()),
-        ("reason", pa.string()),
-        ("error", pa.string()),
-        ("output_uri", pa.string()),
-        ("bits_per_pixel", pa.float64()),
-        ("colorfulness", pa.float64()),
-        ("finished_at", pa.timestamp("us", "UTC")),
-    ]
-)
 RUN = {"source": "s3://museum/glass", "seed": 7, "weights": {"core": "abc123"}, "note": None}
 MOMENT = datetime.datetime(2026, 5, 4, 12, 30, tzinfo=datetime.UTC)
 ORANGE = (190, 110, 70)
@@ -136,8 +121,10 @@ def test_best_ranked_candidate_stands_for_its_photograph() -> None:
         colorized(storage, "a.candidate-0.png", 3) | {"candidate": 0, "rank": 2},
         colorized(storage, "a.candidate-1.png", 2) | {"candidate": 1, "rank": 1},
     ]
-    page = page_of(storage, [row | {"photo": "a.png"} for row in rows])
-    assert names_on(page) == ["a.png"] and 'href="../images/a.candidate-1.png"' in page
+    rows = [row | {"photo": "a.png"} for row in rows]
+    rows.append(colorized(storage, "b.png", 5) | {"rank": 2})  # its first could not be written
+    page = page_of(storage, rows)
+    assert names_on(page) == ["a.png", "b.png"] and 'href="../images/a.candidate-1.png"' in page
 
 
 def test_size_is_bounded_and_what_is_left_out_is_said() -> None:
