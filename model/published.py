@@ -66,8 +66,19 @@ def import_stage(
     table = name_table(config)
     table = {target: table[target] for target in stage.state_dict()}
     _check_names(table, sources, raw)
-    values = {unified: variables[key] for unified, key in sources.items()}
-    stage.load_state_dict(_convert(stage.state_dict(), config.heads, table, values))
+    keys = {target: sources.get(source.name) for target, source in table.items()}
+    filled = {target: key for target, key in keys.items() if key is not None}
+    state = stage.state_dict()
+    wrong = []
+    for target, key in filled.items():
+        shape, found = tuple(state[target].shape), variables[key].shape
+        expected = _published_shape(shape, table[target].layout, config.heads)
+        if found != expected:
+            wrong.append(f"{key} is {found} instead of {expected}")
+    _refuse("of a wrong shape", wrong)
+    for target, key in filled.items():
+        state[target] = _convert(variables[key], table[target].layout, len(state[target]))
+    stage.load_state_dict(state)
     return Imported(stage.eval(), sorted(variables.keys() - sources.values()))
 
 
@@ -83,8 +94,8 @@ def _check_names(table: Mapping[str, Source], sources: Mapping[str, str], raw: b
     """Every source has its place, every target its source, and only the untrained no average."""
     wanted = {source.name: source for source in table.values()}
     _refuse("unexpected", [key for unified, key in sources.items() if unified not in wanted])
-    missing = [name for name, source in wanted.items() if name not in sources]
-    _refuse("missing", [name for name in missing if not wanted[name].optional])
+    missing = [name for name in wanted if name not in sources and not wanted[name].optional]
+    _refuse("missing", [_respell(name, sources) for name in missing])
     if not raw:
         plain = {name: key for name, key in sources.items() if not key.endswith(AVERAGE)}
         trained = [key for name, key in plain.items() if not wanted[name].optional]
@@ -97,26 +108,15 @@ def _refuse(problem: str, names: list[str]) -> None:
         raise WeightsError(f"variables {problem}: {', '.join(names[:3])}{rest}")
 
 
-def _convert(
-    state: dict[str, Tensor],
-    heads: int,
-    table: Mapping[str, Source],
-    values: Mapping[str, np.ndarray],
-) -> dict[str, Tensor]:
-    """A whole state from published arrays; all shapes are checked before the first copy."""
-    filled = {target: source for target, source in table.items() if source.name in values}
-    wrong = []
-    for target, (name, layout, _) in filled.items():
-        expected = _published_shape(tuple(state[target].shape), layout, heads)
-        if values[name].shape != expected:
-            wrong.append(f"{name} is {values[name].shape} instead of {expected}")
-    _refuse("of a wrong shape", wrong)
-    converted = dict(state)
-    for target, (name, layout, _) in filled.items():
-        value = torch.from_numpy(np.array(values[name], dtype=np.float32))
-        outputs = state[target].shape[0]
-        converted[target] = value if layout == "same" else value.reshape(-1, outputs).T
-    return converted
+def _respell(missing: str, sources: Mapping[str, str]) -> str:
+    """The published name of a missing variable, after a neighbor's in the same layer or scope."""
+    for depth in range(1, missing.count("/") + 1):
+        scope, *rest = missing.rsplit("/", depth)
+        for unified, key in sources.items():
+            if unified.startswith(f"{scope}/") and unified.count("/") == missing.count("/"):
+                published = key.removesuffix(AVERAGE).rsplit("/", depth)[0]
+                return "/".join([published, *rest])
+    return missing
 
 
 def _published_shape(shape: tuple[int, ...], layout: Layout, heads: int) -> tuple[int, ...]:
@@ -129,6 +129,11 @@ def _published_shape(shape: tuple[int, ...], layout: Layout, heads: int) -> tupl
         "merge": (heads, inputs // heads, outputs),
     }
     return shapes[layout]
+
+
+def _convert(published: np.ndarray, layout: Layout, outputs: int) -> Tensor:
+    value = torch.from_numpy(np.array(published, dtype=np.float32))
+    return value if layout == "same" else value.reshape(-1, outputs).T
 
 
 # --- The table: our names -> unified published names -------------------------------------------

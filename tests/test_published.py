@@ -91,6 +91,11 @@ def encoder_position() -> str:
     return f"{scope}/position_embed/position_embedding_0"
 
 
+def encoder_query() -> str:
+    scope = "col_tran_core/gray_scale_encoder/factorized_attention"
+    return f"{scope}/self_attention_nd_3/q/kernel"
+
+
 def test_averages_or_raw_and_what_is_dropped() -> None:
     variables, config = published("color", SMALL), build_config("color", SMALL)
     averages, raw = import_stage(config, variables), import_stage(config, variables, raw=True)
@@ -119,7 +124,9 @@ def refusals() -> Iterator[tuple[str, Variables, StageConfig, bool]]:
     def without(*names: str) -> Variables:
         return {name: value for name, value in good.items() if name not in names}
 
-    yield "missing: auto_logits/bias$", without(head, head + AVERAGE), core(), False
+    yield f"missing: {head}$", without(head, head + AVERAGE), core(), False
+    for lost in ("dense_13/kernel", encoder_position(), encoder_query()):
+        yield f"missing: {lost}$", without(lost, lost + AVERAGE), core(), False
     yield "without a moving average: .*auto_logits/bias$", without(head + AVERAGE), core(), False
     raw = {name: value for name, value in good.items() if not name.endswith(AVERAGE)}
     yield "no moving averages here; --raw", raw, core(), False
@@ -131,7 +138,7 @@ def refusals() -> Iterator[tuple[str, Variables, StageConfig, bool]]:
         True,
     )
     bent = good | {head + AVERAGE: np.zeros(511, np.float32)}
-    yield r"wrong shape: auto_logits/bias is \(511,\) instead of \(512,\)$", bent, core(), False
+    yield rf"wrong shape: {head}{AVERAGE} is \(511,\) instead of \(512,\)$", bent, core(), False
     yield "wrong shape: .* and [0-9]+ more$", good, core(heads=4), False
     yield "wrong shape: .*position", good, core(resolution=8), False
     yield "unexpected: .*row_att_1", good, core(outer=1), False
