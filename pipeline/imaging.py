@@ -23,7 +23,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -105,6 +105,16 @@ def read_small(
     with _explained(data):
         image, info, _ = _decode(data, max_pixels, reduce_to=4 * max(sizes))
     return info, [_squeezed(image, size) for size in sizes]
+
+
+def read_rgb(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """The whole frame of a photograph in its colors, squeezed as by read_small: uint8 (S, S, 3).
+
+    Raises PhotoError as read_small does; of CIE Lab only the lightness is read.
+    """
+    with _explained(data):
+        image, _, _ = _decode(data, max_pixels, reduce_to=4 * size, convert=_color)
+    return np.stack([_squeezed(channel, size) for channel in image.split()], axis=-1)
 
 
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS) -> Master:
@@ -202,7 +212,10 @@ def _explained(data: bytes) -> Iterator[None]:
 
 
 def _decode(
-    data: bytes, max_pixels: int, reduce_to: int | None = None
+    data: bytes,
+    max_pixels: int,
+    reduce_to: int | None = None,
+    convert: Callable[[Image.Image], Image.Image] | None = None,
 ) -> tuple[Image.Image, MasterInfo, tuple[float, float] | None]:
     image = Image.open(io.BytesIO(data), formats=_READABLE)
     width, height = image.size
@@ -219,13 +232,13 @@ def _decode(
     image.load()
     orientation = _orientation(image)  # after load: Pillow has turned TIFF upright by now
     dpi = _resolution(image)
-    gray = _gray(image)
+    picture = (convert or _gray)(image)
     if orientation in _UPRIGHT:
-        gray = gray.transpose(_UPRIGHT[orientation])
+        picture = picture.transpose(_UPRIGHT[orientation])
     if orientation >= 5:
         width, height = height, width
         dpi = dpi and (dpi[1], dpi[0])
-    return gray, MasterInfo(width, height, mode, format), dpi
+    return picture, MasterInfo(width, height, mode, format), dpi
 
 
 def _unidentified(data: bytes) -> PhotoError:
@@ -260,6 +273,16 @@ def _gray(image: Image.Image) -> Image.Image:
     if image.mode in ("La", "RGBa"):  # alpha is multiplied in
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     return image.convert("L")
+
+
+def _color(image: Image.Image) -> Image.Image:
+    """Any loaded image as mode RGB."""
+    if image.mode in ("P", "RGBA", "CMYK", "YCbCr", "HSV"):
+        image.info.pop("transparency", None)
+        return image.convert("RGB")
+    if image.mode == "RGBa":
+        return image.convert("RGBA").convert("RGB")
+    return image if image.mode == "RGB" else _gray(image).convert("RGB")
 
 
 def _deep_gray(image: Image.Image) -> np.ndarray:
