@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
@@ -77,6 +77,36 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several workers computes.
+
+    Each worker draws the randomness of the whole batch, computes the losses of its own pictures,
+    and gets the gradients of the whole: so training is the same with any number of workers, but
+    for the order of sums and for dropout. Several workers need a torch.distributed process group.
+    """
+
+    rank: int = 0
+    workers: int = 1
+
+    def of(self, count: int) -> slice:
+        """The places of a batch, or of any list of that length, that are this worker's."""
+        return slice(self.rank * count // self.workers, (self.rank + 1) * count // self.workers)
+
+    def add_up(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its sum over all workers, in one message."""
+        if self.workers == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Share()
+
+
+@dataclass(frozen=True)
 class Photographs:
     """A data set in memory: rgb uint8 (N, S, S, 3), and how often each is drawn (N,), any scale."""
 
@@ -91,21 +121,28 @@ class Photographs:
             raise ValueError("the set of photographs is empty")
 
     def crops(
-        self, resolution: int, least: float, count: int, generator: torch.Generator
+        self,
+        resolution: int,
+        least: float,
+        count: int,
+        generator: torch.Generator,
+        share: Share = ALONE,
     ) -> Tensor:
-        """Random, flipped crops scaled by averaging areas: uint8 (count, R, R, 3)."""
+        """Random, flipped crops scaled by averaging areas: uint8 (count, R, R, 3), or a share."""
         picked = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         side = self.rgb.shape[1]
         low = max(round(least * side), min(resolution, side))
-        batch = torch.empty(count, resolution, resolution, CHANNELS, dtype=torch.uint8)
+        own = range(count)[share.of(count)]
+        batch = torch.empty(len(own), resolution, resolution, CHANNELS, dtype=torch.uint8)
         for place, index in enumerate(picked.tolist()):
             height, width = torch.randint(low, side + 1, (2,), generator=generator).tolist()
             top = int(torch.randint(side - height + 1, (1,), generator=generator))
             left = int(torch.randint(side - width + 1, (1,), generator=generator))
-            crop = self.rgb[index, top : top + height, left : left + width]
-            if torch.rand((), generator=generator) < 0.5:
-                crop = crop.flip(1)
-            batch[place] = scale_by_area(crop[None], resolution)[0]
+            flip = torch.rand((), generator=generator) < 0.5
+            if place in own:
+                crop = self.rgb[index, top : top + height, left : left + width]
+                crop = crop.flip(1) if flip else crop
+                batch[place - own.start] = scale_by_area(crop[None], resolution)[0]
         return batch
 
 
@@ -167,8 +204,10 @@ class Trainer:
         model: ColTranCore | ChannelUpsampler,
         config: TrainingConfig,
         low_resolution: int = 64,
+        share: Share = ALONE,
     ) -> None:
         self.model, self.config, self.low_resolution = model, config, low_resolution
+        self.share = share
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.optimizers = list(build_optimizers(model, config))
         self.step = 0
@@ -179,20 +218,31 @@ class Trainer:
             seed = self.config.seed * 1_000_003 + self.step
             generator = torch.Generator().manual_seed(seed)
             resolution, size = self.model.config.resolution, self.config.batch_size
-            batch = photographs.crops(resolution, self.config.crop, size, generator)
+            batch = photographs.crops(resolution, self.config.crop, size, generator, self.share)
             yield self.train_on(batch, generator)
 
     def train_on(self, rgb_BHW3: Tensor, generator: torch.Generator) -> dict[str, float]:
-        """One step on one batch, uint8 (B, H, W, 3) at the model's resolution."""
+        """One step on one batch, uint8 (B, H, W, 3) at the model's resolution.
+
+        With several workers, B is this worker's share of the configured batch size. Returns the
+        losses of the whole batch.
+        """
         self.model.train()
         device = next(self.model.parameters()).device
-        channel = torch.randint(CHANNELS, (len(rgb_BHW3),), generator=generator).to(device)
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))  # for dropout
+        count = len(rgb_BHW3) if self.share.workers == 1 else self.config.batch_size
+        channel = torch.randint(CHANNELS, (count,), generator=generator)
+        channel = channel[self.share.of(count)].to(device)
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        torch.manual_seed(seed + self.share.rank)  # for dropout
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
             losses = self.losses(rgb_BHW3.to(device), channel)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        self.total(losses).backward()
+        part = len(rgb_BHW3) / count
+        (self.total(losses) * part).backward()
+        values = torch.stack(list(losses.values())).detach() * part
+        gradients = [each.grad for each in self.model.parameters() if each.grad is not None]
+        self.share.add_up([*gradients, values])
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         rate = self.config.rate_at(self.step)
         for optimizer in self.optimizers:
@@ -201,7 +251,7 @@ class Trainer:
             optimizer.step()
         self.update_average()
         self.step += 1
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+        return dict(zip(losses, values.tolist(), strict=True))
 
     def losses(self, rgb_BHW3: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
         if isinstance(self.model, ColTranCore):
