@@ -5,7 +5,9 @@ AutochromeError                 2
 ├── StorageError                2   a store that cannot be read or written
 │   ├── ObjectMissing           2   no such object in it
 │   └── StoreUnavailable        2   full, gone or out of reach: no single object is at fault
+├── EngineError                 1   Ray gave up; resumable
 ├── TooManyFailures             4   more photos failed than --max-failed allows; resumable
+├── Interrupted               130   Ctrl-C; resumable
 ├── DestinationMismatch         5   the destination belongs to a run with other settings
 └── PhotoError                  -   one photo's failure: becomes a row, never ends a run
 """
@@ -48,8 +50,16 @@ class StoreUnavailable(StorageError):
     pass
 
 
+class EngineError(AutochromeError):
+    exit_code = 1
+
+
 class TooManyFailures(AutochromeError):
     exit_code = 4
+
+
+class Interrupted(AutochromeError):
+    exit_code = 130
 
 
 class DestinationMismatch(AutochromeError):

@@ -8,9 +8,12 @@ from pipeline.errors import (
     REASONS,
     AutochromeError,
     DestinationMismatch,
+    EngineError,
+    Interrupted,
     ObjectMissing,
     PhotoError,
     StorageError,
+    StoreUnavailable,
     TooManyFailures,
     UsageError,
 )
@@ -22,6 +25,9 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
         UsageError: 2,
         StorageError: 2,
         ObjectMissing: 2,
+        StoreUnavailable: 2,
+        EngineError: 1,
+        Interrupted: 130,
         TooManyFailures: 4,
         DestinationMismatch: 5,
     }

@@ -1,0 +1,134 @@
+"""autochrome colorize: every photograph of a folder or bucket, in color."""
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.progress import Progress
+
+if TYPE_CHECKING:
+    from pipeline.job import Summary
+
+
+def check_max_failed(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """A number of photos, or a percentage."""
+    if value is not None and not re.fullmatch(r"\d{1,15}|\d{1,3}(\.\d{1,6})?%", value):
+        raise click.BadParameter(f"{value!r} is neither a number of photos nor a percentage")
+    return value
+
+
+@click.command()
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST")
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="core, color and spatial .safetensors; by default those that come with Autochrome.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 10),
+    default=1.0,
+    show_default=True,
+    help="Below 1 bolder choices become rarer; 0 takes the most likely color everywhere.",
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Pictures of each photo, ranked by likelihood.",
+)
+@click.option(
+    "--output-size",
+    type=click.Choice(["full", "256"]),
+    default="full",
+    show_default=True,
+    help="256 is the length of the longer side.",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["auto", "jpeg", "png", "tiff", "webp"]),
+    default="auto",
+    show_default=True,
+    help="auto is the photo's own format, or PNG.",
+)
+@click.option(
+    "--shard-size",
+    type=click.IntRange(1, 100_000),
+    help="Photos that are committed together; pictures do not depend on it. Only counts at the"
+    " first start.  [default: 64 on a GPU, 8 without]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=8,
+    show_default=True,
+    help="Photos that the model takes at once; pictures do not depend on it.",
+)
+@click.option(
+    "--max-failed",
+    callback=check_max_failed,
+    metavar="N|P%",
+    help="Stop when more photos than this have failed since this start.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes the GPUs where there are any.",
+)
+@click.pass_context
+def colorize(
+    ctx: click.Context, /, source: str, destination: str, weights: Path | None, **options: Any
+) -> None:
+    """Colorize the photographs of SRC into DST.
+
+    Both are folders, or s3://bucket/prefix. SRC is only ever read. Run the same command again after
+    an interruption: it does only what is missing.
+
+    \b
+    Exit codes: 0 all photos are done, 2 wrong usage or setting, 3 finished but some photos
+    failed, 4 stopped by --max-failed, 5 DST belongs to a run with other settings, 130 interrupted.
+
+    \b
+    Examples:
+      autochrome colorize scans colored
+      autochrome colorize s3://archive/scans s3://archive/colored --candidates 4 --seed 7
+    """
+    from model.weights import WEIGHTS
+    from pipeline.colorize import colorize as run
+    from pipeline.job import Settings
+
+    settings = Settings(weights or WEIGHTS, **options)
+    with Progress(sys.stderr) as progress:
+        summary = run(source, destination, settings, progress.update)
+    click.echo(describe(summary))
+    ctx.exit(3 if summary.failed or summary.pending else 0)
+
+
+def describe(summary: "Summary") -> str:
+    """The closing words of a run."""
+    from pipeline.plan import describe_ignored
+
+    ok = summary.photos - summary.failed - summary.pending
+    lines = [f"{ok:,} of {summary.photos:,} photos colorized"]
+    if summary.failed:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
+        lines.append(f"{summary.failed:,} failed: {reasons}")
+    if summary.pending:
+        lines.append(f"{summary.pending:,} not done: the same command tries them again")
+    if summary.ignored:
+        lines.append(describe_ignored(summary.ignored))
+    lines += [
+        f"images   {summary.destination}/images",
+        f"results  {summary.destination}/results",
+        f"report   {summary.report}",
+    ]
+    return "\n".join(lines)

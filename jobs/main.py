@@ -1,0 +1,33 @@
+"""The command `autochrome`; the one place where an error of ours becomes one line and a code."""
+
+from typing import Any
+
+import click
+
+from jobs.colorize import colorize
+from jobs.convert import convert
+from pipeline.errors import AutochromeError, Interrupted
+
+
+class Commands(click.Group):
+    """A group of commands whose errors are told, not traced."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AutochromeError as error:
+            click.echo(f"autochrome: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("autochrome: interrupted", err=True)
+            ctx.exit(Interrupted.exit_code)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="autochrome")
+def main() -> None:
+    """Color for archives of black-and-white photographs."""
+
+
+main.add_command(colorize)
+main.add_command(convert)

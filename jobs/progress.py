@@ -1,0 +1,89 @@
+"""How far a run is: a bar on a terminal, a plain line every ten seconds elsewhere."""
+
+import threading
+import time
+from types import TracebackType
+from typing import Self, TextIO
+
+WIDTH = 24
+
+
+class Progress:
+    """Tells of a run on a stream until it is left; `update` may come from the run's own thread."""
+
+    def __init__(self, stream: TextIO, every: float | None = None) -> None:
+        self._stream, self._bar = stream, stream.isatty()
+        self._every = every or (0.5 if self._bar else 10.0)
+        self._started: tuple[float, int] | None = None
+        self._done = self._failed = self._photos = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._tell, daemon=True)
+
+    def update(self, done: int, failed: int, photos: int) -> None:
+        """Photos done, of these failed in this run, and to be done in all."""
+        self._done, self._failed, self._photos = done, failed, photos
+        if self._started is None:
+            self._started = time.monotonic(), done
+            self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        if self._started is not None:
+            self._thread.join()
+
+    def _tell(self) -> None:
+        while not self._ended.wait(self._every):
+            self._write()
+        if self._bar:
+            self._write()
+            self._stream.write("\n")
+
+    def _write(self) -> None:
+        assert self._started is not None
+        since, before = self._started
+        line = describe(
+            self._done - before, self._done, self._failed, self._photos, time.monotonic() - since
+        )
+        if self._bar:
+            full = WIDTH * self._done // max(1, self._photos)
+            bar = "#" * full + "-" * (WIDTH - full)
+            self._stream.write(f"\r[{bar}] {line}\x1b[K")  # erases what a longer line left
+        else:
+            self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+def describe(new: int, done: int, failed: int, photos: int, seconds: float) -> str:
+    """One line; new is how many of those done were done in these seconds."""
+    parts = [f"{done:,} of {photos:,} photos"]
+    if failed:
+        parts.append(f"{failed:,} failed")
+    if new and seconds > 0:
+        rate = new / seconds
+        parts.append(f"{rate:.1f} photos/s" if rate >= 1 else f"{rate:.2f} photos/s")
+        if done < photos:
+            parts.append(f"{describe_duration((photos - done) / rate)} left")
+    elif done < photos:
+        parts.append("starting")
+    return ", ".join(parts)
+
+
+def describe_duration(seconds: float) -> str:
+    """`42 s`, `3 min`, `2 h 05 min`, `4 d 6 h`."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    if minutes < 90:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes:02d} min"
+    return f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,252 @@
+"""A run on Ray: the only file that knows it. Why its settings are what they are: see DESIGN.
+
+A shard is one row of a Ray data set, through three operators: read (tasks), colorize (actors that
+hold the loaded model) and write (tasks, which commit). What comes back are small rows of counts.
+"""
+
+import logging
+import os
+import pickle
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict
+from itertools import islice
+from typing import Any
+
+from pipeline.errors import (
+    AutochromeError,
+    EngineError,
+    Interrupted,
+    StoreUnavailable,
+    TooManyFailures,
+    UsageError,
+)
+from pipeline.job import Job, Settings, Summary, prepare_job, summarize
+from pipeline.plan import Shard, read_plan
+from pipeline.results import done_shards
+from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
+
+SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
+SHARDS_IN_FLIGHT = 25
+# Seconds without any news before Ray gives up; a CPU can need hours for a shard of a large model.
+SILENCE = {"cpu": 24 * 3600.0, "cuda": 900.0}
+RETRIES = 2  # of a shard whose process died
+OUTAGE = 3  # shards in a row for which a store was out of reach
+_ENVIRONMENT = {  # which Ray reads when it is imported, or started
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning less
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
+    "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
+}
+AGAIN = "the same command again goes on from here"
+
+Row = dict[str, Any]
+
+
+def colorize(
+    source: str, destination: str, settings: Settings, tell: Callable[[int, int, int], None]
+) -> Summary:
+    """Colorize what is not done yet, then write the report.
+
+    tell(done, failed, photos) is called at the start and after each shard; failed counts those of
+    this command. Raises AutochromeError, after which the same command goes on.
+    """
+    job = prepare_job(source, destination, settings)
+    committed, plan = done_shards(job.destination), job.run.plan
+    limit = failure_limit(settings.max_failed, plan.photos)
+    done, failed = plan.photos_in(committed), 0
+    tell(done, failed, plan.photos)
+    shards = read_plan(job.destination, job.run, committed)
+    with _explained(), closing(_run_shards(shards, job)) as rows:
+        for row in rows:
+            done, failed = done + row["photos"], failed + row["failed"]
+            tell(done, failed, plan.photos)
+            if failed > limit:
+                allowed = f"--max-failed {settings.max_failed}"
+                raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given; {AGAIN}")
+    return summarize(job.destination, job.run)
+
+
+def failure_limit(max_failed: str | None, photos: int) -> float:
+    """How many of so many photos may fail, of "10", "5%" or None. Raises ValueError."""
+    if max_failed is None:
+        return float("inf")
+    return float(max_failed.rstrip("%")) * (photos / 100 if max_failed.endswith("%") else 1)
+
+
+def _run_shards(shards: Iterator[Shard], job: Job) -> Generator[Row]:
+    """Run shards in waves; yields {"photos": n, "failed": n, ...} as each is committed."""
+    wave = list(islice(shards, SHARDS_PER_WAVE))
+    if not wave:
+        return  # without a Ray that would have nothing to do
+    outage, trouble = 0, ""
+    with _ray():
+        while wave:
+            for row in _run_wave(wave, job):
+                if not row["trouble"]:
+                    outage = 0
+                    yield row
+                    continue
+                outage, trouble = outage + 1, row["trouble"]
+                if outage == OUTAGE:
+                    raise StoreUnavailable(f"{trouble}; {AGAIN}")
+            wave = list(islice(shards, SHARDS_PER_WAVE))
+    if trouble:
+        raise StoreUnavailable(f"some photos are left to be done: {trouble}; {AGAIN}")
+
+
+def _run_wave(shards: Sequence[Shard], job: Job) -> Iterator[Row]:
+    import ray.data
+    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+    from ray.util.annotations import RayDeprecationWarning
+
+    resources = ray.cluster_resources()
+    cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+    on_gpu = job.device == "cuda"
+    if on_gpu and not gpus:
+        raise UsageError("--device cuda: Ray finds no GPU here")
+    actors = min(gpus if on_gpu else cores, len(shards))
+    _, high = job.sizes
+    shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
+    context.actor_init_retry_on_errors = True
+    context.max_consecutive_actor_init_deaths = 3
+    context.execution_no_progress_timeout_s = SILENCE[job.device]
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
+        object_store_memory=max(SHARDS_IN_FLIGHT * shard_bytes, 2**28)
+    )
+    with warnings.catch_warnings():
+        # Retries have no other name than one that Ray means to take away.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        rows = (
+            ray.data.from_items([_row(shard) for shard in shards], override_num_blocks=len(shards))
+            .map(
+                _read,  # type: ignore[arg-type]
+                fn_args=[job],
+                num_cpus=0,
+                compute=TaskPoolStrategy(size=min(max(1, cores // 2), len(shards))),
+                max_retries=RETRIES,
+            )
+            .map(
+                _Colorize,  # type: ignore[arg-type]
+                fn_constructor_args=[job],
+                num_cpus=0 if on_gpu else 1,
+                num_gpus=1 if on_gpu else 0,
+                compute=ActorPoolStrategy(
+                    min_size=1,
+                    max_size=actors,
+                    initial_size=actors,
+                    max_tasks_in_flight_per_actor=2,
+                ),
+                max_task_retries=RETRIES,
+            )
+            .map(
+                _write,  # type: ignore[arg-type]
+                fn_args=[job],
+                num_cpus=0,
+                compute=TaskPoolStrategy(size=min(cores, len(shards))),
+                max_retries=RETRIES,
+            )
+        )
+    batches: Iterable[Any] = rows.iter_batches(
+        batch_size=None, batch_format="pyarrow", prefetch_batches=0
+    )
+    for batch in batches:
+        yield from batch.to_pylist()
+
+
+def _row(shard: Shard, work: object = None, trouble: str = "") -> Row:
+    """A row of a data set; pickled, because Arrow would first try to make columns of all parts."""
+    return {"work": pickle.dumps((shard, work)), "trouble": trouble}
+
+
+def _read(row: Row, job: Job) -> Row:
+    shard, _ = pickle.loads(row["work"])
+    try:
+        return _row(shard, read_shard(shard, job.source, job.sizes))
+    except StoreUnavailable as error:
+        return _row(shard, trouble=str(error))
+
+
+class _Colorize:
+    """The actor: a shell around the three loaded stages."""
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        from model.colorizer import Colorizer
+
+        if job.device == "cpu":
+            torch.set_num_threads(1)  # an actor has one core; the rest is other actors'
+        self._spec = job.run.spec
+        self._colorizer = Colorizer.load(job.weights, job.device, job.batch_size)
+        self._device = torch.cuda.get_device_name() if job.device == "cuda" else "cpu"
+
+    def __call__(self, row: Row) -> Row:
+        if row["trouble"]:
+            return row
+        shard, photos = pickle.loads(row["work"])
+        return _row(shard, colorize_shard(photos, self._colorizer, self._spec, self._device))
+
+
+def _write(row: Row, job: Job) -> Row:
+    shard, photos = pickle.loads(row["work"])
+    counts, trouble = ShardCounts(0, 0), row["trouble"]
+    if not trouble:
+        try:
+            counts = write_shard(shard.number, photos, job.source, job.destination, job.run)
+        except StoreUnavailable as error:
+            trouble = str(error)
+    return {"shard": shard.number, "trouble": trouble, **asdict(counts)}
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Ctrl-C and whatever Ray raises, as errors of ours."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {AGAIN}") from None
+    except AutochromeError:
+        raise
+    except Exception as error:
+        cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        raise EngineError(f"Ray gave up: {cause}; {AGAIN}") from error
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """The caller's Ray, or a quiet one of our own that ends with the wave."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.data
+
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # its log file stays
+            handler.setLevel(logging.CRITICAL + 1)
+    own = not ray.is_initialized()
+    if own:
+        with _standard_error_closed():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+    try:
+        yield
+    finally:
+        if own:
+            ray.shutdown()
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """While Ray starts: its C++ part announces there that it was told to be quiet."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

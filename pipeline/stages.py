@@ -1,0 +1,273 @@
+"""What happens to one shard: read, colorize, write. Plain callables, which run without Ray.
+
+A photo that fails becomes a row and harms no other. Only a store that is out of reach as a whole
+(StoreUnavailable) leaves a stage: then nothing is committed, and the shard stays to be done.
+Between the stages travel small arrays only; write fetches the master again.
+
+Legend: R S low and high resolution of the model.
+"""
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.chroma import colorfulness, put_color_on
+from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
+from pipeline.imaging import (
+    FORMAT_OF_SUFFIX,
+    Master,
+    encode,
+    output_format,
+    read_full,
+    read_small,
+    resize_rgb,
+)
+from pipeline.plan import Run, RunSpec, Shard
+from pipeline.results import Result, commit_shard
+from pipeline.storage import Storage, StoredObject
+
+if TYPE_CHECKING:
+    from model.colorizer import Colorizer  # its torch would cost readers and writers seconds
+
+MAX_BYTES = 2**31  # of a file; it is held in memory whole
+
+
+@dataclass(frozen=True)
+class ReadPhoto:
+    """A photo's facts and its small grays, uint8 (R, R) and (S, S); None where it failed."""
+
+    result: Result
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One result of a photo so far, and its picture, uint8 (S, S, 3); None where it failed."""
+
+    result: Result
+    rgb: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class ShardCounts:
+    """What the driver hears of a shard that is committed."""
+
+    photos: int
+    failed: int
+
+
+def read_shard(shard: Shard, source: Storage, sizes: tuple[int, int]) -> list[ReadPhoto]:
+    """Fetch, hash and decode the photos of a shard to the sizes (R, S). Raises StoreUnavailable."""
+    return [_read_photo(photo, shard.number, source, sizes) for photo in shard.photos]
+
+
+def colorize_shard(
+    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+) -> list[list[Candidate]]:
+    """The candidates of each photo in their order, ranked; one without a picture where it failed.
+
+    device: what the rows name as such.
+    """
+    readable = [photo for photo in photos if photo.low is not None]
+    try:
+        colored = _colorize_photos(readable, colorizer, spec, device) if readable else []
+    except Exception:  # find the culprit: each photo alone
+        colored = [_colorize_alone(photo, colorizer, spec, device) for photo in readable]
+    by_photo = dict(zip((photo.result.photo for photo in readable), colored, strict=True))
+    return [by_photo.get(photo.result.photo, [Candidate(photo.result)]) for photo in photos]
+
+
+def write_shard(
+    shard: int,
+    photos: Sequence[Sequence[Candidate]],
+    source: Storage,
+    destination: Storage,
+    run: Run,
+) -> ShardCounts:
+    """Write the pictures of a shard, then commit its rows. Raises StorageError."""
+    rows = [_write_photo(candidates, source, destination, run.spec) for candidates in photos]
+    commit_shard(destination, shard, (result for results in rows for result in results), run.digest)
+    failed = sum(any(result.status == "failed" for result in results) for results in rows)
+    return ShardCounts(len(photos), failed)
+
+
+def photo_seed(run_seed: int, source_sha256: str, candidate: int) -> int:
+    """A photo's own seed, 0..2^63 - 1: of the run's seed, its content and the candidate."""
+    text = f"{run_seed}:{source_sha256}:{candidate}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def output_path(photo: str, suffix: str, candidate: int | None, source: Storage) -> str:
+    """Where a result goes, unlike that of any other photo of the source.
+
+    suffix: without a dot; candidate: None where there is but one. The name is the photo's own where
+    that means the format already, else it gets the suffix in addition; and eight digits of a
+    hash before it where the source has a photo of just that name.
+    """
+    format = FORMAT_OF_SUFFIX[f".{suffix}"]
+    own = PurePosixPath(photo).suffix
+    if FORMAT_OF_SUFFIX.get(own.lower()) == format:
+        stem, end = photo.removesuffix(own), own
+    else:
+        stem, end = photo, f".{suffix}"
+        if source.exists(stem + end):
+            stem += "." + hashlib.sha256(photo.encode()).hexdigest()[:8]
+    number = "" if candidate is None else f".candidate-{candidate}"
+    return f"images/{stem}{number}{end}"
+
+
+def _read_photo(
+    photo: StoredObject, shard: int, source: Storage, sizes: tuple[int, int]
+) -> ReadPhoto:
+    start = time.perf_counter()
+    result = Result(photo.path, source.uri_of(photo.path), shard, photo.size)
+    low = high = None
+    try:
+        if photo.size > MAX_BYTES:
+            raise PhotoError("too_large", f"{photo.size:,} bytes; the limit is {MAX_BYTES:,}")
+        data = source.read(photo.path)
+        digest = hashlib.sha256(data).hexdigest()
+        result = replace(result, source_sha256=digest, source_bytes=len(data))
+        info, (low, high) = read_small(data, sizes)
+        result = replace(result, width=info.width, height=info.height, source_mode=info.mode)
+    except Exception as error:
+        result = _failed(result, error, "missing")
+    return ReadPhoto(replace(result, read_seconds=time.perf_counter() - start), low, high)
+
+
+def _colorize_alone(
+    photo: ReadPhoto, colorizer: "Colorizer", spec: RunSpec, device: str
+) -> list[Candidate]:
+    try:
+        return _colorize_photos([photo], colorizer, spec, device)[0]
+    except Exception as error:
+        return [Candidate(_failed(photo.result, error, "internal"))]
+
+
+def _colorize_photos(
+    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+) -> list[list[Candidate]]:
+    start = time.perf_counter()
+    count = spec.candidates
+    low, high = (
+        np.repeat(np.stack(grays), count, axis=0)
+        for grays in zip(*((photo.low, photo.high) for photo in photos), strict=True)
+    )
+    seeds = [
+        photo_seed(spec.seed, str(photo.result.source_sha256), candidate)
+        for photo in photos
+        for candidate in range(count)
+    ]
+    colors = colorizer.colorize(low, high, seeds, spec.temperature)
+    seconds = (time.perf_counter() - start) / len(seeds)
+    colored = []
+    for first in range(0, len(seeds), count):
+        places = range(first, first + count)
+        likeliest = sorted(places, key=lambda place: (-colors.log_likelihood[place], place))
+        colored.append(
+            [
+                Candidate(
+                    replace(
+                        photos[first // count].result,
+                        candidate=place - first,
+                        rank=likeliest.index(place) + 1,
+                        seed=seeds[place],
+                        log_likelihood=float(colors.log_likelihood[place]),
+                        bits_per_pixel=float(colors.bits_per_pixel[place]),
+                        color_bits_per_dim=float(colors.color_bits_per_dim[place]),
+                        spatial_bits_per_dim=float(colors.spatial_bits_per_dim[place]),
+                        model_seconds=seconds,
+                        device=device,
+                    ),
+                    colors.rgb[place],
+                )
+                for place in places
+            ]
+        )
+    return colored
+
+
+def _write_photo(
+    candidates: Sequence[Candidate], source: Storage, destination: Storage, spec: RunSpec
+) -> list[Result]:
+    """Results of a photo: its pictures are written, or its rows say why not."""
+    results = [candidate.result for candidate in candidates]
+    if results[0].status == "ok":
+        try:
+            master = _fetch_master(results[0], source)
+        except Exception as error:
+            results = [_failed(result, error, "missing") for result in results]
+        else:
+            results = [
+                _write_candidate(candidate, master, source, destination, spec)
+                for candidate in candidates
+            ]
+    return [replace(result, finished_at=datetime.now(UTC)) for result in results]
+
+
+def _fetch_master(result: Result, source: Storage) -> Master:
+    data = source.read(result.photo)
+    if hashlib.sha256(data).hexdigest() != result.source_sha256:
+        raise PhotoError("changed", "the file has changed between reading and writing")
+    return read_full(data)
+
+
+def _write_candidate(
+    candidate: Candidate, master: Master, source: Storage, destination: Storage, spec: RunSpec
+) -> Result:
+    start = time.perf_counter()
+    result = candidate.result
+    assert candidate.rgb is not None
+    try:
+        gray, whole = master.gray, spec.output_size == "full"
+        if not whole:
+            gray = resize_rgb(gray, _fitted(gray.shape, int(spec.output_size)))
+        rgb = put_color_on(gray, candidate.rgb)
+        format, suffix = output_format(spec.format, master.info)
+        data = encode(rgb, format, master if whole else None)
+        number = None if spec.candidates == 1 else result.candidate
+        path = output_path(result.photo, suffix, number, source)
+        destination.write(path, data)
+        result = replace(
+            result,
+            output_uri=destination.uri_of(path),
+            output_sha256=hashlib.sha256(data).hexdigest(),
+            output_bytes=len(data),
+            colorfulness=colorfulness(rgb),
+        )
+    except Exception as error:
+        result = _failed(result, error, "write_error")
+    return replace(result, write_seconds=time.perf_counter() - start)
+
+
+def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+    """(width, height) of a frame (H, W) whose longer side is cut to `longest`, never enlarged."""
+    height, width = shape
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _failed(result: Result, error: Exception, of_store: str) -> Result:
+    """The row of a photo that failed; of_store is the reason where the store refused it."""
+    if isinstance(error, StoreUnavailable):
+        raise error
+    if isinstance(error, PhotoError):
+        reason, text = error.reason, str(error)
+    elif isinstance(error, ObjectMissing):
+        reason, text = "missing", str(error)
+    elif isinstance(error, StorageError):
+        reason, text = of_store, str(error)
+    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        reason, text = "out_of_memory", str(error) or "not enough memory"
+    else:
+        reason, text = "internal", f"{type(error).__name__}: {error}"
+    return replace(
+        result, status="failed", reason=reason, error=" ".join(text.split())[:500], rank=None
+    )
