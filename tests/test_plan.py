@@ -1,0 +1,205 @@
+"""Freezing a run: what is taken for a photo, what is refused, and what a second command finds."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from pipeline import plan as module
+from pipeline.errors import DestinationMismatch, StorageError, UsageError
+from pipeline.plan import Plan, Run, RunSpec, describe_ignored, load_run, prepare_run, read_plan
+from pipeline.storage import LocalStorage, MemoryStorage
+
+SPEC = RunSpec(
+    source="memory://source",
+    seed=0,
+    temperature=1.0,
+    candidates=1,
+    output_size="full",
+    format="auto",
+    weights={"core": "c0", "color": "c1", "spatial": "5"},
+    versions={"autochrome": "0.1.0"},
+)
+
+
+def a_source(*names: str) -> MemoryStorage:
+    source = MemoryStorage("source")
+    for name in names:
+        source.write(name, name.encode())
+    return source
+
+
+def shards_of(destination: MemoryStorage, run: Run, done: frozenset[int] = frozenset()) -> object:
+    return [
+        (shard.number, [photo.path for photo in shard.photos])
+        for shard in read_plan(destination, run, done)
+    ]
+
+
+def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
+    source = a_source(
+        *("b.TIF", "a/2.jpg", "a/1.jpeg", "noend", "a/readme.txt", "x.txt", ".hid.jpg"),
+        *(".git/a.jpg", "d.xyz.png", "movie.mov"),
+    )
+    destination = MemoryStorage("destination")
+    run = prepare_run(source, destination, SPEC, shard_size=2)
+    assert run.plan == Plan(5, 3, 2, 1, {".mov": 1, ".txt": 2, "hidden": 2})
+    assert shards_of(destination, run) == [
+        (0, ["a/1.jpeg", "a/2.jpg"]),
+        (1, ["b.TIF", "d.xyz.png"]),
+        (2, ["noend"]),
+    ]
+    assert shards_of(destination, run, frozenset({0, 2})) == [(1, ["b.TIF", "d.xyz.png"])]
+    assert describe_ignored(run.plan.ignored) == "5 other files ignored (2 .txt, 2 hidden, 1 .mov)"
+
+
+def test_run_json_tells_everything() -> None:
+    destination = MemoryStorage("destination")
+    prepare_run(a_source("a.jpg"), destination, SPEC, shard_size=8)
+    content = json.loads(destination.read("run.json"))
+    assert content["source"] == "memory://source"
+    assert content["weights"] == SPEC.weights
+    assert content["plan"]["photos"] == 1
+
+
+def test_the_frozen_plan_wins_over_a_changed_source_and_another_shard_size() -> None:
+    source, destination = a_source("a.jpg", "b.jpg"), MemoryStorage("destination")
+    first = prepare_run(source, destination, SPEC, shard_size=1)
+    files = dict(destination.objects)
+    source.write("c.jpg", b"later")
+    assert prepare_run(source, destination, SPEC, shard_size=5) == first
+    assert destination.objects == files
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"seed": 7}, "seed: was 0, now 7"),
+        ({"temperature": 0.5}, "temperature: was 1.0, now 0.5"),
+        ({"candidates": 2}, "candidates: was 1, now 2"),
+        ({"format": "png"}, "format: was auto, now png"),
+        ({"output_size": "256"}, "output_size: was full, now 256"),
+        ({"source": "s3://b"}, "source: was memory://source, now s3://b"),
+        ({"weights": SPEC.weights | {"core": "new"}}, "weights.core: was c0, now new"),
+        ({"versions": {}}, "versions.autochrome: was 0.1.0, now absent"),
+    ],
+)
+def test_another_setting_is_refused_with_the_difference(
+    change: dict[str, object], line: str
+) -> None:
+    source, destination = a_source("a.jpg"), MemoryStorage("destination")
+    prepare_run(source, destination, SPEC, shard_size=1)
+    with pytest.raises(DestinationMismatch) as caught:
+        prepare_run(source, destination, replace(SPEC, **change), shard_size=1)  # type: ignore[arg-type]
+    head, *lines = str(caught.value).splitlines()
+    assert lines == [line]
+    assert head == "memory://destination belongs to a run with other settings"
+
+
+def test_no_photo_is_one_line_and_leaves_nothing_behind() -> None:
+    destination = MemoryStorage("destination")
+    with pytest.raises(UsageError, match=r"no photograph in .*; 1 other file ignored \(1 .txt\)$"):
+        prepare_run(a_source("a.txt"), destination, SPEC, shard_size=1)
+    assert not destination.objects
+
+
+def test_places_inside_each_other_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "in" / "sub")
+    outer, inner = LocalStorage(str(tmp_path / "in")), LocalStorage(str(tmp_path / "link" / "out"))
+    for source, destination in ((outer, inner), (inner, outer), (outer, outer)):
+        with pytest.raises(UsageError, match="must not lie inside each other"):
+            prepare_run(source, destination, SPEC, shard_size=1)
+    assert not list(inner.list("plan"))
+
+
+def test_a_destination_with_pictures_of_others_is_refused() -> None:
+    destination = MemoryStorage("destination")
+    destination.write("images/mine.jpg", b"precious")
+    with pytest.raises(UsageError, match="holds images/mine.jpg and no run.json"):
+        prepare_run(a_source("mine.jpg"), destination, SPEC, shard_size=1)
+
+
+def test_a_destination_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for place in ("file", "file/below"):
+        with pytest.raises(StorageError, match=r"^cannot \w+ .*(Not a directory|exists)$"):
+            prepare_run(a_source("a.jpg"), LocalStorage(str(tmp_path / place)), SPEC, shard_size=1)
+
+
+def test_an_interrupted_start_is_finished_or_explained() -> None:
+    source, destination = a_source("a.jpg", "b.jpg"), MemoryStorage("destination")
+    run = prepare_run(source, destination, SPEC, shard_size=1)
+    del destination.objects["run.json"]
+    assert prepare_run(source, destination, SPEC, shard_size=1) == run
+    del destination.objects["run.json"]
+    source.write("c.jpg", b"x")
+    with pytest.raises(UsageError, match="interrupted start .* remove plan/"):
+        prepare_run(source, destination, SPEC, shard_size=1)
+
+
+def test_of_two_commands_that_start_at_once_one_plan_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, destination = a_source("a.jpg"), MemoryStorage("destination")
+    other = replace(SPEC, seed=5)
+    freeze = module._freeze
+
+    def overtaken(*arguments: object) -> Run:
+        monkeypatch.setattr(module, "_freeze", freeze)
+        prepare_run(source, destination, other, shard_size=1)
+        return freeze(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_freeze", overtaken)
+    with pytest.raises(DestinationMismatch, match="seed: was 5, now 0"):
+        prepare_run(source, destination, SPEC, shard_size=1)
+
+
+def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PHOTOS_PER_PART", 10)
+    source, destination = (
+        a_source(*(f"{number:03}.jpg" for number in range(32))),
+        MemoryStorage("d"),
+    )
+    run = prepare_run(source, destination, SPEC, shard_size=4)
+    assert (run.plan.parts, run.plan.shards, run.plan.photos) == (4, 8, 32)
+    shards = list(read_plan(destination, run))
+    assert [shard.number for shard in shards] == list(range(8))
+    assert [len(shard.photos) for shard in shards] == [4] * 8
+    assert [photo.path for shard in shards for photo in shard.photos] == sorted(source.objects)
+
+
+@pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b"null", b'{"format_version": "2"}'])
+def test_a_damaged_run_json_is_one_line(damage: bytes) -> None:
+    destination = MemoryStorage("destination")
+    destination.write("run.json", damage)
+    with pytest.raises(StorageError, match="run.json is no run of Autochrome") as caught:
+        load_run(destination)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_damaged_plan_is_one_line() -> None:
+    destination = MemoryStorage("destination")
+    run = prepare_run(a_source("a.jpg"), destination, SPEC, shard_size=1)
+    destination.write("plan/part-00000.parquet", b"PAR1 no more")
+    with pytest.raises(StorageError, match="part-00000.parquet is damaged") as caught:
+        list(read_plan(destination, run))
+    assert "\n" not in str(caught.value)
+
+
+@given(
+    photos=some.integers(1, 50),
+    shard_size=some.integers(1, 60),
+    data=some.data(),
+)
+def test_photos_in_shards_are_counted_from_their_numbers(
+    photos: int, shard_size: int, data: some.DataObject
+) -> None:
+    shards = -(-photos // shard_size)
+    plan = Plan(photos, shards, shard_size, 1, {})
+    chosen = data.draw(some.sets(some.integers(0, shards - 1)))
+    expected = sum(number // shard_size in chosen for number in range(photos))
+    assert plan.photos_in(chosen) == expected

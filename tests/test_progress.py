@@ -1,0 +1,71 @@
+"""What a person reads while a run works."""
+
+import io
+
+import pytest
+
+from jobs.progress import Progress, describe, describe_duration
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ((0, 0, 0, 1000, 3.0), "0 of 1,000 photos, starting"),
+        ((50, 250, 0, 1000, 10.0), "250 of 1,000 photos, 5.0 photos/s, 2 min left"),
+        ((1, 1, 1, 2, 10.0), "1 of 2 photos, 1 failed, 0.10 photos/s, 10 s left"),
+        ((2, 2, 0, 2, 4.0), "2 of 2 photos, 0.50 photos/s"),
+        ((0, 5, 0, 5, 4.0), "5 of 5 photos"),
+    ],
+)
+def test_lines(arguments: tuple[int, int, int, int, float], line: str) -> None:
+    assert describe(*arguments) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.2, "1 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (5399, "1 h 30 min"),
+        (7500, "2 h 05 min"),
+        (200_000, "2 d 7 h"),
+    ],
+)
+def test_durations(seconds: float, words: str) -> None:
+    assert describe_duration(seconds) == words
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_a_bar_that_ends_complete() -> None:
+    stream = Terminal()
+    with Progress(stream) as progress:
+        progress.update(0, 0, 4)
+        progress.update(4, 1, 4)
+    *_, last = stream.getvalue().split("\r")
+    assert last.startswith("[########################] 4 of 4 photos, 1 failed, ")
+    assert last.endswith("\n")
+
+
+def test_elsewhere_there_are_plain_lines_and_none_for_a_short_run() -> None:
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.update(0, 0, 4)
+        progress.update(4, 0, 4)
+    assert stream.getvalue() == ""
+    with Progress(stream, every=0.001) as progress:
+        progress.update(1, 0, 4)
+        while "\n" not in stream.getvalue():
+            pass
+    assert stream.getvalue().splitlines()[0] == "1 of 4 photos, starting"
+
+
+def test_nothing_is_told_of_what_never_started() -> None:
+    stream = Terminal()
+    with Progress(stream):
+        pass
+    assert stream.getvalue() == ""

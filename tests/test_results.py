@@ -1,0 +1,74 @@
+"""The ledger: its schema, and that a shard is committed once."""
+
+import io
+from dataclasses import fields
+from datetime import UTC, datetime
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.errors import StorageError
+from pipeline.results import (
+    SCHEMA,
+    Result,
+    commit_shard,
+    done_shards,
+    read_results,
+    results_path,
+)
+from pipeline.storage import MemoryStorage
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
+
+
+def a_result(photo: str, shard: int, **facts: object) -> Result:
+    return Result(photo, f"memory://s/{photo}", shard, 12, finished_at=NOW, **facts)  # type: ignore[arg-type]
+
+
+def test_a_result_has_the_columns_of_the_schema() -> None:
+    assert {field.name for field in fields(Result)} == set(SCHEMA.names)
+
+
+def test_rows_come_back_as_they_were_written() -> None:
+    destination = MemoryStorage()
+    good = a_result("ä.jpg", 3, seed=2**63 - 1, log_likelihood=-12.5, rank=1, width=5)
+    bad = a_result("b.jpg", 3, status="failed", reason="corrupt", error="no image")
+    assert commit_shard(destination, 3, [good, bad], "digest")
+    [table] = read_results(destination)
+    assert table.schema.equals(SCHEMA)
+    assert [Result(**row) for row in table.to_pylist()] == [good, bad]
+    [names] = read_results(destination, ["photo"])
+    assert names.to_pydict() == {"photo": ["ä.jpg", "b.jpg"]}
+
+
+def test_the_file_names_schema_and_run() -> None:
+    destination = MemoryStorage()
+    commit_shard(destination, 0, [a_result("a.jpg", 0)], "the digest")
+    metadata = pq.read_metadata(io.BytesIO(destination.read("results/shard-000000.parquet")))
+    assert metadata.metadata[b"autochrome.schema_version"] == b"1"
+    assert metadata.metadata[b"autochrome.run_sha256"] == b"the digest"
+
+
+def test_a_shard_is_committed_once() -> None:
+    destination = MemoryStorage()
+    assert commit_shard(destination, 0, [a_result("a.jpg", 0)], "d")
+    assert not commit_shard(destination, 0, [a_result("other.jpg", 0)], "d")
+    [table] = read_results(destination)
+    assert table["photo"].to_pylist() == ["a.jpg"]
+
+
+def test_done_shards_come_from_names_alone() -> None:
+    destination = MemoryStorage()
+    for shard in (0, 7, 1_234_567):
+        destination.write(results_path(shard), b"")
+    destination.write("results/shard-000001.parquet.partial", b"")
+    destination.write("results/.shard-000002.parquet", b"")
+    assert done_shards(destination) == {0, 7, 1_234_567}
+
+
+def test_a_damaged_file_is_one_line() -> None:
+    destination = MemoryStorage()
+    destination.write(results_path(1), b"no parquet")
+    with pytest.raises(StorageError, match="shard-000001.parquet is damaged") as caught:
+        list(read_results(destination))
+    assert "\n" not in str(caught.value)

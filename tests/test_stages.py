@@ -1,0 +1,382 @@
+"""Read, colorize and write of a shard, without Ray: real photographs, a real, tiny model."""
+
+import hashlib
+import io
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from tiny_models import tiny_color, tiny_core, tiny_spatial
+
+from model.colorizer import Colorized, Colorizer
+from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
+from pipeline.plan import Plan, Run, RunSpec, Shard
+from pipeline.results import read_results
+from pipeline.stages import (
+    MAX_BYTES,
+    ShardCounts,
+    colorize_shard,
+    output_path,
+    photo_seed,
+    read_shard,
+    write_shard,
+)
+from pipeline.storage import MemoryStorage, Storage, StoredObject
+
+SIZES = (8, 16)
+SPEC = RunSpec("memory://source", 0, 1.0, 1, "full", "auto", {}, {})
+
+
+@pytest.fixture(scope="module")
+def colorizer() -> Colorizer:
+    return Colorizer(tiny_core(8), tiny_color(8), tiny_spatial(16), batch_size=2)
+
+
+@pytest.fixture
+def source() -> MemoryStorage:
+    return MemoryStorage("source")
+
+
+@pytest.fixture
+def destination() -> MemoryStorage:
+    return MemoryStorage("destination")
+
+
+def picture(seed: int, format: str = "PNG", size: tuple[int, int] = (30, 20)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0]), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format)
+    return file.getvalue()
+
+
+def shard_of(source: Storage, number: int = 0) -> Shard:
+    return Shard(number, tuple(source.list()))
+
+
+def run_shard(
+    source: Storage,
+    destination: Storage,
+    colorizer: Colorizer,
+    spec: RunSpec = SPEC,
+    shard: Shard | None = None,
+) -> tuple[ShardCounts, list[dict[str, object]]]:
+    """All three stages; the counts and the committed rows."""
+    shard = shard or shard_of(source)
+    read = read_shard(shard, source, SIZES)
+    colored = colorize_shard(read, colorizer, spec, "cpu")
+    run = Run(spec, Plan(len(shard.photos), 1, len(shard.photos), 1, {}), "digest")
+    counts = write_shard(shard.number, colored, source, destination, run)
+    [table] = read_results(destination)
+    rows: list[dict[str, object]] = table.to_pylist()
+    return counts, rows
+
+
+def test_a_photo_becomes_a_picture_and_a_row(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    data = picture(1)
+    source.write("sub/a.png", data)
+    counts, [row] = run_shard(source, destination, colorizer)
+    assert counts == ShardCounts(photos=1, failed=0)
+    written = destination.read("images/sub/a.png")
+    rgb = np.asarray(Image.open(io.BytesIO(written)))
+    gray = np.asarray(Image.open(io.BytesIO(data))).astype(float)
+    assert rgb.shape == (20, 30, 3)
+    assert np.abs(rgb @ [0.299, 0.587, 0.114] - gray).max() <= 0.5
+    digest = hashlib.sha256(data).hexdigest()
+    expected = {
+        "photo": "sub/a.png",
+        "source_uri": "memory://source/sub/a.png",
+        "source_sha256": digest,
+        "source_bytes": len(data),
+        "width": 30,
+        "height": 20,
+        "source_mode": "L",
+        "shard": 0,
+        "attempt": 1,
+        "candidate": 0,
+        "rank": 1,
+        "seed": photo_seed(0, digest, 0),
+        "status": "ok",
+        "reason": None,
+        "error": None,
+        "output_uri": "memory://destination/images/sub/a.png",
+        "output_sha256": hashlib.sha256(written).hexdigest(),
+        "output_bytes": len(written),
+        "device": "cpu",
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert all(value is not None for name, value in row.items() if name not in ("reason", "error"))
+    pixels = SIZES[0] ** 2
+    likelihood = float(str(row["log_likelihood"]))
+    assert row["bits_per_pixel"] == pytest.approx(-likelihood / np.log(2) / pixels)
+
+
+def test_what_cannot_be_read_is_a_row_and_harms_no_other(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    files = {
+        "a.png": picture(1),
+        "empty.jpg": b"",
+        "cut.png": picture(2)[:200],
+        "text.jpg": b"this is no picture",
+        "z.png": picture(3),
+    }
+    for name, data in files.items():
+        source.write(name, data)
+    photos = [*source.list(), StoredObject("gone.png", 3), StoredObject("huge.tif", MAX_BYTES + 1)]
+    counts, rows = run_shard(source, destination, colorizer, shard=Shard(0, tuple(photos)))
+    assert counts == ShardCounts(photos=7, failed=5)
+    assert {row["photo"]: row["reason"] for row in rows} == {
+        "a.png": None,
+        "empty.jpg": "corrupt",
+        "cut.png": "corrupt",
+        "text.jpg": "unsupported",
+        "z.png": None,
+        "gone.png": "missing",
+        "huge.tif": "too_large",
+    }
+    for row in rows:
+        failed = row["reason"] is not None
+        assert row["status"] == ("failed" if failed else "ok")
+        assert (row["output_uri"] is None) == (row["rank"] is None) == failed
+        assert not failed or (row["error"] and "\n" not in str(row["error"]))
+    assert sorted(path for path in destination.objects if path.startswith("images")) == [
+        "images/a.png",
+        "images/z.png",
+    ]
+
+
+def test_a_shard_in_which_all_fail_is_committed_too(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    source.write("a.jpg", b"")
+    counts, [row] = run_shard(source, destination, colorizer)
+    assert counts == ShardCounts(photos=1, failed=1)
+    assert row["finished_at"] is not None
+
+
+def test_candidates_differ_and_are_ranked_by_likelihood(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    source.write("a.png", picture(1))
+    source.write("b.png", picture(2))
+    counts, rows = run_shard(source, destination, colorizer, replace(SPEC, candidates=3))
+    assert counts == ShardCounts(photos=2, failed=0)
+    assert [(row["photo"], row["candidate"]) for row in rows] == [
+        (name, candidate) for name in ("a.png", "b.png") for candidate in range(3)
+    ]
+    for photo in (rows[:3], rows[3:]):
+        ranked = sorted(photo, key=lambda row: int(str(row["rank"])))
+        assert [row["rank"] for row in ranked] == [1, 2, 3]
+        likelihoods = [float(str(row["log_likelihood"])) for row in ranked]
+        assert likelihoods == sorted(likelihoods, reverse=True)
+        assert len({row["output_sha256"] for row in photo}) == 3
+    assert rows[1]["output_uri"] == "memory://destination/images/a.candidate-1.png"
+
+
+def test_the_same_photo_gives_the_same_bytes_in_any_company(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    for number in range(5):
+        source.write(f"{number}.png", picture(number))
+    source.write("copy-of-3.png", picture(3))
+    run_shard(source, destination, colorizer)
+    alone = MemoryStorage("alone")
+    run_shard(source, alone, colorizer, shard=Shard(9, (StoredObject("3.png", 1),)))
+    pictures = [
+        destination.read("images/3.png"),
+        destination.read("images/copy-of-3.png"),
+        alone.read("images/3.png"),
+    ]
+    assert len(set(pictures)) == 1
+
+
+def test_small_output_keeps_the_frame_and_the_luminance(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    source.write("large.png", picture(1, size=(600, 300)))
+    source.write("small.png", picture(2, size=(30, 20)))
+    run_shard(source, destination, colorizer, replace(SPEC, output_size="256"))
+    sizes = [
+        Image.open(io.BytesIO(destination.read(f"images/{name}.png"))).size
+        for name in ("large", "small")
+    ]
+    assert sizes == [(256, 128), (30, 20)]
+
+
+class Elsewhere(MemoryStorage):
+    """A store in which reading or writing a path can be made to do something else."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.on_read: dict[str, Callable[[], bytes]] = {}
+        self.on_write: dict[str, Exception] = {}
+
+    def read(self, path: str) -> bytes:
+        return self.on_read.get(path, lambda: super(Elsewhere, self).read(path))()
+
+    def write(self, path: str, data: bytes) -> None:
+        if path in self.on_write:
+            raise self.on_write[path]
+        super().write(path, data)
+
+
+def raising(error: Exception) -> Callable[[], bytes]:
+    def read() -> bytes:
+        raise error
+
+    return read
+
+
+def taking_turns(*answers: bytes | Exception) -> Callable[[], bytes]:
+    turns: Iterator[bytes | Exception] = iter(answers)
+
+    def read() -> bytes:
+        answer = next(turns)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("answers", "reason"),
+    [
+        ((picture(1), picture(2)), "changed"),
+        ((picture(1), ObjectMissing("gone")), "missing"),
+        ((StorageError("cannot read a.png: Permission denied"),), "missing"),
+        ((MemoryError(),), "out_of_memory"),
+        ((RuntimeError("what\never"),), "internal"),
+    ],
+)
+def test_sources_that_change_or_fail_while_we_work(
+    colorizer: Colorizer, answers: tuple[bytes | Exception, ...], reason: str
+) -> None:
+    source, destination = Elsewhere("source"), MemoryStorage("destination")
+    source.write("a.png", picture(1))
+    source.write("b.png", picture(2))
+    source.on_read["a.png"] = taking_turns(*answers)
+    counts, [row, other] = run_shard(source, destination, colorizer)
+    assert counts == ShardCounts(photos=2, failed=1)
+    assert (row["status"], row["reason"], row["output_uri"]) == ("failed", reason, None)
+    assert other["status"] == "ok"
+    assert not destination.exists("images/a.png")
+
+
+def test_a_picture_that_cannot_be_written_is_a_row(
+    source: MemoryStorage, colorizer: Colorizer
+) -> None:
+    destination = Elsewhere("destination")
+    source.write("a.png", picture(1))
+    source.write("b.png", picture(2))
+    destination.on_write["images/a.png"] = StorageError("cannot write it: File name too long")
+    counts, [row, other] = run_shard(source, destination, colorizer)
+    assert counts == ShardCounts(photos=2, failed=1)
+    assert (row["reason"], row["error"]) == ("write_error", "cannot write it: File name too long")
+    assert row["source_sha256"] and row["log_likelihood"] is not None
+    assert other["status"] == "ok"
+
+
+def test_a_store_out_of_reach_commits_nothing(source: MemoryStorage, colorizer: Colorizer) -> None:
+    destination, broken = Elsewhere("destination"), Elsewhere("broken")
+    for store in (source, broken):
+        store.write("a.png", picture(1))
+    destination.on_write["images/a.png"] = StoreUnavailable("disk full")
+    with pytest.raises(StoreUnavailable, match="disk full"):
+        run_shard(source, destination, colorizer)
+    broken.on_read["a.png"] = raising(StoreUnavailable("no connection"))
+    with pytest.raises(StoreUnavailable, match="no connection"):
+        run_shard(broken, destination, colorizer)
+    assert not destination.objects
+
+
+class Choosy(Colorizer):
+    """A real colorizer that cannot bear photographs of a certain brightness."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(tiny_core(8), tiny_color(8), tiny_spatial(16), batch_size=2)
+        self.error = error
+
+    def colorize(
+        self,
+        gray_low: NDArray[np.uint8],
+        gray_high: NDArray[np.uint8],
+        seeds: object,
+        temperature: float = 1.0,
+    ) -> Colorized:
+        if (gray_high == 255).all(axis=(1, 2)).any():
+            raise self.error
+        return super().colorize(gray_low, gray_high, seeds, temperature)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [(RuntimeError("kernel"), "internal"), (MemoryError("8 GB"), "out_of_memory")],
+)
+def test_a_photo_that_the_model_fails_on_is_found_and_harms_no_other(
+    source: MemoryStorage, destination: MemoryStorage, error: Exception, reason: str
+) -> None:
+    white = io.BytesIO()
+    Image.new("L", (20, 20), 255).save(white, "PNG")
+    source.write("a.png", picture(1))
+    source.write("b.png", white.getvalue())
+    source.write("c.png", picture(3))
+    counts, rows = run_shard(source, destination, Choosy(error))
+    assert counts == ShardCounts(photos=3, failed=1)
+    assert [row["reason"] for row in rows] == [None, reason, None]
+    assert str(error) in str(rows[1]["error"])
+
+
+def test_seeds_depend_on_run_content_and_candidate_and_fit_63_bits() -> None:
+    seeds = {
+        photo_seed(run, digest, candidate)
+        for run in range(5)
+        for digest in ("aa", "bb")
+        for candidate in range(5)
+    }
+    assert len(seeds) == 50
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    text = hashlib.sha256(b"7:abc:2").digest()
+    assert photo_seed(7, "abc", 2) == int.from_bytes(text[:8], "big") >> 1
+
+
+@pytest.mark.parametrize(
+    ("photo", "suffix", "candidate", "path"),
+    [
+        ("a/b.jpg", "jpg", None, "images/a/b.jpg"),
+        ("b.JPEG", "jpg", None, "images/b.JPEG"),
+        ("b.tiff", "tif", None, "images/b.tiff"),
+        ("b.jpg", "png", None, "images/b.jpg.png"),
+        ("noend", "jpg", None, "images/noend.jpg"),
+        ("b.jpg", "jpg", 2, "images/b.candidate-2.jpg"),
+        ("b.gif", "png", 0, "images/b.gif.candidate-0.png"),
+        ("a.b/c", "png", None, "images/a.b/c.png"),
+        ("v1.2", "png", None, "images/v1.2.png"),
+    ],
+)
+def test_output_names(photo: str, suffix: str, candidate: int | None, path: str) -> None:
+    assert output_path(photo, suffix, candidate, MemoryStorage()) == path
+
+
+def test_no_two_photos_share_an_output_name() -> None:
+    source = MemoryStorage()
+    names = ["a", "a.jpg", "a.jpg.png", "a.png", "a.tif", "a.tif.png", "A.png", "a.jpg.jpg"]
+    for name in names:
+        source.write(name, b"x")
+    for suffix in ("jpg", "png", "tif", "webp"):
+        for candidate in (None, 0):
+            outputs = {output_path(name, suffix, candidate, source) for name in names}
+            assert len(outputs) == len(names)
+
+
+def test_stages_need_no_torch_to_read_and_write(repository: Path) -> None:
+    code = "import sys, pipeline.stages; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0
