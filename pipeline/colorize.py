@@ -1,11 +1,9 @@
-"""A run on Ray: the only file that knows it. Why its settings are what they are: see DESIGN.
+"""A run on Ray. Why its settings are what they are: see DESIGN.
 
 A shard is one row of a Ray data set, through three operators: read (tasks), colorize (actors that
 hold the loaded model) and write (tasks, which commit). What comes back are small rows of counts.
 """
 
-import logging
-import os
 import pickle
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -14,6 +12,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
+from pipeline.cluster import quiet_ray
 from pipeline.errors import (
     AutochromeError,
     EngineError,
@@ -33,12 +32,6 @@ SHARDS_IN_FLIGHT = 25
 SILENCE = {"cpu": 24 * 3600.0, "cuda": 900.0}
 RETRIES = 2  # of a shard whose process died
 OUTAGE = 3  # shards in a row for which a store was out of reach
-_ENVIRONMENT = {  # which Ray reads when it is imported, or started
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning less
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
-    "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
-}
 AGAIN = "the same command again goes on from here"
 
 Row = dict[str, Any]
@@ -81,7 +74,7 @@ def _run_shards(shards: Iterator[Shard], job: Job) -> Generator[Row]:
     if not wave:
         return  # without a Ray that would have nothing to do
     outage, trouble = 0, ""
-    with _ray():
+    with quiet_ray():
         while wave:
             for row in _run_wave(wave, job):
                 if not row["trouble"]:
@@ -215,38 +208,3 @@ def _explained() -> Iterator[None]:
     except Exception as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise EngineError(f"Ray gave up: {cause}; {AGAIN}") from error
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    """The caller's Ray, or a quiet one of our own that ends with the wave."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    import ray
-    import ray.data
-
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # its log file stays
-            handler.setLevel(logging.CRITICAL + 1)
-    own = not ray.is_initialized()
-    if own:
-        with _standard_error_closed():
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
-    try:
-        yield
-    finally:
-        if own:
-            ray.shutdown()
-
-
-@contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    """While Ray starts: its C++ part announces there that it was told to be quiet."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

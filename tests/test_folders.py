@@ -14,7 +14,7 @@ DOORS = {
     "boto3": {"pipeline/storage.py"},
     "botocore": {"pipeline/storage.py"},
     "PIL": {"pipeline/imaging.py"},
-    "ray": {"pipeline/colorize.py", "pipeline/photographs.py", "pipeline/train.py"},
+    "ray": {f"pipeline/{name}.py" for name in ("cluster", "colorize", "photographs", "train")},
     "tensorflow": {"pipeline/tensorflow_checkpoint.py"},
 }
 

@@ -1,0 +1,48 @@
+"""How Ray is started, without a word on the terminal."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_ENVIRONMENT = {  # which Ray reads when it is imported, or started
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning less
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
+    "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
+}
+
+
+@contextmanager
+def quiet_ray() -> Iterator[bool]:
+    """The caller's Ray, or a quiet one of our own that ends with the block; yields whether so."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.data
+
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # its log file stays
+            handler.setLevel(logging.CRITICAL + 1)
+    own = not ray.is_initialized()
+    if own:
+        with _standard_error_closed():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+    try:
+        yield own
+    finally:
+        if own:
+            ray.shutdown()
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """While Ray starts: its C++ part announces there that it was told to be quiet."""
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
