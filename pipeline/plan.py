@@ -102,10 +102,10 @@ def prepare_run(source: Storage, destination: Storage, spec: RunSpec, shard_size
     if found is None:
         _refuse_others_files(destination)
         found = _freeze(source, destination, spec, shard_size)
-    differences = _differences(asdict(found.spec), asdict(spec))
-    if differences:
+    changed = differences(asdict(found.spec), asdict(spec))
+    if changed:
         raise DestinationMismatch(
-            "\n".join([f"{destination.uri} belongs to a run with other settings", *differences])
+            "\n".join([f"{destination.uri} belongs to a run with other settings", *changed])
         )
     return found
 
@@ -222,13 +222,13 @@ def _refuse_others_files(destination: Storage) -> None:
             )
 
 
-def _differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
     """One line for each setting that differs: `weights.core: was X, now Y`."""
     lines = []
     for name in sorted(was.keys() | now.keys()):
         old, new = was.get(name, "absent"), now.get(name, "absent")
         if isinstance(old, dict) and isinstance(new, dict):
-            lines += _differences(old, new, f"{above}{name}.")
+            lines += differences(old, new, f"{above}{name}.")
         elif old != new:
             lines.append(f"{above}{name}: was {old}, now {new}")
     return lines
