@@ -113,8 +113,10 @@ class Colorizer:
         parts = []
         for start in range(0, count, step):
             places = slice(start, start + step)
-            low, high = torch.from_numpy(gray_low[places]), torch.from_numpy(gray_high[places])
-            parts.append(self._batch(low.long(), high.long(), seeds[places], temperature))
+            low, high = (
+                torch.from_numpy(gray[places].astype(np.int64)) for gray in (gray_low, gray_high)
+            )
+            parts.append(self._batch(low, high, seeds[places], temperature))
         rgb, log_likelihood, color_bits, spatial_bits = (
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
