@@ -1,0 +1,55 @@
+"""What the documents promise: links lead somewhere, every file and command is mentioned."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from jobs.main import main
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+DOCUMENTS = ("*.md", "docs/**/*.md", "examples/**/*.md")
+
+
+def commands() -> list[str]:
+    return main.list_commands(click.Context(main))
+
+
+def command(name: str) -> click.Command:
+    found = main.get_command(click.Context(main), name)
+    assert found is not None
+    return found
+
+
+def test_relative_links_lead_somewhere(repository: Path) -> None:
+    documents = [path for pattern in DOCUMENTS for path in repository.glob(pattern)]
+    assert repository / "README.md" in documents
+    for document in documents:
+        for link in LINK.findall(document.read_text(encoding="utf-8")):
+            target = link.split("#")[0]
+            if target and "://" not in target:
+                assert (document.parent / target).exists(), f"{document.name}: {link}"
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_has_help_an_example_and_a_section(repository: Path, name: str) -> None:
+    found = command(name)
+    assert found.help and "Example" in found.help and f"autochrome {name} " in found.help
+    options = [each for each in found.params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
+    text = (repository / "docs" / "commands.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## autochrome {name}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
+    assert section and f"```sh\nautochrome {name} " in section[1]
+    assert [each.opts[0] for each in options if f"`{each.opts[0]}" not in section[1]] == []
+
+
+def test_the_map_of_the_readme_names_every_source_file(repository: Path) -> None:
+    tree = (repository / "README.md").read_text(encoding="utf-8").split("## Map")[1]
+    block = tree.split("```")[1]
+    for folder in ("model", "pipeline", "jobs", "benchmarks"):
+        part = block.split(f"\n{folder}/")[1]
+        listed = re.split(r"\n(?! )", part)[0]
+        named = set(re.findall(r"^  (\S+\.py)", listed, re.MULTILINE))
+        present = {path.name for path in (repository / folder).glob("*.py")} - {"__init__.py"}
+        assert named == present, f"{folder}: {named ^ present}"
