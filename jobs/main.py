@@ -6,6 +6,7 @@ import click
 
 from jobs.colorize import colorize
 from jobs.convert import convert
+from jobs.train import train
 from pipeline.errors import AutochromeError, Interrupted
 
 
@@ -31,3 +32,4 @@ def main() -> None:
 
 main.add_command(colorize)
 main.add_command(convert)
+main.add_command(train)

@@ -49,6 +49,10 @@ _SPLIT_OF_WORD: dict[str, Split] = {
 }
 
 
+class EmptySet(UsageError):
+    pass
+
+
 @dataclass(frozen=True)
 class PhotographSet:
     """Photographs in an order that depends on the source alone.
@@ -125,7 +129,8 @@ def read_photographs(
     Data, which must be running.
 
     Raises:
-        UsageError: no photograph is left, a column is missing, or a column is asked of files.
+        EmptySet: no photograph is left.
+        UsageError: a column is missing, or a column is asked of files.
         StorageError: the source cannot be read.
     """
     storage, places, groups_of = _list_places(source, split_column, group_column)
@@ -155,7 +160,7 @@ def read_photographs(
         at += size
     del found[limit if limit is not None else len(found) :]
     if not found:
-        raise UsageError(_nothing(source, split, len(places), skipped))
+        raise EmptySet(_nothing(source, split, len(places), skipped))
     rgb = np.empty((len(found), side, side, 3), np.uint8)
     for index, one in enumerate(found):
         assert one.rgb is not None

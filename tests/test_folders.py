@@ -15,6 +15,8 @@ DOORS = {
     "botocore": {"pipeline/storage.py"},
     "PIL": {"pipeline/imaging.py"},
     "ray": {f"pipeline/{name}.py" for name in ("cluster", "colorize", "photographs", "train")},
+    "matplotlib": {"pipeline/learning_curve.py"},
+    "tensorboard": {"pipeline/learning_curve.py"},
     "tensorflow": {"pipeline/tensorflow_checkpoint.py"},
 }
 
