@@ -1,5 +1,6 @@
 """autochrome colorize: every photograph of a folder or bucket, in color."""
 
+import math
 import re
 import sys
 from pathlib import Path
@@ -20,6 +21,13 @@ def check_max_failed(ctx: click.Context, option: click.Parameter, value: str | N
     return value
 
 
+def check_temperature(ctx: click.Context, option: click.Parameter, value: float) -> float:
+    """A number; a range lets NaN pass."""
+    if math.isnan(value):
+        raise click.BadParameter("nan is no temperature")
+    return value
+
+
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
@@ -33,6 +41,7 @@ def check_max_failed(ctx: click.Context, option: click.Parameter, value: str | N
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 10),
+    callback=check_temperature,
     default=1.0,
     show_default=True,
     help="Below 1 bolder choices become rarer; 0 takes the most likely color everywhere.",

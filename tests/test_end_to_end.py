@@ -1,0 +1,277 @@
+"""The whole command on a real Ray, with real photographs and a real, tiny model."""
+
+import hashlib
+import io
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+from click.testing import CliRunner, Result
+from PIL import Image
+from tiny_models import write_tiny_weights
+
+from jobs.main import main
+from pipeline.cluster import quiet_ray
+from pipeline.results import read_results
+from pipeline.storage import LocalStorage, S3Storage, Storage, open_storage
+
+# Warnings of Ray at itself.
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
+KINDS = (("jpg", "JPEG"), ("png", "PNG"), ("tif", "TIFF"), ("webp", "WEBP"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray(s3_endpoint: str) -> Iterator[None]:
+    """One Ray for all tests of this file; its workers find the server of the S3 protocol."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+        with quiet_ray():
+            yield
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    """The example photographs and some more, nested, with odd names, none of them writable."""
+    folder = tmp_path_factory.mktemp("photos") / "masters"
+    shutil.copytree(repository / "examples" / "photos", folder)
+    random = np.random.default_rng(0)
+    (folder / "deep er" / "ünd #1").mkdir(parents=True)
+    for number in range(8):
+        suffix, format = KINDS[number % 4]
+        pixels = random.integers(0, 256, (40 + number, 64), dtype=np.uint8)
+        name = f"100% {number}.{suffix}"
+        Image.fromarray(pixels).save(folder / "deep er" / "ünd #1" / name, format)
+    (folder / "broken.jpg").write_bytes(b"no photograph")
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o444)
+    return folder
+
+
+def arguments(source: object, destination: object, weights: Path, *options: object) -> list[str]:
+    given = ("colorize", source, destination, "--weights", weights, *options)
+    return [str(argument) for argument in given]
+
+
+def run(source: object, destination: object, weights: Path, *options: object) -> Result:
+    return CliRunner().invoke(main, arguments(source, destination, weights, *options))
+
+
+def rows_of(destination: Storage) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = pa.concat_tables(read_results(destination)).to_pylist()
+    return rows
+
+
+def images_of(destination: Storage) -> dict[str, bytes]:
+    return {each.path: destination.read(each.path) for each in destination.list("images")}
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int, str]]:
+    return {
+        str(path): (
+            path.stat().st_mtime_ns,
+            path.stat().st_mode,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    photos: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory
+) -> LocalStorage:
+    """A run that nothing happened to, and what it leaves."""
+    destination = tmp_path_factory.mktemp("undisturbed") / "out"
+    before = state_of(photos)
+    result = run(photos, destination, weights, "--shard-size", 4)
+    assert state_of(photos) == before, "masters are only ever read"
+    assert result.exit_code == 3, result.output
+    assert result.stdout.splitlines() == [
+        "16 of 17 photos colorized",
+        "1 failed: 1 unsupported",
+        "1 other file ignored (1 .md)",
+        f"images   {destination}/images",
+        f"results  {destination}/results",
+        f"report   {destination}/report/index.html",
+    ]
+    return LocalStorage(str(destination))
+
+
+def test_every_photo_has_a_row_and_a_picture_of_its_size(
+    photos: Path, undisturbed: LocalStorage
+) -> None:
+    rows = {str(row["photo"]): row for row in rows_of(undisturbed)}
+    masters = {str(path.relative_to(photos)) for path in photos.rglob("*") if path.is_file()}
+    assert set(rows) == masters - {"SOURCES.md"}
+    images = images_of(undisturbed)
+    assert {row["output_uri"] for row in rows.values() if row["status"] == "ok"} == {
+        undisturbed.uri_of(path) for path in images
+    }
+    for path, data in images.items():
+        with (
+            Image.open(io.BytesIO(data)) as picture,
+            Image.open(photos / path.removeprefix("images/")) as master,
+        ):
+            assert picture.size == master.size
+            assert picture.format == master.format
+            assert picture.mode == "RGB"
+    report = undisturbed.read("report/index.html").decode()
+    assert "broken.jpg" in report
+
+
+def test_again_does_nothing_and_other_settings_are_refused(
+    photos: Path, weights: Path, undisturbed: LocalStorage
+) -> None:
+    before = state_of(Path(undisturbed.uri) / "images") | state_of(
+        Path(undisturbed.uri) / "results"
+    )
+    again = run(photos, undisturbed.uri, weights, "--batch-size", 3, "--shard-size", 9)
+    assert again.exit_code == 3
+    assert again.stdout.splitlines()[0] == "16 of 17 photos colorized"
+    other = run(photos, undisturbed.uri, weights, "--seed", 1, "--format", "png")
+    assert other.exit_code == 5
+    assert other.stderr.splitlines()[-3:] == [
+        f"autochrome: {undisturbed.uri} belongs to a run with other settings",
+        "format: was auto, now png",
+        "seed: was 0, now 1",
+    ]
+    after = state_of(Path(undisturbed.uri) / "images") | state_of(Path(undisturbed.uri) / "results")
+    assert after == before
+
+
+def test_same_seed_same_bytes_at_any_shard_and_batch_size_through_s3_too(
+    photos: Path, weights: Path, undisturbed: LocalStorage, bucket: str
+) -> None:
+    source = S3Storage(bucket, "masters")
+    for path in photos.rglob("*"):
+        if path.is_file():
+            source.write(str(path.relative_to(photos)), path.read_bytes())
+    out = f"s3://{bucket}/out"
+    result = run(source.uri, out, weights, "--shard-size", 3, "--batch-size", 2)
+    assert result.exit_code == 3, result.output
+    assert result.stdout.splitlines()[-1] == f"report   {out}/report/index.html"
+    destination = open_storage(out)
+    assert images_of(destination) == images_of(undisturbed)
+    kept = ("photo", "source_sha256", "seed", "status", "output_sha256", "log_likelihood")
+    [here, there] = (
+        sorted(str([row[name] for name in kept]) for row in rows_of(place))
+        for place in (undisturbed, destination)
+    )
+    assert here == there
+
+
+def test_another_seed_gives_other_pictures(
+    photos: Path, weights: Path, undisturbed: LocalStorage, tmp_path: Path
+) -> None:
+    result = run(photos / "animals", tmp_path / "out", weights, "--seed", 1)
+    assert result.exit_code == 0
+    images = images_of(LocalStorage(str(tmp_path / "out")))
+    assert len(images) == 2
+    first = images_of(undisturbed)
+    for path, data in images.items():
+        assert data != first[path.replace("images/", "images/animals/")]
+
+
+def test_more_failures_than_allowed_stop_the_run_which_can_go_on(
+    weights: Path, tmp_path: Path, repository: Path
+) -> None:
+    shutil.copytree(repository / "examples" / "photos" / "animals", tmp_path / "in")
+    for number in range(12):
+        (tmp_path / "in" / f"a{number:02}.jpg").write_bytes(b"broken")
+    options = ("--shard-size", 2)
+    stopped = run(tmp_path / "in", tmp_path / "out", weights, *options, "--max-failed", "10%")
+    assert stopped.exit_code == 4
+    assert (
+        "photos failed: --max-failed 10% was given; the same command again goes on"
+        in stopped.stderr
+    )
+    finished = run(tmp_path / "in", tmp_path / "out", weights, *options, "--max-failed", "12")
+    assert finished.exit_code == 3, finished.output
+    rows = rows_of(LocalStorage(str(tmp_path / "out")))
+    assert sorted(str(row["status"]) for row in rows) == ["failed"] * 12 + ["ok"] * 2
+
+
+def test_interrupted_then_killed_then_resumed_nothing_is_lost_or_done_twice(
+    photos: Path, weights: Path, tmp_path: Path, repository: Path
+) -> None:
+    source = tmp_path / "in"
+    shutil.copytree(photos, source)
+    for number in range(40):
+        shutil.copy(photos / "animals" / "cat.jpg", source / f"cat {number}.jpg")
+    command = arguments(source, tmp_path / "out", weights, "--shard-size", 1)
+    results = tmp_path / "out" / "results"
+
+    def start_and_signal(kind: signal.Signals, after: int) -> tuple[int, str, str]:
+        code = "from jobs.main import main; main()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, *command],
+            cwd=repository,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while process.poll() is None and len(list(results.glob("shard-*.parquet"))) < after:
+            time.sleep(0.01)
+        process.send_signal(kind)
+        stdout, stderr = process.communicate(timeout=120)
+        return process.returncode, stdout, stderr
+
+    code, stdout, stderr = start_and_signal(signal.SIGINT, after=4)
+    lines = stderr.splitlines()
+    assert (code, stdout) == (130, "")
+    assert lines[-1] == "autochrome: interrupted; the same command again goes on from here"
+    assert all(" of 57 photos" in line for line in lines[:-1]), "a user sees our lines only"
+    first = state_of(results)
+    assert 4 <= len(first) < 57
+
+    code, stdout, stderr = start_and_signal(signal.SIGKILL, after=len(first) + 4)
+    assert (code, stdout) == (-signal.SIGKILL, "")
+    assert all(" of 57 photos" in line for line in stderr.splitlines())
+    second = state_of(results)
+    assert len(first) + 4 <= len(second) < 57
+    assert first.items() <= second.items(), "what is committed stays"
+
+    assert run(source, tmp_path / "out", weights).exit_code == 3
+    assert second.items() <= state_of(results).items()
+    rows = rows_of(LocalStorage(str(tmp_path / "out")))
+    assert len(rows) == len({row["photo"] for row in rows}) == 57
+    assert run(source, tmp_path / "calm", weights, "--shard-size", 20).exit_code == 3
+    calm = images_of(LocalStorage(str(tmp_path / "calm")))
+    disturbed = images_of(LocalStorage(str(tmp_path / "out")))
+    assert {path for path in disturbed if not path.endswith(".partial")} == set(calm)
+    assert all(disturbed[path] == data for path, data in calm.items())
+
+
+def test_awkward_files_each_get_one_row_and_stop_nothing(
+    shared: Path, weights: Path, tmp_path: Path
+) -> None:
+    awkward = shared / "photos" / "awkward"
+    if not awkward.is_dir():
+        pytest.skip("no shared/photos/awkward folder beside the checkout")
+    before = state_of(awkward)
+    result = run(awkward, tmp_path / "out", weights, "--shard-size", 16)
+    assert result.exit_code == 3, result.output
+    assert state_of(awkward) == before
+    rows = {str(row["photo"]): row for row in rows_of(LocalStorage(str(tmp_path / "out")))}
+    index = pyarrow.csv.read_csv(awkward / "index.csv").to_pylist()
+    assert len(rows_of(LocalStorage(str(tmp_path / "out")))) == len(rows) == len(index)
+    for entry in index:
+        row = rows[entry["file"]]
+        allowed = {"accept": {"ok"}, "reject": {"failed"}}.get(entry["expect"], {"ok", "failed"})
+        assert row["status"] in allowed, (entry, row["error"])
+        assert row["reason"] != "internal", row["error"]
