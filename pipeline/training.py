@@ -98,6 +98,7 @@ class StageTraining:
         self.best: float | None = None
         self._sums: dict[str, float] = {}
         self._steps_in_sums = 0
+        self._drawn = 0
 
     def run(self, tell: Callable[[Progress], None]) -> None:
         """Train from the last checkpoint, if there is one, to the last step.
@@ -174,7 +175,8 @@ class StageTraining:
             return
         if better:
             self._write_weights()
-        self._write_curve(row)
+        name, events = event_file(row)
+        self.destination.write(f"tensorboard/{self.stage}/{name}", events)
 
     def _objective(self, bits: dict[str, float]) -> float:
         tensors = {name: torch.tensor(value) for name, value in bits.items()}
@@ -221,9 +223,10 @@ class StageTraining:
             save_stage(cast(Stage, average), path, dtype)
             self.destination.write(f"{self.stage}.safetensors", path.read_bytes())
 
-    def _write_curve(self, row: Row) -> None:
-        name, events = event_file(row)
-        self.destination.write(f"tensorboard/{self.stage}/{name}", events)
+    def _write_curve(self) -> None:
+        if self._drawn == len(self.history):
+            return
+        self._drawn = len(self.history)
         text = json.dumps(self.history, indent=1)
         self.destination.write(f"{self.stage}.history.json", text.encode())
         self.destination.write(f"{self.stage}.png", draw_curve(self.stage, self.history))
@@ -238,6 +241,7 @@ class StageTraining:
             "steps_in_sums": self._steps_in_sums,
         }
         torch.save(state, file)
+        self._write_curve()  # first, so that a run whose checkpoint is its end has its curve
         self.destination.write(checkpoint_path(self.stage), file.getvalue())
 
     def _resume(self) -> None:

@@ -12,7 +12,7 @@ from pipeline.imaging import encode, resize_rgb
 def made_photograph(number: int, side: int = 24) -> np.ndarray:
     """uint8 (side, side, 3)."""
     coarse = np.random.default_rng(number).integers(256, size=(4, 4, 3), dtype=np.uint8)
-    return resize_rgb(coarse, (side, side))
+    return resize_rgb(coarse, (side, side)).copy()  # else read-only
 
 
 def made_png(number: int, side: int = 24) -> bytes:
