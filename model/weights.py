@@ -64,7 +64,8 @@ def save_stage(model: Stage, path: Path | str, dtype: torch.dtype = torch.float3
     """Write the weights of a stage; dtype bfloat16 halves the file."""
     tensors = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
     header = json.dumps({"format": FORMAT, **model.describe()}, sort_keys=True)
-    safetensors.torch.save_file(tensors, path, metadata={HEADER: header})
+    # Not its save_file, whose files nobody else may read, whatever the umask says.
+    Path(path).write_bytes(safetensors.torch.save(tensors, metadata={HEADER: header}))
 
 
 def read_config(path: Path | str) -> tuple[str, StageConfig]:
