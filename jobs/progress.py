@@ -9,12 +9,12 @@ WIDTH = 24
 
 
 class Progress:
-    """Tells of a run on a stream until it is left; `update` may come from the run's own thread."""
+    """Tells of a run on a stream, from a thread of its own, until it is left."""
 
     def __init__(self, stream: TextIO, every: float | None = None) -> None:
         self._stream, self._bar = stream, stream.isatty()
         self._every = every or (0.5 if self._bar else 10.0)
-        self._started: tuple[float, int] | None = None
+        self._marks: list[tuple[float, int]] = []  # time and photos: start, first news
         self._done = self._failed = self._photos = 0
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, daemon=True)
@@ -22,9 +22,11 @@ class Progress:
     def update(self, done: int, failed: int, photos: int) -> None:
         """Photos done, of these failed in this run, and to be done in all."""
         self._done, self._failed, self._photos = done, failed, photos
-        if self._started is None:
-            self._started = time.monotonic(), done
+        if not self._marks:
+            self._marks.append((time.monotonic(), done))
             self._thread.start()
+        elif len(self._marks) == 1 and done > self._marks[0][1]:
+            self._marks.append((time.monotonic(), done))
 
     def __enter__(self) -> Self:
         return self
@@ -36,7 +38,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        if self._started is not None:
+        if self._marks:
             self._thread.join()
 
     def _tell(self) -> None:
@@ -47,8 +49,9 @@ class Progress:
             self._stream.write("\n")
 
     def _write(self) -> None:
-        assert self._started is not None
-        since, before = self._started
+        since, before = self._marks[-1]
+        if before == self._done:  # no more news: this counts what it took to start, too
+            since, before = self._marks[0]
         line = describe(
             self._done - before, self._done, self._failed, self._photos, time.monotonic() - since
         )

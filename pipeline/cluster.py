@@ -9,6 +9,8 @@ _ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning less
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its long words about lost workers, which it replaces
+    "RAY_SCHEDULER_EVENTS": "0",
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
 
