@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 import signal
 import subprocess
@@ -20,7 +21,8 @@ from tiny_models import write_tiny_weights
 
 from jobs.main import main
 from pipeline.cluster import quiet_ray
-from pipeline.results import read_results
+from pipeline.errors import StoreUnavailable
+from pipeline.results import done_shards, read_results
 from pipeline.storage import LocalStorage, S3Storage, Storage, open_storage
 
 # Warnings of Ray at itself.
@@ -155,8 +157,13 @@ def test_again_does_nothing_and_other_settings_are_refused(
 
 
 def test_same_seed_same_bytes_at_any_shard_and_batch_size_through_s3_too(
-    photos: Path, weights: Path, undisturbed: LocalStorage, bucket: str
+    photos: Path,
+    weights: Path,
+    undisturbed: LocalStorage,
+    bucket: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pipeline.colorize.SHARDS_PER_WAVE", 4)  # of six
     source = S3Storage(bucket, "masters")
     for path in photos.rglob("*"):
         if path.is_file():
@@ -204,6 +211,50 @@ def test_more_failures_than_allowed_stop_the_run_which_can_go_on(
     assert finished.exit_code == 3, finished.output
     rows = rows_of(LocalStorage(str(tmp_path / "out")))
     assert sorted(str(row["status"]) for row in rows) == ["failed"] * 12 + ["ok"] * 2
+
+
+class Deadly(LocalStorage):
+    """A folder in which one photo ends the process that reads it, as a decoder's bug can."""
+
+    def read(self, path: str) -> bytes:
+        if path == "poison.jpg":
+            os._exit(1)
+        return super().read(path)
+
+
+class Full(LocalStorage):
+    """A folder on a disk without space for pictures."""
+
+    def write(self, path: str, data: bytes) -> None:
+        raise StoreUnavailable(f"cannot write {self.uri_of(path)}: No space left on device")
+
+
+def test_a_full_disk_and_a_deadly_photo_leave_what_can_be_done_later(
+    weights: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    shutil.copytree(repository / "examples" / "photos" / "animals", source)
+    shutil.copy(source / "cat.jpg", source / "poison.jpg")
+    from ray.cloudpickle import register_pickle_by_value  # when quiet_ray has set the scene
+
+    kinds: dict[Path, type[LocalStorage]] = {source: LocalStorage, out: Full}
+    monkeypatch.setattr("pipeline.job.open_storage", lambda uri: kinds[Path(uri)](uri))
+    register_pickle_by_value(sys.modules[__name__])  # so that workers know these classes
+
+    result = run(source, out, weights, "--shard-size", 1)
+    assert result.exit_code == 2, result.output
+    line = result.stderr.splitlines()[-1]
+    assert "No space left on device; the same command again goes on from here" in line
+    assert not done_shards(LocalStorage(str(out)))
+
+    kinds.update({source: Deadly, out: LocalStorage})
+    result = run(source, out, weights)
+    assert result.exit_code == 3, result.output
+    assert "2 of 3 photos colorized\n1 not done: the same command tries them again" in result.stdout
+
+    kinds[source] = LocalStorage
+    assert run(source, out, weights).exit_code == 0
+    assert len(rows_of(LocalStorage(str(out)))) == len(images_of(LocalStorage(str(out)))) == 3
 
 
 def test_interrupted_then_killed_then_resumed_nothing_is_lost_or_done_twice(
