@@ -6,6 +6,7 @@ import click
 
 from jobs.colorize import colorize
 from jobs.convert import convert
+from jobs.evaluate import evaluate
 from jobs.train import train
 from pipeline.errors import AutochromeError, Interrupted
 
@@ -32,4 +33,5 @@ def main() -> None:
 
 main.add_command(colorize)
 main.add_command(convert)
+main.add_command(evaluate)
 main.add_command(train)

@@ -1,0 +1,157 @@
+"""autochrome evaluate: how good weights are, on color photographs that are turned gray here."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.colorize import check_temperature
+from jobs.progress import Progress
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.evaluate import Figures
+
+# What the table says, line by line: words and the figure's name.
+TABLE = (
+    ("Core, bits per pixel (a blind guess: 9)", None),
+    ("  pixel by pixel", "core_bits_per_pixel"),
+    ("  histogram given gray and two neighbors", "neighbor_bits_per_pixel"),
+    ("  parallel head", "parallel_bits_per_pixel"),
+    ("  histogram given gray", "gray_bits_per_pixel"),
+    ("  histogram of colors", "marginal_bits_per_pixel"),
+    ("Share of the variance of color that is explained", None),
+    ("  parallel head", "chroma_r2"),
+    ("  histogram given gray", "gray_chroma_r2"),
+    ("Upsamplers, bits per channel value (a blind guess: 8)", None),
+    ("  color", "color_bits_per_dim"),
+    ("  spatial", "spatial_bits_per_dim"),
+    ("Finished pictures", None),
+    ("  colorfulness of the truth", "colorfulness_true"),
+    ("  colorfulness of the results", "colorfulness_result"),
+    ("  CIEDE2000, mean (punishes diversity)", "ciede2000_mean"),
+    ("  chroma RMSE (punishes diversity)", "chroma_rmse"),
+    ("  FID, same photographs, stretched", "fid_same"),
+    ("  FID, other photographs, stretched", "fid_other"),
+    ("  FID of the truth, other photographs", "fid_other_of_truth"),
+)
+
+
+def check_given(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """A temperature, or none."""
+    return None if value is None else check_temperature(ctx, option, value)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, metavar="[WEIGHTS] SRC")
+@click.option(
+    "--split",
+    type=click.Choice(["all", "train", "validation"]),
+    default="all",
+    show_default=True,
+    help="validation is what autochrome train holds out, by content.",
+)
+@click.option(
+    "--split-column", metavar="COLUMN", help="Parquet column with train and val, instead."
+)
+@click.option("--limit", type=click.IntRange(1), help="Score so many photographs only.")
+@click.option(
+    "--pictures",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="Colorize, and score the upsamplers on, at most so many of them.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 10),
+    callback=check_given,
+    help="Of the pictures; by default that of autochrome colorize.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 4096),
+    default=8,
+    show_default=True,
+    help="Photographs that the model takes at once.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto takes a GPU where there is one.",
+)
+@click.option(
+    "--baseline",
+    metavar="SRC",
+    help="Fit the histograms on the training split of these photographs.",
+)
+@click.option(
+    "--save-baseline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep what --baseline fitted, as baselines.safetensors beside the weights.",
+)
+@click.option(
+    "--inception",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="An Inception network as a TorchScript file, for FID.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write a page with pictures and curves.",
+)
+def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
+    """Score WEIGHTS on the color photographs of SRC, which are turned gray first.
+
+    WEIGHTS is a folder with the three stages; without it, the weights that come with Autochrome are
+    scored. SRC is a folder, s3://bucket/prefix, or a Parquet file with a column `image`. The last
+    line of the output is one JSON object.
+
+    \b
+    Examples:
+      autochrome evaluate photographs
+      autochrome evaluate weights photographs.parquet --split validation --html scores.html
+    """
+    from model.weights import WEIGHTS
+    from pipeline.evaluate import EvaluationSettings
+    from pipeline.evaluate import evaluate as run
+    from pipeline.evaluation_page import write_page
+
+    if len(paths) > 2:
+        raise click.UsageError("one SRC, or WEIGHTS and SRC, are expected")
+    if options["save_baseline"] and not options["baseline"]:
+        raise UsageError("--save-baseline keeps what --baseline fits: give both")
+    if options["temperature"] is None:
+        del options["temperature"]
+    weights = Path(paths[0]) if len(paths) == 2 else WEIGHTS
+    with Progress(sys.stderr) as progress:
+        result = run(paths[-1], EvaluationSettings(weights, **options), progress.update)
+    if html:
+        write_page(html, paths[-1], str(weights), result)
+    click.echo(describe(paths[-1], str(weights), result.figures, result.notes))
+    click.echo(json.dumps(result.figures, allow_nan=False))
+
+
+def describe(source: str, weights: str, figures: "Figures", notes: list[str]) -> str:
+    """The table for people."""
+    side, photos, pictures = (figures[name] for name in ("core_resolution", "photos", "pictures"))
+    lines = [
+        f"{photos} color photographs of {source}; weights {weights}",
+        f"core and histograms at {side} x {side} pixels; {pictures} photographs colorized",
+    ]
+    for words, name in TABLE:
+        if name is None:
+            lines += ["", words]
+        elif name in figures:
+            value = figures[name]
+            shown = "-" if value is None else f"{value:.3f}"
+            lines.append(f"{words:<52}{shown:>9}")
+    return "\n".join([*lines, "", *(f"note: {note}" for note in notes)])

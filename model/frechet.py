@@ -1,0 +1,70 @@
+"""FID: how far one set of pictures is from another, as the features of an Inception network see it.
+
+The network is the user's own: a TorchScript file that takes uint8 (B, 3, H, W) and returns features
+(B, D), as NVIDIA's `inception-2015-12-05.pt` does (its option `return_features` is used where it
+is understood).
+"""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+_BATCH = 16
+
+
+class Inception:
+    """Pictures -> features."""
+
+    def __init__(self, path: Path | str, device: str) -> None:
+        """Raises ValueError: the file cannot be read, or is no TorchScript."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
+                self._network: Any = torch.jit.load(str(path), map_location=device).eval()
+        except (RuntimeError, ValueError, OSError) as error:
+            cause = str(error).strip().splitlines()[0]
+            wanted = "FID needs an Inception network as a TorchScript file"
+            raise ValueError(f"{wanted}; {path} cannot be used: {cause}") from None
+        self._device = device
+
+    @torch.inference_mode()
+    def features(self, rgb_NHW3: NDArray[np.uint8]) -> Floats:
+        """Features (N, D) of pictures, uint8 (N, H, W, 3). Raises ValueError: it returns others."""
+        parts = []
+        for start in range(0, len(rgb_NHW3), _BATCH):
+            batch = torch.from_numpy(rgb_NHW3[start : start + _BATCH]).to(self._device)
+            result = self._run(batch.permute(0, 3, 1, 2).contiguous())
+            if not isinstance(result, torch.Tensor) or result.shape[:1] != (len(batch),):
+                raise ValueError("the Inception network does not return features (B, D)")
+            parts.append(result.flatten(1).double().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _run(self, batch: torch.Tensor) -> Any:
+        try:
+            return self._network(batch, return_features=True)
+        except RuntimeError as error:
+            if "return_features" not in str(error):
+                raise ValueError(f"the Inception network fails: {error}") from None
+            return self._network(batch)
+
+
+def frechet_distance(first: Floats, second: Floats) -> float:
+    """Distance of the Gaussians that fit two sets of features (N, D), (M, D); N, M at least 2.
+
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), the last trace by the eigenvalues of the symmetric
+    S1^(1/2) S2 S1^(1/2).
+    """
+    if min(len(first), len(second)) < 2:
+        raise ValueError("FID needs at least two pictures in each set")
+    gap = first.mean(axis=0) - second.mean(axis=0)
+    one, two = (np.atleast_2d(np.cov(each, rowvar=False)) for each in (first, second))
+    values, vectors = np.linalg.eigh(one)
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    shared = np.sqrt(np.linalg.eigvalsh(root @ two @ root).clip(0)).sum()
+    return float(gap @ gap + np.trace(one) + np.trace(two) - 2 * shared)

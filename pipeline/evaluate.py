@@ -1,0 +1,300 @@
+"""The scores of a folder of weights on color photographs, which are turned gray here.
+
+Two sizes of each photograph are read: the core and the color upsampler are scored at their own
+resolution, the spatial upsampler and the finished pictures at theirs. Photographs of the second
+kind (`pictures`) can be fewer, because they take most of the time.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pipeline.chroma import colorfulness, put_color_on
+from pipeline.errors import UsageError
+from pipeline.job import Settings
+from pipeline.photographs import PhotographSet, Split, describe_skipped, read_photographs
+from pipeline.stages import photo_seed
+
+if TYPE_CHECKING:
+    from model.baselines import Baselines
+    from model.colorizer import Colorizer
+
+FID_PHOTOS = 5_000  # of the published protocols
+SHOWN = 40  # photographs that are kept to be looked at
+Figures = dict[str, str | int | float | None]
+Tell = Callable[[int, int, int], None]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What a command asks for; device "auto", "cpu" or "cuda". pictures: at most so many."""
+
+    weights: Path
+    split: Split = "all"
+    split_column: str | None = None
+    limit: int | None = None
+    pictures: int = 200
+    seed: int = 0
+    temperature: float = Settings.temperature
+    batch_size: int = 8
+    device: str = "auto"
+    baseline: str | None = None
+    save_baseline: Path | None = None
+    inception: Path | None = None
+
+
+class Shown(NamedTuple):
+    """A photograph to be looked at; pictures uint8 (S, S, 3)."""
+
+    name: str
+    true: np.ndarray
+    result: np.ndarray
+    expected: np.ndarray
+    scores: str
+
+
+@dataclass
+class Evaluation:
+    """figures: what is printed as JSON. bits: by name, bits per pixel of each photograph."""
+
+    figures: Figures = field(default_factory=dict)
+    bits: dict[str, np.ndarray] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluation:
+    """Score the weights. tell(done, 0, all) counts photographs. Raises AutochromeError."""
+    from model.colorizer import Colorizer
+    from model.frechet import Inception
+    from model.weights import WeightsError
+
+    started = time.monotonic()
+    device = choose_device(settings.device)
+    try:
+        colorizer = Colorizer.load(settings.weights, device, settings.batch_size)
+        inception = settings.inception and Inception(settings.inception, device)
+        baselines = load_baselines(settings, colorizer.low_resolution)
+    except WeightsError as error:
+        raise UsageError(str(error)) from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    small = read_photographs(
+        source,
+        colorizer.low_resolution,
+        settings.split,
+        settings.limit,
+        split_column=settings.split_column,
+    )
+    count = min(len(small), settings.pictures)
+    large = read_photographs(
+        source,
+        colorizer.high_resolution,
+        settings.split,
+        count,
+        split_column=settings.split_column,
+    )
+    result = Evaluation()
+    if small.skipped:
+        result.notes.append(describe_skipped(small.skipped))
+    work = len(small) + len(large)
+    expected = _score_core(result, small, colorizer, baselines, lambda done: tell(done, 0, work))
+    pictures = _score_pictures(
+        result, small, large, expected, colorizer, settings, lambda done: tell(done, 0, work)
+    )
+    if inception:
+        _score_fid(result, *pictures, inception.features)
+    result.figures["seconds"] = round(time.monotonic() - started, 1)
+    return result
+
+
+def choose_device(wanted: str) -> str:
+    """cpu or cuda. Raises UsageError."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: PyTorch finds no GPU here")
+    return (
+        "cuda" if wanted == "auto" and torch.cuda.is_available() else wanted.replace("auto", "cpu")
+    )
+
+
+def load_baselines(settings: EvaluationSettings, resolution: int) -> "Baselines | None":
+    """Fitted on --baseline, else those of the weights, else those of Autochrome; None: no fit."""
+    from model.baselines import BASELINES, Baselines
+    from model.weights import WEIGHTS
+
+    if settings.baseline:
+        photographs = read_photographs(
+            settings.baseline, resolution, "train", split_column=settings.split_column
+        )
+        fitted = Baselines.fit(photographs.rgb)
+        if settings.save_baseline:
+            try:
+                fitted.save(settings.save_baseline)
+            except OSError as error:
+                place = settings.save_baseline
+                raise UsageError(f"{place} cannot be written: {error.strerror}") from None
+        return fitted
+    for folder in (settings.weights, WEIGHTS):
+        path = folder / BASELINES
+        if path.exists() and (found := Baselines.load(path)).resolution == resolution:
+            return found
+    return None
+
+
+def _score_core(
+    result: Evaluation,
+    small: PhotographSet,
+    colorizer: "Colorizer",
+    baselines: "Baselines | None",
+    tell: Callable[[int], None],
+) -> np.ndarray:
+    """Bits and chroma; returns the parallel head's expected colors, uint8 (N, R, R, 3)."""
+    import torch
+
+    from model.color import gray_from_rgb
+    from model.evaluation import (
+        CoreScores,
+        bin_centers,
+        block_means,
+        explained_variance,
+        score_core,
+    )
+    from model.lab import lab_from_rgb
+
+    parts = []
+    for start in range(0, len(small), colorizer.batch_size):
+        parts.append(score_core(colorizer.core, small.rgb[start : start + colorizer.batch_size]))
+        tell(min(start + colorizer.batch_size, len(small)))
+    scores = CoreScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    figures = result.figures
+    figures["photos"] = len(small)
+    figures["core_resolution"] = colorizer.low_resolution
+    figures["core_bits_per_pixel"] = float(scores.core_bits.mean())
+    figures["parallel_bits_per_pixel"] = float(scores.parallel_bits.mean())
+    figures["chroma_r2"] = _number(explained_variance(scores.true_chroma, scores.expected_chroma))
+    result.bits["core"] = scores.core_bits
+    result.bits["parallel head"] = scores.parallel_bits
+    names = ("marginal_bits_per_pixel", "gray_bits_per_pixel", "neighbor_bits_per_pixel")
+    figures |= dict.fromkeys((*names, "gray_chroma_r2", "baseline_photos"))
+    if baselines is None:
+        size = f"{colorizer.low_resolution} x {colorizer.low_resolution}"
+        result.notes.append(f"no baselines of {size} pixels: fit some with --baseline SRC")
+        return scores.expected_rgb
+    bits = baselines.bits(small.rgb)
+    figures |= {name: float(each.mean()) for name, each in zip(names, bits, strict=True)}
+    table = baselines.given_gray() @ lab_from_rgb(bin_centers())[:, 1:]
+    guess = block_means(table[gray_from_rgb(torch.from_numpy(small.rgb)).numpy()])
+    figures["gray_chroma_r2"] = _number(explained_variance(scores.true_chroma, guess))
+    figures["baseline_photos"] = baselines.photos
+    result.bits["given gray"] = bits.gray
+    result.bits["given gray and neighbors"] = bits.neighbor
+    return scores.expected_rgb
+
+
+def _score_pictures(
+    result: Evaluation,
+    small: PhotographSet,
+    large: PhotographSet,
+    expected: np.ndarray,
+    colorizer: "Colorizer",
+    settings: EvaluationSettings,
+    tell: Callable[[int], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Upsamplers and finished pictures; returns truth and the model's own, uint8 (N, S, S, 3)."""
+    import torch
+
+    from model.color import gray_from_rgb
+    from model.evaluation import compare, score_upsampler
+
+    place_of = {name: place for place, name in enumerate(small.names)}
+    # A photograph at the edge of being gray may be in one set only.
+    both = [k for k, name in enumerate(large.names) if name in place_of]
+    if not both:
+        raise UsageError("no photograph could be read in both of the model's sizes")
+    scores: list[tuple[float, ...]] = []
+    colored = np.empty((len(large), *large.rgb.shape[1:]), np.uint8)
+    every = max(1, len(both) // SHOWN)
+    for start in range(0, len(both), colorizer.batch_size):
+        chosen = both[start : start + colorizer.batch_size]
+        places = [place_of[large.names[k]] for k in chosen]
+        low, true = small.rgb[places], large.rgb[chosen]
+        grays = [
+            gray_from_rgb(torch.from_numpy(each)).numpy().astype(np.uint8) for each in (low, true)
+        ]
+        seeds = [photo_seed(settings.seed, large.digests[k], 0) for k in chosen]
+        raw = colorizer.colorize(grays[0], grays[1], seeds, settings.temperature).rgb
+        colored[chosen] = raw
+        luma = np.rint(true @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+        pictures = np.stack([put_color_on(*pair) for pair in zip(luma, raw, strict=True)])
+        difference = compare(true, pictures)
+        color_bits = score_upsampler(colorizer.color, low, colorizer.low_resolution)
+        spatial_bits = score_upsampler(colorizer.spatial, true, colorizer.low_resolution)
+        for i, k in enumerate(chosen):
+            scores.append(
+                (
+                    color_bits[i],
+                    spatial_bits[i],
+                    colorfulness(true[i]),
+                    colorfulness(pictures[i]),
+                    difference.ciede2000[i],
+                    difference.chroma_error[i],
+                )
+            )
+            if (start + i) % every == 0 and len(result.shown) < SHOWN:
+                core = result.bits["core"][places[i]]
+                words = f"core {core:.2f} bits per pixel · CIEDE2000 {difference.ciede2000[i]:.1f}"
+                guess = put_color_on(luma[i], expected[places[i]])
+                result.shown.append(Shown(large.names[k], true[i], pictures[i], guess, words))
+        tell(len(small) + start + len(chosen))
+    color, spatial, true_c, result_c, ciede, error = np.array(scores).mean(axis=0)
+    result.figures |= {
+        "pictures": len(both),
+        "temperature": settings.temperature,
+        "color_bits_per_dim": float(color),
+        "spatial_bits_per_dim": float(spatial),
+        "colorfulness_true": float(true_c),
+        "colorfulness_result": float(result_c),
+        "colorfulness_difference": float(result_c - true_c),
+        "ciede2000_mean": float(ciede),
+        "chroma_rmse": math.sqrt(error),
+    }
+    return large.rgb[both], colored[both]
+
+
+def _score_fid(
+    result: Evaluation,
+    true: np.ndarray,
+    colored: np.ndarray,
+    features: Callable[[np.ndarray], np.ndarray],
+) -> None:
+    """FID of results against the truth of the same photographs, and of others."""
+    from model.frechet import frechet_distance
+
+    half = min(FID_PHOTOS, len(true) // 2)
+    if half < 2:
+        raise UsageError(f"FID needs at least 4 photographs, not {len(true)}")
+    truth, pictures = features(true), features(colored)
+    same = min(FID_PHOTOS, len(true))
+    result.figures |= {
+        "fid_same": frechet_distance(pictures[:same], truth[:same]),
+        "fid_same_photos": same,
+        "fid_other": frechet_distance(pictures[:half], truth[half : 2 * half]),
+        "fid_other_of_truth": frechet_distance(truth[:half], truth[half : 2 * half]),
+        "fid_other_photos": half,
+    }
+    if half < FID_PHOTOS:
+        result.notes.append(
+            f"FID of {same:,} and {half:,} photographs is biased upward: published figures need"
+            f" {FID_PHOTOS:,} results and {FID_PHOTOS:,} others (--pictures {2 * FID_PHOTOS})"
+        )
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
