@@ -8,52 +8,15 @@ with the machine's own matrix-product rate, measured in the same run.
 """
 
 import json
-import platform
-import subprocess
-import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import click
 import torch
 
+from machine import describe_machine, matmul_gflops, seconds_of
 from model.core import ColTranCore, CoreConfig
 from model.sampling import CoreSample, sample_core, sample_core_slow
-
-
-def seconds_of(function: Callable[[], object], repeats: int) -> float:
-    """Median wall seconds of a call, after one call that is not counted."""
-    function()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    return sorted(times)[len(times) // 2]
-
-
-def matmul_gflops(device: str) -> float:
-    """The machine's own rate on a 1024 x 1024 float32 product, in GFLOP/s."""
-    size = 1024
-    matrix = torch.randn(size, size, device=device)
-    return 2 * size**3 / seconds_of(lambda: matrix @ matrix, 10) / 1e9
-
-
-def processor() -> str:
-    """The model's name, where the system tells it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def commit() -> str:
-    command = ["git", "describe", "--always", "--dirty"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or "unknown"
 
 
 @click.command()
@@ -109,10 +72,7 @@ def main(
         "images_per_second": rate,
         "ratio": rate["cached"] / rate["slow"] if "slow" in rate else None,
         "matmul_gflops": matmul_gflops(device),
-        "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "commit": commit(),
+        **describe_machine(device),
     }
     print(json.dumps(facts))
 

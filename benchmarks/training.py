@@ -1,0 +1,103 @@
+"""Time training steps of all three stages against the machine's own matrix-product rate.
+
+    python benchmarks/training.py --hidden 128 --resolution 32 --batch 8
+
+A step is all that training does: crops, forward and backward pass, optimizer, moving average. The
+work counted is that of the matrix products of one step, forward and backward, as PyTorch counts
+them; the rate of the machine is that of one large product, in the same number format, in the same
+run. Random weights and random pictures: speed does not depend on them. Prints a table and one JSON
+line.
+"""
+
+import json
+from typing import Any
+
+import click
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from machine import describe_machine, matmul_gflops, seconds_of
+from model.training import Optimizer, Photographs, Trainer, TrainingConfig
+from model.weights import STAGES, build_config, build_stage
+
+
+class WorkCounter(TorchDispatchMode):
+    """Counts the work of products. PyTorch's own counter looks into all else, and needs minutes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flop = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func.overloadpacket)
+        if count is not None:
+            self.flop += count(*args, **(kwargs or {}), out_val=result)
+        return result
+
+
+@click.command()
+@click.option("--stage", type=click.Choice([*STAGES, "all"]), default="all", show_default=True)
+@click.option("--resolution", default=32, show_default=True, help="Of core and color upsampler.")
+@click.option("--high-resolution", default=64, show_default=True, help="Of the spatial upsampler.")
+@click.option("--hidden", default=128, show_default=True)
+@click.option("--ff", default=128, show_default=True)
+@click.option("--heads", default=4, show_default=True)
+@click.option("--batch", default=8, show_default=True, help="Pictures a step.")
+@click.option("--optimizer", type=click.Choice(["rmsprop", "adamw", "muon"]), default="rmsprop")
+@click.option("--bfloat16", is_flag=True, help="Mixed precision.")
+@click.option("--repeats", default=5, show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+def main(
+    stage: str,
+    resolution: int,
+    high_resolution: int,
+    hidden: int,
+    ff: int,
+    heads: int,
+    batch: int,
+    optimizer: Optimizer,
+    bfloat16: bool,
+    repeats: int,
+    device: str,
+) -> None:
+    """Time training steps against the machine's own matrix-product rate."""
+    torch.manual_seed(0)
+    machine = matmul_gflops(device, torch.bfloat16 if bfloat16 else torch.float32)
+    config = TrainingConfig(10**9, batch, optimizer=optimizer, bfloat16=bfloat16)
+    print(f"{'stage':8}{'images/s':>10}{'GFLOP/image':>13}{'GFLOP/s':>10}{'of matmul':>11}")
+    results = {}
+    for name in STAGES if stage == "all" else (stage,):
+        side = high_resolution if name == "spatial" else resolution
+        sizes: dict[str, object] = {"hidden": hidden, "ff": ff, "heads": heads, "resolution": side}
+        model = build_stage(build_config(name, sizes)).to(device)
+        trainer = Trainer(model, config, low_resolution=side // 2)
+        rgb = torch.randint(256, (64, round(side / config.crop), round(side / config.crop), 3))
+        steps = trainer.run(Photographs(rgb.to(torch.uint8), torch.ones(64).double()))
+        with WorkCounter() as counter:
+            next(steps)
+        work = counter.flop / batch / 1e9
+        rate = batch / seconds_of(lambda steps=steps: next(steps), repeats)  # type: ignore[misc]
+        print(f"{name:8}{rate:10.2f}{work:13.2f}{rate * work:10.1f}{rate * work / machine:11.1%}")
+        results[name] = {
+            "config": sizes,
+            "images_per_second": rate,
+            "gflop_per_image": work,
+            "gflops": rate * work,
+            "of_matmul": rate * work / machine,
+        }
+    facts = {
+        "benchmark": "training",
+        "batch": batch,
+        "optimizer": optimizer,
+        "bfloat16": bfloat16,
+        "stages": results,
+        "matmul_gflops": machine,
+        **describe_machine(device),
+    }
+    print(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    main()
