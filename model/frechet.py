@@ -31,6 +31,8 @@ class Inception:
             cause = str(error).strip().splitlines()[0]
             wanted = "FID needs an Inception network as a TorchScript file"
             raise ValueError(f"{wanted}; {path} cannot be used: {cause}") from None
+        arguments = [each.name for each in self._network.forward.schema.arguments]
+        self._options = {"return_features": True} if "return_features" in arguments else {}
         self._device = device
 
     @torch.inference_mode()
@@ -39,19 +41,15 @@ class Inception:
         parts = []
         for start in range(0, len(rgb_NHW3), _BATCH):
             batch = torch.from_numpy(rgb_NHW3[start : start + _BATCH]).to(self._device)
-            result = self._run(batch.permute(0, 3, 1, 2).contiguous())
+            try:
+                result = self._network(batch.permute(0, 3, 1, 2).contiguous(), **self._options)
+            except RuntimeError as error:
+                cause = str(error).strip().splitlines()[-1]
+                raise ValueError(f"the Inception network fails on pictures: {cause}") from None
             if not isinstance(result, torch.Tensor) or result.shape[:1] != (len(batch),):
                 raise ValueError("the Inception network does not return features (B, D)")
             parts.append(result.flatten(1).double().cpu().numpy())
         return np.concatenate(parts)
-
-    def _run(self, batch: torch.Tensor) -> Any:
-        try:
-            return self._network(batch, return_features=True)
-        except RuntimeError as error:
-            if "return_features" not in str(error):
-                raise ValueError(f"the Inception network fails: {error}") from None
-            return self._network(batch)
 
 
 def frechet_distance(first: Floats, second: Floats) -> float:

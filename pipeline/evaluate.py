@@ -72,7 +72,6 @@ def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluatio
     """Score the weights. tell(done, 0, all) counts photographs. Raises AutochromeError."""
     from model.colorizer import Colorizer
     from model.frechet import Inception
-    from model.weights import WeightsError
 
     started = time.monotonic()
     device = choose_device(settings.device)
@@ -80,9 +79,7 @@ def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluatio
         colorizer = Colorizer.load(settings.weights, device, settings.batch_size)
         inception = settings.inception and Inception(settings.inception, device)
         baselines = load_baselines(settings, colorizer.low_resolution)
-    except WeightsError as error:
-        raise UsageError(str(error)) from None
-    except ValueError as error:
+    except ValueError as error:  # of weights, of the network
         raise UsageError(str(error)) from None
     small = read_photographs(
         source,
@@ -280,7 +277,10 @@ def _score_fid(
     half = min(FID_PHOTOS, len(true) // 2)
     if half < 2:
         raise UsageError(f"FID needs at least 4 photographs, not {len(true)}")
-    truth, pictures = features(true), features(colored)
+    try:
+        truth, pictures = features(true), features(colored)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     same = min(FID_PHOTOS, len(true))
     result.figures |= {
         "fid_same": frechet_distance(pictures[:same], truth[:same]),
