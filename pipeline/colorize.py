@@ -1,7 +1,13 @@
-"""A run on Ray. Why its settings are what they are: see DESIGN.
+"""A run on Ray: what is not committed yet goes through Ray Data, a shard a row.
 
-A shard is one row of a Ray data set, through three operators: read (tasks), colorize (actors that
-hold the loaded model) and write (tasks, which commit). What comes back are small rows of counts.
+Three operators: read (tasks), colorize (actors that hold the loaded model) and write (tasks, which
+commit). Between them travel small arrays, and what comes back are counts. Why it is set up so:
+
+- `map` over rows keeps a shard one unit; batches of rows would be merged or cut by Ray.
+- Readers and writers take no CPU, so that actors can never starve them, and are capped instead.
+- The pool of actors may shrink to one: a pool of fixed size stalls when a node is lost.
+- A shard whose process dies is tried again, but not for ever; one that fails all the same stays
+  to be done, and harms no other.
 """
 
 import pickle
@@ -91,7 +97,7 @@ def _run_shards(shards: Iterator[Shard], job: Job) -> Generator[Row]:
 
 def _run_wave(shards: Sequence[Shard], job: Job) -> Iterator[Row]:
     import ray.data
-    from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
     from ray.util.annotations import RayDeprecationWarning
 
     resources = ray.cluster_resources()
@@ -100,17 +106,7 @@ def _run_wave(shards: Sequence[Shard], job: Job) -> Iterator[Row]:
     if on_gpu and not gpus:
         raise UsageError("--device cuda: Ray finds no GPU here")
     actors = min(gpus if on_gpu else cores, len(shards))
-    _, high = job.sizes
-    shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
-    context.actor_init_retry_on_errors = True
-    context.max_consecutive_actor_init_deaths = 3
-    context.execution_no_progress_timeout_s = SILENCE[job.device]
-    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
-        object_store_memory=max(SHARDS_IN_FLIGHT * shard_bytes, 2**28)
-    )
+    _configure(job)
     with warnings.catch_warnings():
         # Retries have no other name than one that Ray means to take away.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -149,6 +145,23 @@ def _run_wave(shards: Sequence[Shard], job: Job) -> Iterator[Row]:
     )
     for batch in batches:
         yield from batch.to_pylist()
+
+
+def _configure(job: Job) -> None:
+    """Ray Data's settings for this process."""
+    from ray.data import DataContext
+
+    _, high = job.sizes
+    shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
+    context.actor_init_retry_on_errors = True
+    context.max_consecutive_actor_init_deaths = 3
+    context.execution_no_progress_timeout_s = SILENCE[job.device]
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
+        object_store_memory=max(SHARDS_IN_FLIGHT * shard_bytes, 2**28)
+    )
 
 
 def _row(shard: Shard, work: object = None, trouble: str = "") -> Row:
