@@ -42,9 +42,10 @@ def check_temperature(ctx: click.Context, option: click.Parameter, value: float)
     "--temperature",
     type=click.FloatRange(0, 10),
     callback=check_temperature,
-    default=1.0,
+    default=0.7,
     show_default=True,
-    help="Below 1 bolder choices become rarer; 0 takes the most likely color everywhere.",
+    help="1 draws as the model was trained; below it bolder choices become rarer, and 0 takes the"
+    " most likely color everywhere.",
 )
 @click.option(
     "--candidates",
@@ -71,7 +72,7 @@ def check_temperature(ctx: click.Context, option: click.Parameter, value: float)
     "--shard-size",
     type=click.IntRange(1, 100_000),
     help="Photos that are committed together; pictures do not depend on it. Only counts at the"
-    " first start.  [default: 64 on a GPU, 8 without]",
+    " first start.  [default: 64 on a GPU, 4 without]",
 )
 @click.option(
     "--batch-size",

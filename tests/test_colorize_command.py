@@ -1,16 +1,17 @@
 """`autochrome colorize`: what it refuses, in one line and before any work. No Ray starts here."""
 
 import shutil
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from tiny_models import write_tiny_weights
 
-from jobs.colorize import describe
+from jobs.colorize import colorize, describe
 from jobs.main import main
 from pipeline.colorize import failure_limit
-from pipeline.job import Summary
+from pipeline.job import Settings, Summary
 
 
 def run(*arguments: object) -> Result:
@@ -143,3 +144,10 @@ def test_closing_words() -> None:
         "results  s3://bucket/out/results",
         "report   s3://bucket/out/report/index.html",
     ]
+
+
+def test_defaults_of_the_command_are_those_of_the_settings() -> None:
+    given = colorize.make_context("colorize", ["photos", "out"]).params
+    for field in fields(Settings):
+        if field.name != "weights":
+            assert getattr(Settings(Path()), field.name) == given[field.name], field.name
