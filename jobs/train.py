@@ -228,7 +228,7 @@ class Teller:
 
     def __call__(self, progress: "Progress") -> None:
         if progress.step < self._step:
-            self._write("workers were lost; went on from an earlier checkpoint", True)
+            self._write("workers were lost; going on from an earlier checkpoint", True)
         self._step = progress.step
         over = progress.step == progress.steps
         if self._bar or over or time.monotonic() - self._told >= 10:

@@ -1,15 +1,18 @@
 """The training loop: it learns, repeats itself to the bit, and continues where it stopped."""
 
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import tiny_color, tiny_core, tiny_spatial
+from torch import Tensor
 
 from model.core import ColTranCore, CoreConfig
 from model.training import (
     Photographs,
+    Share,
     Trainer,
     TrainingConfig,
     blur,
@@ -84,6 +87,32 @@ def test_the_encoder_can_learn_alone_and_slower() -> None:
     assert encoder in alone and decoder not in alone
     frozen = changed_by(encoder_rate=0)
     assert decoder in frozen and not any(name.startswith("encoder.") for name in frozen)
+
+
+@dataclass(frozen=True)
+class Recorded(Share):
+    """A share that keeps what it would send to the other workers: gradients, then losses."""
+
+    sent: list[Tensor] = field(default_factory=list)
+
+    def add_up(self, tensors: list[Tensor]) -> None:
+        self.sent.extend(tensor.clone() for tensor in tensors)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("stage", [tiny_core(8), tiny_color(8), tiny_spatial(8)])
+def test_shares_of_a_batch_add_up_to_its_losses_and_gradients(
+    stage: ColTranCore | ChannelUpsampler, workers: int
+) -> None:
+    start = {name: value.clone() for name, value in stage.state_dict().items()}
+    shares = [Recorded(), *(Recorded(rank, workers) for rank in range(workers))]
+    for share in shares:
+        stage.load_state_dict(start)
+        trainer = Trainer(stage, config(batch_size=5), low_resolution=4, share=share)
+        next(iter(trainer.run(photographs())))
+    whole, *parts = (share.sent for share in shares)
+    for expected, *found in zip(whole, *parts, strict=True):
+        torch.testing.assert_close(sum(found), expected, rtol=1e-4, atol=1e-6)
 
 
 def test_crops_are_drawn_by_weight_and_keep_their_share() -> None:

@@ -1,0 +1,135 @@
+"""Training on a real Ray: several workers, deaths of workers, errors that reach the user."""
+
+import dataclasses
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made_photographs import made_png, write_parquet, write_photographs
+from tiny_models import tiny_core
+
+from model.training import Photographs, TrainingConfig
+from pipeline.errors import EngineError, UsageError
+from pipeline.photographs import read_photographs
+from pipeline.storage import LocalStorage, MemoryStorage
+from pipeline.train import Resources, train
+from pipeline.training import Progress, StageSettings, StageTraining, read_history
+from pipeline.training_job import Data, TrainingJob
+
+# Warnings of Ray at itself.
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray() -> Iterator[None]:
+    """One Ray for all tests of this file, with two CPUs on any machine."""
+    import ray as engine
+
+    # Its workers cannot import test files.
+    engine.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    engine.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level=50)
+    yield
+    engine.shutdown()
+
+
+class Deadly(LocalStorage):
+    """A folder whose writer dies by SIGKILL when it writes that checkpoint of each life."""
+
+    def __init__(self, folder: str, checkpoint: int, lives: int) -> None:
+        super().__init__(folder)
+        self.checkpoint, self.lives, self.written = checkpoint, lives, 0
+
+    def write(self, path: str, data: bytes) -> None:
+        if path == "core.checkpoint":
+            self.written += 1
+            lost = list(Path(self.uri).glob("lost-*"))
+            if self.written == self.checkpoint and len(lost) < self.lives:
+                (Path(self.uri) / f"lost-{len(lost)}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        super().write(path, data)
+
+
+def job(source: Path, destination: Any, **changes: Any) -> TrainingJob:
+    training = TrainingConfig(**{"steps": 12, "batch_size": 6, "learning_rate": 3e-4} | changes)
+    settings = StageSettings(training, 4, validate_every=4, checkpoint_seconds=0)
+    data = Data(side=12, held_out=0.3)
+    return TrainingJob("core", tiny_core(8), settings, data, str(source), destination, None)
+
+
+def run(job: TrainingJob, **resources: Any) -> list[Progress]:
+    told: list[Progress] = []
+    train(job, Resources(**{"device": "cpu"} | resources), lambda line: None, told.append)
+    return told
+
+
+def test_two_workers_one_of_which_dies_end_as_one_worker_would(tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "photos", 16)
+    two = job(source, Deadly(str(tmp_path / "out"), checkpoint=6, lives=1))
+    (tmp_path / "out").mkdir()
+    run(two, workers=(2, 2))
+    assert (tmp_path / "out/lost-0").exists()
+
+    train_set = read_photographs(str(source), 12, "train", held_out=0.3)
+    validation_set = read_photographs(str(source), 8, "validation", held_out=0.3)
+    rgb, held_out = (torch.from_numpy(each.rgb) for each in (train_set, validation_set))
+    photographs = Photographs(rgb, torch.ones(len(rgb)).double())
+    alone = MemoryStorage()
+    StageTraining(tiny_core(8), two.settings, photographs, held_out, alone).run(lambda _: None)
+    rows, expected = read_history(two.destination, "core"), read_history(alone, "core")
+    assert [row["step"] for row in rows] == [4, 8, 12]
+    for row, wanted in zip(rows, expected, strict=True):
+        # RMSprop makes full steps of gradients that are nothing but rounding.
+        assert row["train"] == pytest.approx(wanted["train"], rel=5e-4)
+        assert row["validation"] == pytest.approx(wanted["validation"], rel=5e-4)
+
+
+def test_workers_that_keep_dying_end_the_run(tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "photos", 16)
+    storage = Deadly(str(tmp_path / "out"), checkpoint=1, lives=99)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(EngineError, match="training stopped: .*; the same command again") as error:
+        run(job(source, storage), max_failures=0)
+    assert "\n" not in str(error.value)
+
+
+def test_divergence_is_told_and_not_tried_again(tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "photos", 16)
+    hopeless = job(source, LocalStorage(str(tmp_path / "out")), learning_rate=1e6, clip_norm=1e9)
+    with pytest.raises(UsageError, match="training diverged at step"):
+        run(dataclasses.replace(hopeless), workers=(1, 2))
+
+
+def test_ray_reads_the_same_photographs(tmp_path: Path) -> None:
+    images = [made_png(number) for number in range(11)] + [b"damaged"]
+    for source in (
+        write_parquet(tmp_path / "set.parquet", images),
+        write_photographs(tmp_path / "photos", 5),
+    ):
+        serial = read_photographs(str(source), 8, limit=9)
+        parallel = read_photographs(str(source), 8, limit=9, parallel=True)
+        assert serial.names == parallel.names and serial.skipped == parallel.skipped
+        assert serial.digests == parallel.digests and (serial.rgb == parallel.rgb).all()
+
+
+def test_damage_that_ray_meets_is_told_as_ours(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "set.parquet", [made_png(number) for number in range(6)])
+    data = bytearray(path.read_bytes())
+    data[4:2000] = bytes(1996)
+    path.write_bytes(data)
+    with pytest.raises(UsageError, match="set.parquet is damaged: "):
+        read_photographs(str(path), 8, parallel=True)
+
+
+def test_what_can_never_work_is_refused(tmp_path: Path) -> None:
+    tiny = job(tmp_path, LocalStorage(str(tmp_path / "out")))
+    with pytest.raises(UsageError, match="--batch-size 6 cannot be shared among 7 workers"):
+        run(tiny, workers=(1, 7))
+    source = write_photographs(tmp_path / "photos", 2)
+    none_held_out = dataclasses.replace(tiny, source=str(source), data=Data(side=8, held_out=0.0))
+    with pytest.raises(UsageError, match="no color photograph of the split 'validation'.*--held"):
+        run(none_held_out)

@@ -1,0 +1,195 @@
+"""autochrome train: killed and continued to the byte, and what it refuses at the door."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from made_photographs import write_photographs
+from tiny_models import write_tiny_weights
+
+from jobs.main import main
+from jobs.train import DATA, SIZES, TRAINING, Teller, describe_end, describe_progress
+from model.core import CoreConfig
+from model.training import Photographs, TrainingConfig
+from model.weights import load_stage
+from pipeline.photographs import read_photographs
+from pipeline.storage import MemoryStorage
+from pipeline.training import Progress, StageSettings, StageTraining
+from pipeline.training_job import Data, prepare_start
+
+# Warnings of Ray at itself.
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
+SMALL = "--hidden 16 --ff 24 --heads 2 --enc 1 --outer 1 --inner 1 --resolution 8".split()
+OPTIONS = [
+    *SMALL,
+    *"--steps 150 --batch-size 2 --held-out 0.3 --validate-every 75 --side 12".split(),
+    *"--checkpoint-minutes 0 --threads 1 --device cpu".split(),
+]
+
+
+def arguments(source: Path, out: Path, *options: str) -> list[str]:
+    return ["train", "core", str(source), str(out), *options]
+
+
+def run(*words: str) -> Result:
+    return CliRunner().invoke(main, words)
+
+
+def refused(*words: str) -> str:
+    """The one line of a command that ends with code 2."""
+    result = run(*words)
+    assert result.exit_code == 2, result.output
+    assert not isinstance(result.exception, TypeError)
+    return result.output.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_photographs(tmp_path_factory.mktemp("train") / "photos", 12)
+    (folder / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+    """OUT of a command that was killed and given again, with what the second one said."""
+    out = tmp_path_factory.mktemp("out") / "weights"
+    command = [sys.executable, "-c", "from jobs.main import main; main()"]
+    command += arguments(photos, out, *OPTIONS)
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL) as first:
+        while not (out / "core.checkpoint").exists():
+            assert first.poll() is None
+            time.sleep(0.02)
+        os.killpg(first.pid, signal.SIGKILL)
+    state = torch.load(out / "core.checkpoint", weights_only=True)
+    assert state["trainer"]["step"] < 150
+    second = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert second.returncode == 0, second.stderr
+    return out, second.stdout, second.stderr
+
+
+def test_a_killed_command_given_again_ends_with_the_bytes_of_an_undisturbed_loop(
+    photos: Path, killed: tuple[Path, str, str]
+) -> None:
+    start, _ = prepare_start("core", {**_sizes(), "resolution": 8}, None, 0)
+    sets = [
+        read_photographs(str(photos), side, split, held_out=0.3)  # type: ignore[arg-type]
+        for side, split in ((12, "train"), (8, "validation"))
+    ]
+    rgb, held_out = (torch.from_numpy(each.rgb) for each in sets)
+    settings = StageSettings(TrainingConfig(150, 2), validate_every=75)
+    photographs = Photographs(rgb, torch.full((len(rgb),), 1 / len(rgb), dtype=torch.float64))
+    undisturbed, threads = MemoryStorage(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    StageTraining(start, settings, photographs, held_out, undisturbed).run(lambda _: None)
+    torch.set_num_threads(threads)
+    out, _, _ = killed
+    assert (out / "core.safetensors").read_bytes() == undisturbed.read("core.safetensors")
+    assert isinstance(load_stage(out / "core.safetensors").config, CoreConfig)
+
+
+def _sizes() -> dict[str, object]:
+    return {
+        name.removeprefix("--"): int(value)
+        for name, value in zip(SMALL[::2], SMALL[1::2], strict=True)
+    }
+
+
+def test_it_says_what_people_want_to_know(killed: tuple[Path, str, str]) -> None:
+    out, said, told = killed
+    first, weights, curve = said.splitlines()
+    assert first.endswith("held out for validation, 1 skipped (1 corrupt)")
+    assert weights.startswith(f"weights  {out}/core.safetensors  (step ")
+    assert weights.endswith("bits per pixel)") and f"{out}/core.png" in curve
+    assert "(held out core " in told.splitlines()[-1] and "images/s" in told
+    assert all(line.startswith("step ") for line in told.splitlines())
+
+
+def test_other_settings_for_the_same_place_are_refused(
+    photos: Path, killed: tuple[Path, str, str]
+) -> None:
+    result = run(*arguments(photos, killed[0], *OPTIONS, "--ff", "32", "--seed", "7"))
+    assert result.exit_code == 5
+    assert result.output.splitlines()[1:] == [
+        "model.ff: was 24, now 32",
+        "training.seed: was 0, now 7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("stage", "options", "words"),
+    [
+        ("core", "--heads 3", "3"),
+        ("core", "--steps 0", "steps must be above 0, not 0"),
+        ("color", "--encoder-only", "--encoder-only is for the core"),
+        ("color", "--inner 2", "unknown setting of color: 'inner'"),
+        ("spatial", "--resolution 100", "--low-resolution 64 does not divide the resolution 100"),
+        ("core", "--workers 3-2", "'3-2' is neither a number of workers nor a range like 2-8"),
+        ("core", "--workers 0", "'0' is neither"),
+        ("core", "--batch-size 2 --workers 4", "--batch-size 2 cannot be shared among 4 workers"),
+        ("core", "--init nowhere", "nowhere"),
+        ("nothing", "", "'nothing' is not one of 'core', 'color', 'spatial'"),
+    ],
+)
+def test_impossible_wishes_are_refused(
+    photos: Path, tmp_path: Path, stage: str, options: str, words: str
+) -> None:
+    small = SMALL[:6] if stage != "core" else SMALL
+    given = [] if "resolution" in options else ["--resolution", "8"]
+    out = str(tmp_path / "out")
+    assert words in refused("train", stage, str(photos), out, *small, *given, *options.split())
+
+
+def test_init_tells_sizes_and_must_fit(photos: Path, tmp_path: Path) -> None:
+    weights = str(write_tiny_weights(tmp_path / "weights"))
+    words = ["train", "core", str(photos), str(tmp_path / "out"), "--init", weights]
+    assert "has hidden 16, so it cannot become 32" in refused(*words, "--hidden", "32")
+
+
+def test_an_empty_set_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    line = refused(*arguments(tmp_path / "empty", tmp_path / "out", *OPTIONS))
+    assert line.startswith("autochrome: no color photograph of the split 'train' among 0")
+    assert not (tmp_path / "out").exists()
+
+
+def test_every_setting_has_its_option_with_the_same_default() -> None:
+    expected = {
+        name: field.default
+        for kind in (TrainingConfig, Data)
+        for name, field in kind.__dataclass_fields__.items()
+        if name not in ("steps", "batch_size", "side")
+    }
+    found = {name.replace("-", "_"): default for name, _, default, _ in TRAINING + DATA}
+    assert {name: found[name] for name in expected} == expected
+    assert found.keys() - expected.keys() == {"steps", "batch_size", "side"}
+    core = [name for name in CoreConfig.__dataclass_fields__ if not name.startswith("cond_")]
+    assert {name for name, *_ in SIZES} == set(core) - {"skip"}
+
+
+def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    bits, held_out = {"parallel": 3.2104, "core": 2.1}, {"core": 2.2, "parallel": 3.3}
+    at = Progress(1200, 20_000, bits, held_out, 34.21, 700.0)
+    assert describe_progress("core", at) == (
+        "step 1,200 of 20,000, core 2.100 parallel 3.210 bits per pixel"
+        " (held out core 2.200 parallel 3.300), 34.2 images/s, 12 min left"
+    )
+    tell = Teller("spatial", sys.stderr)
+    tell(Progress(9, 10, {"spatial": 4.5}, {}, 1.0, 1.0))
+    tell(Progress(4, 10, {"spatial": 4.6}, {}, 1.0, 6.0))
+    tell(Progress(10, 10, {"spatial": 4.4}, {}, 1.0, 0.0))
+    assert capsys.readouterr().err.splitlines() == [
+        "step 9 of 10, spatial 4.500 bits per channel value, 1.0 images/s, 1 s left",
+        "workers were lost; going on from an earlier checkpoint",
+        "step 10 of 10, spatial 4.400 bits per channel value, 1.0 images/s",
+    ]
+    row = {"step": 10, "train": {"color": 5.0}, "validation": {}}
+    assert "(step 10, train: color 5.000 bits per channel value)" in describe_end(
+        "color", row, "s3://b"
+    )
