@@ -16,8 +16,11 @@ _ENVIRONMENT = {  # which Ray reads when it is imported, or started
 
 
 @contextmanager
-def quiet_ray() -> Iterator[bool]:
-    """The caller's Ray, or a quiet one of our own that ends with the block; yields whether so."""
+def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
+    """The caller's Ray, or a quiet one of our own that ends with the block; yields whether so.
+
+    num_cpus: how many it believes to have, by default what there are.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
@@ -29,7 +32,12 @@ def quiet_ray() -> Iterator[bool]:
     own = not ray.is_initialized()
     if own:
         with _standard_error_closed():
-            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.CRITICAL)
+            ray.init(
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+            )
     try:
         yield own
     finally:
