@@ -55,6 +55,7 @@ DATA: list[Option] = [
     ("held-out", click.FloatRange(0, 0.9), 0.05, "Share held out for validation, by content."),
     ("split-column", str, None, "Parquet column with train and val, instead of --held-out."),
     ("balance", str, None, "Parquet column whose groups are drawn equally often."),
+    ("balance-power", click.FloatRange(0, 1), 1.0, "Below 1 larger groups are drawn more often."),
     ("limit", click.IntRange(1), None, "Train on so many photographs only."),
     ("validation-photos", click.IntRange(0), 512, "Held-out photographs used; 0: no validation."),
 ]

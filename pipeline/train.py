@@ -4,6 +4,7 @@ The checkpoint in the destination is the only state. A worker's death ends the g
 again, and it goes on from that checkpoint, as the same command does after a kill.
 """
 
+import os
 import queue
 import tempfile
 import threading
@@ -75,7 +76,7 @@ def _check_cluster(resources: Resources, own: bool) -> bool:
         raise UsageError("--device cuda: Ray finds no GPU here")
     on_gpu = resources.device == "cuda" or (resources.device == "auto" and gpus > 0)
     least, have = resources.workers[0], gpus if on_gpu else cpus
-    if own and least > have:  # another Ray may grow
+    if own and not os.environ.get("RAY_ADDRESS") and least > have:  # a cluster may grow
         raise UsageError(f"--workers {least}: here are only {have} {'GPUs' if on_gpu else 'CPUs'}")
     return on_gpu
 
@@ -140,7 +141,7 @@ def _fit(
         "threads": resources.threads,
         "news": news,
         "rgb": ray.put(photographs.rgb),
-        "weights": balanced_weights(photographs.groups),
+        "weights": balanced_weights(photographs.groups, job.data.balance_power),
         "held_out": None if held_out is None else torch.from_numpy(held_out.rgb),
     }
     with tempfile.TemporaryDirectory() as folder:  # Ray's own notes; checkpoints are ours

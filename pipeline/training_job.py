@@ -28,14 +28,16 @@ class Data:
     """Which photographs are trained on. side: what they are squeezed to, before crops.
 
     validation_photos: at most so many of those that are held out; 0 trains without validation.
-    The rest is as in pipeline.photographs.read_photographs; balance is its group column, whose
-    groups are drawn equally often.
+    balance: group column; of a group of n photographs, each is drawn in proportion to
+    n ** -balance_power: at 1 all groups are drawn equally often, at 0.5 by the root of their size.
+    The rest is as in pipeline.photographs.read_photographs.
     """
 
     side: int
     held_out: float = HELD_OUT
     split_column: str | None = None
     balance: str | None = None
+    balance_power: float = 1.0
     limit: int | None = None
     validation_photos: int = 512
 
@@ -156,10 +158,10 @@ def freeze_training(job: TrainingJob, train: PhotographSet, held_out: Photograph
     _compare(job, content, ("source",))
 
 
-def balanced_weights(groups: list[str]) -> torch.Tensor:
-    """How often each photograph is drawn, float64 (N,), so that groups are drawn equally often."""
+def balanced_weights(groups: list[str], power: float = 1.0) -> torch.Tensor:
+    """How often each photograph is drawn, float64 (N,); see Data.balance_power."""
     counts = Counter(groups)
-    return torch.tensor([1 / counts[group] for group in groups], dtype=torch.float64)
+    return torch.tensor([counts[group] ** -power for group in groups], dtype=torch.float64)
 
 
 def _identity(photographs: PhotographSet) -> dict[str, object]:

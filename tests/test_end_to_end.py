@@ -268,7 +268,9 @@ def test_interrupted_then_killed_then_resumed_nothing_is_lost_or_done_twice(
     results = tmp_path / "out" / "results"
 
     def start_and_signal(kind: signal.Signals, after: int) -> tuple[int, str, str]:
-        code = "from jobs.main import main; main()"
+        # A shell lets what it starts in the background ignore SIGINT: a terminal does not.
+        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{heed}; from jobs.main import main; main()"
         process = subprocess.Popen(
             [sys.executable, "-c", code, *command],
             cwd=repository,

@@ -14,7 +14,16 @@ from made_photographs import write_photographs
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
-from jobs.train import DATA, SIZES, TRAINING, Teller, describe_end, describe_progress
+from jobs.train import (
+    DATA,
+    SIZES,
+    TRAINING,
+    Teller,
+    build_config,
+    describe_end,
+    describe_progress,
+    train,
+)
 from model.core import CoreConfig
 from model.training import Photographs, TrainingConfig
 from model.weights import load_stage
@@ -193,3 +202,18 @@ def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(step 10, train: color 5.000 bits per channel value)" in describe_end(
         "color", row, "s3://b"
     )
+
+
+def test_every_command_of_the_documents_is_understood(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (repository / "docs" / "training.md").read_text(encoding="utf-8")
+    commands = [line.split() for line in text.splitlines() if line.startswith("autochrome train ")]
+    monkeypatch.chdir(tmp_path)
+    Path("model/weights").mkdir(parents=True)
+    Path("phase1").mkdir()
+    Path("phase2").mkdir()
+    assert len(commands) == 8
+    for words in commands:
+        with train.make_context("train", words[2:]) as context:
+            assert build_config(context.params["stage"], context.params).steps <= 5000

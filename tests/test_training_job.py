@@ -137,3 +137,4 @@ def test_groups_are_drawn_equally_often() -> None:
     weights = balanced_weights(["sea", "wood", "wood", "wood"])
     assert weights.tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
     assert balanced_weights(["", ""]).tolist() == [0.5, 0.5]
+    assert balanced_weights(["sea", *["wood"] * 4], 0.5).tolist() == [1, 0.5, 0.5, 0.5, 0.5]
