@@ -11,9 +11,7 @@ import numpy as np
 from pipeline.errors import UsageError
 from pipeline.evaluate import Evaluation, Shown
 from pipeline.imaging import encode, resize_rgb
-from pipeline.report_page import _STYLE as STYLE
-from pipeline.report_page import _attribute as attribute
-from pipeline.report_page import _text as text
+from pipeline.report_page import STYLE, attribute, text
 
 _SIDE = 192  # of a picture on the page
 _COLORS = ("var(--accent)", "#3f7f93", "#8a8f3a", "#8d6aa8")

@@ -1,6 +1,6 @@
 """The words and looks of the report: HTML from plain values. Reads and writes nothing.
 
-Everything that came from a file name, an error or a setting goes through `_text` or `_attribute`.
+Everything that came from a file name, an error or a setting goes through `text` or `attribute`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def render(page: Page) -> str:
     """The whole page as HTML."""
     name = page.source.rstrip("/").rsplit("/", 1)[-1] or page.source
     figures = "".join(
-        f"<div><dt>{_text(what)}</dt><dd>{_text(number)}</dd></div>"
+        f"<div><dt>{text(what)}</dt><dd>{text(number)}</dd></div>"
         for number, what in page.figures
     )
     body = (_likelihoods(page), *map(_section, page.sections), _failures(page), _settings(page))
@@ -62,15 +62,15 @@ def render(page: Page) -> str:
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>{_text(name)} · Autochrome contact sheet</title>
+<title>{text(name)} · Autochrome contact sheet</title>
 <link rel="icon" href="data:,">
-<style>{_STYLE}</style>
+<style>{STYLE}</style>
 </head>
 <body>
 <header>
 <p class="brand">Autochrome · contact sheet</p>
-<h1>{_text(name)}</h1>
-<p class="source">{_text(page.source)}{_text(page.finished)}</p>
+<h1>{text(name)}</h1>
+<p class="source">{text(page.source)}{text(page.finished)}</p>
 <dl class="figures">{figures}</dl>
 </header>
 <main>
@@ -137,8 +137,8 @@ likelier; 9 would be a blind guess. Each bar counts photographs.</p>
 def _section(section: Section) -> str:
     cards = "".join(map(_card, section.cards))
     return f"""<section>
-<h2>{_text(section.heading)}</h2>
-<p class="remark">{_text(section.remark)}</p>
+<h2>{text(section.heading)}</h2>
+<p class="remark">{text(section.remark)}</p>
 <ol class="sheet">{cards}</ol>
 </section>
 """
@@ -150,13 +150,13 @@ def _card(card: Card) -> str:
     if card.pictures is not None:
         pair = "".join(
             f'<img src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}"'
-            f' alt="{_attribute(name)}, {kind}" width="{card.shape[1]}" height="{card.shape[0]}">'
+            f' alt="{attribute(name)}, {kind}" width="{card.shape[1]}" height="{card.shape[0]}">'
             for picture, kind in zip(card.pictures, ("gray", "colorized"), strict=True)
         )
     return (
-        f'<li><figure><a href="../{_attribute(_quoted(card.path))}">{pair}</a>'
-        f'<figcaption><b>{_text(name)}</b> <span class="folder">{_text(folder)}</span>'
-        f"<small>{_text(card.scores)}</small></figcaption></figure></li>\n"
+        f'<li><figure><a href="../{attribute(_quoted(card.path))}">{pair}</a>'
+        f'<figcaption><b>{text(name)}</b> <span class="folder">{text(folder)}</span>'
+        f"<small>{text(card.scores)}</small></figcaption></figure></li>\n"
     )
 
 
@@ -167,15 +167,15 @@ def _failures(page: Page) -> str:
         f"{count:,} {reason.replace('_', ' ')}" for reason, count in page.failures_by_reason
     )
     rows = "".join(
-        f"<tr><th scope=row>{_text(photo)}<td>{_text(reason.replace('_', ' '))}"
-        f"<td>{_text(error)}</tr>\n"
+        f"<tr><th scope=row>{text(photo)}<td>{text(reason.replace('_', ' '))}"
+        f"<td>{text(error)}</tr>\n"
         for photo, reason, error in page.failures
     )
     more = page.failures_left_out
     rest = f"<p>{more:,} more are in the results, not shown here.</p>" if more else ""
     return f"""<section>
 <h2>Not colorized</h2>
-<p class="remark">{_text(reasons)}. The files themselves are untouched.</p>
+<p class="remark">{text(reasons)}. The files themselves are untouched.</p>
 <div class="scroll" tabindex="0" role="region" aria-label="Photographs that were not colorized">
 <table>
 <thead><tr><th scope=col>Photograph<th scope=col>Reason<th scope=col>What happened</tr></thead>
@@ -195,7 +195,7 @@ def _settings(page: Page) -> str:
             " this page. All are in <code>images/</code>, all scores in <code>results/</code>.</p>"
         )
     rows = "".join(
-        f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in page.settings
+        f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in page.settings
     )
     return f"""<section>
 <h2>About this run</h2>
@@ -206,11 +206,11 @@ def _settings(page: Page) -> str:
 """
 
 
-def _text(value: str) -> str:
+def text(value: str) -> str:
     return escape(value.encode("utf-8", "replace").decode(), quote=False)
 
 
-def _attribute(value: str) -> str:
+def attribute(value: str) -> str:
     return escape(value.encode("utf-8", "replace").decode(), quote=True)
 
 
@@ -218,7 +218,7 @@ def _quoted(path: str) -> str:
     return quote(path.encode("utf-8", "replace"))
 
 
-_STYLE = """
+STYLE = """
 :root {
   --paper: #f7f5f1; --mat: #e9e7e3; --ink: #211f1c; --soft: #67625a; --line: #dcd7ce;
   --accent: #a4602c;
