@@ -52,8 +52,7 @@ def render(page: Page) -> str:
     """The whole page as HTML."""
     name = page.source.rstrip("/").rsplit("/", 1)[-1] or page.source
     figures = "".join(
-        f"<div><dt>{text(what)}</dt><dd>{text(number)}</dd></div>"
-        for number, what in page.figures
+        f"<div><dt>{text(what)}</dt><dd>{text(number)}</dd></div>" for number, what in page.figures
     )
     body = (_likelihoods(page), *map(_section, page.sections), _failures(page), _settings(page))
     return f"""<!doctype html>
