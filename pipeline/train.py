@@ -161,10 +161,10 @@ def _fit(
                 logging_config=LoggingConfig(log_level="CRITICAL"),
             ),
         )
-        _follow(trainer, news, tell)
+        follow(trainer, news, tell)
 
 
-def _follow(trainer: Any, news: Any, tell: Callable[[Progress], None]) -> None:
+def follow(trainer: Any, news: Any, tell: Callable[[Progress], None]) -> None:
     """Let the trainer run in a thread, which leaves Ctrl-C to us, and pass on what workers say."""
     ended: list[BaseException | None] = []
 

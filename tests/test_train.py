@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import queue
 import signal
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from pipeline.cluster import quiet_ray
 from pipeline.errors import EngineError, UsageError
 from pipeline.photographs import read_photographs
 from pipeline.storage import LocalStorage, MemoryStorage
-from pipeline.train import Resources, train
+from pipeline.train import Resources, follow, train
 from pipeline.training import Progress, StageSettings, StageTraining, read_history
 from pipeline.training_job import Data, TrainingJob
 
@@ -97,15 +98,22 @@ def test_workers_that_keep_dying_end_the_run(tmp_path: Path) -> None:
     storage = Deadly(str(tmp_path / "out"), checkpoint=1, lives=99)
     (tmp_path / "out").mkdir()
     with pytest.raises(EngineError, match="training stopped: .*; the same command again") as error:
-        run(job(source, storage), max_failures=0)
+        run(job(source, storage), workers=(1, 2), max_failures=0)
     assert "\n" not in str(error.value)
 
 
-def test_divergence_is_told_and_not_tried_again(tmp_path: Path) -> None:
-    source = write_photographs(tmp_path / "photos", 16)
-    hopeless = job(source, LocalStorage(str(tmp_path / "out")), learning_rate=1e6, clip_norm=1e9)
-    with pytest.raises(UsageError, match="training diverged at step"):
-        run(dataclasses.replace(hopeless), workers=(1, 2))
+def test_what_workers_say_comes_in_order_and_an_error_of_ours_as_itself() -> None:
+    news: queue.Queue[Any] = queue.Queue()
+
+    class Trainer:
+        def fit(self) -> None:
+            for said in (1, 2, UsageError("training diverged")):
+                news.put(said)
+
+    told: list[Any] = []
+    with pytest.raises(UsageError, match="training diverged"):
+        follow(Trainer(), news, told.append)
+    assert told == [1, 2]
 
 
 def test_ray_reads_the_same_photographs(tmp_path: Path) -> None:
