@@ -133,9 +133,12 @@ def _fit(
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     least, most = resources.workers
-    news = Queue(actor_options={"num_cpus": 0})
+    # Where this process is, so that the loss of a node never takes it away.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    news = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     work = {
         "job": job,
         "threads": resources.threads,
