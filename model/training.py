@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
+from model.degradation import degrade_some
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
@@ -35,8 +36,9 @@ class TrainingConfig:
     `warmup` steps; the encoder of the core learns at `encoder_rate` times it. The loss of the core
     is autoregressive_weight * autoregressive bits + parallel_weight * bits of the parallel head;
     with autoregressive_weight 0 the decoders are neither run nor changed. crop: the least share
-    of a photograph's height and width, drawn apart, that a random crop keeps. bfloat16 computes
-    the forward pass in mixed precision.
+    of a photograph's height and width, drawn apart, that a random crop keeps. degrade: the share
+    of pictures that the core is given faded and grainy, as scans of old prints are. bfloat16
+    computes the forward pass in mixed precision.
     """
 
     steps: int
@@ -52,6 +54,7 @@ class TrainingConfig:
     weight_decay: float = 0.0
     clip_norm: float = 1.0
     crop: float = 0.7
+    degrade: float = 0.0
     bfloat16: bool = False
     seed: int = 0
 
@@ -65,6 +68,8 @@ class TrainingConfig:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         if not 0 < self.crop <= 1:
             raise ValueError(f"crop must be above 0 and at most 1, not {self.crop!r}")
+        if not 0 <= self.degrade <= 1:
+            raise ValueError(f"degrade must be between 0 and 1, not {self.degrade!r}")
 
     def rate_at(self, step: int) -> float:
         """Share of the learning rate that step `step` uses, 0..1."""
@@ -167,11 +172,17 @@ def bits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def core_losses(
-    core: ColTranCore, rgb_BHW3: Tensor, autoregressive: bool = True
+    core: ColTranCore,
+    rgb_BHW3: Tensor,
+    autoregressive: bool = True,
+    gray_BHW: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`)."""
+    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`).
+
+    gray_BHW: what the core is given, where that is not the gray of rgb_BHW3.
+    """
     targets = bins_from_coarse(coarse_from_rgb(rgb_BHW3))
-    context = core.encode(gray_from_rgb(rgb_BHW3))
+    context = core.encode(gray_from_rgb(rgb_BHW3) if gray_BHW is None else gray_BHW)
     losses = {"parallel": bits(core.parallel_head(context).float(), targets)}
     if autoregressive:
         losses["core"] = bits(core.decode(targets, context), targets)
@@ -233,9 +244,13 @@ class Trainer:
         channel = torch.randint(CHANNELS, (count,), generator=generator)
         channel = channel[self.share.of(count)].to(device)
         seed = int(torch.randint(2**62, (1,), generator=generator))
+        gray = gray_from_rgb(rgb_BHW3)
+        if self.config.degrade:
+            seeds = torch.randint(2**62, (count,), generator=generator)
+            gray = degrade_some(gray, self.config.degrade, seeds[self.share.of(count)])
         torch.manual_seed(seed + self.share.rank)  # for dropout
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            losses = self.losses(rgb_BHW3.to(device), channel)
+            losses = self.losses(rgb_BHW3.to(device), gray.to(device), channel)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         part = len(rgb_BHW3) / count
@@ -253,9 +268,10 @@ class Trainer:
         self.step += 1
         return dict(zip(losses, values.tolist(), strict=True))
 
-    def losses(self, rgb_BHW3: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
+    def losses(self, rgb_BHW3: Tensor, gray_BHW: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
         if isinstance(self.model, ColTranCore):
-            return core_losses(self.model, rgb_BHW3, self.config.autoregressive_weight > 0)
+            autoregressive = self.config.autoregressive_weight > 0
+            return core_losses(self.model, rgb_BHW3, autoregressive, gray_BHW)
         return upsampler_losses(self.model, rgb_BHW3, channel_B, self.low_resolution)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
