@@ -47,7 +47,7 @@ TRAINING: list[Option] = [
     ("weight-decay", float, 0.0, "Of adamw and muon."),
     ("clip-norm", float, 1.0, "Longest gradient."),
     ("crop", float, 0.7, "Least share of height and width that a random crop keeps."),
-    ("degrade", float, 0.0, "Share of pictures that the core is given faded, as old prints are."),
+    ("degrade", float, 0.0, "Share of pictures that are made faded, as old prints are."),
     ("bfloat16", bool, False, "Compute in mixed precision."),
     ("seed", int, 0, "Of all that is random."),
 ]

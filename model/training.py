@@ -37,8 +37,8 @@ class TrainingConfig:
     is autoregressive_weight * autoregressive bits + parallel_weight * bits of the parallel head;
     with autoregressive_weight 0 the decoders are neither run nor changed. crop: the least share
     of a photograph's height and width, drawn apart, that a random crop keeps. degrade: the share
-    of pictures that the core is given faded and grainy, as scans of old prints are. bfloat16
-    computes the forward pass in mixed precision.
+    of pictures that are made faded and grainy, as scans of old prints are. bfloat16 computes the
+    forward pass in mixed precision.
     """
 
     steps: int
@@ -172,17 +172,11 @@ def bits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def core_losses(
-    core: ColTranCore,
-    rgb_BHW3: Tensor,
-    autoregressive: bool = True,
-    gray_BHW: Tensor | None = None,
+    core: ColTranCore, rgb_BHW3: Tensor, autoregressive: bool = True
 ) -> dict[str, Tensor]:
-    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`).
-
-    gray_BHW: what the core is given, where that is not the gray of rgb_BHW3.
-    """
+    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`)."""
     targets = bins_from_coarse(coarse_from_rgb(rgb_BHW3))
-    context = core.encode(gray_from_rgb(rgb_BHW3) if gray_BHW is None else gray_BHW)
+    context = core.encode(gray_from_rgb(rgb_BHW3))
     losses = {"parallel": bits(core.parallel_head(context).float(), targets)}
     if autoregressive:
         losses["core"] = bits(core.decode(targets, context), targets)
@@ -244,13 +238,12 @@ class Trainer:
         channel = torch.randint(CHANNELS, (count,), generator=generator)
         channel = channel[self.share.of(count)].to(device)
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        gray = gray_from_rgb(rgb_BHW3)
         if self.config.degrade:
             seeds = torch.randint(2**62, (count,), generator=generator)
-            gray = degrade_some(gray, self.config.degrade, seeds[self.share.of(count)])
+            rgb_BHW3 = degrade_some(rgb_BHW3, self.config.degrade, seeds[self.share.of(count)])
         torch.manual_seed(seed + self.share.rank)  # for dropout
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            losses = self.losses(rgb_BHW3.to(device), gray.to(device), channel)
+            losses = self.losses(rgb_BHW3.to(device), channel)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         part = len(rgb_BHW3) / count
@@ -268,10 +261,9 @@ class Trainer:
         self.step += 1
         return dict(zip(losses, values.tolist(), strict=True))
 
-    def losses(self, rgb_BHW3: Tensor, gray_BHW: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
+    def losses(self, rgb_BHW3: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
         if isinstance(self.model, ColTranCore):
-            autoregressive = self.config.autoregressive_weight > 0
-            return core_losses(self.model, rgb_BHW3, autoregressive, gray_BHW)
+            return core_losses(self.model, rgb_BHW3, self.config.autoregressive_weight > 0)
         return upsampler_losses(self.model, rgb_BHW3, channel_B, self.low_resolution)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
