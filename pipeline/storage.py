@@ -1,4 +1,4 @@
-"""Folders and buckets behind one small interface: the only file that knows boto3.
+"""Folders and buckets behind one small interface; pipeline.s3 is the part that knows boto3.
 
 A path is relative to its storage's root, "/" between its parts. Masters are opened for reading
 only. Writes are whole or not at all, and `write_if_absent` is the commit of all that must not be
@@ -13,29 +13,29 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-
-if TYPE_CHECKING:
-    from botocore.exceptions import BotoCoreError, ClientError
 
 _NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
     *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 }
-_REFUSED = ("AccessDenied", "InvalidObjectState", "KeyTooLongError", "403", "400")
-_RETRIES = 6  # about 20 seconds of patience; throttling is slowed down to, not given up on
+PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
 _ESCAPED = re.compile("[\uf780-\uf7ff]")
 
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells: path relative to the storage's root, and size in bytes."""
+    """What a listing tells: path relative to the storage's root, size in bytes, last change.
+
+    modified: seconds since 1970 by the store's own clock; None where it does not say.
+    """
 
     path: str
     size: int
+    modified: float | None = field(default=None, compare=False)
 
 
 class Storage(Protocol):
@@ -64,11 +64,17 @@ class Storage(Protocol):
         """Write unless it is there already: False then, and what is there stays untouched."""
         ...
 
+    def delete(self, path: str) -> None:
+        """Nothing happens where it is not there. Raises StorageError."""
+        ...
+
     def uri_of(self, path: str) -> str: ...
 
 
 def open_storage(uri: str) -> Storage:
     """A folder, or `s3://bucket/prefix`. Raises UsageError; nothing is contacted yet."""
+    from pipeline.s3 import S3Storage  # which builds on this file
+
     scheme, separator, rest = uri.partition("://")
     if not separator:
         if not uri:
@@ -92,12 +98,13 @@ class MemoryStorage:
     def __init__(self, name: str = "memory") -> None:
         self.uri = f"memory://{name}"
         self.objects: dict[str, bytes] = {}
+        self.times: dict[str, float] = {}
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         start = f"{folder.rstrip('/')}/" if folder else ""
         for path in sorted(self.objects, key=str.encode):
             if path.startswith(start):
-                yield StoredObject(path, len(self.objects[path]))
+                yield StoredObject(path, len(self.objects[path]), self.times.get(path))
 
     def read(self, path: str) -> bytes:
         try:
@@ -110,10 +117,17 @@ class MemoryStorage:
 
     def write(self, path: str, data: bytes) -> None:
         self.objects[path] = data
+        self.times[path] = time.time()
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         own = bytes(bytearray(data))  # a copy of its own, so that identity tells who came first
-        return self.objects.setdefault(path, own) is own
+        if self.objects.setdefault(path, own) is not own:
+            return False
+        self.times[path] = time.time()
+        return True
+
+    def delete(self, path: str) -> None:
+        self.objects.pop(path, None)
 
     def uri_of(self, path: str) -> str:
         return f"{self.uri}/{path}"
@@ -148,12 +162,12 @@ class LocalStorage:
             return
         except OSError as error:
             raise _explained("list", self.uri_of(folder), error) from None
-        for name, size in found:
+        for name, size, modified in found:
             path = f"{folder}/{name}".lstrip("/")
             if name.endswith("/"):
                 yield from self._walk(path[:-1], (*above, identity))
             else:
-                yield StoredObject(path, size)
+                yield StoredObject(path, size, modified)
 
     def read(self, path: str) -> bytes:
         place = self._locate(path)
@@ -200,6 +214,14 @@ class LocalStorage:
             raise _explained("write", self.uri_of(path), error) from None
         return True
 
+    def delete(self, path: str) -> None:
+        try:
+            os.unlink(self._locate(path))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _explained("delete", self.uri_of(path), error) from None
+
     def uri_of(self, path: str) -> str:
         return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
 
@@ -210,133 +232,21 @@ class LocalStorage:
         return _to_name(self.uri_of(path))
 
 
-class S3Storage:
-    """A prefix of a bucket. Credentials, region and endpoint come from the usual AWS settings."""
-
-    def __init__(self, bucket: str, prefix: str = "") -> None:
-        self.bucket, self.prefix = bucket, prefix.rstrip("/")
-        self.uri = f"s3://{bucket}/{self.prefix}".rstrip("/")
-        self._opened: Any = None
-
-    def __reduce__(self) -> tuple[type["S3Storage"], tuple[str, str]]:
-        return S3Storage, (self.bucket, self.prefix)  # every process makes its own client
-
-    def list(self, folder: str = "") -> Iterator[StoredObject]:
-        start = self._key(f"{folder.rstrip('/')}/" if folder else "")
-        try:
-            pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self.bucket, Prefix=start):
-                for found in page.get("Contents", ()):
-                    if not found["Key"].endswith("/"):  # the consoles' idea of an empty folder
-                        yield StoredObject(found["Key"][len(self._key("")) :], found["Size"])
-        except _boto_errors() as error:
-            raise _refused("list", self.uri_of(folder), error) from None
-
-    def read(self, path: str) -> bytes:
-        for last in (False, False, True):
-            try:
-                answer = self._client.get_object(Bucket=self.bucket, Key=self._key(path))
-                data: bytes = answer["Body"].read()
-                return data
-            except _boto_errors() as error:
-                # boto3 has retried the request; a body that breaks off is ours to ask for again.
-                if last or _code(error):
-                    raise _refused("read", self.uri_of(path), error) from None
-        raise AssertionError("unreachable")
-
-    def exists(self, path: str) -> bool:
-        try:
-            self._client.head_object(Bucket=self.bucket, Key=self._key(path))
-        except _boto_errors() as error:
-            if _code(error) in ("404", "NoSuchKey"):
-                return False
-            raise _refused("read", self.uri_of(path), error) from None
-        return True
-
-    def write(self, path: str, data: bytes) -> None:
-        try:
-            self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data)
-        except _boto_errors() as error:
-            raise _refused("write", self.uri_of(path), error) from None
-
-    def write_if_absent(self, path: str, data: bytes) -> bool:
-        key = self._key(path)
-        for wait in (0.2, 1.0, 5.0, None):
-            try:
-                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
-                return True
-            except _boto_errors() as error:
-                if _code(error) in ("PreconditionFailed", "412"):
-                    return False
-                # Two conditional writes met; only a new attempt tells which of them won.
-                if wait is None or _code(error) not in ("ConditionalRequestConflict", "409"):
-                    raise _refused("write", self.uri_of(path), error) from None
-                time.sleep(wait)
-        raise AssertionError("unreachable")
-
-    def uri_of(self, path: str) -> str:
-        return f"{self.uri}/{path}" if path else self.uri
-
-    def _key(self, path: str) -> str:
-        return f"{self.prefix}/{path}" if self.prefix else path
-
-    @property
-    def _client(self) -> Any:
-        if self._opened is None:
-            import boto3
-            from botocore.config import Config
-
-            settings = Config(
-                retries={"mode": "adaptive", "max_attempts": _RETRIES},
-                connect_timeout=10,
-                read_timeout=60,
-                # Other makers' stores refuse the newer checksums; bodies are signed either way.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-            )
-            try:
-                self._opened = boto3.session.Session().client("s3", config=settings)
-            except (*_boto_errors(), ValueError) as error:
-                raise _refused("open", self.uri, error) from None
-        return self._opened
-
-
-def _boto_errors() -> Any:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    return (BotoCoreError, ClientError)
-
-
-def _code(error: "BotoCoreError | ClientError | ValueError") -> str:
-    """S3's word for an error that it answered with; empty where no answer came."""
-    response: dict[str, Any] = getattr(error, "response", {})
-    return str(response.get("Error", {}).get("Code", ""))
-
-
-def _refused(
-    verb: str, uri: str, error: "BotoCoreError | ClientError | ValueError"
-) -> StorageError:
-    code = _code(error)
-    if code in ("NoSuchKey", "404"):
-        return ObjectMissing(f"{uri} does not exist")
-    kind = StorageError if code in _REFUSED else StoreUnavailable
-    return kind(f"cannot {verb} {uri}: {' '.join(str(error).split())}")
-
-
 def _explained(verb: str, uri: str, error: OSError) -> StorageError:
     kind = StoreUnavailable if error.errno in _NOT_ONE_FILES_FAULT else StorageError
     return kind(f"cannot {verb} {uri}: {error.strerror}")
 
 
-def _described(entry: "os.DirEntry[str]") -> tuple[str, int]:
-    """Name and size of an entry; a folder's name ends in "/", which is also where it sorts."""
+def _described(entry: "os.DirEntry[str]") -> tuple[str, int, float | None]:
+    """Name, size and time of an entry; a folder's name ends in "/", which is where it sorts."""
     name = _to_text(entry.name)
     try:
         if entry.is_dir():
-            return name + "/", 0
-        return name, entry.stat().st_size
+            return name + "/", 0, None
+        about = entry.stat()
+        return name, about.st_size, about.st_mtime
     except OSError:  # a broken link, or gone already: reading it will say so
-        return name, 0
+        return name, 0, None
 
 
 def _sync_folder(folder: str) -> None:

@@ -23,7 +23,8 @@ from jobs.main import main
 from pipeline.cluster import quiet_ray
 from pipeline.errors import StoreUnavailable
 from pipeline.results import done_shards, read_results
-from pipeline.storage import LocalStorage, S3Storage, Storage, open_storage
+from pipeline.s3 import S3Storage
+from pipeline.storage import LocalStorage, Storage, open_storage
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")

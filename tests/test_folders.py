@@ -11,8 +11,8 @@ LAYERS = ("model", "pipeline", "jobs")  # an arrow points to the left, never to 
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}
 # One door for each system outside.
 DOORS = {
-    "boto3": {"pipeline/storage.py"},
-    "botocore": {"pipeline/storage.py"},
+    "boto3": {"pipeline/s3.py"},
+    "botocore": {"pipeline/s3.py"},
     "PIL": {"pipeline/imaging.py"},
     "ray": {f"pipeline/{name}.py" for name in ("cluster", "colorize", "photographs", "train")},
     "matplotlib": {"pipeline/learning_curve.py"},

@@ -12,10 +12,10 @@ from hypothesis import strategies as some
 
 from pipeline import storage as module
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.s3 import S3Storage
 from pipeline.storage import (
     LocalStorage,
     MemoryStorage,
-    S3Storage,
     Storage,
     StoredObject,
     open_storage,
