@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,15 +29,50 @@ def check_temperature(ctx: click.Context, option: click.Parameter, value: float)
     return value
 
 
+def running_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of how a run is worked on; pictures do not depend on them, but for the weights,
+    which have to be those that it was started with."""
+    options = [
+        click.option(
+            "--weights",
+            type=click.Path(path_type=Path),
+            metavar="FOLDER",
+            help="core, color and spatial .safetensors; by default those of Autochrome.",
+        ),
+        click.option(
+            "--batch-size",
+            type=click.IntRange(1, 4096),
+            default=8,
+            show_default=True,
+            help="Photos that the model takes at once; pictures do not depend on it.",
+        ),
+        click.option(
+            "--max-failed",
+            callback=check_max_failed,
+            metavar="N|P%",
+            help="Stop when more photos than this have failed since this start.",
+        ),
+        click.option(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            show_default=True,
+            help="auto takes the GPUs where there are any.",
+        ),
+        click.option(
+            "--single-writer",
+            is_flag=True,
+            help="For stores without conditional writes: only this command works on DST.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
-@click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    metavar="FOLDER",
-    help="core, color and spatial .safetensors; by default those that come with Autochrome.",
-)
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",
@@ -75,25 +111,18 @@ def check_temperature(ctx: click.Context, option: click.Parameter, value: float)
     " first start.  [default: 64 on a GPU, 4 without]",
 )
 @click.option(
-    "--batch-size",
-    type=click.IntRange(1, 4096),
-    default=8,
-    show_default=True,
-    help="Photos that the model takes at once; pictures do not depend on it.",
+    "--manifest",
+    metavar="FILE",
+    help="Parquet or CSV with a column uri, or an S3 Inventory: the photos of SRC to take.",
 )
 @click.option(
-    "--max-failed",
-    callback=check_max_failed,
-    metavar="N|P%",
-    help="Stop when more photos than this have failed since this start.",
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only photos whose path matches, as '1890/*.tif'; may be given again.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto takes the GPUs where there are any.",
-)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="No photos whose path matches.")
+@running_options
 @click.pass_context
 def colorize(
     ctx: click.Context, /, source: str, destination: str, weights: Path | None, **options: Any
@@ -111,6 +140,7 @@ def colorize(
     Examples:
       autochrome colorize scans colored
       autochrome colorize s3://archive/scans s3://archive/colored --candidates 4 --seed 7
+      autochrome colorize s3://archive s3://colored --manifest inventory.parquet --exclude 'tmp/*'
     """
     from model.weights import WEIGHTS
     from pipeline.colorize import colorize as run
@@ -119,13 +149,18 @@ def colorize(
     settings = Settings(weights or WEIGHTS, **options)
     with Progress(sys.stderr) as progress:
         summary = run(source, destination, settings, progress.update)
+    finish(ctx, summary)
+
+
+def finish(ctx: click.Context, summary: "Summary") -> None:
+    """Say what there is now, and end with the code for it."""
     click.echo(describe(summary))
     ctx.exit(3 if summary.failed or summary.pending else 0)
 
 
 def describe(summary: "Summary") -> str:
     """The closing words of a run."""
-    from pipeline.plan import describe_ignored
+    from pipeline.planning import describe_ignored
 
     ok = summary.photos - summary.failed - summary.pending
     lines = [f"{ok:,} of {summary.photos:,} photos colorized"]

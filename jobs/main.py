@@ -1,5 +1,7 @@
 """The command `autochrome`; the one place where an error of ours becomes one line and a code."""
 
+import signal
+import threading
 from typing import Any
 
 import click
@@ -7,7 +9,10 @@ import click
 from jobs.colorize import colorize
 from jobs.convert import convert
 from jobs.evaluate import evaluate
+from jobs.resume import resume
+from jobs.status import status
 from jobs.train import train
+from jobs.verify import verify
 from pipeline.errors import AutochromeError, Interrupted
 
 
@@ -15,6 +20,9 @@ class Commands(click.Group):
     """A group of commands whose errors are told, not traced."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if threading.current_thread() is threading.main_thread():
+            # What cluster managers send before they kill; it ends a command as Ctrl-C does.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except AutochromeError as error:
@@ -34,4 +42,7 @@ def main() -> None:
 main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
+main.add_command(resume)
+main.add_command(status)
 main.add_command(train)
+main.add_command(verify)

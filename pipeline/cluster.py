@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,7 +33,7 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
             handler.setLevel(logging.CRITICAL + 1)
     own = not ray.is_initialized()
     if own:
-        with _standard_error_closed():
+        with _standard_error_closed(), _signals_kept():
             ray.init(
                 num_cpus=num_cpus,
                 include_dashboard=False,
@@ -43,6 +45,15 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     finally:
         if own:
             ray.shutdown()
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and would end this process with a trace of its own."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

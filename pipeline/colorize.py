@@ -11,8 +11,9 @@ commit). Between them travel small arrays, and what comes back are counts. Why i
 """
 
 import pickle
+import shlex
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from itertools import islice
@@ -27,9 +28,12 @@ from pipeline.errors import (
     TooManyFailures,
     UsageError,
 )
-from pipeline.job import Job, Settings, Summary, prepare_job, summarize
-from pipeline.plan import Shard, read_plan
-from pipeline.results import done_shards
+from pipeline.isolation import call_here, call_isolated
+from pipeline.job import Job, Settings, Summary, prepare_job, reopen_job, summarize
+from pipeline.lease import Lease, open_destination
+from pipeline.ledger import Ledger
+from pipeline.plan import Schedule, Shard
+from pipeline.results import committed_shards
 from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
 
 SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
@@ -38,32 +42,55 @@ SHARDS_IN_FLIGHT = 25
 SILENCE = {"cpu": 24 * 3600.0, "cuda": 900.0}
 RETRIES = 2  # of a shard whose process died
 OUTAGE = 3  # shards in a row for which a store was out of reach
-AGAIN = "the same command again goes on from here"
 
 Row = dict[str, Any]
+Tell = Callable[[int, int, int], None]
 
 
-def colorize(
-    source: str, destination: str, settings: Settings, tell: Callable[[int, int, int], None]
-) -> Summary:
+def colorize(source: str, destination: str, settings: Settings, tell: Tell) -> Summary:
     """Colorize what is not done yet, then write the report.
 
     tell(done, failed, photos) is called at the start and after each shard; failed counts those of
     this command. Raises AutochromeError, after which the same command goes on.
     """
-    job = prepare_job(source, destination, settings)
-    committed, plan = done_shards(job.destination), job.run.plan
-    limit = failure_limit(settings.max_failed, plan.photos)
-    done, failed = plan.photos_in(committed), 0
-    tell(done, failed, plan.photos)
-    shards = read_plan(job.destination, job.run, committed)
-    with _explained(), closing(_run_shards(shards, job)) as rows:
+    with open_destination(destination, settings.single_writer) as (place, lease):
+        return _run(prepare_job(source, place, settings), settings.max_failed, tell, lease)
+
+
+def resume(
+    destination: str,
+    settings: Settings,
+    tell: Tell,
+    retry_failed: bool = False,
+    reasons: Collection[str] = (),
+) -> Summary:
+    """Go on with a destination that was started before; all that decides pictures is known there.
+
+    retry_failed: failed photos, or those that failed for one of these reasons, are done once more.
+    The rest is as in `colorize`.
+    """
+    with open_destination(destination, settings.single_writer) as (place, lease):
+        job = reopen_job(place, settings)
+        if retry_failed:
+            Ledger(place, job.run).retry_failed(reasons)
+        return _run(job, settings.max_failed, tell, lease)
+
+
+def _run(job: Job, max_failed: str | None, tell: Tell, lease: Lease | None) -> Summary:
+    committed = committed_shards(job.destination).keys()
+    schedule = Schedule(job.destination, job.run)
+    limit = failure_limit(max_failed, job.run.plan.photos)
+    done, failed = schedule.photos_in(committed), 0
+    tell(done, failed, schedule.photos)
+    with _explained(job), closing(_run_shards(schedule.open(committed), job)) as rows:
         for row in rows:
             done, failed = done + row["photos"], failed + row["failed"]
-            tell(done, failed, plan.photos)
+            tell(done, failed, schedule.photos)
             if failed > limit:
-                allowed = f"--max-failed {settings.max_failed}"
-                raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given; {AGAIN}")
+                allowed = f"--max-failed {max_failed}"
+                raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
+            if lease:
+                lease.check()
     return summarize(job.destination, job.run)
 
 
@@ -75,27 +102,34 @@ def failure_limit(max_failed: str | None, photos: int) -> float:
 
 
 def _run_shards(shards: Iterator[Shard], job: Job) -> Generator[Row]:
-    """Run shards in waves; yields {"photos": n, "failed": n, ...} as each is committed."""
+    """Run shards in waves; yields {"photos": n, "failed": n, ...} as each is committed.
+
+    Shards whose processes died, time and again, are done once more, each photo in a process of its
+    own. Those that are lost all the same stay to be done.
+    """
     wave = list(islice(shards, SHARDS_PER_WAVE))
     if not wave:
         return  # without a Ray that would have nothing to do
     outage, trouble = 0, ""
     with quiet_ray():
         while wave:
-            for row in _run_wave(wave, job):
-                if not row["trouble"]:
-                    outage = 0
-                    yield row
-                    continue
-                outage, trouble = outage + 1, row["trouble"]
-                if outage == OUTAGE:
-                    raise StoreUnavailable(f"{trouble}; {AGAIN}")
+            lost = {shard.number: shard for shard in wave}
+            for isolated in (False, True):
+                for row in _run_wave(list(lost.values()), job, isolated) if lost else ():
+                    lost.pop(row["shard"], None)
+                    if not row["trouble"]:
+                        outage = 0
+                        yield row
+                        continue
+                    outage, trouble = outage + 1, row["trouble"]
+                    if outage == OUTAGE:
+                        raise StoreUnavailable(trouble)
             wave = list(islice(shards, SHARDS_PER_WAVE))
     if trouble:
-        raise StoreUnavailable(f"some photos are left to be done: {trouble}; {AGAIN}")
+        raise StoreUnavailable(f"some photos are left to be done: {trouble}")
 
 
-def _run_wave(shards: Sequence[Shard], job: Job) -> Iterator[Row]:
+def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
     import ray.data
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
     from ray.util.annotations import RayDeprecationWarning
@@ -110,11 +144,13 @@ def _run_wave(shards: Sequence[Shard], job: Job) -> Iterator[Row]:
     with warnings.catch_warnings():
         # Retries have no other name than one that Ray means to take away.
         warnings.simplefilter("ignore", RayDeprecationWarning)
+        # Where the process that reads the only shard dies, the rest gets nothing to do.
+        warnings.filterwarnings("ignore", "The (minimum|maximum) number of concurrent")
         rows = (
             ray.data.from_items([_row(shard) for shard in shards], override_num_blocks=len(shards))
             .map(
                 _read,  # type: ignore[arg-type]
-                fn_args=[job],
+                fn_args=[job, isolated],
                 num_cpus=0,
                 compute=TaskPoolStrategy(size=min(max(1, cores // 2), len(shards))),
                 max_retries=RETRIES,
@@ -134,17 +170,17 @@ def _run_wave(shards: Sequence[Shard], job: Job) -> Iterator[Row]:
             )
             .map(
                 _write,  # type: ignore[arg-type]
-                fn_args=[job],
+                fn_args=[job, isolated],
                 num_cpus=0,
                 compute=TaskPoolStrategy(size=min(cores, len(shards))),
                 max_retries=RETRIES,
             )
         )
-    batches: Iterable[Any] = rows.iter_batches(
-        batch_size=None, batch_format="pyarrow", prefetch_batches=0
-    )
-    for batch in batches:
-        yield from batch.to_pylist()
+        batches: Iterable[Any] = rows.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        )
+        for batch in batches:
+            yield from batch.to_pylist()
 
 
 def _configure(job: Job) -> None:
@@ -169,10 +205,11 @@ def _row(shard: Shard, work: object = None, trouble: str = "") -> Row:
     return {"work": pickle.dumps((shard, work)), "trouble": trouble}
 
 
-def _read(row: Row, job: Job) -> Row:
+def _read(row: Row, job: Job, isolated: bool) -> Row:
     shard, _ = pickle.loads(row["work"])
+    call = call_isolated if isolated else call_here
     try:
-        return _row(shard, read_shard(shard, job.source, job.sizes))
+        return _row(shard, read_shard(shard, job.source, job.sizes, call))
     except StoreUnavailable as error:
         return _row(shard, trouble=str(error))
 
@@ -198,26 +235,31 @@ class _Colorize:
         return _row(shard, colorize_shard(photos, self._colorizer, self._spec, self._device))
 
 
-def _write(row: Row, job: Job) -> Row:
+def _write(row: Row, job: Job, isolated: bool) -> Row:
     shard, photos = pickle.loads(row["work"])
     counts, trouble = ShardCounts(0, 0), row["trouble"]
+    call = call_isolated if isolated else call_here
     if not trouble:
         try:
-            counts = write_shard(shard.number, photos, job.source, job.destination, job.run)
+            counts = write_shard(shard.number, photos, job.source, job.destination, job.run, call)
         except StoreUnavailable as error:
             trouble = str(error)
     return {"shard": shard.number, "trouble": trouble, **asdict(counts)}
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Ctrl-C and whatever Ray raises, as errors of ours."""
+def _explained(job: Job) -> Iterator[None]:
+    """Ctrl-C and whatever Ray raises, as errors of ours, each with how to go on."""
+    again = (
+        "the same command again goes on from here, and so does:"
+        f" autochrome resume {shlex.quote(job.destination.uri)}"
+    )
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {AGAIN}") from None
-    except AutochromeError:
-        raise
+        raise Interrupted(f"interrupted; {again}") from None
+    except AutochromeError as error:
+        raise type(error)(f"{error}; {again}") from None
     except Exception as error:
         cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        raise EngineError(f"Ray gave up: {cause}; {AGAIN}") from error
+        raise EngineError(f"Ray gave up: {cause}; {again}") from error

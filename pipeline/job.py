@@ -1,16 +1,16 @@
 """What a command asks for, checked and planned; and what a destination holds at its end."""
 
-from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from pipeline.errors import UsageError
-from pipeline.plan import Run, RunSpec, current_versions, prepare_run
+from pipeline.ledger import Ledger
+from pipeline.manifest import Manifest
+from pipeline.plan import Run, RunSpec, current_versions, load_run
+from pipeline.planning import check_spec, prepare_run
 from pipeline.report import write_report
-from pipeline.results import SCHEMA, read_results
+from pipeline.results import read_results
 from pipeline.storage import Storage, open_storage
 
 # Photos. What a kill costs at most, and how often there is news.
@@ -19,7 +19,12 @@ SHARD_SIZE = {"cpu": 4, "cuda": 64}
 
 @dataclass(frozen=True)
 class Settings:
-    """What a command asks for. shard_size None: by device. max_failed: "10", "5%" or None."""
+    """What a command asks for.
+
+    shard_size None: by device. max_failed: "10", "5%" or None. manifest: a list of photos that is
+    taken instead of all that the source holds; include, exclude: patterns of paths, as in a shell,
+    but for `*`, which matches "/" too.
+    """
 
     weights: Path
     seed: int = 0
@@ -31,6 +36,10 @@ class Settings:
     format: str = "auto"
     max_failed: str | None = None
     device: str = "auto"
+    manifest: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    single_writer: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,11 @@ class Job:
     device: str
 
 
-def prepare_job(source: str, destination: str, settings: Settings) -> Job:
+def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
     """All checks, then the plan where there is none yet. Raises AutochromeError."""
     opened, device = open_storage(source), _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights)
+    manifest = Manifest(settings.manifest) if settings.manifest else None
     spec = RunSpec(
         source=opened.uri,
         seed=settings.seed,
@@ -72,24 +82,51 @@ def prepare_job(source: str, destination: str, settings: Settings) -> Job:
         format=settings.format,
         weights=digests,
         versions=current_versions(),
+        manifest=manifest.digest() if manifest else None,
+        include=settings.include,
+        exclude=settings.exclude,
     )
-    place = open_storage(destination)
-    run = prepare_run(opened, place, spec, settings.shard_size or SHARD_SIZE[device])
+    listing = partial(manifest.photos, opened) if manifest else None
+    shard_size = settings.shard_size or SHARD_SIZE[device]
+    run = prepare_run(opened, destination, spec, shard_size, listing)
     weights = settings.weights.resolve()
-    return Job(opened, place, run, weights, settings.batch_size, sizes, device)
+    return Job(opened, destination, run, weights, settings.batch_size, sizes, device)
+
+
+def reopen_job(destination: Storage, settings: Settings) -> Job:
+    """The job of a destination that was started before; run.json tells all that decides pictures.
+
+    Only weights, batch_size and device of the settings count. Raises AutochromeError.
+    """
+    run, device = open_run(destination), _choose_device(settings.device)
+    sizes, digests = _check_weights(settings.weights)
+    check_spec(
+        destination, run.spec, replace(run.spec, weights=digests, versions=current_versions())
+    )
+    source, weights = open_storage(run.spec.source), settings.weights.resolve()
+    return Job(source, destination, run, weights, settings.batch_size, sizes, device)
+
+
+def open_run(destination: Storage) -> Run:
+    """The run of a destination that must have one. Raises UsageError, StorageError."""
+    run = load_run(destination)
+    if run is None:
+        raise UsageError(f"{destination.uri} holds no run of Autochrome: it has no run.json")
+    return run
 
 
 def summarize(destination: Storage, run: Run) -> Summary:
     """Count the ledger, and write the report of it. Raises StorageError."""
-    results = pa.concat_tables([SCHEMA.empty_table(), *read_results(destination)])
-    bad = results.filter(pc.equal(results["status"], "failed"))
-    reasons = dict(zip(bad["photo"].to_pylist(), bad["reason"].to_pylist(), strict=True))
-    report = write_report(destination, results, asdict(run.spec) | {"plan": asdict(run.plan)})
+    ledger = Ledger(destination, run)
+    ledger.refresh()
+    status = ledger.status()
+    settings = asdict(run.spec) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
+    report = write_report(destination, read_results(destination, run), settings)
     return Summary(
-        photos=run.plan.photos,
-        failed=len(reasons),
-        pending=run.plan.photos - len(pc.unique(results["photo"])),
-        reasons=dict(Counter(reasons.values()).most_common()),
+        photos=status.photos,
+        failed=sum(status.failed.values()),
+        pending=status.pending,
+        reasons=status.failed,
         ignored=run.plan.ignored,
         destination=destination.uri,
         report=report,

@@ -5,31 +5,42 @@ has no plan yet. Where it is there already, the frozen plan counts and the sourc
 again; the shard size of a later command is then of no effect (pictures do not depend on it). What
 a command may change between runs of one destination (device, batch size, progress) is no part of a
 RunSpec; what decides pictures or names is, and a difference is refused.
+
+    plan/part-00000.parquet     photos by shard, none of them in two parts
+    plan/retry-00001.parquet    photos that are done once more, as shards with further numbers
+
+Both are written once and never changed; pipeline.planning makes them.
 """
 
 import hashlib
 import io
 import json
-from collections import Counter
+import re
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
-from pipeline.imaging import MASTER_SUFFIXES
-from pipeline.storage import Storage, StoredObject, overlap
+from pipeline.errors import ObjectMissing, StorageError
+from pipeline.storage import Storage, StoredObject
 
 RUN = "run.json"
-SCHEMA = pa.schema([("photo", pa.string()), ("bytes", pa.int64()), ("shard", pa.int64())])
-PHOTOS_PER_PART = 100_000
-_FORMAT = "autochrome-run-1"
+FORMAT = "autochrome-run-2"
+SCHEMA = pa.schema(
+    [
+        ("photo", pa.string()),
+        ("bytes", pa.int64()),
+        ("shard", pa.int64()),
+        ("attempt", pa.int32()),
+    ]
+)
+_RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
+_PART = re.compile(r"plan/part-\d{5,}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -38,6 +49,8 @@ class RunSpec:
 
     source: URI. candidates: pictures per photo. output_size: "full" or "256". format: auto, jpeg,
     png, tiff or webp. weights: SHA-256 by stage. versions: of the packages that decide bytes.
+    manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
+    patterns of their paths.
     """
 
     source: str
@@ -48,21 +61,35 @@ class RunSpec:
     format: str
     weights: dict[str, str]
     versions: dict[str, str]
+    manifest: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much there is to do; ignored counts files that are no photos, by suffix or "hidden"."""
+    """How much there is to do, without what retries add.
+
+    ignored counts what was listed and is not planned: by suffix, or "hidden", "filtered",
+    "repeated". digests: SHA-256 of each part.
+    """
 
     photos: int
     shards: int
     shard_size: int
-    parts: int
+    shards_per_part: int
+    digests: tuple[str, ...]
     ignored: dict[str, int]
 
     def photos_in(self, shards: AbstractSet[int]) -> int:
-        full = self.shard_size * len(shards)
-        return full - (self.shards * self.shard_size - self.photos) * (self.shards - 1 in shards)
+        """How many photos those of these shards have that are the plan's own."""
+        own = sum(1 for shard in shards if shard < self.shards)
+        missing = self.shards * self.shard_size - self.photos  # of the last
+        return self.shard_size * own - missing * (self.shards - 1 in shards)
+
+    def shards_of(self, part: int) -> range:
+        first = part * self.shards_per_part
+        return range(first, min(first + self.shards_per_part, self.shards))
 
 
 @dataclass(frozen=True)
@@ -76,38 +103,70 @@ class Run:
 
 @dataclass(frozen=True)
 class Shard:
-    """The photos that are committed together."""
+    """The photos that are committed together. attempt counts from 1."""
 
     number: int
     photos: tuple[StoredObject, ...]
+    attempt: int = 1
+
+
+class Schedule:
+    """All shards of a run: the plan's own, and those that retries have added until now."""
+
+    def __init__(self, destination: Storage, run: Run) -> None:
+        """Raises StorageError."""
+        self._destination, self._run = destination, run
+        self.retries = sorted(
+            int(match[1])
+            for match in (_RETRY.fullmatch(each.path) for each in destination.list("plan"))
+            if match
+        )
+        self._tables = [_read_table(destination, retry_path(number)) for number in self.retries]
+        numbers = [table["shard"].to_numpy() for table in self._tables]
+        extra = np.concatenate([np.empty(0, np.int64), *numbers])
+        shards, sizes = np.unique(extra, return_counts=True)
+        self._sizes = dict(zip(shards.tolist(), sizes.tolist(), strict=True))
+        self.shards = max([run.plan.shards, *(number + 1 for number in self._sizes)])
+        self.photos = run.plan.photos + len(extra)  # those of retries count again
+
+    def photos_in(self, shards: AbstractSet[int]) -> int:
+        return self._run.plan.photos_in(shards) + sum(
+            size for number, size in self._sizes.items() if number in shards
+        )
+
+    def open(self, done: AbstractSet[int] = frozenset()) -> Iterator[Shard]:
+        """The shards that are not done, in order. Raises StorageError.
+
+        Parts of the plan are read one by one, and those that are done not at all.
+        """
+        plan = self._run.plan
+        for part, digest in enumerate(plan.digests):
+            if not all(shard in done for shard in plan.shards_of(part)):
+                table = _read_table(self._destination, part_path(part), digest)
+                yield from _shards(table, done)
+        for table in self._tables:
+            yield from _shards(table, done)
+
+    def retried(self, done: AbstractSet[int]) -> Iterator[tuple[str, int]]:
+        """Photo and attempt of all that retries have planned and that is not done."""
+        for table in self._tables:
+            for shard in _shards(table, done):
+                yield from ((photo.path, shard.attempt) for photo in shard.photos)
+
+    def attempts(self, done: AbstractSet[int]) -> dict[str, int]:
+        """The last attempt that is done, of photos that were tried more than once."""
+        open_numbers = self._sizes.keys() - done
+        return {
+            photo.path: shard.attempt
+            for table in self._tables
+            for shard in _shards(table, open_numbers)
+            for photo in shard.photos
+        }
 
 
 def current_versions() -> dict[str, str]:
     """Versions of what computes and encodes; "+cpu" and the like, a matter of device, are cut."""
     return {name: version(name).partition("+")[0] for name in ("autochrome", "pillow", "torch")}
-
-
-def prepare_run(source: Storage, destination: Storage, spec: RunSpec, shard_size: int) -> Run:
-    """The destination's run: the one that is there, or a new one, planned now.
-
-    Raises UsageError (no photo, places overlap, the destination holds something else),
-    DestinationMismatch, StorageError.
-    """
-    if overlap(source, destination):
-        raise UsageError(
-            f"the destination {destination.uri} and the source {source.uri} must not lie inside"
-            " each other"
-        )
-    found = load_run(destination)
-    if found is None:
-        _refuse_others_files(destination)
-        found = _freeze(source, destination, spec, shard_size)
-    changed = differences(asdict(found.spec), asdict(spec))
-    if changed:
-        raise DestinationMismatch(
-            "\n".join([f"{destination.uri} belongs to a run with other settings", *changed])
-        )
-    return found
 
 
 def load_run(destination: Storage) -> Run | None:
@@ -118,108 +177,53 @@ def load_run(destination: Storage) -> Run | None:
         return None
     try:
         content = json.loads(data)
-        if content.pop("format_version") != _FORMAT:
+        if content.pop("format_version") != FORMAT:
             raise ValueError("of another version")
-        plan = Plan(**content.pop("plan"))
-        return Run(RunSpec(**content), plan, hashlib.sha256(data).hexdigest())
+        plan = Plan(**_with_tuples(Plan, content.pop("plan")))
+        spec = RunSpec(**_with_tuples(RunSpec, content))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{destination.uri_of(RUN)} is no run of Autochrome: {error}") from None
+    return Run(spec, plan, hashlib.sha256(data).hexdigest())
 
 
-def read_plan(
-    destination: Storage, run: Run, done: AbstractSet[int] = frozenset()
-) -> Iterator[Shard]:
-    """The shards of a run in order, without those that are done. Raises StorageError."""
-    for part in range(run.plan.parts):
-        path = _part_path(part)
-        try:
-            table = pq.read_table(io.BytesIO(destination.read(path)), schema=SCHEMA)
-        except pa.ArrowException as error:
-            uri = destination.uri_of(path)
-            raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None
-        numbers = table["shard"].to_numpy()
-        edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-        for start, stop in zip(edges, edges[1:], strict=False):
-            number = int(numbers[start])
-            if number not in done:
-                rows = table.slice(start, stop - start).to_pylist()
-                photos = tuple(StoredObject(row["photo"], row["bytes"]) for row in rows)
-                yield Shard(number, photos)
-
-
-def _freeze(source: Storage, destination: Storage, spec: RunSpec, shard_size: int) -> Run:
-    """List the source into plan/, then write run.json."""
-    ignored: Counter[str] = Counter()
-    per_part = max(1, PHOTOS_PER_PART // shard_size) * shard_size  # no shard lies in two parts
-    rows: list[dict[str, Any]] = []
-    photos = parts = 0
-    for photo in _photos(source, ignored):
-        if len(rows) == per_part:
-            _write_part(destination, parts, rows)
-            rows, parts = [], parts + 1
-        rows.append({"photo": photo.path, "bytes": photo.size, "shard": photos // shard_size})
-        photos += 1
-    if not rows:
-        others = f"; {describe_ignored(ignored)}" if ignored else ""
-        raise UsageError(f"no photograph in {source.uri}{others}")
-    _write_part(destination, parts, rows)
-    plan = Plan(
-        photos, -(-photos // shard_size), shard_size, parts + 1, dict(sorted(ignored.items()))
-    )
-    content = {"format_version": _FORMAT, **asdict(spec), "plan": asdict(plan)}
-    destination.write_if_absent(RUN, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
-    run = load_run(destination)  # another command's, where that came first
-    if run is None:
-        raise StorageError(f"{destination.uri_of(RUN)} was written and is not there")
-    return run
-
-
-def _write_part(destination: Storage, part: int, rows: list[dict[str, Any]]) -> None:
-    file = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file, compression="zstd")
-    path = _part_path(part)
-    if not destination.write_if_absent(path, file.getvalue()):
-        # Of an interrupted start, or of a command that starts just now: the same, or a conflict.
-        if destination.read(path) != file.getvalue():
-            raise UsageError(
-                f"{destination.uri_of(path)} is of an interrupted start with another source or"
-                " shard size; remove plan/ there, and start again"
-            )
-
-
-def _part_path(part: int) -> str:
+def part_path(part: int) -> str:
     return f"plan/part-{part:05d}.parquet"
 
 
-def _photos(source: Storage, ignored: Counter[str]) -> Iterator[StoredObject]:
-    """What is taken for a photograph; the rest is counted."""
-    for found in source.list():
-        suffix = PurePosixPath(found.path).suffix.lower()
-        if any(part.startswith(".") for part in found.path.split("/")):
-            ignored["hidden"] += 1
-        elif suffix and suffix not in MASTER_SUFFIXES:
-            ignored[suffix] += 1
-        else:
-            yield found
+def retry_path(number: int) -> str:
+    return f"plan/retry-{number:05d}.parquet"
 
 
-def describe_ignored(ignored: dict[str, int]) -> str:
-    """A phrase for people: `3 other files ignored (2 .txt, 1 hidden)`."""
-    count = sum(ignored.values())
-    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    named = ", ".join(f"{number:,} {kind}" for kind, number in kinds[:5])
-    more = ", ..." if len(kinds) > 5 else ""
-    return f"{count:,} other file{'' if count == 1 else 's'} ignored ({named}{more})"
+def is_plan_path(path: str) -> bool:
+    return bool(_PART.fullmatch(path) or _RETRY.fullmatch(path))
 
 
-def _refuse_others_files(destination: Storage) -> None:
-    """A destination without a run must not hold pictures that ours could replace."""
-    for folder in ("images", "results"):
-        for found in destination.list(folder):
-            raise UsageError(
-                f"{destination.uri} holds {found.path} and no run.json: it is no destination of"
-                " Autochrome; choose an empty one"
-            )
+def _with_tuples(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    tuples = {field.name for field in fields(kind) if "tuple" in str(field.type)}
+    return {name: tuple(value) if name in tuples else value for name, value in content.items()}
+
+
+def _read_table(destination: Storage, path: str, digest: str | None = None) -> pa.Table:
+    data = destination.read(path)
+    uri = destination.uri_of(path)
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise StorageError(f"{uri} is not what {RUN} was written for; restore it from a copy")
+    try:
+        return pq.read_table(io.BytesIO(data), schema=SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:
+    numbers = table["shard"].to_numpy()
+    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    for start, stop in zip(edges, edges[1:], strict=False):
+        number = int(numbers[start])
+        if number not in done:
+            rows = table.slice(start, stop - start).to_pylist()
+            photos = tuple(StoredObject(row["photo"], row["bytes"]) for row in rows)
+            yield Shard(number, photos, rows[0]["attempt"])
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:

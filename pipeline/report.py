@@ -7,7 +7,10 @@ the run, its size is bounded (some 8 MB), and what is left out is counted on the
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.errors import PhotoError, StorageError
 from pipeline.imaging import draw_texts, encode, read_thumbnail
 from pipeline.report_page import Card, Page, Section, render
+from pipeline.results import SCHEMA
 from pipeline.storage import Storage
 
 PAGE = "report/index.html"
@@ -23,47 +27,116 @@ CONTACT_SHEET = "report/contact-sheet.png"
 
 _SHOWN = 60  # photographs from each end
 _FAILURES = 500
+_MOST_VALUES = 2**20
 _LONGEST = 360  # of a thumbnail: sharp at the page's 190 on screens with twice the pixels
 _IN_PICTURE = 20  # photographs from each end in the contact sheet's picture
 
 
-def write_report(destination: Storage, results: pa.Table, run: Mapping[str, object]) -> str:
+def write_report(
+    destination: Storage, results: Iterable[pa.Table], run: Mapping[str, object]
+) -> str:
     """Write both files of the report, and return the page's URI.
 
-    results: the rows of all shards, with DESIGN's schema. run: the settings of run.json, which may
+    results: the rows of each shard, with DESIGN's schema. run: the settings of run.json, which may
     nest. Raises StorageError where the destination cannot be written; a result that cannot be read
     any more is a card without pictures.
     """
-    done = _first_of_each_photo(results.filter(pc.equal(results["status"], "ok")), "rank")
-    done = done.sort_by([("bits_per_pixel", "ascending"), ("photo", "ascending")])
-    first = min(_SHOWN, (len(done) + 1) // 2)
-    last = min(_SHOWN, len(done) - first)
-    most = [_card(destination, row) for row in done.slice(0, first).to_pylist()]
-    least = [_card(destination, row) for row in done.slice(len(done) - last).to_pylist()[::-1]]
+    tally = _Tally()
+    for table in results:
+        tally.add(table)
+    first = min(_SHOWN, (tally.done + 1) // 2)
+    last = min(_SHOWN, tally.done - first)
+    most = [_card(destination, row) for row in tally.most.slice(0, first).to_pylist()]
+    least = [_card(destination, row) for row in tally.least.slice(0, last).to_pylist()]
     destination.write(CONTACT_SHEET, _picture(most, least))
-    failed = results.filter(pc.not_equal(results["status"], "ok"))
-    failed = _first_of_each_photo(failed, "candidate")
-    reasons = pc.value_counts(pc.coalesce(failed["reason"], failed["status"])).to_pylist()
     page = Page(
         source=str(run.get("source", destination.uri)),
-        finished=_finished(results),
-        figures=_figures(results, done, failed),
-        bits=done["bits_per_pixel"].to_numpy(),
+        finished=f" · finished {tally.finished:%Y-%m-%d %H:%M} UTC" if tally.finished else "",
+        figures=tally.figures(),
+        bits=tally.bits.values(),
         sections=[section for section in _sections(most, least) if section.cards],
-        left_out=len(done) - first - last,
+        left_out=tally.done - first - last,
         failures=[
             (row["photo"], row["reason"] or row["status"], row["error"] or "")
-            for row in failed.slice(0, _FAILURES).to_pylist()
+            for row in tally.failed.to_pylist()
         ],
         failures_by_reason=sorted(
-            ((str(count["values"]), count["counts"]) for count in reasons),
-            key=lambda reason: (-reason[1], reason[0]),
+            tally.reasons.items(), key=lambda reason: (-reason[1], reason[0])
         ),
-        failures_left_out=max(0, len(failed) - _FAILURES),
+        failures_left_out=max(0, tally.reasons.total() - _FAILURES),
         settings=list(_flat(run)),
     )
     destination.write(PAGE, render(page).encode("utf-8"))
     return destination.uri_of(PAGE)
+
+
+class _Tally:
+    """What the page needs to know of all rows, in memory that does not grow with them."""
+
+    def __init__(self) -> None:
+        self.done = self.photos = 0
+        self.most = self.least = self.failed = SCHEMA.empty_table()
+        self.bits, self.colorfulness = _Values(), _Values()
+        self.statuses: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.finished: datetime | None = None
+
+    def add(self, table: pa.Table) -> None:
+        """Add the rows of a shard; all those of a photo are in one shard."""
+        done = _first_of_each_photo(table.filter(pc.equal(table["status"], "ok")), "rank")
+        self.most = _ends(self.most, done, "ascending")
+        self.least = _ends(self.least, done, "descending")
+        self.bits.add(done["bits_per_pixel"].to_numpy())
+        self.colorfulness.add(done["colorfulness"].to_numpy())
+        failed = table.filter(pc.not_equal(table["status"], "ok"))
+        failed = _first_of_each_photo(failed, "candidate")
+        self.reasons.update(pc.coalesce(failed["reason"], failed["status"]).to_pylist())
+        self.statuses.update(failed["status"].to_pylist())
+        self.failed = pa.concat_tables([self.failed, failed]).slice(0, _FAILURES)
+        self.done += len(done)
+        self.photos += len(pc.unique(table["photo"]))
+        times = [each for each in (self.finished, pc.max(table["finished_at"]).as_py()) if each]
+        self.finished = max(times, default=None)
+
+    def figures(self) -> list[tuple[str, str]]:
+        figures = [
+            (f"{self.photos:,}", "photographs"),
+            (f"{self.done:,}", "colorized"),
+            (f"{self.statuses['failed']:,}", "failed"),
+        ]
+        if self.statuses["skipped"]:
+            figures.append((f"{self.statuses['skipped']:,}", "skipped"))
+        if self.done:
+            figures += [
+                (f"{np.median(self.bits.values()):.2f}", "bits per pixel, median"),
+                (f"{np.median(self.colorfulness.values()):.0f}", "colorfulness, median"),
+            ]
+        return figures
+
+
+class _Values:
+    """Numbers for a median and a histogram: all of them, or every 2nd, 4th, ... of very many."""
+
+    def __init__(self) -> None:
+        self._parts: list[np.ndarray] = []
+        self._held = self._seen = 0
+        self._stride = 1
+
+    def add(self, values: np.ndarray) -> None:
+        self._parts.append(values[-self._seen % self._stride :: self._stride])
+        self._seen += len(values)
+        self._held += len(self._parts[-1])
+        if self._held > _MOST_VALUES:
+            self._parts = [self.values()[::2]]
+            self._held, self._stride = len(self._parts[0]), 2 * self._stride
+
+    def values(self) -> np.ndarray:
+        return np.concatenate([np.empty(0), *self._parts])
+
+
+def _ends(known: pa.Table, more: pa.Table, order: Literal["ascending", "descending"]) -> pa.Table:
+    both = pa.concat_tables([known, more])
+    return both.sort_by([("bits_per_pixel", order), ("photo", order)]).slice(0, _SHOWN)
 
 
 def _sections(most: Sequence[Card], least: Sequence[Card]) -> tuple[Section, Section]:
@@ -83,27 +156,6 @@ def _first_of_each_photo(rows: pa.Table, order: str) -> pa.Table:
     names = rows["photo"].to_pylist()
     first = [k for k, name in enumerate(names) if k == 0 or name != names[k - 1]]
     return rows.take(pa.array(first, pa.int64()))
-
-
-def _figures(results: pa.Table, done: pa.Table, failed: pa.Table) -> list[tuple[str, str]]:
-    figures = [
-        (f"{len(pc.unique(results['photo'])):,}", "photographs"),
-        (f"{len(done):,}", "colorized"),
-        (f"{pc.sum(pc.equal(failed['status'], 'failed')).as_py() or 0:,}", "failed"),
-    ]
-    if skipped := pc.sum(pc.equal(failed["status"], "skipped")).as_py():
-        figures.append((f"{skipped:,}", "skipped"))
-    if len(done):
-        figures += [
-            (f"{np.median(done['bits_per_pixel']):.2f}", "bits per pixel, median"),
-            (f"{np.median(done['colorfulness']):.0f}", "colorfulness, median"),
-        ]
-    return figures
-
-
-def _finished(results: pa.Table) -> str:
-    moment = pc.max(results["finished_at"]).as_py() if len(results) else None
-    return f" · finished {moment:%Y-%m-%d %H:%M} UTC" if moment else ""
 
 
 def _card(destination: Storage, row: Mapping[str, object]) -> Card:

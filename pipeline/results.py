@@ -2,14 +2,19 @@
 
 import io
 import re
+import uuid
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from itertools import islice
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
+from pipeline.plan import Run
 from pipeline.storage import Storage
 
 SCHEMA_VERSION = "1"
@@ -45,6 +50,8 @@ SCHEMA = pa.schema(
         ("finished_at", pa.timestamp("us", tz="UTC")),
     ]
 )
+_ATTEMPT = "autochrome.attempt_id"
+_READERS = 16
 _NAME = re.compile(r"results/shard-(\d{6,})\.parquet")
 
 
@@ -89,34 +96,95 @@ class Result:
 def commit_shard(
     destination: Storage, shard: int, results: Iterable[Result], run_digest: str
 ) -> bool:
-    """Write a shard's results, last and whole; False where another worker was first."""
-    metadata = {"autochrome.schema_version": SCHEMA_VERSION, "autochrome.run_sha256": run_digest}
+    """Write a shard's results, last and whole; False where another worker was first.
+
+    A store may apply a write whose answer is lost, and refuse its repetition: the attempt's own id
+    in what is there tells such a write from another worker's. Raises StorageError.
+    """
+    attempt = uuid.uuid4().hex
+    metadata = {
+        "autochrome.schema_version": SCHEMA_VERSION,
+        "autochrome.run_sha256": run_digest,
+        _ATTEMPT: attempt,
+    }
     table = pa.Table.from_pylist([asdict(result) for result in results], SCHEMA)
     file = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
-    return destination.write_if_absent(results_path(shard), file.getvalue())
+    path = results_path(shard)
+    if destination.write_if_absent(path, file.getvalue()):
+        return True
+    there = parse_results(destination.read(path), destination.uri_of(path))
+    return (there.schema.metadata or {}).get(_ATTEMPT.encode()) == attempt.encode()
 
 
 def results_path(shard: int) -> str:
     return f"results/shard-{shard:06d}.parquet"
 
 
-def done_shards(destination: Storage) -> set[int]:
-    """Which shards are committed, from a listing alone."""
-    found = (_NAME.fullmatch(each.path) for each in destination.list("results"))
-    return {int(match[1]) for match in found if match}
+def shard_of(path: str) -> int | None:
+    """The inverse of results_path; None for what is no shard's results."""
+    match = _NAME.fullmatch(path)
+    return int(match[1]) if match and results_path(int(match[1])) == path else None
 
 
-def read_results(destination: Storage, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """All committed rows, a table for each shard in order; all columns, or those named.
+def committed_shards(destination: Storage) -> dict[int, float | None]:
+    """Which shards are committed, and when by the store's clock, from a listing alone."""
+    found = ((shard_of(each.path), each.modified) for each in destination.list("results"))
+    return {shard: modified for shard, modified in found if shard is not None}
+
+
+def read_shards(
+    destination: Storage, shards: Iterable[int], columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of each of these shards in order, read ahead; all columns, or those named.
 
     Raises StorageError.
     """
-    for shard in sorted(done_shards(destination)):
+
+    def read(shard: int) -> pa.Table:
         path = results_path(shard)
-        data = io.BytesIO(destination.read(path))
-        try:
-            yield pq.read_table(data, columns=columns).replace_schema_metadata()
-        except (pa.ArrowException, OSError) as error:
-            uri, cause = destination.uri_of(path), str(error).splitlines()[0]
-            raise StorageError(f"{uri} is damaged: {cause}") from None
+        return parse_results(destination.read(path), destination.uri_of(path), columns)
+
+    rest = iter(shards)
+    with ThreadPoolExecutor(_READERS) as pool:
+        while some := list(islice(rest, 8 * _READERS)):
+            for table in pool.map(read, some):
+                yield table.replace_schema_metadata()
+
+
+def read_results(
+    destination: Storage, run: Run, columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of each photo's last attempt, a table for each shard; all columns, or those named.
+
+    Memory does not grow with the photos, but with those that were tried again.
+    Raises StorageError.
+    """
+    wanted = columns and [*columns, *({"photo"} - set(columns))]
+    shards = sorted(committed_shards(destination))
+    first_retry = run.plan.shards
+    later: set[str] = set()  # of a photo's attempts, the last is in the shard of highest number
+    retries = [shard for shard in shards if shard >= first_retry][::-1]
+    for table in read_shards(destination, retries, wanted):
+        yield _without(table, later).select(columns or table.column_names)
+        later.update(table["photo"].to_pylist())
+    own = (shard for shard in shards if shard < first_retry)
+    for table in read_shards(destination, own, wanted):
+        yield _without(table, later).select(columns or table.column_names)
+
+
+def _without(table: pa.Table, photos: set[str]) -> pa.Table:
+    if not photos:
+        return table
+    there = set(table["photo"].to_pylist()) & photos
+    if not there:
+        return table
+    return table.filter(pc.invert(pc.is_in(table["photo"], pa.array(sorted(there), pa.string()))))
+
+
+def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a results file, with its metadata. Raises StorageError."""
+    try:
+        return pq.read_table(io.BytesIO(data), columns=columns)
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None

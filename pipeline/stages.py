@@ -21,21 +21,22 @@ from pipeline.chroma import colorfulness, put_color_on
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
 from pipeline.imaging import (
     FORMAT_OF_SUFFIX,
-    Master,
     encode,
     output_format,
     read_full,
     read_small,
     resize_rgb,
 )
+from pipeline.isolation import Call, call_here
 from pipeline.plan import Run, RunSpec, Shard
-from pipeline.results import Result, commit_shard
+from pipeline.results import Result, commit_shard, results_path
 from pipeline.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
     from model.colorizer import Colorizer  # its torch would cost readers and writers seconds
 
 MAX_BYTES = 2**31  # of a file; it is held in memory whole
+CANDIDATES_AT_ONCE = 4  # of a photo, finished in memory while its master is decoded
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,16 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A finished result: its file, its suffix without a dot, and the seconds that it took."""
+
+    file: bytes
+    suffix: str
+    colorfulness: float
+    seconds: float
+
+
+@dataclass(frozen=True)
 class ShardCounts:
     """What the driver hears of a shard that is committed."""
 
@@ -63,9 +74,14 @@ class ShardCounts:
     failed: int
 
 
-def read_shard(shard: Shard, source: Storage, sizes: tuple[int, int]) -> list[ReadPhoto]:
-    """Fetch, hash and decode the photos of a shard to the sizes (R, S). Raises StoreUnavailable."""
-    return [_read_photo(photo, shard.number, source, sizes) for photo in shard.photos]
+def read_shard(
+    shard: Shard, source: Storage, sizes: tuple[int, int], call: Call = call_here
+) -> list[ReadPhoto]:
+    """Fetch, hash and decode the photos of a shard to the sizes (R, S).
+
+    call: how what may crash is called. Raises StoreUnavailable.
+    """
+    return [_read_photo(photo, shard, source, sizes, call) for photo in shard.photos]
 
 
 def colorize_shard(
@@ -76,10 +92,7 @@ def colorize_shard(
     device: what the rows name as such.
     """
     readable = [photo for photo in photos if photo.low is not None]
-    try:
-        colored = _colorize_photos(readable, colorizer, spec, device) if readable else []
-    except Exception:  # find the culprit: each photo alone
-        colored = [_colorize_alone(photo, colorizer, spec, device) for photo in readable]
+    colored = _colorize_halving(readable, colorizer, spec, device) if readable else []
     by_photo = dict(zip((photo.result.photo for photo in readable), colored, strict=True))
     return [by_photo.get(photo.result.photo, [Candidate(photo.result)]) for photo in photos]
 
@@ -90,9 +103,16 @@ def write_shard(
     source: Storage,
     destination: Storage,
     run: Run,
+    call: Call = call_here,
 ) -> ShardCounts:
-    """Write the pictures of a shard, then commit its rows. Raises StorageError."""
-    rows = [_write_photo(candidates, source, destination, run.spec) for candidates in photos]
+    """Write the pictures of a shard, then commit its rows.
+
+    Where another worker has committed it meanwhile, nothing is written. call: as in read_shard.
+    Raises StorageError.
+    """
+    if destination.exists(results_path(shard)):
+        return ShardCounts(len(photos), sum(each[0].result.status == "failed" for each in photos))
+    rows = [_write_photo(candidates, source, destination, run.spec, call) for candidates in photos]
     commit_shard(destination, shard, (result for results in rows for result in results), run.digest)
     failed = sum(any(result.status == "failed" for result in results) for results in rows)
     return ShardCounts(len(photos), failed)
@@ -124,10 +144,11 @@ def output_path(photo: str, suffix: str, candidate: int | None, source: Storage)
 
 
 def _read_photo(
-    photo: StoredObject, shard: int, source: Storage, sizes: tuple[int, int]
+    photo: StoredObject, shard: Shard, source: Storage, sizes: tuple[int, int], call: Call
 ) -> ReadPhoto:
     start = time.perf_counter()
-    result = Result(photo.path, source.uri_of(photo.path), shard, photo.size)
+    uri = source.uri_of(photo.path)
+    result = Result(photo.path, uri, shard.number, photo.size, attempt=shard.attempt)
     low = high = None
     try:
         if photo.size > MAX_BYTES:
@@ -135,20 +156,26 @@ def _read_photo(
         data = source.read(photo.path)
         digest = hashlib.sha256(data).hexdigest()
         result = replace(result, source_sha256=digest, source_bytes=len(data))
-        info, (low, high) = read_small(data, sizes)
+        info, (low, high) = call(read_small, data, sizes)
         result = replace(result, width=info.width, height=info.height, source_mode=info.mode)
     except Exception as error:
         result = _failed(result, error, "missing")
     return ReadPhoto(replace(result, read_seconds=time.perf_counter() - start), low, high)
 
 
-def _colorize_alone(
-    photo: ReadPhoto, colorizer: "Colorizer", spec: RunSpec, device: str
-) -> list[Candidate]:
+def _colorize_halving(
+    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+) -> list[list[Candidate]]:
+    """All photos at once; where that fails, each half, until the culprit is alone."""
     try:
-        return _colorize_photos([photo], colorizer, spec, device)[0]
+        return _colorize_photos(photos, colorizer, spec, device)
     except Exception as error:
-        return [Candidate(_failed(photo.result, error, "internal"))]
+        if len(photos) == 1:
+            return [[Candidate(_failed(photos[0].result, error, "internal"))]]
+    # Out here the error is gone, and with it the memory that its frames have held.
+    middle = len(photos) // 2
+    halves = photos[:middle], photos[middle:]
+    return [one for half in halves for one in _colorize_halving(half, colorizer, spec, device)]
 
 
 def _colorize_photos(
@@ -195,56 +222,101 @@ def _colorize_photos(
 
 
 def _write_photo(
-    candidates: Sequence[Candidate], source: Storage, destination: Storage, spec: RunSpec
+    candidates: Sequence[Candidate],
+    source: Storage,
+    destination: Storage,
+    spec: RunSpec,
+    call: Call,
 ) -> list[Result]:
     """Results of a photo: its pictures are written, or its rows say why not."""
     results = [candidate.result for candidate in candidates]
     if results[0].status == "ok":
         try:
-            master = _fetch_master(results[0], source)
+            data = _fetch_master(results[0], source)
         except Exception as error:
             results = [_failed(result, error, "missing") for result in results]
         else:
-            results = [
-                _write_candidate(candidate, master, source, destination, spec)
-                for candidate in candidates
-            ]
+            results = []
+            for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
+                some = candidates[start : start + CANDIDATES_AT_ONCE]
+                results += _write_candidates(some, data, source, destination, spec, call)
     return [replace(result, finished_at=datetime.now(UTC)) for result in results]
 
 
-def _fetch_master(result: Result, source: Storage) -> Master:
+def _fetch_master(result: Result, source: Storage) -> bytes:
     data = source.read(result.photo)
     if hashlib.sha256(data).hexdigest() != result.source_sha256:
         raise PhotoError("changed", "the file has changed between reading and writing")
-    return read_full(data)
+    return data
+
+
+def render(
+    data: bytes, candidates: Sequence[np.ndarray], spec: RunSpec
+) -> list[Picture | PhotoError]:
+    """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
+
+    Raises PhotoError where the master cannot be decoded.
+    """
+    master = read_full(data)
+    format, suffix = output_format(spec.format, master.info)
+    gray, whole = master.gray, spec.output_size == "full"
+    if not whole:
+        gray = resize_rgb(gray, _fitted(gray.shape, int(spec.output_size)))
+    pictures: list[Picture | PhotoError] = []
+    for small in candidates:
+        start = time.perf_counter()
+        try:
+            rgb = put_color_on(gray, small)
+            file = encode(rgb, format, master if whole else None)
+        except PhotoError as error:
+            pictures.append(error)
+        else:
+            pictures.append(Picture(file, suffix, colorfulness(rgb), time.perf_counter() - start))
+    return pictures
+
+
+def _write_candidates(
+    candidates: Sequence[Candidate],
+    data: bytes,
+    source: Storage,
+    destination: Storage,
+    spec: RunSpec,
+    call: Call,
+) -> list[Result]:
+    try:
+        pictures = call(render, data, [candidate.rgb for candidate in candidates], spec)
+    except Exception as error:
+        return [_failed(candidate.result, error, "write_error") for candidate in candidates]
+    return [
+        _write_candidate(candidate.result, picture, source, destination, spec)
+        for candidate, picture in zip(candidates, pictures, strict=True)
+    ]
 
 
 def _write_candidate(
-    candidate: Candidate, master: Master, source: Storage, destination: Storage, spec: RunSpec
+    result: Result,
+    picture: Picture | PhotoError,
+    source: Storage,
+    destination: Storage,
+    spec: RunSpec,
 ) -> Result:
     start = time.perf_counter()
-    result = candidate.result
-    assert candidate.rgb is not None
     try:
-        gray, whole = master.gray, spec.output_size == "full"
-        if not whole:
-            gray = resize_rgb(gray, _fitted(gray.shape, int(spec.output_size)))
-        rgb = put_color_on(gray, candidate.rgb)
-        format, suffix = output_format(spec.format, master.info)
-        data = encode(rgb, format, master if whole else None)
+        if isinstance(picture, PhotoError):
+            raise picture
         number = None if spec.candidates == 1 else result.candidate
-        path = output_path(result.photo, suffix, number, source)
-        destination.write(path, data)
-        result = replace(
-            result,
-            output_uri=destination.uri_of(path),
-            output_sha256=hashlib.sha256(data).hexdigest(),
-            output_bytes=len(data),
-            colorfulness=colorfulness(rgb),
-        )
+        path = output_path(result.photo, picture.suffix, number, source)
+        destination.write(path, picture.file)
     except Exception as error:
-        result = _failed(result, error, "write_error")
-    return replace(result, write_seconds=time.perf_counter() - start)
+        return _failed(result, error, "write_error")
+    return replace(
+        result,
+        output_uri=destination.uri_of(path),
+        output_sha256=hashlib.sha256(picture.file).hexdigest(),
+        output_bytes=len(picture.file),
+        colorfulness=picture.colorfulness,
+        write_seconds=picture.seconds + time.perf_counter() - start,
+    )
 
 
 def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:

@@ -92,6 +92,16 @@ def overlap(one: Storage, other: Storage) -> bool:
     return first.startswith(second) or second.startswith(first)
 
 
+def probe_conditional_writes(storage: Storage) -> None:
+    path = f".autochrome-probe-{uuid.uuid4().hex}"
+    try:
+        storage.write_if_absent(path, b"first")
+        if storage.write_if_absent(path, b"second"):
+            raise UsageError(f"{storage.uri} ignores If-None-Match")
+    finally:
+        storage.delete(path)
+
+
 class MemoryStorage:
     """The twin in memory, for tests and trials; a pickled copy lives its own life."""
 

@@ -22,7 +22,8 @@ from tiny_models import write_tiny_weights
 from jobs.main import main
 from pipeline.cluster import quiet_ray
 from pipeline.errors import StoreUnavailable
-from pipeline.results import done_shards, read_results
+from pipeline.job import open_run
+from pipeline.results import committed_shards, read_results
 from pipeline.s3 import S3Storage
 from pipeline.storage import LocalStorage, Storage, open_storage
 
@@ -74,7 +75,9 @@ def run(source: object, destination: object, weights: Path, *options: object) ->
 
 
 def rows_of(destination: Storage) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = pa.concat_tables(read_results(destination)).to_pylist()
+    rows: list[dict[str, object]] = pa.concat_tables(
+        read_results(destination, open_run(destination))
+    ).to_pylist()
     return rows
 
 
@@ -239,14 +242,15 @@ def test_a_full_disk_and_a_deadly_photo_leave_what_can_be_done_later(
     from ray.cloudpickle import register_pickle_by_value  # when quiet_ray has set the scene
 
     kinds: dict[Path, type[LocalStorage]] = {source: LocalStorage, out: Full}
-    monkeypatch.setattr("pipeline.job.open_storage", lambda uri: kinds[Path(uri)](uri))
+    for module in ("job", "lease"):
+        monkeypatch.setattr(f"pipeline.{module}.open_storage", lambda uri: kinds[Path(uri)](uri))
     register_pickle_by_value(sys.modules[__name__])  # so that workers know these classes
 
     result = run(source, out, weights, "--shard-size", 1)
     assert result.exit_code == 2, result.output
     line = result.stderr.splitlines()[-1]
     assert "No space left on device; the same command again goes on from here" in line
-    assert not done_shards(LocalStorage(str(out)))
+    assert not committed_shards(LocalStorage(str(out)))
 
     kinds.update({source: Deadly, out: LocalStorage})
     result = run(source, out, weights)
@@ -288,7 +292,8 @@ def test_interrupted_then_killed_then_resumed_nothing_is_lost_or_done_twice(
     code, stdout, stderr = start_and_signal(signal.SIGINT, after=4)
     lines = stderr.splitlines()
     assert (code, stdout) == (130, "")
-    assert lines[-1] == "autochrome: interrupted; the same command again goes on from here"
+    again = "the same command again goes on from here, and so does: autochrome resume"
+    assert lines[-1] == f"autochrome: interrupted; {again} {tmp_path / 'out'}"
     assert all(" of 41 photos" in line for line in lines[:-1]), "a user sees our lines only"
     first = state_of(results)
     assert 4 <= len(first) < 41

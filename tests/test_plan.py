@@ -1,5 +1,6 @@
 """Freezing a run: what is taken for a photo, what is refused, and what a second command finds."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline import plan as module
+from pipeline import planning as module
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
-from pipeline.plan import Plan, Run, RunSpec, describe_ignored, load_run, prepare_run, read_plan
+from pipeline.plan import Plan, Run, RunSpec, Schedule, load_run
+from pipeline.planning import describe_ignored, prepare_run
 from pipeline.storage import LocalStorage, MemoryStorage
 
 SPEC = RunSpec(
@@ -35,7 +37,7 @@ def a_source(*names: str) -> MemoryStorage:
 def shards_of(destination: MemoryStorage, run: Run, done: frozenset[int] = frozenset()) -> object:
     return [
         (shard.number, [photo.path for photo in shard.photos])
-        for shard in read_plan(destination, run, done)
+        for shard in Schedule(destination, run).open(done)
     ]
 
 
@@ -46,7 +48,9 @@ def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
     )
     destination = MemoryStorage("destination")
     run = prepare_run(source, destination, SPEC, shard_size=2)
-    assert run.plan == Plan(5, 3, 2, 1, {".mov": 1, ".txt": 2, "hidden": 2})
+    digest = hashlib.sha256(destination.objects["plan/part-00000.parquet"]).hexdigest()
+    ignored = {".mov": 1, ".txt": 2, "hidden": 2}
+    assert run.plan == Plan(5, 3, 2, 50_000, (digest,), ignored)
     assert shards_of(destination, run) == [
         (0, ["a/1.jpeg", "a/2.jpg"]),
         (1, ["b.TIF", "d.xyz.png"]),
@@ -165,8 +169,9 @@ def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.Monk
         MemoryStorage("d"),
     )
     run = prepare_run(source, destination, SPEC, shard_size=4)
-    assert (run.plan.parts, run.plan.shards, run.plan.photos) == (4, 8, 32)
-    shards = list(read_plan(destination, run))
+    plan = run.plan
+    assert (len(plan.digests), plan.shards, plan.photos) == (4, 8, 32)
+    shards = list(Schedule(destination, run).open())
     assert [shard.number for shard in shards] == list(range(8))
     assert [len(shard.photos) for shard in shards] == [4] * 8
     assert [photo.path for shard in shards for photo in shard.photos] == sorted(source.objects)
@@ -185,8 +190,10 @@ def test_a_damaged_plan_is_one_line() -> None:
     destination = MemoryStorage("destination")
     run = prepare_run(a_source("a.jpg"), destination, SPEC, shard_size=1)
     destination.write("plan/part-00000.parquet", b"PAR1 no more")
-    with pytest.raises(StorageError, match="part-00000.parquet is damaged") as caught:
-        list(read_plan(destination, run))
+    with pytest.raises(
+        StorageError, match="part-00000.parquet is not what run.json was written for"
+    ) as caught:
+        list(Schedule(destination, run).open())
     assert "\n" not in str(caught.value)
 
 
@@ -199,7 +206,7 @@ def test_photos_in_shards_are_counted_from_their_numbers(
     photos: int, shard_size: int, data: some.DataObject
 ) -> None:
     shards = -(-photos // shard_size)
-    plan = Plan(photos, shards, shard_size, 1, {})
+    plan = Plan(photos, shards, shard_size, 1, (), {})
     chosen = data.draw(some.sets(some.integers(0, shards - 1)))
     expected = sum(number // shard_size in chosen for number in range(photos))
     assert plan.photos_in(chosen) == expected

@@ -45,7 +45,7 @@ def failed(photo: str, reason: str, error: str) -> dict[str, object]:
 def page_of(
     storage: Storage, rows: Sequence[Mapping[str, object]], run: Mapping[str, object] = RUN
 ) -> str:
-    uri = write_report(storage, pa.Table.from_pylist(rows, schema=SCHEMA), run)
+    uri = write_report(storage, [pa.Table.from_pylist(rows, schema=SCHEMA)], run)
     assert uri == storage.uri_of("report/index.html")
     return storage.read("report/index.html").decode()
 

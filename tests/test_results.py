@@ -8,16 +8,18 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StorageError
+from pipeline.plan import Plan, Run, RunSpec
 from pipeline.results import (
     SCHEMA,
     Result,
     commit_shard,
-    done_shards,
+    committed_shards,
     read_results,
     results_path,
 )
 from pipeline.storage import MemoryStorage
 
+RUN = Run(RunSpec("memory://s", 0, 1.0, 1, "full", "auto", {}, {}), Plan(4, 4, 1, 4, (), {}), "d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 
@@ -34,10 +36,10 @@ def test_rows_come_back_as_they_were_written() -> None:
     good = a_result("ä.jpg", 3, seed=2**63 - 1, log_likelihood=-12.5, rank=1, width=5)
     bad = a_result("b.jpg", 3, status="failed", reason="corrupt", error="no image")
     assert commit_shard(destination, 3, [good, bad], "digest")
-    [table] = read_results(destination)
+    [table] = read_results(destination, RUN)
     assert table.schema.equals(SCHEMA)
     assert [Result(**row) for row in table.to_pylist()] == [good, bad]
-    [names] = read_results(destination, ["photo"])
+    [names] = read_results(destination, RUN, ["photo"])
     assert names.to_pydict() == {"photo": ["ä.jpg", "b.jpg"]}
 
 
@@ -53,7 +55,7 @@ def test_a_shard_is_committed_once() -> None:
     destination = MemoryStorage()
     assert commit_shard(destination, 0, [a_result("a.jpg", 0)], "d")
     assert not commit_shard(destination, 0, [a_result("other.jpg", 0)], "d")
-    [table] = read_results(destination)
+    [table] = read_results(destination, RUN)
     assert table["photo"].to_pylist() == ["a.jpg"]
 
 
@@ -63,12 +65,12 @@ def test_done_shards_come_from_names_alone() -> None:
         destination.write(results_path(shard), b"")
     destination.write("results/shard-000001.parquet.partial", b"")
     destination.write("results/.shard-000002.parquet", b"")
-    assert done_shards(destination) == {0, 7, 1_234_567}
+    assert committed_shards(destination).keys() == {0, 7, 1_234_567}
 
 
 def test_a_damaged_file_is_one_line() -> None:
     destination = MemoryStorage()
     destination.write(results_path(1), b"no parquet")
     with pytest.raises(StorageError, match="shard-000001.parquet is damaged") as caught:
-        list(read_results(destination))
+        list(read_results(destination, RUN))
     assert "\n" not in str(caught.value)

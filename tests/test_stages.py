@@ -70,9 +70,9 @@ def run_shard(
     shard = shard or shard_of(source)
     read = read_shard(shard, source, SIZES)
     colored = colorize_shard(read, colorizer, spec, "cpu")
-    run = Run(spec, Plan(len(shard.photos), 1, len(shard.photos), 1, {}), "digest")
+    run = Run(spec, Plan(len(shard.photos), 1, len(shard.photos), 1, (), {}), "digest")
     counts = write_shard(shard.number, colored, source, destination, run)
-    [table] = read_results(destination)
+    [table] = read_results(destination, run)
     rows: list[dict[str, object]] = table.to_pylist()
     return counts, rows
 

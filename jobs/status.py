@@ -1,0 +1,93 @@
+"""autochrome status: how far a run is, from storage alone."""
+
+import json
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from jobs.progress import describe_duration
+
+if TYPE_CHECKING:
+    from pipeline.ledger import Status
+
+
+@click.command()
+@click.argument("destination", metavar="DST")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on one line.")
+@click.option("--watch", is_flag=True, help="Again and again, until all is done.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How often, with --watch.",
+)
+def status(destination: str, as_json: bool, watch: bool, every: float) -> None:
+    """Tell how far the run of DST is, a folder or s3://bucket/prefix.
+
+    Nothing but the destination is asked, so it does not matter where the run goes on, or whether it
+    does.
+
+    \b
+    Exit codes: 0 whatever the state, 2 DST holds no run.
+
+    \b
+    Examples:
+      autochrome status colored
+      autochrome status s3://archive/colored --watch --every 60
+      autochrome status colored --json | jq .pending
+    """
+    from pipeline.job import open_run
+    from pipeline.ledger import Ledger
+    from pipeline.storage import open_storage
+
+    place = open_storage(destination)
+    ledger = Ledger(place, open_run(place))
+    while True:
+        ledger.refresh()
+        now = ledger.status()
+        if watch and not as_json:
+            click.clear()  # does nothing where this is no terminal
+        click.echo(json.dumps(to_json(now)) if as_json else describe(now))
+        if not watch or now.complete:
+            return
+        time.sleep(every)
+
+
+def to_json(status: "Status") -> dict[str, object]:
+    """The fields of Status, with a few that spare a script the arithmetic."""
+    return {
+        **asdict(status),
+        "failed_photos": sum(status.failed.values()),
+        "complete": status.complete,
+    }
+
+
+def describe(status: "Status") -> str:
+    """A few lines for people."""
+    share = (status.photos - status.pending) / status.photos
+    lines = [f"{status.done:,} of {status.photos:,} photos colorized ({share:.1%} dealt with)"]
+    if status.failed:
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in status.failed.items())
+        lines.append(f"{sum(status.failed.values()):,} failed: {reasons}")
+    if status.skipped:
+        lines.append(f"{status.skipped:,} skipped")
+    if status.pending:
+        lines.append(f"{status.pending:,} not done yet")
+    if status.retrying:
+        lines.append(f"{status.retrying:,} planned once more")
+    rates = ", ".join(f"{rate:.2f} in {minutes} min" for minutes, rate in status.rates.items())
+    lines.append(f"photos/s: {rates}")
+    if status.since is not None:
+        lines.append(f"last commit {describe_duration(max(0.0, status.since))} ago")
+    if not status.complete:
+        left = status.seconds_left
+        lines.append("nothing moves" if left is None else f"{describe_duration(left)} left")
+    if status.stragglers:
+        named = ", ".join(map(str, status.stragglers[:10]))
+        more = ", ..." if len(status.stragglers) > 10 else ""
+        lines.append(f"{len(status.stragglers):,} shards open behind later ones: {named}{more}")
+    return "\n".join(lines)

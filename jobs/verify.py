@@ -1,0 +1,129 @@
+"""autochrome verify: prove that a destination holds what was planned, as it was recorded."""
+
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from jobs.colorize import finish, running_options
+from jobs.progress import Progress
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipeline.verify import Findings
+
+LISTED = 50  # problems of a kind that are named
+
+
+def check_share(ctx: click.Context, option: click.Parameter, value: str) -> float:
+    """`5%` or `0.05`, as a number above 0 and at most 1."""
+    try:
+        share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise click.BadParameter(f"{value!r} is no share, as 5% or 0.05")
+    return share
+
+
+@click.command()
+@click.argument("destination", metavar="DST")
+@click.option(
+    "--sample",
+    callback=check_share,
+    default="100%",
+    show_default=True,
+    metavar="P%",
+    help="Of how many photos the bytes of master and images are compared, chosen at random.",
+)
+@click.option("--repair", is_flag=True, help="Do what is broken once more.")
+@click.option("--prune", is_flag=True, help="Delete orphans; without it they are only named.")
+@running_options
+@click.pass_context
+def verify(
+    ctx: click.Context,
+    /,
+    destination: str,
+    sample: float,
+    repair: bool,
+    prune: bool,
+    weights: Path | None,
+    **options: Any,
+) -> None:
+    """Check that DST, a folder or s3://bucket/prefix, holds what was planned.
+
+    Every planned photo has exactly one result per candidate; every image is there, with the bytes
+    that were recorded; every photograph still is what it was; and no file belongs to nothing.
+    Without --repair and --prune, nothing is written.
+
+    \b
+    Exit codes: 0 nothing is wrong, or it was repaired; 2 wrong usage; 3 something is wrong or not
+    done yet.
+
+    \b
+    Examples:
+      autochrome verify colored
+      autochrome verify s3://archive/colored --sample 1%
+      autochrome verify colored --repair --prune
+    """
+    from model.weights import WEIGHTS
+    from pipeline.colorize import resume
+    from pipeline.job import Settings, open_run
+    from pipeline.lease import open_destination
+    from pipeline.storage import open_storage
+    from pipeline.verify import prune as prune_orphans
+    from pipeline.verify import repair as plan_repair
+    from pipeline.verify import verify as run_verify
+
+    place = open_storage(destination)
+    run = open_run(place)
+    with Progress(sys.stderr) as progress:
+        findings = run_verify(
+            open_storage(run.spec.source),
+            place,
+            run,
+            sample,
+            lambda done, photos: progress.update(done, 0, photos),
+        )
+    click.echo(describe(findings))
+    left = len(findings.problems)
+    settings = Settings(weights or WEIGHTS, **options)
+    if prune and findings.pending:
+        raise UsageError(
+            f"--prune: {findings.pending:,} photos are not done yet, and a file without a result"
+            f" may be theirs; first: autochrome resume {shlex.quote(place.uri)}"
+        )
+    if prune:
+        deleted = prune_orphans(place, findings)
+        left -= deleted
+        click.echo(f"{deleted:,} orphans deleted")
+    if repair and (findings.redo or findings.of_kind("damaged_results")):
+        with open_destination(destination, settings.single_writer) as (opened, _):
+            planned = plan_repair(opened, run, findings)
+        click.echo(f"{planned:,} photos are done once more")
+        with Progress(sys.stderr) as progress:
+            summary = resume(destination, settings, progress.update)
+        finish(ctx, summary)
+    ctx.exit(3 if left or findings.pending else 0)
+
+
+def describe(findings: "Findings") -> str:
+    """What was found, for people."""
+    from pipeline.verify import KINDS
+
+    lines = []
+    for kind, count in findings.counts().most_common():
+        lines.append(f"{count:,} {KINDS[kind]}:")
+        problems = findings.of_kind(kind)
+        for problem in problems[:LISTED]:
+            lines.append(f"  {problem.path}" + (f"  ({problem.detail})" if problem.detail else ""))
+        if len(problems) > LISTED:
+            lines.append(f"  ... and {len(problems) - LISTED:,} more")
+    if findings.pending:
+        lines.append(f"{findings.pending:,} photos are not done yet; orphans were not looked for")
+    read = f"{findings.images:,} images and {findings.sources:,} sources were read and compared"
+    lines.append(read if lines else f"nothing is wrong: {read}")
+    return "\n".join(lines)

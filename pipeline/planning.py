@@ -1,0 +1,198 @@
+"""Making plans: which photos there are, and which of them are done once more."""
+
+import hashlib
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import DestinationMismatch, StorageError, UsageError
+from pipeline.imaging import MASTER_SUFFIXES
+from pipeline.plan import (
+    FORMAT,
+    RUN,
+    SCHEMA,
+    Plan,
+    Run,
+    RunSpec,
+    Schedule,
+    differences,
+    load_run,
+    part_path,
+    retry_path,
+)
+from pipeline.storage import Storage, StoredObject, overlap
+
+PHOTOS_PER_PART = 100_000
+
+
+@dataclass(frozen=True)
+class Redo:
+    """A photo to be done once more, as its `attempt`-th."""
+
+    photo: str
+    size: int
+    attempt: int
+
+
+def prepare_run(
+    source: Storage,
+    destination: Storage,
+    spec: RunSpec,
+    shard_size: int,
+    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None = None,
+) -> Run:
+    """The destination's run: the one that is there, or a new one, planned now.
+
+    listing: yields what there is instead of the source's own listing, and counts what it leaves
+    out.
+    Raises UsageError (no photo, places overlap, the destination holds something else),
+    DestinationMismatch, StorageError.
+    """
+    if overlap(source, destination):
+        raise UsageError(
+            f"the destination {destination.uri} and the source {source.uri} must not lie inside"
+            " each other"
+        )
+    found = load_run(destination)
+    if found is None:
+        _refuse_others_files(destination)
+        found = _freeze(source, destination, spec, shard_size, listing)
+    check_spec(destination, found.spec, spec)
+    return found
+
+
+def check_spec(destination: Storage, frozen: RunSpec, wanted: RunSpec) -> None:
+    """Raises DestinationMismatch where a run was started with other settings."""
+    changed = differences(asdict(frozen), asdict(wanted))
+    if changed:
+        raise DestinationMismatch(
+            "\n".join([f"{destination.uri} belongs to a run with other settings", *changed])
+        )
+
+
+def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterable[Redo]]) -> int:
+    """Add shards for photos to be done once more; returns how many photos.
+
+    redo: chooses them, given what is planned already; asked again where another command has
+    planned a retry at the same moment. Raises StorageError.
+    """
+    while True:
+        schedule = Schedule(destination, run)
+        chosen = sorted(redo(schedule), key=lambda each: (each.attempt, each.photo.encode()))
+        if not chosen:
+            return 0
+        number, shard, rows = schedule.shards - 1, run.plan.shard_size, []
+        filled, attempt = shard, 0
+        for each in chosen:
+            if filled == shard or each.attempt != attempt:
+                number, filled, attempt = number + 1, 0, each.attempt
+            filled += 1
+            rows.append((each.photo, each.size, number, each.attempt))
+        path = retry_path(max(schedule.retries, default=0) + 1)
+        if destination.write_if_absent(path, _to_parquet(rows)):
+            return len(chosen)
+
+
+def describe_ignored(ignored: dict[str, int]) -> str:
+    """A phrase for people: `3 other files ignored (2 .txt, 1 hidden)`."""
+    count = sum(ignored.values())
+    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{number:,} {kind}" for kind, number in kinds[:5])
+    more = ", ..." if len(kinds) > 5 else ""
+    return f"{count:,} other file{'' if count == 1 else 's'} ignored ({named}{more})"
+
+
+def _freeze(
+    source: Storage,
+    destination: Storage,
+    spec: RunSpec,
+    shard_size: int,
+    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None,
+) -> Run:
+    """Write plan/, part by part, then run.json."""
+    ignored: Counter[str] = Counter()
+    listed = listing(ignored) if listing else source.list()
+    photos = (
+        (photo.path, photo.size, number // shard_size, 1)
+        for number, photo in enumerate(_photos(listed, spec, ignored))
+    )
+    shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
+    count, digests = 0, list[str]()
+    while rows := list(islice(photos, shards_per_part * shard_size)):
+        digests.append(_write_part(destination, len(digests), rows))
+        count += len(rows)
+    if not count:
+        others = f"; {describe_ignored(ignored)}" if ignored else ""
+        raise UsageError(f"no photograph in {source.uri}{others}")
+    plan = Plan(
+        photos=count,
+        shards=-(-count // shard_size),
+        shard_size=shard_size,
+        shards_per_part=shards_per_part,
+        digests=tuple(digests),
+        ignored=dict(sorted(ignored.items())),
+    )
+    content = {"format_version": FORMAT, **asdict(spec), "plan": asdict(plan)}
+    destination.write_if_absent(RUN, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
+    run = load_run(destination)  # another command's, where that came first
+    if run is None:
+        raise StorageError(f"{destination.uri_of(RUN)} was written and is not there")
+    return run
+
+
+def _write_part(destination: Storage, part: int, rows: list[tuple[str, int, int, int]]) -> str:
+    data, path = _to_parquet(rows), part_path(part)
+    # Where it is there already: of an interrupted start, or of a command that starts just now.
+    if not destination.write_if_absent(path, data) and destination.read(path) != data:
+        raise UsageError(
+            f"{destination.uri_of(path)} is of an interrupted start with another source or"
+            " shard size; remove plan/ there, and start again"
+        )
+    return hashlib.sha256(data).hexdigest()
+
+
+def _to_parquet(rows: list[tuple[str, int, int, int]]) -> bytes:
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows), SCHEMA)]  # noqa: B905
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
+    return file.getvalue()
+
+
+def _photos(
+    listed: Iterable[StoredObject], spec: RunSpec, ignored: Counter[str]
+) -> Iterator[StoredObject]:
+    """What is taken for a photograph; the rest is counted."""
+    for found in listed:
+        suffix = PurePosixPath(found.path).suffix.lower()
+        if any(part.startswith(".") for part in found.path.split("/")):
+            ignored["hidden"] += 1
+        elif suffix and suffix not in MASTER_SUFFIXES:
+            ignored[suffix] += 1
+        elif not _chosen(found.path, spec):
+            ignored["filtered"] += 1
+        else:
+            yield found
+
+
+def _chosen(path: str, spec: RunSpec) -> bool:
+    if spec.include and not any(fnmatchcase(path, pattern) for pattern in spec.include):
+        return False
+    return not any(fnmatchcase(path, pattern) for pattern in spec.exclude)
+
+
+def _refuse_others_files(destination: Storage) -> None:
+    """A destination without a run must not hold pictures that ours could replace."""
+    for folder in ("images", "results"):
+        for found in destination.list(folder):
+            raise UsageError(
+                f"{destination.uri} holds {found.path} and no run.json: it is no destination of"
+                " Autochrome; choose an empty one"
+            )

@@ -1,0 +1,229 @@
+"""Proof of a destination: what was planned is there, once, as it was recorded.
+
+Reads only; what it finds is repaired by planning photos once more, or by deleting results that
+cannot be read, so that their shard is open again.
+"""
+
+import hashlib
+import random
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
+from pipeline.manifest import Seen
+from pipeline.plan import Run, Schedule, Shard, is_plan_path
+from pipeline.planning import Redo, plan_retry
+from pipeline.results import committed_shards, parse_results, results_path, shard_of
+from pipeline.storage import PARTIAL, Storage
+
+KINDS = {
+    "damaged_results": "results that cannot be read, or are of another run",
+    "unplanned": "results of photos that were not planned there",
+    "incomplete": "photos without exactly one result per candidate",
+    "missing_image": "images that are gone",
+    "damaged_image": "images with other bytes than recorded",
+    "missing_source": "photographs that are gone from the source",
+    "changed_source": "photographs with other bytes than recorded",
+    "orphan": "files that belong to no result",
+}
+_REDO = ("incomplete", "missing_image", "damaged_image", "changed_source")
+_WORKERS = 16
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be. kind: one of KINDS; path: relative to the destination,
+    or a photo."""
+
+    kind: str
+    path: str
+    detail: str = ""
+
+
+@dataclass
+class Findings:
+    """What a verification has found.
+
+    images, sources: how many were read and compared. pending: photos that have no result yet.
+    redo: by photo, what `repair` plans. Orphans are only looked for when nothing is pending, as
+    what a running job has written and not committed belongs to no result yet.
+    """
+
+    photos: int = 0
+    pending: int = 0
+    images: int = 0
+    sources: int = 0
+    problems: list[Problem] = field(default_factory=list)
+    redo: dict[str, Redo] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> list[Problem]:
+        return [problem for problem in self.problems if problem.kind == kind]
+
+    def counts(self) -> Counter[str]:
+        return Counter(problem.kind for problem in self.problems)
+
+
+def verify(
+    source: Storage,
+    destination: Storage,
+    run: Run,
+    share: float = 1.0,
+    tell: Callable[[int, int], None] = lambda done, photos: None,
+) -> Findings:
+    """Check everything; of images and sources a random share, 0..1, is read.
+
+    tell(photos so far, photos) is called after each shard. Raises StorageError.
+    """
+    findings, schedule = Findings(), Schedule(destination, run)
+    committed = committed_shards(destination).keys()
+    findings.pending = run.plan.photos - run.plan.photos_in(committed)
+    complete = not findings.pending and committed >= set(range(schedule.shards))
+    last = schedule.attempts(committed)
+    expected = Seen()
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for shard in schedule.open():
+            if shard.number in committed:
+                rows = _check_results(destination, run, shard, last, findings)
+                current = [row for row in rows if last.get(row["photo"], 1) == row["attempt"]]
+                for row in rows:
+                    if row["output_uri"]:
+                        expected.add(_image_path(row))
+                _check_files(source, destination, current, share, pool, findings)
+            findings.photos += len(shard.photos)
+            tell(findings.photos, schedule.photos)
+    for number in sorted(committed):
+        if number >= schedule.shards:
+            findings.problems.append(Problem("unplanned", results_path(number)))
+    if complete:
+        findings.problems += _orphans(destination, expected)
+    return findings
+
+
+def repair(destination: Storage, run: Run, findings: Findings) -> int:
+    """Make what is broken open again; returns how many photos are planned once more.
+
+    Results that cannot be read are deleted. Raises StorageError.
+    """
+    for problem in findings.of_kind("damaged_results"):
+        destination.delete(problem.path)
+
+    def choose(schedule: Schedule) -> Iterator[Redo]:
+        waiting = dict(schedule.retried(committed_shards(destination).keys()))
+        return (redo for photo, redo in findings.redo.items() if photo not in waiting)
+
+    return plan_retry(destination, run, choose)
+
+
+def prune(destination: Storage, findings: Findings) -> int:
+    """Delete orphans; returns how many. Raises StorageError."""
+    orphans = findings.of_kind("orphan")
+    for problem in orphans:
+        destination.delete(problem.path)
+    return len(orphans)
+
+
+def _check_results(
+    destination: Storage, run: Run, shard: Shard, last: dict[str, int], findings: Findings
+) -> list[dict[str, Any]]:
+    """The rows of a shard, compared with its plan. last: attempts, of photos with several."""
+    path = results_path(shard.number)
+    try:
+        table = parse_results(destination.read(path), destination.uri_of(path))
+    except StoreUnavailable:
+        raise
+    except StorageError as error:
+        findings.problems.append(Problem("damaged_results", path, str(error)))
+        return []
+    recorded = (table.schema.metadata or {}).get(b"autochrome.run_sha256", b"").decode()
+    if recorded != run.digest:
+        findings.problems.append(Problem("damaged_results", path, "of another run"))
+        return []
+    planned = {photo.path: photo for photo in shard.photos}
+    by_photo: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in table.to_pylist():
+        by_photo[row["photo"]].append(row)
+    for photo in by_photo.keys() - planned.keys():
+        findings.problems.append(Problem("unplanned", photo, path))
+    for photo in planned:
+        rows = by_photo[photo]
+        found = sorted(row["candidate"] for row in rows)
+        early = [row["candidate"] for row in rows] == [0] and rows[0]["status"] != "ok"
+        superseded = last.get(photo, 1) > shard.attempt
+        if found != list(range(run.spec.candidates)) and not early and not superseded:
+            findings.problems.append(Problem("incomplete", photo, f"candidates {found} in {path}"))
+            size = planned[photo].size
+            findings.redo[photo] = Redo(photo, size, shard.attempt + 1)
+    return [row for photo in planned for row in by_photo[photo]]
+
+
+def _check_files(
+    source: Storage,
+    destination: Storage,
+    rows: list[dict[str, Any]],
+    share: float,
+    pool: ThreadPoolExecutor,
+    findings: Findings,
+) -> None:
+    """Compare the images of these rows, and their sources, with their digests."""
+    chosen = {photo for photo in {row["photo"] for row in rows} if random.random() < share}
+    images = [row for row in rows if row["output_uri"] and row["status"] == "ok"]
+    by_photo = {row["photo"]: row for row in rows if row["source_sha256"]}
+    sources = [row for photo, row in by_photo.items() if photo in chosen]
+
+    def image(row: dict[str, Any]) -> Problem | None:
+        path = _image_path(row)
+        if row["photo"] in chosen:
+            return _compare(destination, path, row["output_sha256"], "image")
+        return None if destination.exists(path) else Problem("missing_image", path)
+
+    def master(row: dict[str, Any]) -> Problem | None:
+        return _compare(source, row["photo"], row["source_sha256"], "source")
+
+    checks = [(image, images), (master, sources)]
+    for check, several in checks:
+        for row, problem in zip(several, pool.map(check, several), strict=True):
+            if problem:
+                findings.problems.append(problem)
+                if problem.kind in _REDO:
+                    redo = Redo(row["photo"], row["source_bytes"], row["attempt"] + 1)
+                    findings.redo[row["photo"]] = redo
+    findings.images += sum(row["photo"] in chosen for row in images)
+    findings.sources += len(sources)
+
+
+def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | None:
+    try:
+        data = storage.read(path)
+    except ObjectMissing:
+        return Problem(f"missing_{what}", path)
+    except StoreUnavailable:
+        raise
+    except StorageError as error:
+        return Problem(f"missing_{what}", path, str(error))
+    if hashlib.sha256(data).hexdigest() == digest:
+        return None
+    return Problem("damaged_image" if what == "image" else "changed_source", path)
+
+
+def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
+    for folder in ("images", "results", "plan", "report"):
+        for found in destination.list(folder):
+            own = {
+                "images": found.path in expected,
+                "results": shard_of(found.path) is not None,
+                "plan": is_plan_path(found.path),
+                "report": True,
+            }[folder]
+            if not own or PARTIAL.fullmatch(found.path.rpartition("/")[2]):
+                yield Problem("orphan", found.path)
+
+
+def _image_path(row: dict[str, Any]) -> str:
+    """Where an image is in the destination, which may have moved since its URI was recorded."""
+    stem = row["photo"].removesuffix(PurePosixPath(row["photo"]).suffix)
+    uri: str = row["output_uri"]
+    return uri[uri.rfind(f"/images/{stem}") + 1 :]

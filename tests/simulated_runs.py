@@ -1,0 +1,39 @@
+"""Runs without a model and without Ray: plans and commits as they are, results made up."""
+
+from datetime import UTC, datetime
+
+from pipeline.plan import Run, RunSpec, Shard
+from pipeline.planning import prepare_run
+from pipeline.results import Result, commit_shard
+from pipeline.storage import MemoryStorage, Storage
+
+SPEC = RunSpec("memory://source", 0, 1.0, 1, "full", "auto", {}, {})
+
+
+def planned(photos: int, shard_size: int, spec: RunSpec = SPEC) -> tuple[Storage, Storage, Run]:
+    """A source of so many photos, an empty destination, and the run planned there."""
+    source, destination = MemoryStorage("source"), MemoryStorage("destination")
+    for number in range(photos):
+        source.write(f"{number:03}.jpg", b"%d" % number)
+    return source, destination, prepare_run(source, destination, spec, shard_size)
+
+
+def commit(
+    destination: Storage, run: Run, shard: Shard, failing: dict[str, str] | None = None
+) -> bool:
+    """Commit a shard whose photos are fine, but for those that fail for the reason given."""
+    rows = []
+    for photo in shard.photos:
+        reason = (failing or {}).get(photo.path)
+        row = Result(
+            photo.path,
+            f"memory://source/{photo.path}",
+            shard.number,
+            photo.size,
+            attempt=shard.attempt,
+            status="failed" if reason else "ok",
+            reason=reason,
+            finished_at=datetime.now(UTC),
+        )
+        rows.append(row)
+    return commit_shard(destination, shard.number, rows, run.digest)

@@ -1,0 +1,88 @@
+"""Work that takes its process with it costs one photo, and says why."""
+
+import ctypes
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import isolation
+from pipeline.errors import PhotoError
+from pipeline.isolation import call_here, call_isolated
+
+
+def shout(text: str) -> str:
+    print("a decoder's chatter")
+    os.write(1, b"and that of its C part")
+    return text.upper()
+
+
+def refuse(reason: str) -> None:
+    raise PhotoError(reason, "no")
+
+
+def stumble() -> None:
+    raise KeyError("x")
+
+
+def starve() -> None:
+    raise MemoryError
+
+
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+def be_killed() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang() -> None:
+    time.sleep(60)
+
+
+def test_the_answer_comes_back_whatever_is_printed() -> None:
+    assert call_here(shout, "ä") == call_isolated(shout, "ä") == "Ä"
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "reason", "words"),
+    [
+        (refuse, ("corrupt",), "corrupt", "^no$"),
+        (stumble, (), "internal", "KeyError: 'x'"),
+        (segfault, (), "internal", "died: SIGSEGV"),
+        (os._exit, (3,), "internal", "died: exit code 3"),
+        (be_killed, (), "out_of_memory", "was killed"),
+    ],
+)
+def test_a_death_is_a_photos_failure(
+    function: object, arguments: tuple[object, ...], reason: str, words: str
+) -> None:
+    with pytest.raises(PhotoError, match=words) as caught:
+        call_isolated(function, *arguments)  # type: ignore[arg-type]
+    assert caught.value.reason == reason
+
+
+def test_lack_of_memory_stays_what_it_is() -> None:
+    with pytest.raises(MemoryError):
+        call_isolated(starve)
+
+
+def test_a_hang_is_a_photos_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "SECONDS", 0.5)
+    with pytest.raises(PhotoError, match="more than 0.5 seconds") as caught:
+        call_isolated(hang)
+    assert caught.value.reason == "timeout"
+
+
+def test_a_hang_in_a_worker_ends_the_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(isolation, "SECONDS", 0.3)
+    child = os.fork()
+    if not child:
+        call_here(hang)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1

@@ -1,0 +1,100 @@
+"""One command at a time, where the store cannot arbitrate."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline import lease as module
+from pipeline.errors import StorageError, StoreUnavailable, UsageError
+from pipeline.lease import LEASE, Lease, open_destination
+from pipeline.storage import LocalStorage, MemoryStorage
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SECONDS", 0.6)
+    monkeypatch.setattr(module, "_SETTLING", 0.05)
+
+
+def wait_until(condition: object, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:  # type: ignore[operator]
+        time.sleep(0.02)
+    assert condition()  # type: ignore[operator]
+
+
+def test_a_second_command_is_refused_until_the_first_ends() -> None:
+    destination = MemoryStorage()
+    first = Lease(destination)
+    time.sleep(0.8)  # longer than a lease that is not renewed
+    with pytest.raises(
+        UsageError, match=r"^process \d+ on .* writes to memory://memory; its lease"
+    ):
+        Lease(destination)
+    first.check()
+    first.release()
+    assert not destination.objects
+    Lease(destination).release()
+
+
+def test_the_lease_of_a_command_that_was_killed_runs_out() -> None:
+    destination = MemoryStorage()
+    dead = {"id": "x", "host": "h", "process": 1, "until": time.time() + 0.5}
+    destination.write(LEASE, json.dumps(dead).encode())
+    with pytest.raises(UsageError, match="process 1 on h writes"):
+        Lease(destination)
+    time.sleep(0.5)
+    Lease(destination).release()
+
+
+def test_of_two_that_start_at_once_the_later_write_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Contested(MemoryStorage):
+        def write(self, path: str, data: bytes) -> None:
+            super().write(path, data)
+            rival = {"id": "rival", "host": "h", "process": 2, "until": time.time() + 9}
+            super().write(path, json.dumps(rival).encode())
+
+    with pytest.raises(UsageError, match="process 2 on h writes"):
+        Lease(Contested())
+
+
+def test_a_lease_that_is_taken_over_stops_the_command_and_is_not_released() -> None:
+    destination = MemoryStorage()
+    own = Lease(destination)
+    rival = json.dumps({"id": "rival", "host": "h", "process": 2, "until": time.time() + 9})
+    destination.write(LEASE, rival.encode())
+    wait_until(lambda: own.lost)
+    with pytest.raises(StoreUnavailable, match="process 2 on h writes"):
+        own.check()
+    own.release()
+    assert destination.objects[LEASE] == rival.encode()
+
+
+def test_a_lease_that_cannot_be_renewed_stops_the_command() -> None:
+    class Failing(MemoryStorage):
+        broken = False
+
+        def write(self, path: str, data: bytes) -> None:
+            if self.broken:
+                raise StorageError("out of reach")
+            super().write(path, data)
+
+    destination = Failing()
+    own = Lease(destination)
+    destination.broken = True
+    wait_until(lambda: own.lost)
+    with pytest.raises(StoreUnavailable, match="could not be renewed: out of reach"):
+        own.check()
+    own.release()
+
+
+def test_a_destination_is_opened_by_its_store_or_by_a_lease(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with open_destination(str(folder), single_writer=False) as (place, lease):
+        assert isinstance(place, LocalStorage) and lease is None
+    assert not list(folder.iterdir()), "the probe leaves nothing behind"
+    with open_destination(str(folder), single_writer=True) as (_, lease):
+        assert lease and (folder / LEASE).exists()
+    assert not list(folder.iterdir())

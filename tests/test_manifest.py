@@ -1,0 +1,131 @@
+"""Lists of photographs instead of a listing: formats, what is refused, what comes twice."""
+
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from simulated_runs import SPEC
+
+from pipeline.errors import StorageError, UsageError
+from pipeline.manifest import Manifest, Seen
+from pipeline.plan import Schedule
+from pipeline.planning import prepare_run
+from pipeline.s3 import S3Storage
+from pipeline.storage import LocalStorage, MemoryStorage, Storage
+
+BUCKET = S3Storage("archive", "scans")
+
+
+def listed(manifest: Path | str, source: Storage) -> tuple[list[tuple[str, int]], Counter[str]]:
+    ignored: Counter[str] = Counter()
+    photos = Manifest(str(manifest)).photos(source, ignored)
+    return [(photo.path, photo.size) for photo in photos], ignored
+
+
+def write_csv(folder: Path, text: str) -> Path:
+    path = folder / "list.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_parquet(path: Path, **columns: list[object]) -> Path:
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_a_csv_file_lists_uris_and_paths(tmp_path: Path) -> None:
+    source = LocalStorage(str(tmp_path / "in"))
+    text = f'uri,size,note\nb/ä 1.jpg,12,x\n{source.uri}/a.tif,,"1,2"\n./c//d.png,x,\nb/ä 1.jpg,,\n'
+    photos, ignored = listed(write_csv(tmp_path, text), source)
+    assert photos == [("b/ä 1.jpg", 12), ("a.tif", 0), ("c/d.png", 0)]
+    assert ignored == {"repeated": 1}
+
+
+def test_a_parquet_file_lists_uris(tmp_path: Path) -> None:
+    uris = [f"s3://archive/scans/{number}.jpg" for number in range(3)]
+    path = write_parquet(tmp_path / "list.parquet", uri=uris, size=[1, 2, None])
+    assert listed(path, BUCKET)[0] == [("0.jpg", 1), ("1.jpg", 2), ("2.jpg", 0)]
+
+
+def test_an_inventory_lists_current_objects(tmp_path: Path) -> None:
+    folder = tmp_path / "inventory"
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    write_parquet(
+        folder / "1.parquet",
+        bucket=["archive"] * 4,
+        key=["scans/a.jpg", "scans/a.jpg", "scans/gone.jpg", "scans/sub/"],
+        size=[5, 4, None, 0],
+        is_latest=[True, False, True, True],
+        is_delete_marker=[False, False, True, False],
+    )
+    write_parquet(folder / "2.parquet", bucket=["archive"], key=["scans/b 1.jpg"], size=[7])
+    assert listed(folder, BUCKET)[0] == [("a.jpg", 5), ("b 1.jpg", 7)]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["s3://other/a.jpg", "/etc/passwd.jpg", "../a.jpg", "b/../../a.jpg", "", "s3://archive/scan"],
+)
+def test_what_is_not_in_the_source_is_refused_with_its_row(uri: str, tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "list.parquet", uri=["ok.jpg", uri])
+    with pytest.raises(UsageError, match=r"list.parquet, row 2: .* is not in s3://archive/scans"):
+        listed(path, BUCKET)
+
+
+def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.parquet").write_bytes(b"no")
+    (tmp_path / "latin.csv").write_bytes("uri\nä.jpg".encode("latin-1"))
+    (tmp_path / "empty").mkdir()
+    write_csv(tmp_path, "name\na.jpg\n")
+    write_parquet(tmp_path / "other.parquet", name=["a"])
+    refusals = {
+        "text.parquet": "is no Parquet file",
+        "latin.csv": "is no CSV file in UTF-8",
+        "empty": "neither Parquet nor CSV",
+        "list.csv": "no column 'uri' in its first line",
+        "other.parquet": "no column 'uri'; its columns are name",
+    }
+    for name, words in refusals.items():
+        with pytest.raises(UsageError, match=words):
+            listed(tmp_path / name, BUCKET)
+    for name in ("gone.csv", "gone"):
+        with pytest.raises(StorageError, match="gone"):
+            listed(tmp_path / name, BUCKET)
+
+
+def test_a_manifest_in_a_bucket_is_read(bucket: str, tmp_path: Path) -> None:
+    store = S3Storage(bucket)
+    store.write("lists/a.csv", b"uri\nx.jpg\n")
+    store.write(
+        "lists/b.parquet", write_parquet(tmp_path / "b.parquet", uri=["y.jpg"]).read_bytes()
+    )
+    assert listed(f"s3://{bucket}/lists/a.csv", BUCKET)[0] == [("x.jpg", 0)]
+    assert listed(f"s3://{bucket}/lists/b.parquet", BUCKET)[0] == [("y.jpg", 0)]
+    assert listed(f"s3://{bucket}/lists", BUCKET)[0] == [("y.jpg", 0)]
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path) -> None:
+    first = Manifest(str(write_csv(tmp_path, "uri\na.jpg\n"))).digest()
+    assert Manifest(str(tmp_path / "list.csv")).digest() == first
+    assert Manifest(str(write_csv(tmp_path, "uri\nb.jpg\n"))).digest() != first
+
+
+def test_a_plan_follows_the_manifest_and_counts_what_it_leaves_out(tmp_path: Path) -> None:
+    source, destination = MemoryStorage("source"), MemoryStorage("destination")
+    uris = ["z.jpg", "a.jpg", "readme.txt", ".x/a.jpg", "a.jpg"]
+    manifest = Manifest(str(write_parquet(tmp_path / "list.parquet", uri=uris)))
+    run = prepare_run(
+        source, destination, SPEC, 5, lambda ignored: manifest.photos(source, ignored)
+    )
+    [shard] = Schedule(destination, run).open()
+    assert [photo.path for photo in shard.photos] == ["z.jpg", "a.jpg"]
+    assert run.plan.ignored == {".txt": 1, "hidden": 1, "repeated": 1}
+
+
+def test_seen_knows_what_has_come() -> None:
+    seen = Seen()
+    assert [seen.add(text) for text in ("a", "b", "a", "", "b")] == [True, True, False, True, False]
+    assert "a" in seen and "c" not in seen

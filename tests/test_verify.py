@@ -1,0 +1,222 @@
+"""A destination is damaged in every way we know; verify names it, and repair undoes it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+from simulated_runs import SPEC, planned
+
+from pipeline.ledger import Ledger
+from pipeline.plan import Run, Schedule, Shard, load_run
+from pipeline.results import Result, commit_shard, committed_shards
+from pipeline.storage import MemoryStorage
+from pipeline.verify import Findings, prune, repair, verify
+
+Place = tuple[MemoryStorage, MemoryStorage, Run]
+
+
+def rows_of(shard: Shard, source: MemoryStorage, destination: MemoryStorage) -> list[Result]:
+    """Write pictures for the photos of a shard, two candidates each; 001.jpg fails."""
+    rows = []
+    for photo in shard.photos:
+        digest = hashlib.sha256(source.read(photo.path)).hexdigest()
+        row = Result(
+            photo.path,
+            source.uri_of(photo.path),
+            shard.number,
+            photo.size,
+            digest,
+            attempt=shard.attempt,
+            finished_at=datetime.now(UTC),
+        )
+        if photo.path == "001.jpg" and shard.attempt == 1:
+            rows.append(replace(row, status="failed", reason="corrupt"))
+            continue
+        for candidate in (0, 1):
+            path = f"images/{photo.path.removesuffix('.jpg')}.candidate-{candidate}.jpg"
+            data = f"{photo.path} {candidate}".encode()
+            destination.write(path, data)
+            rows.append(
+                replace(
+                    row,
+                    candidate=candidate,
+                    output_uri=destination.uri_of(path),
+                    output_sha256=hashlib.sha256(data).hexdigest(),
+                )
+            )
+    return rows
+
+
+def work(source: MemoryStorage, destination: MemoryStorage, run: Run) -> None:
+    """Do whatever is open."""
+    done = committed_shards(destination).keys()
+    for shard in list(Schedule(destination, run).open(done)):
+        commit_shard(destination, shard.number, rows_of(shard, source, destination), run.digest)
+
+
+@pytest.fixture
+def place() -> Place:
+    source, destination, run = planned(5, 2, replace(SPEC, candidates=2))
+    assert isinstance(source, MemoryStorage) and isinstance(destination, MemoryStorage)
+    work(source, destination, run)
+    return source, destination, run
+
+
+def kinds(findings: Findings) -> list[tuple[str, str]]:
+    return sorted((problem.kind, problem.path) for problem in findings.problems)
+
+
+def test_nothing_is_wrong(place: Place) -> None:
+    told: list[tuple[int, int]] = []
+    findings = verify(*place, tell=lambda done, photos: told.append((done, photos)))
+    assert not findings.problems and not findings.pending and not findings.redo
+    assert (findings.photos, findings.images, findings.sources) == (5, 8, 5)
+    assert told == [(2, 5), (4, 5), (5, 5)]
+
+
+def test_a_moved_destination_is_as_good(place: Place) -> None:
+    source, destination, run = place
+    moved = MemoryStorage("images/elsewhere")
+    moved.objects = destination.objects
+    assert not verify(source, moved, run).problems
+
+
+def lose_image(source: MemoryStorage, destination: MemoryStorage) -> None:
+    destination.delete("images/003.candidate-1.jpg")
+
+
+def damage_image(source: MemoryStorage, destination: MemoryStorage) -> None:
+    destination.write("images/003.candidate-1.jpg", b"003.jpg 2")
+
+
+def change_source(source: MemoryStorage, destination: MemoryStorage) -> None:
+    source.write("003.jpg", b"another scan")
+
+
+def damage_results(source: MemoryStorage, destination: MemoryStorage) -> None:
+    destination.write("results/shard-000001.parquet", b"PAR1")
+
+
+def take_results_of_another_run(source: MemoryStorage, destination: MemoryStorage) -> None:
+    other = "results/shard-000001.parquet"
+    shard = Shard(
+        1, tuple(found for found in source.list() if found.path in ("002.jpg", "003.jpg"))
+    )
+    rows = rows_of(shard, source, destination)
+    destination.delete(other)
+    commit_shard(destination, 1, rows, "another")
+
+
+def repeat_a_row(source: MemoryStorage, destination: MemoryStorage) -> None:
+    rewrite(source, destination, lambda rows: [*rows, rows[-1]])
+
+
+def lose_a_row(source: MemoryStorage, destination: MemoryStorage) -> None:
+    rewrite(source, destination, lambda rows: rows[:-1])
+    destination.delete("images/003.candidate-1.jpg")
+
+
+def rewrite(
+    source: MemoryStorage,
+    destination: MemoryStorage,
+    change: Callable[[list[Result]], list[Result]],
+) -> None:
+    run = load_run(destination)
+    assert run
+    shard = next(each for each in Schedule(destination, run).open() if each.number == 1)
+    destination.delete("results/shard-000001.parquet")
+    rows = change(rows_of(shard, source, destination))
+    commit_shard(destination, 1, rows, run.digest)
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lose_image, [("missing_image", "images/003.candidate-1.jpg")]),
+        (damage_image, [("damaged_image", "images/003.candidate-1.jpg")]),
+        (change_source, [("changed_source", "003.jpg")]),
+        (damage_results, [("damaged_results", "results/shard-000001.parquet")]),
+        (take_results_of_another_run, [("damaged_results", "results/shard-000001.parquet")]),
+        (repeat_a_row, [("incomplete", "003.jpg")]),
+        (lose_a_row, [("incomplete", "003.jpg")]),
+    ],
+)
+def test_damage_is_named_and_repaired(
+    damage: Callable[[MemoryStorage, MemoryStorage], None],
+    found: list[tuple[str, str]],
+    place: Place,
+) -> None:
+    source, destination, run = place
+    damage(source, destination)
+    findings = verify(*place)
+    problems = [problem for problem in kinds(findings) if problem[0] != "orphan"]
+    assert problems == found
+    repair(destination, run, findings)
+    repair(destination, run, findings)  # planned once
+    work(source, destination, run)
+    after = verify(*place)
+    assert not after.problems and not after.pending
+    assert len(Schedule(destination, run).retries) <= 1
+
+
+def test_a_source_that_is_gone_is_named(place: Place) -> None:
+    source, destination, run = place
+    source.delete("003.jpg")
+    findings = verify(*place)
+    assert kinds(findings) == [("missing_source", "003.jpg")]
+    assert repair(destination, run, findings) == 0
+
+
+def test_results_of_photos_and_shards_that_nobody_planned_are_named(place: Place) -> None:
+    source, destination, run = place
+    rewrite(source, destination, lambda rows: [*rows, replace(rows[0], photo="x.jpg")])
+    commit_shard(destination, 7, [], run.digest)
+    assert kinds(verify(*place)) == [
+        ("unplanned", "results/shard-000007.parquet"),
+        ("unplanned", "x.jpg"),
+    ]
+
+
+def test_orphans_are_named_and_deleted(place: Place) -> None:
+    source, destination, run = place
+    partial = f".{'0' * 32}.partial"
+    orphans = ["images/old.jpg", f"images/{partial}", f"results/{partial}", "plan/notes.txt"]
+    for path in orphans:
+        destination.write(path, b"x")
+    before = dict(destination.objects)
+    findings = verify(*place)
+    assert kinds(findings) == sorted(("orphan", path) for path in orphans)
+    assert destination.objects == before, "verify only reads"
+    assert prune(destination, findings) == 4
+    assert destination.objects == {
+        path: data for path, data in before.items() if path not in orphans
+    }
+
+
+def test_while_photos_are_pending_there_are_no_orphans(place: Place) -> None:
+    source, destination, run = place
+    destination.delete("results/shard-000002.parquet")
+    findings = verify(*place)
+    assert not findings.problems and findings.pending == 1
+
+
+def test_a_sample_reads_less_and_still_misses_no_missing_image(place: Place) -> None:
+    source, destination, run = place
+    lose_image(source, destination)
+    damage_image_path = "images/000.candidate-0.jpg"
+    destination.write(damage_image_path, b"damaged")
+    findings = verify(*place, share=1e-9)
+    assert kinds(findings) == [("missing_image", "images/003.candidate-1.jpg")]
+    assert findings.images == findings.sources == 0
+
+
+def test_after_a_retry_only_the_last_attempt_counts(place: Place) -> None:
+    source, destination, run = place
+    assert Ledger(destination, run).retry_failed() == 1
+    assert not verify(*place).of_kind("orphan")
+    work(source, destination, run)
+    findings = verify(*place)
+    assert not findings.problems
+    assert (findings.images, findings.photos) == (10, 6)
