@@ -76,7 +76,7 @@ def test_status_tells_of_speed_and_stragglers() -> None:
 def test_a_candidate_that_failed_makes_its_photo_failed() -> None:
     _, destination, run = planned(photos=1, shard_size=1)
     ledger = Ledger(destination, run)
-    rows = [
+    rows: list[dict[str, object]] = [
         {"photo": "a", "source_bytes": 1, "attempt": 1, "status": status, "reason": reason}
         for status, reason in (("ok", None), ("failed", "write_error"), ("ok", None))
     ]

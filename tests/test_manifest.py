@@ -1,6 +1,7 @@
 """Lists of photographs instead of a listing: formats, what is refused, what comes twice."""
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -30,7 +31,7 @@ def write_csv(folder: Path, text: str) -> Path:
     return path
 
 
-def write_parquet(path: Path, **columns: list[object]) -> Path:
+def write_parquet(path: Path, **columns: Sequence[object]) -> Path:
     pq.write_table(pa.table(columns), path)
     return path
 
