@@ -33,8 +33,10 @@ from pipeline.job import Job, Settings, Summary, prepare_job, reopen_job, summar
 from pipeline.lease import Lease, open_destination
 from pipeline.ledger import Ledger
 from pipeline.plan import Schedule, Shard
+from pipeline.planning import refuse_overlap
 from pipeline.results import committed_shards
 from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
+from pipeline.storage import open_storage, probe_conditional_writes
 
 SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
 SHARDS_IN_FLIGHT = 25
@@ -53,6 +55,7 @@ def colorize(source: str, destination: str, settings: Settings, tell: Tell) -> S
     tell(done, failed, photos) is called at the start and after each shard; failed counts those of
     this command. Raises AutochromeError, after which the same command goes on.
     """
+    refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
     with open_destination(destination, settings.single_writer) as (place, lease):
         return _run(prepare_job(source, place, settings), settings.max_failed, tell, lease)
 
@@ -71,6 +74,7 @@ def resume(
     """
     with open_destination(destination, settings.single_writer) as (place, lease):
         job = reopen_job(place, settings)
+        probe_conditional_writes(place)
         if retry_failed:
             Ledger(place, job.run).retry_failed(reasons)
         return _run(job, settings.max_failed, tell, lease)

@@ -17,8 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-from pipeline.s3 import S3Storage
-from pipeline.storage import Storage, open_storage, probe_conditional_writes
+from pipeline.storage import Storage, open_storage
 
 LEASE = "lease.json"
 SECONDS = 180.0  # after which a lease that is not renewed is void
@@ -97,16 +96,13 @@ class Lease:
 def open_destination(uri: str, single_writer: bool) -> Iterator[tuple[Storage, Lease | None]]:
     """A destination that may be written to while the block runs, and its lease if it takes one.
 
-    Raises UsageError (the store ignores conditions, or another command holds the lease),
-    StorageError.
+    Raises UsageError (another command holds the lease), StorageError.
     """
     storage = open_storage(uri)
     if not single_writer:
-        probe_conditional_writes(storage)
         yield storage, None
         return
-    if isinstance(storage, S3Storage):
-        storage = S3Storage(storage.bucket, storage.prefix, conditional=False)
+    storage.conditional = False
     lease = Lease(storage)
     try:
         yield storage, lease

@@ -28,7 +28,7 @@ from pipeline.plan import (
     part_path,
     retry_path,
 )
-from pipeline.storage import Storage, StoredObject, overlap
+from pipeline.storage import Storage, StoredObject, overlap, probe_conditional_writes
 
 PHOTOS_PER_PART = 100_000
 
@@ -56,17 +56,22 @@ def prepare_run(
     Raises UsageError (no photo, places overlap, the destination holds something else),
     DestinationMismatch, StorageError.
     """
-    if overlap(source, destination):
-        raise UsageError(
-            f"the destination {destination.uri} and the source {source.uri} must not lie inside"
-            " each other"
-        )
+    refuse_overlap(source, destination)
     found = load_run(destination)
     if found is None:
         _refuse_others_files(destination)
         found = _freeze(source, destination, spec, shard_size, listing)
     check_spec(destination, found.spec, spec)
     return found
+
+
+def refuse_overlap(source: Storage, destination: Storage) -> None:
+    """Raises UsageError where writing to one would be writing to the other."""
+    if overlap(source, destination):
+        raise UsageError(
+            f"the destination {destination.uri} and the source {source.uri} must not lie inside"
+            " each other"
+        )
 
 
 def check_spec(destination: Storage, frozen: RunSpec, wanted: RunSpec) -> None:
@@ -127,6 +132,8 @@ def _freeze(
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
     while rows := list(islice(photos, shards_per_part * shard_size)):
+        if not digests:
+            probe_conditional_writes(destination)  # the first write of all
         digests.append(_write_part(destination, len(digests), rows))
         count += len(rows)
     if not count:

@@ -22,11 +22,7 @@ Page = list[StoredObject]
 
 
 class S3Storage:
-    """A prefix of a bucket. Credentials, region and endpoint come from the usual AWS settings.
-
-    conditional: False for a store that ignores `If-None-Match`; then it takes one writer, and a
-    look before each write, to keep what is there.
-    """
+    """A prefix of a bucket. Credentials, region and endpoint come from the usual AWS settings."""
 
     def __init__(self, bucket: str, prefix: str = "", conditional: bool = True) -> None:
         self.bucket, self.prefix, self.conditional = bucket, prefix.rstrip("/"), conditional

@@ -39,9 +39,15 @@ class StoredObject:
 
 
 class Storage(Protocol):
-    """A place that holds objects by path; picklable, so that it can travel to workers."""
+    """A place that holds objects by path; picklable, so that it can travel to workers.
+
+    conditional: False where it cannot write under a condition (an old store of another maker, a
+    file system without links); then `write_if_absent` looks before it writes, which is good enough
+    for one writer.
+    """
 
     uri: str
+    conditional: bool
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         """Everything below a folder, streamed in the bytewise order of paths.
@@ -93,6 +99,8 @@ def overlap(one: Storage, other: Storage) -> bool:
 
 
 def probe_conditional_writes(storage: Storage) -> None:
+    if not storage.conditional:
+        return
     path = f".autochrome-probe-{uuid.uuid4().hex}"
     try:
         storage.write_if_absent(path, b"first")
@@ -106,7 +114,7 @@ class MemoryStorage:
     """The twin in memory, for tests and trials; a pickled copy lives its own life."""
 
     def __init__(self, name: str = "memory") -> None:
-        self.uri = f"memory://{name}"
+        self.uri, self.conditional = f"memory://{name}", True
         self.objects: dict[str, bytes] = {}
         self.times: dict[str, float] = {}
 
@@ -151,7 +159,7 @@ class LocalStorage:
     """
 
     def __init__(self, folder: str) -> None:
-        self.uri = _to_text(os.path.realpath(folder))
+        self.uri, self.conditional = _to_text(os.path.realpath(folder)), True
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         if not folder and not os.path.isdir(self._locate("")):
@@ -198,7 +206,9 @@ class LocalStorage:
         self._put(path, data, os.replace)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
-        return self._put(path, data, os.link)
+        if self.conditional:
+            return self._put(path, data, os.link)
+        return not self.exists(path) and self._put(path, data, os.replace)
 
     def _put(self, path: str, data: bytes, move: Any) -> bool:
         place = self._locate(path)

@@ -91,8 +91,10 @@ def test_a_lease_that_cannot_be_renewed_stops_the_command() -> None:
 def test_a_destination_is_opened_by_its_store_or_by_a_lease(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     with open_destination(str(folder), single_writer=False) as (place, lease):
-        assert isinstance(place, LocalStorage) and lease is None
-    assert not list(folder.iterdir()), "the probe leaves nothing behind"
-    with open_destination(str(folder), single_writer=True) as (_, lease):
-        assert lease and (folder / LEASE).exists()
-    assert not list(folder.iterdir())
+        assert isinstance(place, LocalStorage) and place.conditional and lease is None
+    assert not folder.exists()
+    with open_destination(str(folder), single_writer=True) as (place, lease):
+        assert not place.conditional and lease and (folder / LEASE).exists()
+        assert place.write_if_absent("a", b"1") and not place.write_if_absent("a", b"2")
+        assert place.read("a") == b"1"
+    assert [path.name for path in folder.iterdir()] == ["a"]
