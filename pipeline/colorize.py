@@ -265,5 +265,16 @@ def _explained(job: Job) -> Iterator[None]:
     except AutochromeError as error:
         raise type(error)(f"{error}; {again}") from None
     except Exception as error:
+        if _from_interrupt(error):
+            raise Interrupted(f"interrupted; {again}") from None
         cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
         raise EngineError(f"Ray gave up: {cause}; {again}") from error
+
+
+def _from_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: it may strike inside of Ray, which then fails otherwise."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

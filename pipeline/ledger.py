@@ -122,7 +122,7 @@ class Ledger:
             photos=plan.photos,
             done=plan.photos_in(done) - failed.total() - skipped,
             skipped=skipped,
-            failed=dict(failed.most_common()),
+            failed=dict(sorted(failed.items(), key=lambda item: (-item[1], item[0]))),
             pending=pending,
             retrying=len(waiting),
             shards=schedule.shards,

@@ -1,0 +1,46 @@
+"""`autochrome resume`: what it refuses before any work; tests/test_durability.py runs it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+from simulated_runs import SPEC, planned
+from tiny_models import write_tiny_weights
+
+from jobs.main import main
+from pipeline.storage import MemoryStorage
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["resume", *map(str, arguments)])
+
+
+def write_run(folder: Path) -> Path:
+    """A planned destination, as files."""
+    spec = replace(SPEC, source=str(folder / "elsewhere"))
+    _, destination, _ = planned(photos=3, shard_size=2, spec=spec)
+    assert isinstance(destination, MemoryStorage)
+    for path, data in destination.objects.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 2
+    assert f"{tmp_path} holds no run of Autochrome" in result.stderr
+
+
+def test_other_weights_are_refused_with_the_difference(tmp_path: Path) -> None:
+    weights = write_tiny_weights(tmp_path / "weights")
+    result = run(write_run(tmp_path / "out"), "--weights", weights)
+    assert result.exit_code == 5
+    assert "weights.core: was absent, now " in result.stderr
+
+
+def test_a_reason_needs_a_retry(tmp_path: Path) -> None:
+    result = run(tmp_path, "--reason", "missing")
+    assert result.exit_code == 2
+    assert "it needs --retry-failed" in result.stderr
+    assert run(tmp_path, "--retry-failed", "--reason", "boredom").exit_code == 2

@@ -1,0 +1,79 @@
+"""`autochrome status`: what people and scripts are told."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from simulated_runs import commit
+from test_resume_command import write_run
+
+from jobs.main import main
+from jobs.status import describe
+from pipeline.job import open_run
+from pipeline.ledger import Status
+from pipeline.plan import Schedule
+from pipeline.storage import LocalStorage
+
+STATUS = Status(
+    photos=1200,
+    done=1000,
+    skipped=3,
+    failed={"corrupt": 5, "missing": 2},
+    pending=190,
+    retrying=2,
+    shards=120,
+    shards_done=100,
+    rates={1: 2.0, 5: 1.5, 15: 1.25},
+    seconds_left=96.0,
+    since=12.0,
+    stragglers=[7, 9],
+)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["status", *map(str, arguments)])
+
+
+def test_people_are_told_all_of_it() -> None:
+    assert describe(STATUS).splitlines() == [
+        "1,000 of 1,200 photos colorized (84.2% dealt with)",
+        "7 failed: 5 corrupt, 2 missing",
+        "3 skipped",
+        "190 not done yet",
+        "2 planned once more",
+        "photos/s: 2.00 in 1 min, 1.50 in 5 min, 1.25 in 15 min",
+        "last commit 12 s ago",
+        "2 min left",
+        "2 shards open behind later ones: 7, 9",
+    ]
+
+
+def test_scripts_get_one_object(tmp_path: Path) -> None:
+    out = write_run(tmp_path)
+    [line] = run(out, "--json").stdout.splitlines()
+    content = json.loads(line)
+    assert (content["photos"], content["pending"], content["complete"]) == (3, 3, False)
+    assert content["seconds_left"] is None
+
+
+def test_watching_ends_when_all_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = LocalStorage(str(write_run(tmp_path)))
+    shards = list(Schedule(place, open_run(place)).open())
+
+    def work_instead(seconds: float) -> None:
+        assert seconds == 60
+        commit(place, open_run(place), shards.pop(), {"000.jpg": "corrupt"})
+
+    monkeypatch.setattr("jobs.status.time.sleep", work_instead)
+    result = run(tmp_path, "--watch", "--every", 60)
+    assert result.exit_code == 0
+    first, *_ = (line for line in result.stdout.splitlines())
+    assert first == "0 of 3 photos colorized (0.0% dealt with)"
+    assert "2 of 3 photos colorized (100.0% dealt with)\n1 failed: 1 corrupt" in result.stdout
+    assert not shards
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 2 and "holds no run of Autochrome" in result.stderr

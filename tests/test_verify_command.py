@@ -1,0 +1,55 @@
+"""`autochrome verify`: its words and refusals; tests/test_durability.py damages and repairs."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from test_resume_command import write_run
+
+from jobs.main import main
+from jobs.verify import LISTED, describe
+from pipeline.verify import Findings, Problem
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["verify", *map(str, arguments)])
+
+
+def test_what_was_found_is_named_by_kind() -> None:
+    findings = Findings(photos=9, images=4, sources=3)
+    assert describe(findings) == ("nothing is wrong: 4 images and 3 sources were read and compared")
+    findings.problems += [Problem("orphan", f"images/{k}") for k in range(LISTED + 2)]
+    findings.problems.append(Problem("unplanned", "x.jpg", "results/shard-000001.parquet"))
+    findings.pending = 2
+    lines = describe(findings).splitlines()
+    assert lines[0] == "52 files that belong to no result:"
+    assert lines[1] == "  images/0"
+    assert lines[LISTED + 1 :] == [
+        "  ... and 2 more",
+        "1 results of photos that were not planned there:",
+        "  x.jpg  (results/shard-000001.parquet)",
+        "2 photos are not done yet; orphans were not looked for",
+        "4 images and 3 sources were read and compared",
+    ]
+
+
+def test_nothing_is_pruned_while_photos_are_pending(tmp_path: Path) -> None:
+    (write_run(tmp_path) / "images").mkdir()
+    (tmp_path / "images" / "fresh.jpg").write_bytes(b"of a job that is running")
+    result = run(tmp_path, "--prune")
+    assert result.exit_code == 2
+    assert "3 photos are not done yet" in result.stderr.splitlines()[-1]
+    assert (tmp_path / "images" / "fresh.jpg").exists()
+
+
+def test_a_run_that_is_not_done_is_no_success(tmp_path: Path) -> None:
+    result = run(write_run(tmp_path))
+    assert result.exit_code == 3
+    assert "3 photos are not done yet" in result.stdout
+
+
+@pytest.mark.parametrize("sample", ["0", "101%", "nan", "x", "-1", "1.5"])
+def test_a_sample_is_a_share(sample: str, tmp_path: Path) -> None:
+    result = run(tmp_path, "--sample", sample)
+    assert result.exit_code == 2
+    assert "is no share" in result.stderr
