@@ -137,6 +137,7 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
             paths[-1],
             EvaluationSettings(weights, **options),
             lambda step, done, photos: progress.update(done, 0, photos, step),
+            lambda words: click.echo(f"autochrome: warning: {words}", err=True),
         )
     if html:
         write_page(html, paths[-1], str(weights), result)

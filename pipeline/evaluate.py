@@ -71,8 +71,14 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluation:
-    """Score the weights. tell(step, done, all) counts photographs. Raises AutochromeError."""
+def evaluate(
+    source: str, settings: EvaluationSettings, tell: Tell, warn: Callable[[str], None]
+) -> Evaluation:
+    """Score the weights. Raises AutochromeError.
+
+    tell(step, done, all) counts the photographs of a step. warn is told before the work starts what
+    makes figures unfair.
+    """
     from model.colorizer import Colorizer
     from model.frechet import Inception
 
@@ -81,7 +87,7 @@ def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluatio
     try:
         colorizer = Colorizer.load(settings.weights, device, settings.batch_size)
         inception = settings.inception and Inception(settings.inception, device)
-        baselines = load_baselines(settings, colorizer.low_resolution)
+        baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
     except ValueError as error:  # of weights, of the network
         raise UsageError(str(error)) from None
     read = partial(
@@ -94,6 +100,10 @@ def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluatio
     result = Evaluation()
     if small.skipped:
         result.notes.append(describe_skipped(small.skipped))
+    if leaked := sum(digest in fitted_on for digest in small.digests):
+        words = f"the histograms were fitted on {leaked:,} of the {len(small):,} photographs"
+        result.notes.append(f"{words}, which flatters the histograms")
+        warn(result.notes[-1])
     steps = 3 if inception else 2
     expected = _score_core(
         result, small, colorizer, baselines, partial(tell, f"step 1 of {steps}, core")
@@ -124,8 +134,13 @@ def choose_device(wanted: str) -> str:
     )
 
 
-def load_baselines(settings: EvaluationSettings, resolution: int) -> "Baselines | None":
-    """Fitted on --baseline, else those of the weights, else those of Autochrome; None: no fit."""
+def load_baselines(
+    settings: EvaluationSettings, resolution: int
+) -> tuple["Baselines | None", frozenset[str]]:
+    """Fitted on --baseline, else those of the weights, else those of Autochrome; None: no fit.
+
+    With the digests of what they were fitted on: files do not hold these, so none are known then.
+    """
     from model.baselines import BASELINES, Baselines
     from model.weights import WEIGHTS
 
@@ -140,12 +155,12 @@ def load_baselines(settings: EvaluationSettings, resolution: int) -> "Baselines 
             except OSError as error:
                 place = settings.save_baseline
                 raise UsageError(f"{place} cannot be written: {error.strerror}") from None
-        return fitted
+        return fitted, frozenset(photographs.digests)
     for folder in (settings.weights, WEIGHTS):
         path = folder / BASELINES
         if path.exists() and (found := Baselines.load(path)).resolution == resolution:
-            return found
-    return None
+            return found, frozenset()
+    return None, frozenset()
 
 
 def _score_core(

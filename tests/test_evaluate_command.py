@@ -60,6 +60,7 @@ def test_table_and_json(weights: Path, photographs: Path, tmp_path: Path) -> Non
     assert (found["photos"], found["pictures"], found["core_resolution"]) == (12, 12, 8)
     assert 0 < found["neighbor_bits_per_pixel"] and found["gray_bits_per_pixel"] < 9.5
     assert "12 color photographs" in result.stdout and "2 skipped" in result.stdout
+    assert f"fitted on {found['baseline_photos']} of the 12 photographs" in result.stderr
     html = page.read_text(encoding="utf-8")
     assert html.count("<img ") == 4 * 12 and html.count("<polyline") == 4
     assert not re.search(r'(?:src|href)="(?!data:)', html)
@@ -76,12 +77,21 @@ def test_without_baselines_of_the_resolution(weights: Path, photographs: Path) -
     assert "--baseline SRC" in result.stdout
 
 
+def test_no_warning_of_baselines_fitted_on_other_photographs(
+    weights: Path, photographs: Path, tmp_path: Path
+) -> None:
+    other = write_photographs(tmp_path / "other", 3)
+    result = run(weights, photographs, "--baseline", other, "--limit", 3, "--pictures", 1)
+    assert figures(result)["baseline_photos"] == 3
+    assert result.stderr == "" and "fitted on" not in result.stdout
+
+
 def test_each_step_is_told_with_its_own_number_of_photographs(
     weights: Path, photographs: Path
 ) -> None:
     told: list[tuple[str, int, int]] = []
     settings = EvaluationSettings(weights, limit=5, pictures=3, batch_size=2, device="cpu")
-    evaluate(str(photographs), settings, lambda *news: told.append(news))
+    evaluate(str(photographs), settings, lambda *news: told.append(news), print)
     core = [("step 1 of 2, core", done, 5) for done in (0, 2, 4, 5)]
     assert told == core + [("step 2 of 2, pictures", done, 3) for done in (0, 2, 3)]
 
