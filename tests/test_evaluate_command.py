@@ -16,6 +16,7 @@ from model.frechet import frechet_distance
 from pipeline.evaluate import EvaluationSettings, evaluate
 from pipeline.imaging import encode
 from pipeline.photographs import read_photographs
+from pipeline.storage import open_storage
 
 KEYS = """photos core_resolution core_bits_per_pixel parallel_bits_per_pixel chroma_r2
 marginal_bits_per_pixel gray_bits_per_pixel neighbor_bits_per_pixel color_bits_per_dim
@@ -84,6 +85,17 @@ def test_no_warning_of_baselines_fitted_on_other_photographs(
     result = run(weights, photographs, "--baseline", other, "--limit", 3, "--pictures", 1)
     assert figures(result)["baseline_photos"] == 3
     assert result.stderr == "" and "fitted on" not in result.stdout
+
+
+def test_a_source_on_s3(weights: Path, bucket: str, tmp_path: Path) -> None:
+    photographs = write_photographs(tmp_path / "photographs", 3)
+    storage = open_storage(f"s3://{bucket}/archive")
+    for path in photographs.iterdir():
+        storage.write(f"photographs/{path.name}", path.read_bytes())
+    local = figures(run(weights, photographs, "--pictures", 1))
+    result = run(weights, f"s3://{bucket}/archive/photographs", "--pictures", 1)
+    assert {**figures(result), "seconds": 0} == {**local, "seconds": 0}
+    assert f"3 color photographs of s3://{bucket}/archive/photographs" in result.stdout
 
 
 def test_each_step_is_told_with_its_own_number_of_photographs(
