@@ -34,8 +34,8 @@ TABLE = (
     ("  CIEDE2000, mean (punishes diversity)", "ciede2000_mean"),
     ("  chroma RMSE (punishes diversity)", "chroma_rmse"),
     ("  FID, same photographs, stretched", "fid_same"),
-    ("  FID, other photographs, stretched", "fid_other"),
-    ("  FID of the truth, other photographs", "fid_other_of_truth"),
+    ("  FID, other photographs, center crops", "fid_other"),
+    ("  FID of the truth, other photographs, center crops", "fid_other_of_truth"),
 )
 
 
@@ -133,7 +133,12 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
         del options["temperature"]
     weights = Path(paths[0]) if len(paths) == 2 else WEIGHTS
     with Progress(sys.stderr) as progress:
-        result = run(paths[-1], EvaluationSettings(weights, **options), progress.update)
+        result = run(
+            paths[-1],
+            EvaluationSettings(weights, **options),
+            lambda step, done, photos: progress.update(done, 0, photos, step),
+            lambda words: click.echo(f"autochrome: warning: {words}", err=True),
+        )
     if html:
         write_page(html, paths[-1], str(weights), result)
     click.echo(describe(paths[-1], str(weights), result.figures, result.notes))

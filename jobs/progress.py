@@ -14,19 +14,29 @@ class Progress:
     def __init__(self, stream: TextIO, every: float | None = None) -> None:
         self._stream, self._bar = stream, stream.isatty()
         self._every = every or (0.5 if self._bar else 10.0)
-        self._marks: list[tuple[float, int]] = []  # time and photos: start, first news
+        self._marks: list[tuple[float, int]] = []  # time and photos: start of step, first news
         self._done = self._failed = self._photos = 0
+        self._step = ""
+        self._lock = threading.Lock()  # else a line may mix two steps
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, daemon=True)
 
-    def update(self, done: int, failed: int, photos: int) -> None:
-        """Photos done, of these failed in this run, and to be done in all."""
-        self._done, self._failed, self._photos = done, failed, photos
-        if not self._marks:
-            self._marks.append((time.monotonic(), done))
+    def update(self, done: int, failed: int, photos: int, step: str = "") -> None:
+        """Photos done, of these failed in this run, and to be done in all; or in this step.
+
+        Steps have speeds of their own: a new one starts the estimate anew.
+        """
+        now = time.monotonic()
+        with self._lock:
+            if step != self._step:
+                self._marks.clear()
+            self._done, self._failed, self._photos, self._step = done, failed, photos, step
+            if not self._marks:
+                self._marks.append((now, done))
+            elif len(self._marks) == 1 and done > self._marks[0][1]:
+                self._marks.append((now, done))
+        if self._thread.ident is None:
             self._thread.start()
-        elif len(self._marks) == 1 and done > self._marks[0][1]:
-            self._marks.append((time.monotonic(), done))
 
     def __enter__(self) -> Self:
         return self
@@ -49,14 +59,16 @@ class Progress:
             self._stream.write("\n")
 
     def _write(self) -> None:
-        since, before = self._marks[-1]
-        if before == self._done:  # no more news: this counts what it took to start, too
-            since, before = self._marks[0]
-        line = describe(
-            self._done - before, self._done, self._failed, self._photos, time.monotonic() - since
-        )
+        with self._lock:
+            since, before = self._marks[-1]
+            if before == self._done:  # no more news: this counts what it took to start, too
+                since, before = self._marks[0]
+            done, failed, photos, step = self._done, self._failed, self._photos, self._step
+        line = describe(done - before, done, failed, photos, time.monotonic() - since)
+        if step:
+            line = f"{step}: {line}"
         if self._bar:
-            full = WIDTH * self._done // max(1, self._photos)
+            full = WIDTH * done // max(1, photos)
             bar = "#" * full + "-" * (WIDTH - full)
             self._stream.write(f"\r[{bar}] {line}\x1b[K")  # erases what a longer line left
         else:

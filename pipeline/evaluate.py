@@ -2,13 +2,15 @@
 
 Two sizes of each photograph are read: the core and the color upsampler are scored at their own
 resolution, the spatial upsampler and the finished pictures at theirs. Photographs of the second
-kind (`pictures`) can be fewer, because they take most of the time.
+kind (`pictures`) can be fewer, because they take most of the time. FID reads a third set, of center
+crops, after the second has gone: each can have gigabytes.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +18,7 @@ import numpy as np
 
 from pipeline.chroma import colorfulness, put_color_on
 from pipeline.errors import UsageError
+from pipeline.fid import FID_PHOTOS, Features, describe_bias, score_other, score_same
 from pipeline.job import Settings
 from pipeline.photographs import PhotographSet, Split, describe_skipped, read_photographs
 from pipeline.stages import photo_seed
@@ -23,11 +26,11 @@ from pipeline.stages import photo_seed
 if TYPE_CHECKING:
     from model.baselines import Baselines
     from model.colorizer import Colorizer
+    from model.frechet import Inception
 
-FID_PHOTOS = 5_000  # of the published protocols
 SHOWN = 40  # photographs that are kept to be looked at
 Figures = dict[str, str | int | float | None]
-Tell = Callable[[int, int, int], None]
+Tell = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,14 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluation:
-    """Score the weights. tell(done, 0, all) counts photographs. Raises AutochromeError."""
+def evaluate(
+    source: str, settings: EvaluationSettings, tell: Tell, warn: Callable[[str], None]
+) -> Evaluation:
+    """Score the weights. Raises AutochromeError.
+
+    tell(step, done, all) counts the photographs of a step. warn is told before the work starts what
+    makes figures unfair.
+    """
     from model.colorizer import Colorizer
     from model.frechet import Inception
 
@@ -78,34 +87,38 @@ def evaluate(source: str, settings: EvaluationSettings, tell: Tell) -> Evaluatio
     try:
         colorizer = Colorizer.load(settings.weights, device, settings.batch_size)
         inception = settings.inception and Inception(settings.inception, device)
-        baselines = load_baselines(settings, colorizer.low_resolution)
+        baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
     except ValueError as error:  # of weights, of the network
         raise UsageError(str(error)) from None
-    small = read_photographs(
-        source,
-        colorizer.low_resolution,
-        settings.split,
-        settings.limit,
-        split_column=settings.split_column,
+    read = partial(
+        read_photographs, source, split=settings.split, split_column=settings.split_column
     )
-    count = min(len(small), settings.pictures)
-    large = read_photographs(
-        source,
-        colorizer.high_resolution,
-        settings.split,
-        count,
-        split_column=settings.split_column,
-    )
+    small = read(side=colorizer.low_resolution, limit=settings.limit)
+    if inception and min(len(small) // 2, settings.pictures) < 2:
+        given = f"{len(small)} and {settings.pictures}"
+        raise UsageError(f"FID needs at least 4 photographs and --pictures 2, not {given}")
     result = Evaluation()
     if small.skipped:
         result.notes.append(describe_skipped(small.skipped))
-    work = len(small) + len(large)
-    expected = _score_core(result, small, colorizer, baselines, lambda done: tell(done, 0, work))
-    pictures = _score_pictures(
-        result, small, large, expected, colorizer, settings, lambda done: tell(done, 0, work)
+    if leaked := sum(digest in fitted_on for digest in small.digests):
+        words = f"the histograms were fitted on {leaked:,} of the {len(small):,} photographs"
+        result.notes.append(f"{words}, which flatters the histograms")
+        warn(result.notes[-1])
+    steps = 3 if inception else 2
+    expected = _score_core(
+        result, small, colorizer, baselines, partial(tell, f"step 1 of {steps}, core")
     )
-    if inception:
-        _score_fid(result, *pictures, inception.features)
+    large = read(side=colorizer.high_resolution, limit=min(len(small), settings.pictures))
+    fid = (Features(inception), Features(inception)) if inception else None
+    tell_pictures = partial(tell, f"step 2 of {steps}, pictures")
+    _score_pictures(result, small, large, expected, colorizer, settings, fid, tell_pictures)
+    del large
+    if inception and fid:
+        half = min(len(small) // 2, settings.pictures, FID_PHOTOS)
+        tell_crops = partial(tell, f"step 3 of {steps}, center crops")
+        tell_crops(0, half)
+        crops = read(side=colorizer.high_resolution, limit=2 * half, fit="crop")
+        _score_fid(result, fid, crops, colorizer, settings, inception, tell_crops)
     result.figures["seconds"] = round(time.monotonic() - started, 1)
     return result
 
@@ -121,8 +134,13 @@ def choose_device(wanted: str) -> str:
     )
 
 
-def load_baselines(settings: EvaluationSettings, resolution: int) -> "Baselines | None":
-    """Fitted on --baseline, else those of the weights, else those of Autochrome; None: no fit."""
+def load_baselines(
+    settings: EvaluationSettings, resolution: int
+) -> tuple["Baselines | None", frozenset[str]]:
+    """Fitted on --baseline, else those of the weights, else those of Autochrome; None: no fit.
+
+    With the digests of what they were fitted on: files do not hold these, so none are known then.
+    """
     from model.baselines import BASELINES, Baselines
     from model.weights import WEIGHTS
 
@@ -137,12 +155,12 @@ def load_baselines(settings: EvaluationSettings, resolution: int) -> "Baselines 
             except OSError as error:
                 place = settings.save_baseline
                 raise UsageError(f"{place} cannot be written: {error.strerror}") from None
-        return fitted
+        return fitted, frozenset(photographs.digests)
     for folder in (settings.weights, WEIGHTS):
         path = folder / BASELINES
         if path.exists() and (found := Baselines.load(path)).resolution == resolution:
-            return found
-    return None
+            return found, frozenset()
+    return None, frozenset()
 
 
 def _score_core(
@@ -150,7 +168,7 @@ def _score_core(
     small: PhotographSet,
     colorizer: "Colorizer",
     baselines: "Baselines | None",
-    tell: Callable[[int], None],
+    tell: Callable[[int, int], None],
 ) -> np.ndarray:
     """Bits and chroma; returns the parallel head's expected colors, uint8 (N, R, R, 3)."""
     import torch
@@ -166,9 +184,10 @@ def _score_core(
     from model.lab import lab_from_rgb
 
     parts = []
+    tell(0, len(small))
     for start in range(0, len(small), colorizer.batch_size):
         parts.append(score_core(colorizer.core, small.rgb[start : start + colorizer.batch_size]))
-        tell(min(start + colorizer.batch_size, len(small)))
+        tell(min(start + colorizer.batch_size, len(small)), len(small))
     scores = CoreScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     figures = result.figures
     figures["photos"] = len(small)
@@ -202,12 +221,10 @@ def _score_pictures(
     expected: np.ndarray,
     colorizer: "Colorizer",
     settings: EvaluationSettings,
-    tell: Callable[[int], None],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Upsamplers and finished pictures; returns truth and the model's own, uint8 (N, S, S, 3)."""
-    import torch
-
-    from model.color import gray_from_rgb
+    fid: tuple[Features, Features] | None,
+    tell: Callable[[int, int], None],
+) -> None:
+    """Upsamplers and finished pictures; fid sees the model's own, and the truth."""
     from model.evaluation import compare, score_upsampler
 
     place_of = {name: place for place, name in enumerate(small.names)}
@@ -216,18 +233,15 @@ def _score_pictures(
     if not both:
         raise UsageError("no photograph could be read in both of the model's sizes")
     scores: list[tuple[float, ...]] = []
-    colored = np.empty((len(large), *large.rgb.shape[1:]), np.uint8)
     every = max(1, len(both) // SHOWN)
+    tell(0, len(both))
     for start in range(0, len(both), colorizer.batch_size):
         chosen = both[start : start + colorizer.batch_size]
         places = [place_of[large.names[k]] for k in chosen]
         low, true = small.rgb[places], large.rgb[chosen]
-        grays = [
-            gray_from_rgb(torch.from_numpy(each)).numpy().astype(np.uint8) for each in (low, true)
-        ]
-        seeds = [photo_seed(settings.seed, large.digests[k], 0) for k in chosen]
-        raw = colorizer.colorize(grays[0], grays[1], seeds, settings.temperature).rgb
-        colored[chosen] = raw
+        raw = _draw(colorizer, settings, true, [large.digests[k] for k in chosen], low)
+        for seen, each in zip(fid or (), (raw, true), strict=False):
+            seen.add(each)
         luma = np.rint(true @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
         pictures = np.stack([put_color_on(*pair) for pair in zip(luma, raw, strict=True)])
         difference = compare(true, pictures)
@@ -249,7 +263,7 @@ def _score_pictures(
                 words = f"core {core:.2f} bits per pixel · CIEDE2000 {difference.ciede2000[i]:.1f}"
                 guess = put_color_on(luma[i], expected[places[i]])
                 result.shown.append(Shown(large.names[k], true[i], pictures[i], guess, words))
-        tell(len(small) + start + len(chosen))
+        tell(start + len(chosen), len(both))
     color, spatial, true_c, result_c, ciede, error = np.array(scores).mean(axis=0)
     result.figures |= {
         "pictures": len(both),
@@ -262,38 +276,49 @@ def _score_pictures(
         "ciede2000_mean": float(ciede),
         "chroma_rmse": math.sqrt(error),
     }
-    return large.rgb[both], colored[both]
 
 
 def _score_fid(
     result: Evaluation,
-    true: np.ndarray,
-    colored: np.ndarray,
-    features: Callable[[np.ndarray], np.ndarray],
+    squeezed: tuple[Features, Features],
+    crops: PhotographSet,
+    colorizer: "Colorizer",
+    settings: EvaluationSettings,
+    inception: "Inception",
+    tell: Callable[[int, int], None],
 ) -> None:
-    """FID of results against the truth of the same photographs, and of others."""
-    from model.frechet import frechet_distance
+    """Both protocols: squeezed results and truth, which are seen already, and center crops."""
+    draw = partial(_draw, colorizer, settings)
+    other = score_other(crops, inception, draw, colorizer.batch_size, tell)
+    figures = score_same(*squeezed) | other
+    result.figures |= figures
+    result.notes += describe_bias(figures)
 
-    half = min(FID_PHOTOS, len(true) // 2)
-    if half < 2:
-        raise UsageError(f"FID needs at least 4 photographs, not {len(true)}")
-    try:
-        truth, pictures = features(true), features(colored)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    same = min(FID_PHOTOS, len(true))
-    result.figures |= {
-        "fid_same": frechet_distance(pictures[:same], truth[:same]),
-        "fid_same_photos": same,
-        "fid_other": frechet_distance(pictures[:half], truth[half : 2 * half]),
-        "fid_other_of_truth": frechet_distance(truth[:half], truth[half : 2 * half]),
-        "fid_other_photos": half,
-    }
-    if half < FID_PHOTOS:
-        result.notes.append(
-            f"FID of {same:,} and {half:,} photographs is biased upward: published figures need"
-            f" {FID_PHOTOS:,} results and {FID_PHOTOS:,} others (--pictures {2 * FID_PHOTOS})"
-        )
+
+def _draw(
+    colorizer: "Colorizer",
+    settings: EvaluationSettings,
+    high_NSS3: np.ndarray,
+    digests: Sequence[str],
+    low_NRR3: np.ndarray | None = None,
+) -> np.ndarray:
+    """The model's own pictures, uint8 (N, S, S, 3), of photographs that are turned gray.
+
+    Without the small size, the large one is scaled by areas, as published.
+    """
+    import torch
+
+    from model.color import gray_from_rgb
+    from model.training import scale_by_area
+
+    high = torch.from_numpy(high_NSS3)
+    if low_NRR3 is None:
+        low = scale_by_area(high, colorizer.low_resolution)
+    else:
+        low = torch.from_numpy(low_NRR3)
+    gray_low, gray_high = (gray_from_rgb(each).numpy().astype(np.uint8) for each in (low, high))
+    seeds = [photo_seed(settings.seed, digest, 0) for digest in digests]
+    return colorizer.colorize(gray_low, gray_high, seeds, settings.temperature).rgb
 
 
 def _number(value: float) -> float | None:

@@ -26,7 +26,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
@@ -62,6 +62,9 @@ LONGEST_SIDE = {"JPEG": 65_500, "PNG": 2**31 - 1, "TIFF": 2**31 - 1, "WEBP": 16_
 # Colorizing at full resolution holds about 10 bytes per pixel at its peak (measured), so that one
 # photo of the largest size needs 2.5 GB.
 MAX_PIXELS = 250_000_000
+
+# How a frame becomes a square: all of it, or the largest square in its middle.
+Fit = Literal["squeeze", "crop"]
 
 _READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
 _UPRIGHT = {
@@ -107,13 +110,19 @@ def read_small(
     return info, [_squeezed(image, size) for size in sizes]
 
 
-def read_rgb(data: bytes, size: int, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """The whole frame of a photograph in its colors, squeezed as by read_small: uint8 (S, S, 3).
+def read_rgb(
+    data: bytes, size: int, max_pixels: int = MAX_PIXELS, fit: Fit = "squeeze"
+) -> np.ndarray:
+    """A photograph in its colors, uint8 (S, S, 3): the whole frame or its center, scaled by areas.
 
     Raises PhotoError as read_small does; of CIE Lab only the lightness is read.
     """
     with _explained(data):
         image, _, _ = _decode(data, max_pixels, reduce_to=4 * size, convert=_color)
+        if fit == "crop":
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.crop((left, top, left + side, top + side))
     return np.stack([_squeezed(channel, size) for channel in image.split()], axis=-1)
 
 

@@ -2,7 +2,8 @@
 
 A source is a folder or s3://bucket/prefix of image files, or a Parquet file, or a folder of Parquet
 files, with a column `image` that holds the bytes of an image file (or, as in Hugging Face's data
-sets, a struct with a field `bytes`). Whole frames are squeezed into a square by means of areas.
+sets, a struct with a field `bytes`). Whole frames, or their centers, become squares by means of
+areas.
 
 Whether a photograph is held out for validation depends on its bytes alone, so that it stays so
 under any name, in any order and in any copy of the set, or is told by a column.
@@ -30,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import PhotoError, StorageError, StoreUnavailable, UsageError
-from pipeline.imaging import MASTER_SUFFIXES, read_rgb
+from pipeline.imaging import MASTER_SUFFIXES, Fit, read_rgb
 from pipeline.storage import LocalStorage, Storage, open_storage
 
 Split = Literal["all", "train", "validation"]
@@ -118,15 +119,16 @@ def read_photographs(
     split_column: str | None = None,
     group_column: str | None = None,
     least_color: float = LEAST_COLOR,
+    fit: Fit = "squeeze",
     parallel: bool = False,
 ) -> PhotographSet:
-    """Read the photographs of one split, or all, squeezed to (side, side).
+    """Read the photographs of one split, or all, as squares of (side, side).
 
     limit: at most so many, a fair sample: the order is that of a hash of their names. held_out:
     the share that validation gets. split_column: a Parquet column with train, and val or
     validation, instead; rows with another word are in "all" only. least_color: with less, as
-    color_beyond_tone tells, a photograph is skipped; 0 keeps gray ones. parallel: decode by Ray
-    Data, which must be running.
+    color_beyond_tone tells, a square is skipped; 0 keeps gray ones. fit: squeeze whole frames, or
+    crop the largest square in the middle. parallel: decode by Ray Data, which must be running.
 
     Raises:
         EmptySet: no photograph is left.
@@ -138,7 +140,13 @@ def read_photographs(
         places = [place for place in places if _SPLIT_OF_WORD.get(place.split) == split]
     places.sort(key=lambda place: hashlib.sha256(place.name.encode()).digest())
     read = partial(
-        _read_task, storage=storage, side=side, split=split, share=held_out, least_color=least_color
+        _read_task,
+        storage=storage,
+        side=side,
+        split=split,
+        share=held_out,
+        least_color=least_color,
+        fit=fit,
     )
     found: list[_Found] = []
     skipped: Counter[str] = Counter()
@@ -294,7 +302,13 @@ def _tasks(
 
 
 def _read_task(
-    task: _Task, storage: Storage, side: int, split: Split, share: float, least_color: float
+    task: _Task,
+    storage: Storage,
+    side: int,
+    split: Split,
+    share: float,
+    least_color: float,
+    fit: Fit,
 ) -> list[_Found]:
     """Those photographs of a task that belong to the split. Raises StoreUnavailable, UsageError."""
     found = []
@@ -308,7 +322,7 @@ def _read_task(
         if not place.split and split != "all" and held != (split == "validation"):
             continue
         try:
-            rgb = read_rgb(data, side, MAX_PIXELS)
+            rgb = read_rgb(data, side, MAX_PIXELS, fit)
         except PhotoError as error:
             found.append(_Found(index, reason=error.reason))
             continue

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from made_photographs import made_photograph, write_photographs
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
+from model.frechet import frechet_distance
+from pipeline.evaluate import EvaluationSettings, evaluate
 from pipeline.imaging import encode
+from pipeline.photographs import read_photographs
+from pipeline.storage import open_storage
 
 KEYS = """photos core_resolution core_bits_per_pixel parallel_bits_per_pixel chroma_r2
 marginal_bits_per_pixel gray_bits_per_pixel neighbor_bits_per_pixel color_bits_per_dim
@@ -56,6 +61,7 @@ def test_table_and_json(weights: Path, photographs: Path, tmp_path: Path) -> Non
     assert (found["photos"], found["pictures"], found["core_resolution"]) == (12, 12, 8)
     assert 0 < found["neighbor_bits_per_pixel"] and found["gray_bits_per_pixel"] < 9.5
     assert "12 color photographs" in result.stdout and "2 skipped" in result.stdout
+    assert f"fitted on {found['baseline_photos']} of the 12 photographs" in result.stderr
     html = page.read_text(encoding="utf-8")
     assert html.count("<img ") == 4 * 12 and html.count("<polyline") == 4
     assert not re.search(r'(?:src|href)="(?!data:)', html)
@@ -72,20 +78,81 @@ def test_without_baselines_of_the_resolution(weights: Path, photographs: Path) -
     assert "--baseline SRC" in result.stdout
 
 
-def test_fid_by_a_network_of_the_user(weights: Path, photographs: Path, tmp_path: Path) -> None:
+def test_no_warning_of_baselines_fitted_on_other_photographs(
+    weights: Path, photographs: Path, tmp_path: Path
+) -> None:
+    other = write_photographs(tmp_path / "other", 3)
+    result = run(weights, photographs, "--baseline", other, "--limit", 3, "--pictures", 1)
+    assert figures(result)["baseline_photos"] == 3
+    assert result.stderr == "" and "fitted on" not in result.stdout
+
+
+def test_a_source_on_s3(weights: Path, bucket: str, tmp_path: Path) -> None:
+    photographs = write_photographs(tmp_path / "photographs", 3)
+    storage = open_storage(f"s3://{bucket}/archive")
+    for path in photographs.iterdir():
+        storage.write(f"photographs/{path.name}", path.read_bytes())
+    local = figures(run(weights, photographs, "--pictures", 1))
+    result = run(weights, f"s3://{bucket}/archive/photographs", "--pictures", 1)
+    assert {**figures(result), "seconds": 0} == {**local, "seconds": 0}
+    assert f"3 color photographs of s3://{bucket}/archive/photographs" in result.stdout
+
+
+def test_each_step_is_told_with_its_own_number_of_photographs(
+    weights: Path, photographs: Path
+) -> None:
+    told: list[tuple[str, int, int]] = []
+    settings = EvaluationSettings(weights, limit=5, pictures=3, batch_size=2, device="cpu")
+    evaluate(str(photographs), settings, lambda *news: told.append(news), print)
+    core = [("step 1 of 2, core", done, 5) for done in (0, 2, 4, 5)]
+    assert told == core + [("step 2 of 2, pictures", done, 3) for done in (0, 2, 3)]
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """Stands in for Inception: its features are the means of the channels."""
+
     class Means(torch.nn.Module):
         def forward(self, pictures: torch.Tensor) -> torch.Tensor:
             return pictures.float().mean(dim=(2, 3))
 
-    network = tmp_path / "network.pt"
+    path = tmp_path / "network.pt"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.trace(Means(), torch.zeros(1, 3, 4, 4, dtype=torch.uint8)).save(str(network))
+        torch.jit.trace(Means(), torch.zeros(1, 3, 4, 4, dtype=torch.uint8)).save(str(path))
+    return path
+
+
+def test_fid_by_a_network_of_the_user(weights: Path, photographs: Path, network: Path) -> None:
     result = run(weights, photographs, "--inception", network)
     found = figures(result)
     assert (found["fid_same_photos"], found["fid_other_photos"]) == (12, 6)
     assert found["fid_same"] > 0 and found["fid_other"] > found["fid_other_of_truth"] > 0
-    assert "biased upward" in result.stdout
+    assert "biased upward" in result.stdout and "center crops" in result.stdout
+    found = figures(run(weights, photographs, "--inception", network, "--pictures", 3))
+    assert (found["fid_same_photos"], found["fid_other_photos"]) == (3, 3)
+    few = run(weights, photographs, "--inception", network, "--limit", 3)
+    assert few.exit_code == 2 and "FID needs at least 4 photographs" in few.stderr
+
+
+def test_fid_of_other_photographs_takes_centers_and_that_of_the_same_whole_frames(
+    weights: Path, network: Path, tmp_path: Path
+) -> None:
+    # The edges of one set are white; its centers are the other set.
+    plain, framed = write_photographs(tmp_path / "plain", 8), tmp_path / "framed"
+    framed.mkdir()
+    for number in range(8):
+        wide = np.pad(made_photograph(number), ((0, 0), (24, 24), (0, 0)), constant_values=255)
+        (framed / f"{number:03d}.png").write_bytes(encode(wide, "PNG"))
+    # Without chance, so that the files' digests, and the seeds with them, do not matter.
+    options = ("--inception", network, "--temperature", 0)
+    crops, whole = (figures(run(weights, each, *options)) for each in (framed, plain))
+    for name in ("fid_other", "fid_other_of_truth"):
+        assert crops[name] == pytest.approx(whole[name])
+    assert crops["fid_same"] != pytest.approx(whole["fid_same"], rel=0.01)
+    truth = read_photographs(str(plain), 16).rgb.mean(axis=(1, 2))
+    expected = frechet_distance(truth[:4], truth[4:])
+    assert whole["fid_other_of_truth"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_refusals_are_one_line(weights: Path, photographs: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, JpegImagePlugin
 from pipeline import imaging
 from pipeline.chroma import put_color_on
 from pipeline.errors import REASONS, PhotoError
-from pipeline.imaging import MasterInfo, encode, output_format, read_full, read_small
+from pipeline.imaging import MasterInfo, encode, output_format, read_full, read_rgb, read_small
 
 LOSSLESS = ("PNG", "TIFF", "WEBP")
 
@@ -155,6 +155,26 @@ def test_small_squares_are_means_of_areas_of_the_whole_frame() -> None:
         side = len(square)
         means = pixels.reshape(side, 1024 // side, side, 2048 // side).mean(axis=(1, 3))
         assert np.abs(square - means).max() <= 1
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 165), (165, 64), (64, 64)])
+def test_a_center_crop_is_the_largest_square_in_the_middle(height: int, width: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    top, left = (height - 64) // 2, (width - 64) // 2
+    means = pixels[top : top + 64, left : left + 64].reshape(16, 4, 16, 4, 3).mean(axis=(1, 3))
+    assert np.abs(read_rgb(saved(pixels, "PNG"), 16, fit="crop") - means).max() <= 1
+    assert (np.abs(read_rgb(saved(pixels, "PNG"), 16) - means).max() <= 1) == (height == width)
+
+
+def test_a_center_crop_is_that_of_the_upright_picture_decoded_at_a_reduced_scale() -> None:
+    rows, columns = np.mgrid[:480, :1600]
+    upright = np.stack([columns * 255 // 1599, rows * 255 // 479, 0 * rows], -1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[274] = 6
+    turned = saved(np.rot90(upright).copy(), "JPEG", exif=exif, quality=95)
+    crop = read_rgb(turned, 16, fit="crop").astype(int)
+    plain = read_rgb(saved(upright[:, 560:1040].copy(), "PNG"), 16)
+    assert np.abs(crop - plain).max() <= 4
 
 
 @pytest.mark.parametrize("format", ["JPEG", "JPEG2000"])

@@ -39,6 +39,20 @@ def test_whole_frames_become_means_of_areas(tmp_path: Path) -> None:
         assert np.abs(rgb - means).max() <= 0.51
 
 
+def test_centers_of_frames_are_read_on_request(tmp_path: Path) -> None:
+    wide = np.concatenate([made_photograph(number) for number in range(3)], axis=1)
+    source = tmp_path / "photos"
+    source.mkdir()
+    (source / "wide.png").write_bytes(encode(wide, "PNG"))
+    (source / "gray_edges.png").write_bytes(
+        encode(np.pad(made_photograph(3), ((0, 0), (24, 24), (0, 0))), "PNG")
+    )
+    found = read_photographs(str(source), 24, fit="crop")
+    by_name = dict(zip(found.names, found.rgb, strict=True))
+    assert np.array_equal(by_name["wide.png"], made_photograph(1))
+    assert np.array_equal(by_name["gray_edges.png"], made_photograph(3))
+
+
 def test_every_kind_of_source_gives_the_same_photographs(tmp_path: Path, bucket: str) -> None:
     folder = write_photographs(tmp_path / "photos", 12)
     one = write_parquet(tmp_path / "set.parquet", PNGS)

@@ -1,9 +1,11 @@
 """What a person reads while a run works."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
+from jobs import progress as module
 from jobs.progress import Progress, describe, describe_duration
 
 
@@ -62,6 +64,22 @@ def test_elsewhere_there_are_plain_lines_and_none_for_a_short_run() -> None:
         while "\n" not in stream.getvalue():
             pass
     assert stream.getvalue().splitlines()[0] == "1 of 4 photos, starting"
+
+
+def test_a_slow_step_has_its_own_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    stream = Terminal()
+    progress = Progress(stream, every=1000)
+    with progress:
+        for second in range(11):  # a hundred photos a second
+            now = float(second)
+            progress.update(100 * second, 0, 1000, "step 1 of 2, core")
+        for done in range(3):  # one in a hundred seconds
+            now = 10.0 + 100 * done
+            progress.update(done, 0, 12, "step 2 of 2, pictures")
+    *_, last = stream.getvalue().split("\r")
+    assert "step 2 of 2, pictures: 2 of 12 photos, 0.01 photos/s, 17 min left" in last
 
 
 def test_nothing_is_told_of_what_never_started() -> None:
