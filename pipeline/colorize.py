@@ -272,7 +272,7 @@ def _explained(job: Job) -> Iterator[None]:
 
 
 def _from_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: it may strike inside of Ray, which fails in its own way."""
+    """Whether Ctrl-C is behind an error: it may strike inside of Ray, which then raises its own."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
