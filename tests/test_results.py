@@ -59,6 +59,20 @@ def test_a_shard_is_committed_once() -> None:
     assert table["photo"].to_pylist() == ["a.jpg"]
 
 
+class Forgetful(MemoryStorage):
+    """A store that applies a write whose answer is lost, and refuses its repetition."""
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        super().write_if_absent(path, data)
+        return super().write_if_absent(path, data)
+
+
+def test_a_commit_whose_answer_was_lost_is_known_as_ours() -> None:
+    destination = Forgetful()
+    assert commit_shard(destination, 0, [a_result("a.jpg", 0)], "d")
+    assert not commit_shard(destination, 0, [a_result("a.jpg", 0)], "d"), "another's, though equal"
+
+
 def test_done_shards_come_from_names_alone() -> None:
     destination = MemoryStorage()
     for shard in (0, 7, 1_234_567):

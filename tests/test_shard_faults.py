@@ -1,0 +1,113 @@
+"""What a shard does when memory, decoders or rivals interfere (pipeline/stages.py)."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from test_stages import SIZES, SPEC, picture, run_shard, shard_of
+from tiny_models import tiny_color, tiny_core, tiny_spatial
+
+from model.colorizer import Colorized, Colorizer
+from pipeline.isolation import call_isolated
+from pipeline.plan import Plan, Run
+from pipeline.results import commit_shard, results_path
+from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
+from pipeline.storage import MemoryStorage
+
+
+class Small(Colorizer):
+    """A real colorizer whose memory holds so many photographs, and none that is white."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__(tiny_core(8), tiny_color(8), tiny_spatial(16), batch_size=2)
+        self.room, self.asked = room, list[int]()
+
+    def colorize(
+        self,
+        gray_low: NDArray[np.uint8],
+        gray_high: NDArray[np.uint8],
+        seeds: object,
+        temperature: float = 1.0,
+    ) -> Colorized:
+        self.asked.append(len(gray_low))
+        if len(gray_low) > self.room or (gray_high == 255).all(axis=(1, 2)).any():
+            raise MemoryError("no room")
+        return super().colorize(gray_low, gray_high, seeds, temperature)  # type: ignore[arg-type]
+
+
+def sixteen_photos() -> MemoryStorage:
+    source = MemoryStorage("source")
+    for number in range(16):
+        source.write(f"{number:02}.png", picture(number))
+    return source
+
+
+def white() -> bytes:
+    import io
+
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.new("L", (20, 20), 255).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_batch_without_room_is_halved_until_it_fits() -> None:
+    colorizer = Small(room=4)
+    counts, rows = run_shard(sixteen_photos(), MemoryStorage("destination"), colorizer)
+    assert counts == ShardCounts(photos=16, failed=0)
+    assert colorizer.asked == [16, 8, 4, 4, 8, 4, 4]
+    calm, expected = run_shard(sixteen_photos(), MemoryStorage("destination"), Small(room=16))
+    assert [row["output_sha256"] for row in rows] == [row["output_sha256"] for row in expected]
+
+
+def test_the_culprit_is_found_by_halving_and_harms_no_other() -> None:
+    source, colorizer = sixteen_photos(), Small(room=16)
+    source.write("05.png", white())
+    counts, rows = run_shard(source, MemoryStorage("destination"), colorizer)
+    assert counts == ShardCounts(photos=16, failed=1)
+    assert [row["photo"] for row in rows if row["reason"] == "out_of_memory"] == ["05.png"]
+    assert colorizer.asked == [16, 8, 4, 4, 2, 1, 1, 2, 8]
+
+
+def call_dying(victim: bytes) -> Callable[..., Any]:
+    """Calls in a process of its own, which dies over one file."""
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        if arguments[0] == victim:
+            return call_isolated(os._exit, 7)
+        return call_isolated(function, *arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("stage", ["read", "write"])
+def test_a_photo_that_kills_its_process_is_a_row(stage: str) -> None:
+    source, destination = MemoryStorage("source"), MemoryStorage("destination")
+    for number in range(3):
+        source.write(f"{number}.png", picture(number))
+    dying = call_dying(picture(1))
+    shard, run = shard_of(source), Run(SPEC, Plan(3, 1, 3, 1, (), {}), "digest")
+    read = read_shard(shard, source, SIZES, dying if stage == "read" else call_isolated)
+    colored = colorize_shard(read, Small(room=16), SPEC, "cpu")
+    call = dying if stage == "write" else call_isolated
+    assert write_shard(0, colored, source, destination, run, call).failed == 1
+    calm = MemoryStorage("destination")
+    _, rows = run_shard(source, calm, Small(room=16))
+    images = {path for path in calm.objects if path.startswith("images/")} - {"images/1.png"}
+    assert len(images) == 2
+    assert all(destination.objects[path] == calm.objects[path] for path in images)
+    assert "images/1.png" not in destination.objects
+
+
+def test_where_another_worker_was_first_nothing_is_written() -> None:
+    source, destination = sixteen_photos(), MemoryStorage("destination")
+    run = Run(SPEC, Plan(16, 1, 16, 1, (), {}), "digest")
+    read = read_shard(shard_of(source), source, SIZES)
+    colored = colorize_shard(read, Small(room=16), SPEC, "cpu")
+    commit_shard(destination, 0, [], "digest")
+    assert write_shard(0, colored, source, destination, run) == ShardCounts(16, 0)
+    assert list(destination.objects) == [results_path(0)]
