@@ -1,0 +1,165 @@
+"""How planning and resuming scale: time and memory of very large archives, simulated.
+
+    python benchmarks/planning.py --shards 100000 --open 1000 --rows 10000000
+
+Makes a plan of so many shards of a thousand photos, all but a few of them committed, and asks for
+what is left to do; then plans from a manifest of so many rows. Each is measured in a process of its
+own. Prints a table, and one JSON line.
+"""
+
+import hashlib
+import io
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.manifest import Manifest
+from pipeline.plan import FORMAT, RUN, SCHEMA, Plan, RunSpec, Schedule, load_run, part_path
+from pipeline.planning import prepare_run
+from pipeline.results import committed_shards, results_path
+from pipeline.storage import LocalStorage, MemoryStorage
+
+SHARD_SIZE = 1000
+SHARDS_PER_PART = 100
+SPEC = RunSpec("/nowhere", 0, 1.0, 1, "full", "auto", {}, {})
+
+
+def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
+    """A destination as it is after all shards but the open ones were committed."""
+    storage, digests = LocalStorage(str(folder)), []
+    for first in range(0, shards, SHARDS_PER_PART):
+        numbers = np.repeat(np.arange(first, min(first + SHARDS_PER_PART, shards)), SHARD_SIZE)
+        photos = np.arange(len(numbers)) + first * SHARD_SIZE
+        names = pa.array([f"collection/box-{k // 500:06}/scan-{k:09}.tif" for k in photos.tolist()])
+        ones = pa.array(np.ones(len(numbers), np.int32))
+        sizes = pa.array(np.full(len(numbers), 30_000_000))
+        table = pa.Table.from_arrays([names, sizes, pa.array(numbers), ones], schema=SCHEMA)
+        file = io.BytesIO()
+        pq.write_table(table, file, compression="zstd")
+        storage.write(part_path(first // SHARDS_PER_PART), file.getvalue())
+        digests.append(hashlib.sha256(file.getvalue()).hexdigest())
+    plan = Plan(shards * SHARD_SIZE, shards, SHARD_SIZE, SHARDS_PER_PART, tuple(digests), {})
+    content = {"format_version": FORMAT, **asdict(SPEC), "plan": asdict(plan)}
+    (folder / RUN).write_text(json.dumps(content))
+    (folder / "results").mkdir()
+    for shard in range(shards):
+        if shard not in open_shards:
+            (folder / results_path(shard)).touch()
+
+
+def resume(folder: str) -> dict[str, float]:
+    """From a destination to the photos that are left to do."""
+    start = time.perf_counter()
+    storage = LocalStorage(folder)
+    run = load_run(storage)
+    assert run
+    committed = committed_shards(storage).keys()
+    schedule = Schedule(storage, run)
+    listed = time.perf_counter() - start
+    shards = photos = 0
+    for shard in schedule.open(committed):
+        shards, photos = shards + 1, photos + len(shard.photos)
+    return {
+        "listing_seconds": listed,
+        "seconds": time.perf_counter() - start,
+        "open_shards": shards,
+        "open_photos": photos,
+    }
+
+
+def write_manifest(path: Path, rows: int) -> None:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for first in range(0, rows, 100_000):
+            uris = [
+                f"s3://archive/scans/box-{k // 500:06}/scan-{k:09}.tif"
+                for k in range(first, min(first + 100_000, rows))
+            ]
+            yield pa.record_batch({"uri": uris})
+
+    with pq.ParquetWriter(path, pa.schema([("uri", pa.string())])) as writer:
+        for batch in batches():
+            writer.write_batch(batch)
+
+
+def plan(manifest: str, destination: str) -> dict[str, float]:
+    start = time.perf_counter()
+    source = MemoryStorage("archive")
+    source.uri = "s3://archive/scans"
+    listed = Manifest(manifest)
+    run = prepare_run(
+        source,
+        LocalStorage(destination),
+        SPEC,
+        SHARD_SIZE,
+        lambda ignored: listed.photos(source, ignored),
+    )
+    return {"seconds": time.perf_counter() - start, "photos": run.plan.photos}
+
+
+def peak_mib() -> float:
+    """Of this process; ru_maxrss would start with that of the one that started it."""
+    status = Path("/proc/self/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(line.split()[1]) / 1024
+
+
+def measure(*arguments: str) -> dict[str, float]:
+    """Run a part of this script in a process of its own; adds its peak of memory."""
+    command = [sys.executable, __file__, "--part", *arguments]
+    result: dict[str, float] = json.loads(subprocess.check_output(command).splitlines()[-1])
+    return result
+
+
+@click.command()
+@click.option("--shards", default=100_000, show_default=True, help="Of a thousand photos each.")
+@click.option("--open", "open_count", default=1_000, show_default=True, help="Not committed yet.")
+@click.option("--rows", default=10_000_000, show_default=True, help="Of the manifest.")
+@click.option("--part", nargs=3, hidden=True)
+def main(shards: int, open_count: int, rows: int, part: tuple[str, str, str] | None) -> None:
+    """Time planning and resuming of very large archives."""
+    if part:
+        kind, first, second = part
+        result = resume(first) if kind == "resume" else plan(first, second)
+        print(json.dumps({**result, "peak_MiB": peak_mib()}))
+        return
+    from machine import describe_machine  # here, as its torch would count as memory of the parts
+
+    results: dict[str, object] = {"machine": describe_machine("cpu")}
+    with tempfile.TemporaryDirectory() as folder:
+        last = set(range(shards - open_count, shards))
+        anywhere = set(random.Random(0).sample(range(shards), open_count))
+        for name, open_shards in (("last shards open", last), ("any shards open", anywhere)):
+            place = Path(folder, name)
+            place.mkdir()
+            simulate_run(place, shards, open_shards)
+            results[name] = told = measure("resume", str(place), "")
+            print(
+                f"{name}: {told['open_shards']:,.0f} of {shards:,} shards"
+                f" ({told['open_photos']:,.0f} photos): {told['seconds']:.1f} s, of these"
+                f" {told['listing_seconds']:.1f} s for listing; peak {told['peak_MiB']:,.0f} MiB"
+            )
+        for count in (rows // 10, rows):
+            path = Path(folder, f"{count}.parquet")
+            write_manifest(path, count)
+            results[f"manifest of {count}"] = told = measure("plan", str(path), f"{path}.out")
+            print(
+                f"manifest of {count:,} rows: {told['seconds']:.1f} s"
+                f" ({60 * count / told['seconds']:,.0f} rows a minute);"
+                f" peak {told['peak_MiB']:,.0f} MiB"
+            )
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
