@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 _REFUSED = ("AccessDenied", "InvalidObjectState", "KeyTooLongError", "403", "400")
-_RETRIES = 6  # about 20 seconds of patience; throttling is slowed down to, not given up on
+_RETRIES = 9  # boto3 waits up to 25 seconds for a network, two minutes for a store that throttles
 _READ_TIMEOUT = 60  # seconds without a byte
 _CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
 _MD5 = re.compile("[0-9a-f]{32}")
@@ -114,7 +114,7 @@ class S3Storage:
 
     def _md5(self, answer: dict[str, Any]) -> str | None:
         """What an ETag of 32 digits is, but of objects with keys and in directory buckets."""
-        etag = answer.get("ETag", "").strip('"')
+        etag = (answer.get("ETag") or "").strip('"')
         other = (
             answer.get("ServerSideEncryption", "AES256") != "AES256"
             or "SSECustomerAlgorithm" in answer
@@ -201,7 +201,8 @@ class _Listing:
     def __init__(self, storage: S3Storage, prefix: str) -> None:
         self._pages: Queue[Page | Exception | None] = Queue(_PAGES_AHEAD)
         self._stopped = threading.Event()
-        threading.Thread(target=self._run, args=(storage, prefix), daemon=True).start()
+        name = f"listing {prefix}"
+        threading.Thread(target=self._run, args=(storage, prefix), name=name, daemon=True).start()
 
     def _run(self, storage: S3Storage, prefix: str) -> None:
         try:

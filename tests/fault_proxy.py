@@ -58,11 +58,11 @@ def harmless(request: Request) -> Fault | None:
 
 
 def first(method: str, *faults: Fault, path: str = "") -> Rule:
-    """The first requests with this method, and this in their target, suffer these faults."""
+    """The first requests with this method ("" for any), and this in their target, suffer these."""
     left = deque(faults)
 
     def rule(request: Request) -> Fault | None:
-        fits = request.method == method and path in request.target
+        fits = method in ("", request.method) and path in request.target
         return left.popleft() if fits and left else None
 
     return rule
