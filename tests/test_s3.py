@@ -84,8 +84,8 @@ def test_an_unusable_endpoint_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 NAMES = (
     *(f"a/{name}" for name in ("1", "2", "b/3", "b-4", "b.5", "z/y/x/w")),
     *("a-1", "a.jpg", "a0", "Z", "ä/1", "猫/1", "猫/2", "b/1", "c//d", "c/ e", "d/1/2/3"),
-    *(f"e{number}/{number}" for number in range(20)),  # more folders than threads
-    *(f"long/{number}" for number in range(20)),
+    *(f"e{number}/{number}" for number in range(5)),
+    *(f"long/{number}" for number in range(7)),
     *("long.1", "z"),
 )
 
@@ -111,8 +111,11 @@ def full(full_bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) ->
 class TestListing:
     """Folders are listed in parallel; what comes out must be what one plain listing tells."""
 
-    @pytest.mark.parametrize("size", [2, 3, 1000])
-    def test_it_equals_a_plain_listing(self, full: str, size: int) -> None:
+    @pytest.mark.parametrize("size", [2, 1000])
+    def test_it_equals_a_plain_listing(
+        self, full: str, monkeypatch: pytest.MonkeyPatch, size: int
+    ) -> None:
+        monkeypatch.setattr("pipeline.s3._LISTINGS", 3)  # fewer than there are folders
         client = with_pages_of(size, S3Storage(full))._client
         for prefix, folder in (
             *(("", ""), ("top", ""), ("only", ""), ("", "only/one")),

@@ -78,7 +78,7 @@ def test_write_if_absent_never_changes_what_is_there(store: Storage) -> None:
 
 def test_of_many_writers_at_once_exactly_one_wins(store: Storage) -> None:
     won: list[int] = []
-    start = threading.Barrier(8)
+    start = threading.Barrier(5)
 
     def attempt(number: int) -> None:
         own = pickle.loads(pickle.dumps(store)) if isinstance(store, S3Storage) else store
@@ -86,7 +86,7 @@ def test_of_many_writers_at_once_exactly_one_wins(store: Storage) -> None:
         if own.write_if_absent("mark", b"%d" % number):
             won.append(number)
 
-    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
