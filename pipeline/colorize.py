@@ -34,9 +34,10 @@ from pipeline.lease import Lease, open_destination
 from pipeline.ledger import Ledger
 from pipeline.plan import Schedule, Shard
 from pipeline.planning import refuse_overlap
+from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
 from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
-from pipeline.storage import open_storage, probe_conditional_writes
+from pipeline.storage import open_storage
 
 SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
 SHARDS_IN_FLIGHT = 25

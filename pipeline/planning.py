@@ -28,7 +28,8 @@ from pipeline.plan import (
     part_path,
     retry_path,
 )
-from pipeline.storage import Storage, StoredObject, overlap, probe_conditional_writes
+from pipeline.probe import probe_conditional_writes
+from pipeline.storage import Storage, StoredObject, overlap
 
 PHOTOS_PER_PART = 100_000
 

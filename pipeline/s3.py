@@ -1,5 +1,7 @@
 """Buckets: the only file that knows boto3."""
 
+import hashlib
+import re
 import threading
 import time
 from collections import deque
@@ -7,14 +9,17 @@ from collections.abc import Iterator
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
-from pipeline.storage import StoredObject
+from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.storage import SINGLE_WRITER, StoredObject
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 _REFUSED = ("AccessDenied", "InvalidObjectState", "KeyTooLongError", "403", "400")
-_RETRIES = 6  # about 20 seconds of patience; throttling is slowed down to, not given up on
+_RETRIES = 9  # boto3 waits up to 25 seconds for a network, two minutes for a store that throttles
+_READ_TIMEOUT = 60  # seconds without a byte
+_CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
+_MD5 = re.compile("[0-9a-f]{32}")
 _LISTINGS = 16  # at once
 _PAGES_AHEAD = 32  # of each, a thousand objects a page
 
@@ -86,16 +91,32 @@ class S3Storage:
         ]
 
     def read(self, path: str) -> bytes:
+        """See Storage. Bytes that are not those the store has an MD5 of are not returned."""
         for last in (False, False, True):
             try:
                 answer = self._client.get_object(Bucket=self.bucket, Key=self._key(path))
                 data: bytes = answer["Body"].read()
-                return data
             except _boto_errors() as error:
                 # boto3 has retried the request; a body that breaks off is ours to ask for again.
                 if last or _code(error):
                     raise _refused("read", self.uri_of(path), error) from None
-        raise AssertionError("unreachable")
+                continue
+            expected = self._md5(answer)
+            if expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected:
+                return data
+        raise StoreUnavailable(
+            f"cannot read {self.uri_of(path)}: its bytes are not those of its ETag, {expected}"
+        )
+
+    def _md5(self, answer: dict[str, Any]) -> str | None:
+        """What an ETag of 32 digits is, but of objects with keys and in directory buckets."""
+        etag = (answer.get("ETag") or "").strip('"')
+        other = (
+            answer.get("ServerSideEncryption", "AES256") != "AES256"
+            or "SSECustomerAlgorithm" in answer
+            or self.bucket.endswith("--x-s3")
+        )
+        return None if other or not _MD5.fullmatch(etag) else etag
 
     def exists(self, path: str) -> bool:
         try:
@@ -121,13 +142,15 @@ class S3Storage:
             self.write(path, data)
             return True
         key = self._key(path)
-        for wait in (0.2, 1.0, 5.0, None):
+        for wait in (*_CONFLICT_WAITS, None):
             try:
                 self._client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
                 return True
             except _boto_errors() as error:
                 if _code(error) in ("PreconditionFailed", "412"):
                     return False
+                if _code(error) in ("NotImplemented", "501"):
+                    raise UsageError(f"{self.uri} refuses If-None-Match: {SINGLE_WRITER}") from None
                 # Two conditional writes met; only a new attempt tells which of them won.
                 if wait is None or _code(error) not in ("ConditionalRequestConflict", "409"):
                     raise _refused("write", self.uri_of(path), error) from None
@@ -155,7 +178,7 @@ class S3Storage:
             settings = Config(
                 retries={"mode": "adaptive", "max_attempts": _RETRIES},
                 connect_timeout=10,
-                read_timeout=60,
+                read_timeout=_READ_TIMEOUT,
                 max_pool_connections=2 * _LISTINGS,
                 # Other makers' stores refuse the newer checksums; bodies are signed either way.
                 request_checksum_calculation="when_required",
@@ -174,7 +197,8 @@ class _Listing:
     def __init__(self, storage: S3Storage, prefix: str) -> None:
         self._pages: Queue[Page | Exception | None] = Queue(_PAGES_AHEAD)
         self._stopped = threading.Event()
-        threading.Thread(target=self._run, args=(storage, prefix), daemon=True).start()
+        name = f"listing {prefix}"
+        threading.Thread(target=self._run, args=(storage, prefix), name=name, daemon=True).start()
 
     def _run(self, storage: S3Storage, prefix: str) -> None:
         try:
@@ -215,7 +239,7 @@ def _boto_errors() -> Any:
 
 def _code(error: "BotoCoreError | ClientError | ValueError") -> str:
     """S3's word for an error that it answered with; empty where no answer came."""
-    response: dict[str, Any] = getattr(error, "response", {})
+    response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
 

@@ -22,6 +22,13 @@ _NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
     *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
 }
+_NO_HARD_LINKS = {
+    *(errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK),
+}
+SINGLE_WRITER = (
+    "two runs could overwrite each other's work; use another store, or --single-writer, which "
+    "promises that only one command works on the destination at a time"
+)
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
 _ESCAPED = re.compile("[\uf780-\uf7ff]")
 
@@ -67,7 +74,10 @@ class Storage(Protocol):
         ...
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
-        """Write unless it is there already: False then, and what is there stays untouched."""
+        """Write unless it is there already: False then, and what is there stays untouched.
+
+        Raises as `read` does, and UsageError where the store cannot do this.
+        """
         ...
 
     def delete(self, path: str) -> None:
@@ -77,37 +87,28 @@ class Storage(Protocol):
     def uri_of(self, path: str) -> str: ...
 
 
-def open_storage(uri: str) -> Storage:
-    """A folder, or `s3://bucket/prefix`. Raises UsageError; nothing is contacted yet."""
+def open_storage(uri: str, conditional: bool = True) -> Storage:
+    """A folder, or `s3://bucket/prefix`. Raises UsageError; nothing is contacted yet.
+
+    conditional: False for a store that cannot write if absent; see LocalStorage and S3Storage.
+    """
     from pipeline.s3 import S3Storage  # which builds on this file
 
     scheme, separator, rest = uri.partition("://")
     if not separator:
         if not uri:
             raise UsageError("an empty path is neither a folder nor s3://bucket/prefix")
-        return LocalStorage(uri)
+        return LocalStorage(uri, conditional)
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
         raise UsageError(f"{uri} is neither a folder nor s3://bucket/prefix")
-    return S3Storage(bucket, prefix)
+    return S3Storage(bucket, prefix, conditional)
 
 
 def overlap(one: Storage, other: Storage) -> bool:
     """Whether one lies inside the other, or they are the same place."""
     first, second = (place.uri.rstrip("/") + "/" for place in (one, other))
     return first.startswith(second) or second.startswith(first)
-
-
-def probe_conditional_writes(storage: Storage) -> None:
-    if not storage.conditional:
-        return
-    path = f".autochrome-probe-{uuid.uuid4().hex}"
-    try:
-        storage.write_if_absent(path, b"first")
-        if storage.write_if_absent(path, b"second"):
-            raise UsageError(f"{storage.uri} ignores If-None-Match")
-    finally:
-        storage.delete(path)
 
 
 class MemoryStorage:
@@ -156,10 +157,13 @@ class LocalStorage:
 
     Bytes of a name that are not UTF-8 appear in paths as U+F780 to U+F7FF, and become the same
     bytes again on disk; so do, byte for byte, names that hold those characters themselves.
+
+    conditional: False for a file system without hard links; then it takes one writer, and a look
+    before each write, to keep what is there.
     """
 
-    def __init__(self, folder: str) -> None:
-        self.uri, self.conditional = _to_text(os.path.realpath(folder)), True
+    def __init__(self, folder: str, conditional: bool = True) -> None:
+        self.uri, self.conditional = _to_text(os.path.realpath(folder)), conditional
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         if not folder and not os.path.isdir(self._locate("")):
@@ -207,8 +211,8 @@ class LocalStorage:
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         if self.conditional:
-            return self._put(path, data, os.link)
-        return not self.exists(path) and self._put(path, data, os.replace)
+            return self._put(path, data, _link)
+        return not os.path.lexists(self._locate(path)) and self._put(path, data, os.replace)
 
     def _put(self, path: str, data: bytes, move: Any) -> bool:
         place = self._locate(path)
@@ -227,7 +231,7 @@ class LocalStorage:
                     os.unlink(temporary)
             _sync_folder(folder)
         except FileExistsError as error:
-            if move is os.link and os.path.lexists(place):
+            if move is _link and os.path.lexists(place):
                 return False
             raise _explained("write", self.uri_of(path), error) from None
         except OSError as error:
@@ -255,6 +259,29 @@ class LocalStorage:
 def _explained(verb: str, uri: str, error: OSError) -> StorageError:
     kind = StoreUnavailable if error.errno in _NOT_ONE_FILES_FAULT else StorageError
     return kind(f"cannot {verb} {uri}: {error.strerror}")
+
+
+def _link(temporary: str, place: str) -> None:
+    """A hard link, also where a network file system lost the answer and met its own work."""
+    try:
+        os.link(temporary, place)
+    except FileExistsError:
+        if not _are_same(temporary, place):
+            raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        raise UsageError(
+            f"the file system of {_to_text(os.path.dirname(place))} makes no hard links "
+            f"({error.strerror}): {SINGLE_WRITER}"
+        ) from None
+
+
+def _are_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # a broken link, or gone again
+        return False
 
 
 def _described(entry: "os.DirEntry[str]") -> tuple[str, int, float | None]:

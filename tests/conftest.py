@@ -1,7 +1,6 @@
 """Shared fixtures, and an environment in which tests are quiet, offline and fair to others."""
 
 import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,8 @@ for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOI
     os.environ.pop(name, None)
 
 import pytest  # noqa: E402
+import s3_servers  # noqa: E402
+from fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -52,23 +53,42 @@ def golden(shared: Path) -> Path:
 
 
 @pytest.fixture
-def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A new bucket on the server, which the environment points to."""
-    import boto3
+def bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new bucket on moto's server."""
+    return s3_servers.new_bucket(s3_endpoint, monkeypatch)
 
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
-    name = f"test-{uuid.uuid4().hex}"
-    boto3.session.Session().client("s3").create_bucket(Bucket=name)
-    yield name
+
+@pytest.fixture
+def faults(bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    """A proxy between `bucket` and us that commits the faults its `rule` asks for.
+
+    boto3 retries as often as ever, almost without waiting.
+    """
+    retries = "botocore.retries"
+    monkeypatch.setattr(f"{retries}.standard.ExponentialBackoff.delay_amount", lambda *_: 0.001)
+    monkeypatch.setattr(f"{retries}.bucket.TokenBucket.acquire", lambda *_: True)
+    monkeypatch.setattr("pipeline.s3._CONFLICT_WAITS", (0.001, 0.001, 0.001))
+    with fault_proxy(s3_endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
+        yield proxy
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A real server of the S3 protocol, in a thread."""
-    from moto.server import ThreadedMotoServer
+    with s3_servers.moto() as endpoint:
+        yield endpoint
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+
+@pytest.fixture(scope="session")
+def ministack_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Another one, in a process of its own."""
+    with s3_servers.ministack(tmp_path_factory.mktemp("ministack")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(scope="session")
+def rclone_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One that ignores If-None-Match."""
+    with s3_servers.rclone(tmp_path_factory.mktemp("rclone")) as endpoint:
+        yield endpoint

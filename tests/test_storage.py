@@ -1,12 +1,16 @@
-"""One contract for all storages, S3 behind a real server of its protocol; then what each adds."""
+"""One contract for all storages, S3 on real servers of its protocol; then what folders add."""
 
+import errno
 import os
 import pickle
 import threading
-import uuid
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import s3_servers
+from fault_proxy import FaultProxy, sprinkle
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -25,14 +29,22 @@ from pipeline.storage import (
 ODD_NAMES = ("a b.jpg", "100%.jpg", "#1?.jpg", "käse 猫.jpg", "a+b&c=d.jpg", "'\".jpg", "%41.jpg")
 
 
-@pytest.fixture(params=["folder", "memory", "s3"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+@pytest.fixture(params=["folder", "memory", "moto", "ministack", "faults"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Storage:
     if request.param == "folder":
         (tmp_path / "root").mkdir()
         return LocalStorage(str(tmp_path / "root"))
     if request.param == "memory":
         return MemoryStorage()
+    if request.param == "ministack":
+        server: str = request.getfixturevalue("ministack_endpoint")
+        return S3Storage(s3_servers.new_bucket(server, monkeypatch), "some/prefix")
     bucket: str = request.getfixturevalue("bucket")
+    if request.param == "faults":
+        proxy: FaultProxy = request.getfixturevalue("faults")
+        proxy.rule = sprinkle()
     return S3Storage(bucket, "some/prefix")
 
 
@@ -66,7 +78,7 @@ def test_write_if_absent_never_changes_what_is_there(store: Storage) -> None:
 
 def test_of_many_writers_at_once_exactly_one_wins(store: Storage) -> None:
     won: list[int] = []
-    start = threading.Barrier(8)
+    start = threading.Barrier(5)
 
     def attempt(number: int) -> None:
         own = pickle.loads(pickle.dumps(store)) if isinstance(store, S3Storage) else store
@@ -74,7 +86,7 @@ def test_of_many_writers_at_once_exactly_one_wins(store: Storage) -> None:
         if own.write_if_absent("mark", b"%d" % number):
             won.append(number)
 
-    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(8)]
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -90,6 +102,24 @@ def test_listing_is_in_the_bytewise_order_of_paths_and_keeps_to_its_folder(store
     assert paths(store) == sorted(names, key=str.encode)
     assert paths(store, "a") == paths(store, "a/") == ["a/b", "a/b-c/d", "a/b.c"]
     assert all(store.read(name) == name.encode() for name in names)
+
+
+def test_a_listing_tells_when_an_object_was_written(store: Storage) -> None:
+    store.write("a", b"x")
+    store.write_if_absent("b", b"x")
+    for found in store.list():
+        assert found.modified is not None
+        assert abs(found.modified - time.time()) < 60
+
+
+def test_what_is_deleted_is_gone_and_nothing_else(store: Storage) -> None:
+    for path in ("a", "a/b", "ab") if not isinstance(store, LocalStorage) else ("a", "ab"):
+        store.write(path, b"x")
+    store.delete("a")
+    store.delete("a")
+    assert not store.exists("a")
+    assert "ab" in paths(store) and "a" not in paths(store)
+    assert store.write_if_absent("a", b"again")
 
 
 def test_storages_travel_to_workers(store: Storage) -> None:
@@ -133,6 +163,15 @@ def test_overlap_sees_through_links_and_prefixes(
     (tmp_path / "link").symlink_to("here")
     assert overlap(open_storage(one), open_storage(other)) is expected
     assert overlap(open_storage(other), open_storage(one)) is expected
+
+
+def refusing(number: int) -> Callable[[str, str], None]:
+    """An os.link that a file system refuses."""
+
+    def link(source: str, target: str) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return link
 
 
 class TestFolder:
@@ -216,57 +255,55 @@ class TestFolder:
         assert not store.write_if_absent("folder/a.jpg", b"x")
         assert not [name for name in os.listdir(tmp_path / "folder") if name.endswith("partial")]
 
+    @pytest.mark.parametrize(("applied", "expected"), [(True, True), (False, False)])
+    def test_a_link_whose_answer_was_lost_is_known_as_our_own(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, applied: bool, expected: bool
+    ) -> None:
+        link = os.link
+
+        def asked_twice(source: str, target: str) -> None:  # as a network file system may
+            if applied:
+                link(source, target)
+            else:
+                Path(target).write_bytes(b"another's")
+            link(source, target)
+
+        monkeypatch.setattr(os, "link", asked_twice)
+        store = LocalStorage(str(tmp_path))
+        assert store.write_if_absent("a", b"ours") is expected
+        assert store.read("a") == (b"ours" if applied else b"another's")
+        assert paths(store) == ["a"]
+
+    def test_a_single_writer_needs_no_links(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "link", refusing(errno.EPERM))
+        store = pickle.loads(pickle.dumps(open_storage(str(tmp_path), conditional=False)))
+        assert store.write_if_absent("a/b", b"first")
+        assert not store.write_if_absent("a/b", b"second")
+        assert store.read("a/b") == b"first"
+        assert paths(store) == ["a/b"]
+
+    @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV])
+    def test_a_file_system_without_links_is_no_place_for_commits(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    ) -> None:
+        monkeypatch.setattr(os, "link", refusing(number))
+        store = LocalStorage(str(tmp_path))
+        with pytest.raises(UsageError, match="makes no hard links .*--single-writer"):
+            store.write_if_absent("a", b"x")
+        assert paths(store) == []
+
+    def test_a_full_disk_at_the_link_is_not_that(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "link", refusing(errno.ENOSPC))
+        with pytest.raises(StoreUnavailable, match="No space left"):
+            LocalStorage(str(tmp_path)).write_if_absent("a", b"x")
+
     def test_a_full_disk_is_the_stores_fault(self) -> None:
         if not os.path.exists("/dev/full"):
             pytest.skip("no /dev/full on this system")
         error = module._explained("write", "a", OSError(28, "No space left on device"))
         assert isinstance(error, StoreUnavailable)
         assert str(error) == "cannot write a: No space left on device"
-
-
-class TestS3:
-    def test_markers_of_empty_folders_and_neighbors_are_no_photos(self, bucket: str) -> None:
-        everything = S3Storage(bucket)
-        everything._client.put_object(Bucket=bucket, Key="photos/sub/", Body=b"")
-        everything.write("photos/a.jpg", b"x")
-        everything.write("photos2/b.jpg", b"x")
-        assert paths(S3Storage(bucket, "photos")) == ["a.jpg"]
-        assert paths(everything) == ["photos/a.jpg", "photos2/b.jpg"]
-
-    def test_names_that_a_folder_could_not_hold(self, bucket: str) -> None:
-        store = S3Storage(bucket, "p")
-        for name in ("a//b.jpg", "/c.jpg", "d/../e.jpg", "tab\t.jpg", "a\\b.jpg"):
-            store.write(name, name.encode())
-            assert store.read(name) == name.encode()
-            assert store.exists(name)
-        assert len(paths(store)) == 5
-
-    def test_more_than_one_page_of_a_listing(self, bucket: str) -> None:
-        store = S3Storage(bucket)
-        store._client.meta.events.register(
-            "provide-client-params.s3.ListObjectsV2", lambda params, **_: {**params, "MaxKeys": 3}
-        )
-        for number in range(10):
-            store.write(f"{number}.jpg", b"x")
-        assert paths(store) == [f"{number}.jpg" for number in range(10)]
-
-    def test_a_missing_bucket_is_one_line(self, bucket: str) -> None:
-        store = S3Storage(f"no-{uuid.uuid4().hex}", "photos")
-        with pytest.raises(
-            StoreUnavailable, match=r"cannot list s3://no-.*does not exist"
-        ) as caught:
-            list(store.list())
-        assert "\n" not in str(caught.value)
-
-    def test_without_credentials_it_says_so(
-        self, bucket: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-        with pytest.raises(StoreUnavailable, match="credentials"):
-            S3Storage(bucket).read("a")
-
-    def test_an_unusable_endpoint_is_one_line(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "no address at all")
-        with pytest.raises(StorageError, match="cannot open s3://bucket"):
-            S3Storage("bucket").read("a")
