@@ -1,0 +1,58 @@
+"""Weights from a folder or a bucket, once a node, and only those that a run was started with."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from model.weights import STAGES, WeightsError, file_digests
+from pipeline.errors import UsageError
+from pipeline.storage import open_storage
+
+
+def fetch_weights(place: str, digests: Mapping[str, str] | None = None) -> Path:
+    """The folder of weights, a copy on this machine where they are in a bucket.
+
+    digests: SHA-256 by stage that they must have; a copy that has them is used again.
+    Raises UsageError (files are missing, or others than these), StorageError.
+    """
+    if "://" not in place:
+        return _checked(Path(place), digests, place)
+    copies = Path(tempfile.gettempdir(), f"autochrome-weights-{os.getuid()}")
+    copies.mkdir(mode=0o700, exist_ok=True)
+    if digests is not None:
+        kept = copies / _name(digests)
+        if kept.is_dir():
+            return _checked(kept, digests, place)
+    storage = open_storage(place)
+    with tempfile.TemporaryDirectory(dir=copies) as folder:
+        fresh = Path(folder, "weights")
+        fresh.mkdir()
+        for stage in STAGES:
+            (fresh / f"{stage}.safetensors").write_bytes(storage.read(f"{stage}.safetensors"))
+        _checked(fresh, digests, place)
+        kept = copies / _name(file_digests(fresh))
+        try:
+            fresh.rename(kept)
+        except OSError:  # another process of this machine was first, with the same bytes
+            _checked(kept, file_digests(fresh), place)
+    return kept
+
+
+def _checked(folder: Path, digests: Mapping[str, str] | None, place: str) -> Path:
+    try:
+        found = file_digests(folder)
+    except WeightsError as error:
+        raise UsageError(str(error)) from None
+    for stage, digest in (digests or {}).items():
+        if found.get(stage) != digest:
+            raise UsageError(
+                f"{place} holds another {stage} than the run was started with: SHA-256"
+                f" {found.get(stage)}, not {digest}"
+            )
+    return folder
+
+
+def _name(digests: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(digests[stage] for stage in STAGES).encode()).hexdigest()[:32]
