@@ -156,7 +156,7 @@ class TestListing:
         seen = []
         with pytest.raises(StoreUnavailable, match="cannot list s3://.*InternalError"):
             for each in S3Storage(full, "top").list():
-                seen.append(each.path)  # noqa: PERF402
+                seen.append(each.path)
         before = sorted(NAMES, key=str.encode)
         assert seen == [name for name in before if name.encode() < f"{folder}/".encode()]
 
