@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 # Before torch, ray or boto3 are imported: they read these once.
@@ -76,7 +77,11 @@ def faults(bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """A real server of the S3 protocol, in a thread."""
-    with s3_servers.moto() as endpoint:
+    import botocore.session
+
+    with s3_servers.moto() as endpoint, pytest.MonkeyPatch.context() as patch:
+        # boto3 reads megabytes about its services for every client; for tests, once.
+        patch.setattr(botocore.session, "create_loader", cache(botocore.session.create_loader))
         yield endpoint
 
 

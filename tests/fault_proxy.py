@@ -8,7 +8,6 @@ import http.client
 import socket
 import struct
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ class Broken(Enum):
     RESET_BEFORE = auto()  # the server never hears of the request
     RESET_AFTER = auto()  # the server has done what it was asked; nobody learns of it
     TRUNCATED = auto()  # half of the body, and the connection ends
-    SLOW = auto()  # half of the body, and then nothing for a second
+    SLOW = auto()  # half of the body, and then nothing more
     WRONG_BYTES = auto()  # as many as announced, one of them another
 
 
@@ -99,6 +98,7 @@ class FaultProxy(ThreadingHTTPServer):
         self.endpoint = f"http://127.0.0.1:{self.server_address[1]}"
         self.rule: Rule = harmless
         self.seen: list[Request] = []
+        self.closing = threading.Event()
         self._lock = threading.Lock()
 
     def choose(self, request: Request) -> Fault | None:
@@ -179,11 +179,10 @@ class _Handler(BaseHTTPRequestHandler):
         if fault in (Broken.TRUNCATED, Broken.SLOW):
             self.wfile.write(data[:half])
             self.wfile.flush()
-            if fault is Broken.TRUNCATED:
-                self.close_connection = True
-                return
-            time.sleep(1)
-            data = data[half:]
+            if fault is Broken.SLOW:
+                self.server.closing.wait(60)
+            self.close_connection = True
+            return
         self.wfile.write(data)
 
     def log_message(self, format: str, *arguments: Any) -> None:
@@ -199,5 +198,6 @@ def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
         try:
             yield proxy
         finally:
+            proxy.closing.set()
             proxy.shutdown()
             thread.join()

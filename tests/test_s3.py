@@ -156,7 +156,7 @@ class TestListing:
         seen = []
         with pytest.raises(StoreUnavailable, match="cannot list s3://.*InternalError"):
             for each in S3Storage(full, "top").list():
-                seen.append(each.path)  # noqa: PERF402
+                seen.append(each.path)
         before = sorted(NAMES, key=str.encode)
         assert seen == [name for name in before if name.encode() < f"{folder}/".encode()]
 
@@ -284,12 +284,12 @@ class TestFaults:
     def test_a_body_that_stops_coming_is_read_again(
         self, bucket: str, faults: FaultProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.s3._READ_TIMEOUT", 0.3)
+        monkeypatch.setattr("pipeline.s3._READ_TIMEOUT", 0.5)
         store = S3Storage(bucket)
         store.write("there", b"slow and steady")
         faults.rule = first("GET", Broken.SLOW)
         assert store.read("there") == b"slow and steady"
-        assert faults.requests("GET") == 2
+        assert faults.requests("GET") > 1
         faults.rule = always(Broken.SLOW)
         with pytest.raises(StoreUnavailable, match="[Tt]imed out|timeout"):
             store.read("there")
