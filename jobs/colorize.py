@@ -4,7 +4,6 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -22,6 +21,19 @@ def check_max_failed(ctx: click.Context, option: click.Parameter, value: str | N
     return value
 
 
+def check_actors(
+    ctx: click.Context, option: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
+    """`2:8`, or `4` for always four."""
+    if value is None:
+        return None
+    least, _, most = value.partition(":")
+    most = most if ":" in value else least
+    if not (least.isdecimal() and most.isdecimal() and 0 < int(least) <= int(most)):
+        raise click.BadParameter(f"{value!r} is no range, as 2:8")
+    return int(least), int(most)
+
+
 def check_temperature(ctx: click.Context, option: click.Parameter, value: float) -> float:
     """A number; a range lets NaN pass."""
     if math.isnan(value):
@@ -35,9 +47,9 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     options = [
         click.option(
             "--weights",
-            type=click.Path(path_type=Path),
             metavar="FOLDER",
-            help="core, color and spatial .safetensors; by default those of Autochrome.",
+            help="core, color and spatial .safetensors, in a folder or s3://bucket/prefix; by"
+            " default those of Autochrome.",
         ),
         click.option(
             "--batch-size",
@@ -58,6 +70,20 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
             default="auto",
             show_default=True,
             help="auto takes the GPUs where there are any.",
+        ),
+        click.option(
+            "--actors",
+            callback=check_actors,
+            metavar="MIN:MAX",
+            help="How many processes hold the model, between which a cluster may grow and shrink."
+            "  [default: one for each GPU, or core]",
+        ),
+        click.option(
+            "--gpus-per-actor",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=1.0,
+            show_default=True,
+            help="Below 1, several processes share a GPU.",
         ),
         click.option(
             "--single-writer",
@@ -125,7 +151,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 @running_options
 @click.pass_context
 def colorize(
-    ctx: click.Context, /, source: str, destination: str, weights: Path | None, **options: Any
+    ctx: click.Context, /, source: str, destination: str, weights: str | None, **options: Any
 ) -> None:
     """Colorize the photographs of SRC into DST.
 
@@ -146,7 +172,7 @@ def colorize(
     from pipeline.colorize import colorize as run
     from pipeline.job import Settings
 
-    settings = Settings(weights or WEIGHTS, **options)
+    settings = Settings(weights or str(WEIGHTS), **options)
     with Progress(sys.stderr) as progress:
         summary = run(source, destination, settings, progress.update)
     finish(ctx, summary)

@@ -11,6 +11,7 @@ from jobs.convert import convert
 from jobs.evaluate import evaluate
 from jobs.resume import resume
 from jobs.status import status
+from jobs.submit import logs, stop, submit
 from jobs.train import train
 from jobs.verify import verify
 from pipeline.errors import AutochromeError, Interrupted
@@ -42,7 +43,10 @@ def main() -> None:
 main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
+main.add_command(logs)
 main.add_command(resume)
 main.add_command(status)
+main.add_command(stop)
+main.add_command(submit)
 main.add_command(train)
 main.add_command(verify)

@@ -1,13 +1,13 @@
 """autochrome resume: go on with what was started, or do once more what has failed."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from jobs.colorize import finish, running_options
 from jobs.progress import Progress
+from jobs.submit import send
 from pipeline.errors import REASONS, UsageError
 
 
@@ -23,12 +23,16 @@ from pipeline.errors import REASONS, UsageError
     help="Of the failed photos only those that failed for this; may be given again.",
 )
 @running_options
+@click.option("--address", metavar="URL", help="Ray's job server: do it there, as a job.")
+@click.option("--follow", is_flag=True, help="With --address: tell of the progress until the end.")
 @click.pass_context
 def resume(
     ctx: click.Context,
     /,
     destination: str,
-    weights: Path | None,
+    address: str | None,
+    follow: bool,
+    weights: str | None,
     retry_failed: bool,
     reasons: tuple[str, ...],
     **options: Any,
@@ -37,7 +41,7 @@ def resume(
 
     Its source and settings are known there. What is done is not read again. With --retry-failed,
     photos that failed are planned once more first; their older rows stay, and the row of the
-    highest attempt counts.
+    highest attempt counts. With --address, it is done by a job on a cluster.
 
     \b
     Exit codes: as of autochrome colorize.
@@ -50,10 +54,33 @@ def resume(
     from model.weights import WEIGHTS
     from pipeline.colorize import resume as run
     from pipeline.job import Settings
+    from pipeline.storage import open_storage
 
     if reasons and not retry_failed:
         raise UsageError("--reason chooses among failed photos: it needs --retry-failed")
-    settings = Settings(weights or WEIGHTS, **options)
+    if follow and not address:
+        raise UsageError("--follow needs --address: without it, the work is done here")
+    if address:
+        command = ["resume", open_storage(destination).uri, *spell(retry_failed, reasons, options)]
+        send(ctx, address, destination, command, weights, follow)
+        return
+    settings = Settings(weights or str(WEIGHTS), **options)
     with Progress(sys.stderr) as progress:
         summary = run(destination, settings, progress.update, retry_failed, reasons)
     finish(ctx, summary)
+
+
+def spell(retry_failed: bool, reasons: tuple[str, ...], options: dict[str, Any]) -> list[str]:
+    """Options as they are given on a command line."""
+    words = ["--retry-failed"] if retry_failed else []
+    for reason in reasons:
+        words += ["--reason", reason]
+    for name, value in options.items():
+        option = "--" + name.replace("_", "-")
+        if value is True:
+            words.append(option)
+        elif isinstance(value, tuple):
+            words += [option, ":".join(map(str, value))]
+        elif value not in (None, False):
+            words += [option, str(value)]
+    return words

@@ -3,7 +3,6 @@
 import math
 import shlex
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -50,7 +49,7 @@ def verify(
     sample: float,
     repair: bool,
     prune: bool,
-    weights: Path | None,
+    weights: str | None,
     **options: Any,
 ) -> None:
     """Check that DST, a folder or s3://bucket/prefix, holds what was planned.
@@ -90,7 +89,7 @@ def verify(
         )
     click.echo(describe(findings))
     left = len(findings.problems)
-    settings = Settings(weights or WEIGHTS, **options)
+    settings = Settings(weights or str(WEIGHTS), **options)
     if prune and findings.pending:
         raise UsageError(
             f"--prune: {findings.pending:,} photos are not done yet, and a file without a result"

@@ -17,9 +17,23 @@ _ENVIRONMENT = {  # which Ray reads when it is imported, or started
 }
 
 
+def on_cluster() -> bool:
+    """Whether Ray runs elsewhere, or for others too: its nodes may come and go."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def cluster_gpus() -> float:
+    """How many GPUs the caller's Ray has now, or that of RAY_ADDRESS."""
+    with quiet_ray():
+        import ray
+
+        return float(ray.cluster_resources().get("GPU", 0))
+
+
 @contextmanager
 def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
-    """The caller's Ray, or a quiet one of our own that ends with the block; yields whether so.
+    """The caller's Ray, that of RAY_ADDRESS, or one of our own; yields whether it ends with the
+    block.
 
     num_cpus: how many it believes to have, by default what there are.
     """

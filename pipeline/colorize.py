@@ -19,7 +19,7 @@ from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
-from pipeline.cluster import quiet_ray
+from pipeline.cluster import on_cluster, quiet_ray
 from pipeline.errors import (
     AutochromeError,
     EngineError,
@@ -38,6 +38,7 @@ from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
 from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
 from pipeline.storage import open_storage
+from pipeline.weights_store import fetch_weights
 
 SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
 SHARDS_IN_FLIGHT = 25
@@ -142,9 +143,12 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
     resources = ray.cluster_resources()
     cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
     on_gpu = job.device == "cuda"
-    if on_gpu and not gpus:
+    if on_gpu and not gpus and not on_cluster():  # a cluster may get some when they are asked for
         raise UsageError("--device cuda: Ray finds no GPU here")
-    actors = min(gpus if on_gpu else cores, len(shards))
+    share = job.gpus_per_actor
+    least, most = job.actors or (1, max(1, int(gpus / share) if on_gpu else cores))
+    most = min(most, len(shards))
+    least = min(least, most)
     _configure(job)
     with warnings.catch_warnings():
         # Retries have no other name than one that Ray means to take away.
@@ -164,11 +168,11 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
                 _Colorize,  # type: ignore[arg-type]
                 fn_constructor_args=[job],
                 num_cpus=0 if on_gpu else 1,
-                num_gpus=1 if on_gpu else 0,
+                num_gpus=share if on_gpu else 0,
                 compute=ActorPoolStrategy(
-                    min_size=1,
-                    max_size=actors,
-                    initial_size=actors,
+                    min_size=least,
+                    max_size=most,
+                    initial_size=least if job.actors else most,
                     max_tasks_in_flight_per_actor=2,
                 ),
                 max_task_retries=RETRIES,
@@ -177,7 +181,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
                 _write,  # type: ignore[arg-type]
                 fn_args=[job, isolated],
                 num_cpus=0,
-                compute=TaskPoolStrategy(size=min(cores, len(shards))),
+                compute=TaskPoolStrategy(size=min(max(1, cores), len(shards))),
                 max_retries=RETRIES,
             )
         )
@@ -230,7 +234,8 @@ class _Colorize:
         if job.device == "cpu":
             torch.set_num_threads(1)  # an actor has one core; the rest is other actors'
         self._spec = job.run.spec
-        self._colorizer = Colorizer.load(job.weights, job.device, job.batch_size)
+        folder = fetch_weights(job.weights, job.run.spec.weights)
+        self._colorizer = Colorizer.load(folder, job.device, job.batch_size)
         self._device = torch.cuda.get_device_name() if job.device == "cuda" else "cpu"
 
     def __call__(self, row: Row) -> Row:

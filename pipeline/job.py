@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from pipeline.cluster import cluster_gpus, on_cluster
 from pipeline.errors import UsageError
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
@@ -12,6 +13,7 @@ from pipeline.planning import check_spec, prepare_run
 from pipeline.report import write_report
 from pipeline.results import read_results
 from pipeline.storage import Storage, open_storage
+from pipeline.weights_store import fetch_weights
 
 # Photos. What a kill costs at most, and how often there is news.
 SHARD_SIZE = {"cpu": 4, "cuda": 64}
@@ -21,12 +23,14 @@ SHARD_SIZE = {"cpu": 4, "cuda": 64}
 class Settings:
     """What a command asks for.
 
-    shard_size None: by device. max_failed: "10", "5%" or None. manifest: a list of photos that is
-    taken instead of all that the source holds; include, exclude: patterns of paths, as in a shell,
-    but for `*`, which matches "/" too.
+    weights: a folder or s3://bucket/prefix. shard_size None: by device. max_failed: "10", "5%" or
+    None. manifest: a list of photos that is taken instead of all that the source holds; include,
+    exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
+    at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
+    share of a GPU that each takes.
     """
 
-    weights: Path
+    weights: str
     seed: int = 0
     temperature: float = 0.7  # chosen on validation pictures of the default weights
     candidates: int = 1
@@ -40,6 +44,8 @@ class Settings:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     single_writer: bool = False
+    actors: tuple[int, int] | None = None
+    gpus_per_actor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -57,15 +63,20 @@ class Summary:
 
 @dataclass(frozen=True)
 class Job:
-    """What the workers are told; sizes are the model's low and high resolution."""
+    """What the workers are told; sizes are the model's low and high resolution.
+
+    actors, gpus_per_actor: as in Settings.
+    """
 
     source: Storage
     destination: Storage
     run: Run
-    weights: Path
+    weights: str
     batch_size: int
     sizes: tuple[int, int]
     device: str
+    actors: tuple[int, int] | None = None
+    gpus_per_actor: float = 1.0
 
 
 def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
@@ -89,8 +100,7 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]
     run = prepare_run(opened, destination, spec, shard_size, listing)
-    weights = settings.weights.resolve()
-    return Job(opened, destination, run, weights, settings.batch_size, sizes, device)
+    return _job(settings, opened, destination, run, sizes, device)
 
 
 def reopen_job(destination: Storage, settings: Settings) -> Job:
@@ -103,8 +113,28 @@ def reopen_job(destination: Storage, settings: Settings) -> Job:
     check_spec(
         destination, run.spec, replace(run.spec, weights=digests, versions=current_versions())
     )
-    source, weights = open_storage(run.spec.source), settings.weights.resolve()
-    return Job(source, destination, run, weights, settings.batch_size, sizes, device)
+    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device)
+
+
+def _job(
+    settings: Settings,
+    source: Storage,
+    destination: Storage,
+    run: Run,
+    sizes: tuple[int, int],
+    device: str,
+) -> Job:
+    return Job(
+        source,
+        destination,
+        run,
+        _absolute(settings.weights),
+        settings.batch_size,
+        sizes,
+        device,
+        settings.actors,
+        settings.gpus_per_actor,
+    )
 
 
 def open_run(destination: Storage) -> Run:
@@ -134,20 +164,27 @@ def summarize(destination: Storage, run: Run) -> Summary:
 
 
 def _choose_device(wanted: str) -> str:
+    """The device that the actors take. On a cluster, this process may have none of its kind."""
     import torch
 
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
+        there = cluster_gpus() if on_cluster() else torch.cuda.is_available()
+        return "cuda" if there else "cpu"
+    if wanted == "cuda" and not on_cluster() and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch finds no GPU here")
     return wanted
 
 
-def _check_weights(folder: Path) -> tuple[tuple[int, int], dict[str, str]]:
+def _absolute(place: str) -> str:
+    return place if "://" in place else str(Path(place).resolve())
+
+
+def _check_weights(place: str) -> tuple[tuple[int, int], dict[str, str]]:
     """Low and high resolution, and the digests of the stages; loads them once, to be sure."""
     from model.colorizer import Colorizer
     from model.weights import WeightsError, file_digests
 
+    folder = fetch_weights(place)
     try:
         digests, colorizer = file_digests(folder), Colorizer.load(folder)
     except WeightsError as error:

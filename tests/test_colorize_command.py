@@ -150,4 +150,4 @@ def test_defaults_of_the_command_are_those_of_the_settings() -> None:
     given = colorize.make_context("colorize", ["photos", "out"]).params
     for field in fields(Settings):
         if field.name != "weights":
-            assert getattr(Settings(Path()), field.name) == given[field.name], field.name
+            assert getattr(Settings("weights"), field.name) == given[field.name], field.name

@@ -14,7 +14,10 @@ DOORS = {
     "boto3": {"pipeline/s3.py"},
     "botocore": {"pipeline/s3.py"},
     "PIL": {"pipeline/imaging.py"},
-    "ray": {f"pipeline/{name}.py" for name in ("cluster", "colorize", "photographs", "train")},
+    "ray": {
+        f"pipeline/{name}.py"
+        for name in ("cluster", "colorize", "photographs", "submission", "train")
+    },
     "matplotlib": {"pipeline/learning_curve.py"},
     "tensorboard": {"pipeline/learning_curve.py"},
     "tensorflow": {"pipeline/tensorflow_checkpoint.py"},

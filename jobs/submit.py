@@ -1,0 +1,140 @@
+"""autochrome submit, logs and stop: the same work as a job on a cluster."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from jobs.colorize import colorize
+
+
+def address_option(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option(
+        "--address",
+        envvar="RAY_ADDRESS",
+        metavar="URL",
+        help="Ray's job server, as http://127.0.0.1:8265; by default that of RAY_ADDRESS.",
+    )(command)
+
+
+def send(
+    ctx: click.Context,
+    address: str | None,
+    destination: str,
+    arguments: list[str],
+    weights: str | None,
+    follow: bool,
+) -> None:
+    """Submit a command on a destination, say its id and how to go on, or follow it to its end."""
+    from pipeline import submission
+    from pipeline.storage import open_storage
+
+    uri = open_storage(destination).uri
+    own = weights is not None and "://" not in weights
+    if weights is not None:
+        arguments += ["--weights", "weights" if own else weights]
+    name = submission.submit(address, uri, arguments, Path(weights) if own and weights else None)
+    click.echo(f"job {name} works on {uri}")
+    if follow:
+        ctx.exit(submission.follow(address, name, tell))
+    at = f" --address {address}" if address else ""
+    click.echo(f"follow  autochrome logs {name} --follow{at}")
+    click.echo(f"ask     autochrome status {uri}")
+    click.echo(f"stop    autochrome stop {name}{at}")
+
+
+def tell(lines: str) -> None:
+    sys.stderr.write(lines)
+    sys.stderr.flush()
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("source", metavar="SRC")
+@click.argument("destination", metavar="DST")
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION OF COLORIZE]...")
+@address_option
+@click.option("--weights", metavar="FOLDER", help="As for colorize; a local folder is sent along.")
+@click.option("--follow", is_flag=True, help="Tell of the progress until the job ends.")
+@click.pass_context
+def submit(
+    ctx: click.Context,
+    source: str,
+    destination: str,
+    options: tuple[str, ...],
+    address: str | None,
+    weights: str | None,
+    follow: bool,
+) -> None:
+    """Colorize the photographs of SRC into DST on a cluster.
+
+    All options of autochrome colorize may be given. SRC and DST, and a manifest, are places that
+    the cluster can reach. A destination has one job at a time.
+
+    \b
+    Exit codes: 0 the job was sent, 2 wrong usage, or a job on DST is running; with --follow those
+    of autochrome colorize.
+
+    \b
+    Examples:
+      autochrome submit s3://archive/scans s3://archive/colored --address http://127.0.0.1:8265
+      autochrome submit s3://archive/scans s3://archive/colored --candidates 4 --follow
+    """
+    from pipeline.storage import open_storage
+
+    colorize.make_context("colorize", [source, destination, *options])  # refuses what is wrong
+    places = [open_storage(place).uri for place in (source, destination)]
+    send(ctx, address, destination, ["colorize", *places, *options], weights, follow)
+
+
+@click.command()
+@click.argument("job", metavar="ID|DST")
+@address_option
+@click.option("--follow", is_flag=True, help="Go on until the job ends.")
+@click.pass_context
+def logs(ctx: click.Context, job: str, address: str | None, follow: bool) -> None:
+    """Print what a job has said, which is named by its id or by its destination.
+
+    \b
+    Exit codes: 0, 2 there is no such job; with --follow those of the job's command.
+
+    \b
+    Examples:
+      autochrome logs autochrome-0123456789ab-1 --address http://127.0.0.1:8265
+      autochrome logs s3://archive/colored --follow
+    """
+    from pipeline import submission
+
+    name = submission.find(address, job_place(job))
+    if follow:
+        ctx.exit(submission.follow(address, name, tell))
+    click.echo(submission.read_logs(address, name), nl=False)
+
+
+@click.command()
+@click.argument("job", metavar="ID|DST")
+@address_option
+def stop(job: str, address: str | None) -> None:
+    """Stop a job, which is named by its id or by its destination; autochrome resume goes on.
+
+    \b
+    Exit codes: 0 it is being stopped, or has ended already; 2 there is no such job.
+
+    \b
+    Examples:
+      autochrome stop autochrome-0123456789ab-1 --address http://127.0.0.1:8265
+      autochrome stop s3://archive/colored
+    """
+    from pipeline import submission
+
+    name = submission.find(address, job_place(job))
+    stopped = submission.stop(address, name)
+    click.echo(f"{name} is being stopped" if stopped else f"{name} has ended already")
+
+
+def job_place(job: str) -> str:
+    """A job's id as it is, or a destination as the URI that ids are made of."""
+    from pipeline.storage import open_storage
+    from pipeline.submission import PREFIX
+
+    return job if job.startswith(PREFIX) and "/" not in job else open_storage(job).uri
