@@ -6,11 +6,13 @@ photographs. The nodes need what the program needs (see ray_cluster.yaml).
 
 import asyncio
 import hashlib
+import logging
+import os
 import shlex
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
@@ -113,11 +115,26 @@ def _client(address: str | None) -> Any:
     try:
         from ray.job_submission import JobSubmissionClient
 
-        return JobSubmissionClient(address)
+        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every upload
+        return JobSubmissionClient(address, headers=_token_header())
     except (ImportError, RuntimeError) as error:
         if "ray[default]" in str(error) or isinstance(error, ImportError):
             raise UsageError("jobs need Ray's client: pip install 'autochrome[cluster]'") from None
         raise
+
+
+def _token_header() -> dict[str, str]:
+    """What proves to the job server who we are, from where Ray keeps its token.
+
+    Ray itself sends it only where RAY_AUTH_MODE was set before it was imported, though its own
+    local clusters ask for it.
+    """
+    token = os.environ.get("RAY_AUTH_TOKEN", "")
+    place = os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token"
+    if not token and os.environ.get("RAY_AUTH_MODE") != "disabled":
+        with suppress(OSError):
+            token = Path(place).read_text(encoding="utf-8")
+    return {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
 
 
 def _jobs(client: Any, start: str) -> list[Any]:
@@ -162,6 +179,13 @@ def _explained(address: str | None) -> Iterator[None]:
         raise UsageError(
             f"no job server answers at {where} ({cause[0] if cause else type(error).__name__})"
         ) from None
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:
+        if type(error).__name__ == "AuthenticationError":  # importing Ray for its name is slow
+            raise UsageError(
+                "the job server wants another token; Ray looks for it in RAY_AUTH_TOKEN, in the"
+                " file RAY_AUTH_TOKEN_PATH, and in ~/.ray/auth_token"
+            ) from None
+        if not isinstance(error, RuntimeError | ValueError):
+            raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise UsageError(f"the job server refused: {lines[-1]}") from None

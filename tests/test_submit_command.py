@@ -1,0 +1,171 @@
+"""submit, logs, stop and resume through a real job server of a Ray that the test starts."""
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tiny_models import write_tiny_weights
+
+from jobs.main import main
+from pipeline import submission
+from pipeline.s3 import S3Storage
+
+SERVER = """
+import os, socket, sys
+os.environ.update(RAY_BACKEND_LOG_LEVEL="fatal", RAY_USAGE_STATS_ENABLED="0")
+from ray.cluster_utils import Cluster
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+cluster = Cluster(
+    initialize_head=True,
+    head_node_args={
+        "num_cpus": 2,
+        "include_dashboard": True,
+        "dashboard_port": free_port(),
+        "dashboard_agent_listen_port": free_port(),  # other Rays of this machine have the usual one
+    },
+)
+print(cluster.webui_url, flush=True)
+sys.stdin.read()
+cluster.shutdown()
+"""
+
+
+@pytest.fixture(scope="module")
+def address(s3_endpoint: str) -> Iterator[str]:
+    """A Ray with a job server, whose jobs find the server of the S3 protocol."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        assert server.stdin and server.stdout
+        address = f"http://{server.stdout.readline().strip().removeprefix('http://')}"
+        wait_for_agent(address)
+        yield address
+        with server:  # closes its pipes, which ends it
+            pass
+
+
+def wait_for_agent(address: str) -> None:
+    """The job server is there before the part of it that starts jobs."""
+    client = submission._client(address)
+    for _ in range(20):
+        try:
+            client.submit_job(entrypoint="true")
+            return
+        except RuntimeError:
+            time.sleep(0.5)
+    pytest.fail("Ray's job server does not take jobs")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def photos(tmp_path: Path, repository: Path) -> Path:
+    shutil.copytree(repository / "examples" / "photos" / "animals", tmp_path / "in")
+    return tmp_path / "in"
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_a_job_is_sent_followed_stopped_and_resumed(
+    address: str, weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    for number in range(40):
+        shutil.copy(photos / "cat.jpg", photos / f"cat {number}.jpg")
+    out = tmp_path / "out"
+    command = ("submit", photos, out, "--address", address, "--weights", weights)
+    sent = run(*command, "--shard-size", 1, "--actors", "1:2")
+    assert sent.exit_code == 0, sent.output
+    name = f"{submission.job_of(str(out))}-1"
+    assert sent.stdout.splitlines() == [
+        f"job {name} works on {out}",
+        f"follow  autochrome logs {name} --follow --address {address}",
+        f"ask     autochrome status {out}",
+        f"stop    autochrome stop {name} --address {address}",
+    ]
+    again = run(*command)
+    assert again.exit_code == 2
+    assert f"the job {name} works on {out} already" in again.stderr
+
+    end = time.monotonic() + 120
+    while len(list(out.glob("results/shard-*"))) < 2 and time.monotonic() < end:
+        time.sleep(0.1)
+    assert run("stop", out, "--address", address).stdout == f"{name} is being stopped\n"
+    followed = run("logs", name, "--address", address, "--follow")
+    assert followed.exit_code in (1, 130), followed.output
+    done = len(list(out.glob("results/shard-*")))
+    assert 2 <= done < 42
+    assert run("stop", name, "--address", address).stdout == f"{name} has ended already\n"
+
+    resumed = run("resume", out, "--address", address, "--weights", weights, "--follow")
+    assert resumed.exit_code == 0, resumed.output
+    assert f"job {name[:-1]}2 works on {out}" in resumed.stdout
+    assert "42 of 42 photos colorized" in resumed.stderr
+    assert "42 of 42 photos colorized" in run("logs", out, "--address", address).stdout
+    assert run("verify", out, "--prune").exit_code == 0
+
+
+def test_weights_from_a_bucket_and_the_code_of_a_failed_job(
+    address: str, weights: Path, photos: Path, bucket: str
+) -> None:
+    store = S3Storage(bucket)
+    for path in weights.iterdir():
+        store.write(f"weights/{path.name}", path.read_bytes())
+    for path in photos.iterdir():
+        store.write(f"in/{path.name}", path.read_bytes())
+    store.write("in/broken.jpg", b"no photograph")
+    places = (f"s3://{bucket}/in", f"s3://{bucket}/out", "--address", address, "--follow")
+    followed = run("submit", *places, "--weights", f"s3://{bucket}/weights")
+    assert followed.exit_code == 3, followed.output
+    assert "1 failed: 1 unsupported" in followed.stderr
+    assert S3Storage(bucket, "out").exists("images/cat.jpg")
+
+
+def test_what_cannot_work_is_refused_before_anything_is_sent(address: str, tmp_path: Path) -> None:
+    places = ("submit", tmp_path / "in", tmp_path / "out")
+    for arguments, words in (
+        ((*places, "--address", address, "--format", "gif"), "'gif' is not one of"),
+        ((*places, "--address", address, "--colour"), "No such option"),
+        ((*places, "--address", "http://127.0.0.1:9"), "no job server answers at"),
+        (("logs", "autochrome-x-1", "--address", address), "no job of Autochrome is"),
+        (("stop", tmp_path / "out", "--address", address), "no job of Autochrome is"),
+        (("resume", tmp_path, "--follow"), "--follow needs --address"),
+    ):
+        result = run(*arguments)
+        assert result.exit_code == 2, result.output
+        assert words in result.stderr, result.stderr
+
+
+def test_weights_too_large_to_send_are_refused(
+    address: str, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "MOST_WEIGHTS", 1000)
+    places = ("submit", tmp_path / "in", tmp_path / "out", "--address", address)
+    result = run(*places, "--weights", weights)
+    assert result.exit_code == 2
+    assert "too much to send with a job" in result.stderr
+
+
+def test_ids_tell_the_destination() -> None:
+    assert submission.job_of("s3://b/out") == submission.job_of("s3://b/out/")
+    assert submission.job_of("s3://b/out") != submission.job_of("s3://b/out2")
