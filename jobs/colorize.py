@@ -4,11 +4,12 @@ import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.progress import Progress
+from jobs.progress import Progress, in_json, log_format_option, say
 
 if TYPE_CHECKING:
     from pipeline.job import Summary
@@ -91,6 +92,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
             help="For stores without conditional writes: only this command works on DST.",
         ),
     ]
+    command = log_format_option(command)
     for option in reversed(options):
         command = option(command)
     return command
@@ -173,14 +175,14 @@ def colorize(
     from pipeline.job import Settings
 
     settings = Settings(weights or str(WEIGHTS), **options)
-    with Progress(sys.stderr) as progress:
-        summary = run(source, destination, settings, progress.update)
+    with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
+        summary = run(source, destination, settings, progress)
     finish(ctx, summary)
 
 
 def finish(ctx: click.Context, summary: "Summary") -> None:
     """Say what there is now, and end with the code for it."""
-    click.echo(describe(summary))
+    say(ctx, describe(summary), "finished", **asdict(summary))
     ctx.exit(3 if summary.failed or summary.pending else 0)
 
 

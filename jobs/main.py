@@ -1,20 +1,22 @@
 """The command `autochrome`; the one place where an error of ours becomes one line and a code."""
 
 import signal
+import sys
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from jobs.colorize import colorize
 from jobs.convert import convert
 from jobs.evaluate import evaluate
+from jobs.progress import in_json, to_line
 from jobs.resume import resume
 from jobs.status import status
 from jobs.submit import logs, stop, submit
 from jobs.train import train
 from jobs.verify import verify
-from pipeline.errors import AutochromeError, Interrupted
+from pipeline.errors import AutochromeError, Interrupted, UsageError
 
 
 class Commands(click.Group):
@@ -27,11 +29,21 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AutochromeError as error:
-            click.echo(f"autochrome: {error}", err=True)
-            ctx.exit(error.exit_code)
+            tell_error(ctx, str(error), error.exit_code)
+        except ModuleNotFoundError as error:  # a cluster whose `python` is not Autochrome's
+            lacks = f"{sys.executable} has no module {error.name}"
+            tell_error(ctx, f"{lacks}; it is not the Python of Autochrome", UsageError.exit_code)
         except KeyboardInterrupt:
-            click.echo("autochrome: interrupted", err=True)
-            ctx.exit(Interrupted.exit_code)
+            tell_error(ctx, "interrupted", Interrupted.exit_code)
+
+
+def tell_error(ctx: click.Context, message: str, code: int) -> NoReturn:
+    """The last words of a command that has failed."""
+    if in_json(ctx):
+        click.echo(to_line("error", message=message, exit_code=code), nl=False, err=True)
+    else:
+        click.echo(f"autochrome: {message}", err=True)
+    ctx.exit(code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

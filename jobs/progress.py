@@ -1,18 +1,28 @@
 """How far a run is: a bar on a terminal, a plain line every ten seconds elsewhere."""
 
+import json
 import threading
 import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self, TextIO
 
+import click
+
 WIDTH = 24
+_FORMAT = "autochrome.log_format"  # in a context's meta, which all contexts of a command share
 
 
 class Progress:
-    """Tells of a run on a stream, from a thread of its own, until it is left."""
+    """Tells of a run on a stream, from a thread of its own, until it is left.
 
-    def __init__(self, stream: TextIO, every: float | None = None) -> None:
-        self._stream, self._bar = stream, stream.isatty()
+    as_json: one JSON object a line, for machines that collect logs.
+    """
+
+    def __init__(self, stream: TextIO, every: float | None = None, as_json: bool = False) -> None:
+        self._stream, self._json = stream, as_json
+        self._bar = stream.isatty() and not as_json
         self._every = every or (0.5 if self._bar else 10.0)
         self._marks: list[tuple[float, int]] = []  # time and photos: start of step, first news
         self._done = self._failed = self._photos = 0
@@ -37,6 +47,15 @@ class Progress:
                 self._marks.append((now, done))
         if self._thread.ident is None:
             self._thread.start()
+
+    def wait(self, why: str) -> None:
+        """Say what a run waits for."""
+        with self._lock:
+            if self._json:
+                self._stream.write(to_line("waiting", message=why))
+            else:
+                self._stream.write(f"\r{why}\x1b[K\n" if self._bar else f"{why}\n")
+            self._stream.flush()
 
     def __enter__(self) -> Self:
         return self
@@ -64,16 +83,57 @@ class Progress:
             if before == self._done:  # no more news: this counts what it took to start, too
                 since, before = self._marks[0]
             done, failed, photos, step = self._done, self._failed, self._photos, self._step
-        line = describe(done - before, done, failed, photos, time.monotonic() - since)
-        if step:
-            line = f"{step}: {line}"
-        if self._bar:
-            full = WIDTH * done // max(1, photos)
-            bar = "#" * full + "-" * (WIDTH - full)
-            self._stream.write(f"\r[{bar}] {line}\x1b[K")  # erases what a longer line left
-        else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            new, seconds = done - before, time.monotonic() - since
+            if self._json:
+                rate = new / seconds if new and seconds > 0 else None
+                left = (photos - done) / rate if rate else None
+                line = to_line(
+                    "progress",
+                    **({"step": step} if step else {}),
+                    done=done,
+                    failed=failed,
+                    photos=photos,
+                    photos_per_second=rate,
+                    seconds_left=left,
+                )
+            else:
+                line = f"{step}: " if step else ""
+                line += describe(new, done, failed, photos, seconds)
+            if self._bar:
+                full = WIDTH * done // max(1, photos)
+                bar = "#" * full + "-" * (WIDTH - full)
+                line = f"\r[{bar}] {line}\x1b[K"  # erases what a longer line left
+            self._stream.write(line if self._bar or self._json else line + "\n")
+            self._stream.flush()
+
+
+def to_line(event: str, **facts: object) -> str:
+    """A line of a log for machines: time (UTC) and event, then the facts."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return json.dumps({"time": now, "event": event, **facts}) + "\n"
+
+
+def log_format_option(command: Callable[..., None]) -> Callable[..., None]:
+    """`--log-format`, which `in_json` asks for, and jobs.main for errors."""
+
+    def keep(ctx: click.Context, option: click.Parameter, value: str) -> None:
+        ctx.meta[_FORMAT] = value
+
+    return click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        callback=keep,
+        expose_value=False,
+        is_eager=True,
+        help="json: one object a line, for machines that collect logs.",
+    )(command)
+
+
+def in_json(ctx: click.Context) -> bool:
+    """Whether a command is asked to speak to machines."""
+    return bool(ctx.meta.get(_FORMAT) == "json")
 
 
 def describe(new: int, done: int, failed: int, photos: int, seconds: float) -> str:
@@ -102,3 +162,8 @@ def describe_duration(seconds: float) -> str:
     if hours < 48:
         return f"{hours} h {minutes:02d} min"
     return f"{hours // 24} d {hours % 24} h"
+
+
+def say(ctx: click.Context, words: str, event: str, **facts: object) -> None:
+    """Tell what a command has to say, in words or as facts of an event."""
+    click.echo(to_line(event, **facts) if in_json(ctx) else words + "\n", nl=False)

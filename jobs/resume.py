@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from jobs.colorize import finish, running_options
-from jobs.progress import Progress
+from jobs.progress import Progress, in_json
 from jobs.submit import send
 from pipeline.errors import REASONS, UsageError
 
@@ -62,11 +62,12 @@ def resume(
         raise UsageError("--follow needs --address: without it, the work is done here")
     if address:
         command = ["resume", open_storage(destination).uri, *spell(retry_failed, reasons, options)]
+        command += ["--log-format", "json"] if in_json(ctx) else []
         send(ctx, address, destination, command, weights, follow)
         return
     settings = Settings(weights or str(WEIGHTS), **options)
-    with Progress(sys.stderr) as progress:
-        summary = run(destination, settings, progress.update, retry_failed, reasons)
+    with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
+        summary = run(destination, settings, progress, retry_failed, reasons)
     finish(ctx, summary)
 
 

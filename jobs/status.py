@@ -86,6 +86,8 @@ def describe(status: "Status") -> str:
     if not status.complete:
         left = status.seconds_left
         lines.append("nothing moves" if left is None else f"{describe_duration(left)} left")
+    if status.advice:
+        lines.append(status.advice)
     if status.stragglers:
         named = ", ".join(map(str, status.stragglers[:10]))
         more = ", ..." if len(status.stragglers) > 10 else ""

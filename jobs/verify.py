@@ -3,12 +3,13 @@
 import math
 import shlex
 import sys
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from jobs.colorize import finish, running_options
-from jobs.progress import Progress
+from jobs.progress import Progress, in_json, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def verify(
 
     place = open_storage(destination)
     run = open_run(place)
-    with Progress(sys.stderr) as progress:
+    with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         findings = run_verify(
             open_storage(run.spec.source),
             place,
@@ -87,7 +88,7 @@ def verify(
             sample,
             lambda done, photos: progress.update(done, 0, photos),
         )
-    click.echo(describe(findings))
+    say(ctx, describe(findings), "verified", **to_json(findings))
     left = len(findings.problems)
     settings = Settings(weights or str(WEIGHTS), **options)
     if prune and findings.pending:
@@ -98,15 +99,22 @@ def verify(
     if prune:
         deleted = prune_orphans(place, findings)
         left -= deleted
-        click.echo(f"{deleted:,} orphans deleted")
+        say(ctx, f"{deleted:,} orphans deleted", "pruned", orphans=deleted)
     if repair and (findings.redo or findings.of_kind("damaged_results")):
         with open_destination(destination, settings.single_writer) as (opened, _):
             planned = plan_repair(opened, run, findings)
-        click.echo(f"{planned:,} photos are done once more")
-        with Progress(sys.stderr) as progress:
-            summary = resume(destination, settings, progress.update)
+        say(ctx, f"{planned:,} photos are done once more", "planned", photos=planned)
+        with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
+            summary = resume(destination, settings, progress)
         finish(ctx, summary)
     ctx.exit(3 if left or findings.pending else 0)
+
+
+def to_json(findings: "Findings") -> dict[str, object]:
+    """What was found, for machines."""
+    problems = [asdict(problem) for problem in findings.problems]
+    counted = {"pending": findings.pending, "images": findings.images, "sources": findings.sources}
+    return {**counted, "problems": problems}
 
 
 def describe(findings: "Findings") -> str:

@@ -1,11 +1,13 @@
-"""How Ray is started, without a word on the terminal."""
+"""How Ray is started, without a word on the terminal, and what it has to offer."""
 
 import logging
+import math
 import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 _ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -22,12 +24,56 @@ def on_cluster() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
-def cluster_gpus() -> float:
-    """How many GPUs the caller's Ray has now, or that of RAY_ADDRESS."""
+@dataclass(frozen=True)
+class Capacity:
+    """What a Ray has, and what it may grow to; object_bytes: the memory of its object stores."""
+
+    cores: float
+    gpus: float
+    most_cores: float
+    most_gpus: float
+    object_bytes: int
+
+
+def capacity() -> Capacity:
+    """That of the caller's Ray, of RAY_ADDRESS, or of one of our own.
+
+    A cluster that is scaled by Ray says how far; of another, whose nodes come and go by other
+    hands, nobody knows: then it may grow without bounds.
+    """
     with quiet_ray():
         import ray
+        from ray._private.state import state  # Ray Data's own source; there is no public one
 
-        return float(ray.cluster_resources().get("GPU", 0))
+        now = ray.cluster_resources()
+        most = (state.get_max_resources_from_cluster_config() or {}) if on_cluster() else now
+        unknown = 0 if most else math.inf
+        cores, gpus = (float(now.get(kind, 0)) for kind in ("CPU", "GPU"))
+        return Capacity(
+            cores=cores,
+            gpus=gpus,
+            most_cores=max(cores, float(most.get("CPU", unknown))),
+            most_gpus=max(gpus, float(most.get("GPU", unknown if gpus else 0))),
+            object_bytes=int(now.get("object_store_memory", 0)),
+        )
+
+
+def describe_wait(kind: str, share: float) -> str:
+    """What a run waits for that needs so much CPU or GPU for each actor, in words.
+
+    Ray must be running.
+    """
+    import ray
+
+    nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    total = float(ray.cluster_resources().get(kind, 0))
+    free = float(ray.available_resources().get(kind, 0))
+    on = f"{nodes} node{'' if nodes == 1 else 's'}"
+    if total < share:
+        return f"waiting for a node with a {kind}: there is none among {on}"
+    if total - free < share:
+        return f"waiting for workers to start: no {kind} of {total:g} on {on} is in use"
+    return f"{total - free:g} of {total:g} {kind}s on {on} are at work"
 
 
 @contextmanager

@@ -10,16 +10,19 @@ commit). Between them travel small arrays, and what comes back are counts. Why i
   to be done, and harms no other.
 """
 
+import os
 import pickle
 import shlex
+import socket
 import warnings
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
-from pipeline.cluster import on_cluster, quiet_ray
+from pipeline.advice import workers_of
+from pipeline.cluster import capacity, describe_wait, on_cluster, quiet_ray
 from pipeline.errors import (
     AutochromeError,
     EngineError,
@@ -32,40 +35,51 @@ from pipeline.isolation import call_here, call_isolated
 from pipeline.job import Job, Settings, Summary, prepare_job, reopen_job, summarize
 from pipeline.lease import Lease, open_destination
 from pipeline.ledger import Ledger
+from pipeline.metrics import Metrics
 from pipeline.plan import Schedule, Shard
 from pipeline.planning import refuse_overlap
+from pipeline.pools import Pools, size_pools
 from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
-from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
+from pipeline.shard_report import ShardReport
+from pipeline.stages import colorize_shard, read_shard, write_shard
 from pipeline.storage import open_storage
+from pipeline.watchdog import Watchdog
 from pipeline.weights_store import fetch_weights
 
 SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
-SHARDS_IN_FLIGHT = 25
 # Seconds without any news before Ray gives up; a CPU can need hours for a shard of a large model.
 SILENCE = {"cpu": 24 * 3600.0, "cuda": 900.0}
 RETRIES = 2  # of a shard whose process died
 OUTAGE = 3  # shards in a row for which a store was out of reach
 
 Row = dict[str, Any]
-Tell = Callable[[int, int, int], None]
 
 
-def colorize(source: str, destination: str, settings: Settings, tell: Tell) -> Summary:
+class Listener(Protocol):
+    """Who wants to hear of a run while it goes on."""
+
+    def update(self, done: int, failed: int, photos: int) -> None:
+        """At the start and after each shard; failed counts those of this command."""
+
+    def wait(self, why: str) -> None:
+        """Where nothing has happened for a while; from another thread."""
+
+
+def colorize(source: str, destination: str, settings: Settings, listener: Listener) -> Summary:
     """Colorize what is not done yet, then write the report.
 
-    tell(done, failed, photos) is called at the start and after each shard; failed counts those of
-    this command. Raises AutochromeError, after which the same command goes on.
+    Raises AutochromeError, after which the same command goes on.
     """
     refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
     with open_destination(destination, settings.single_writer) as (place, lease):
-        return _run(prepare_job(source, place, settings), settings.max_failed, tell, lease)
+        return _run(prepare_job(source, place, settings), settings.max_failed, listener, lease)
 
 
 def resume(
     destination: str,
     settings: Settings,
-    tell: Tell,
+    listener: Listener,
     retry_failed: bool = False,
     reasons: Collection[str] = (),
 ) -> Summary:
@@ -79,19 +93,25 @@ def resume(
         probe_conditional_writes(place)
         if retry_failed:
             Ledger(place, job.run).retry_failed(reasons)
-        return _run(job, settings.max_failed, tell, lease)
+        return _run(job, settings.max_failed, listener, lease)
 
 
-def _run(job: Job, max_failed: str | None, tell: Tell, lease: Lease | None) -> Summary:
+def _run(job: Job, max_failed: str | None, listener: Listener, lease: Lease | None) -> Summary:
     committed = committed_shards(job.destination).keys()
     schedule = Schedule(job.destination, job.run)
     limit = failure_limit(max_failed, job.run.plan.photos)
     done, failed = schedule.photos_in(committed), 0
-    tell(done, failed, schedule.photos)
-    with _explained(job), closing(_run_shards(schedule.open(committed), job)) as rows:
-        for row in rows:
-            done, failed = done + row["photos"], failed + row["failed"]
-            tell(done, failed, schedule.photos)
+    listener.update(done, failed, schedule.photos)
+    shards = schedule.open(committed)
+    with (
+        _explained(job),
+        Watchdog(listener.wait, partial(describe_wait, *_need(job))) as watchdog,
+        closing(_run_shards(shards, job, schedule.photos - done)) as reports,
+    ):
+        for report in reports:
+            watchdog.news()
+            done, failed = done + report.photos, failed + report.failed
+            listener.update(done, failed, schedule.photos)
             if failed > limit:
                 allowed = f"--max-failed {max_failed}"
                 raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
@@ -107,8 +127,8 @@ def failure_limit(max_failed: str | None, photos: int) -> float:
     return float(max_failed.rstrip("%")) * (photos / 100 if max_failed.endswith("%") else 1)
 
 
-def _run_shards(shards: Iterator[Shard], job: Job) -> Generator[Row]:
-    """Run shards in waves; yields {"photos": n, "failed": n, ...} as each is committed.
+def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[ShardReport]:
+    """Run shards, of so many photos, in waves; yields a report as each is committed.
 
     Shards whose processes died, time and again, are done once more, each photo in a process of its
     own. Those that are lost all the same stay to be done.
@@ -118,14 +138,17 @@ def _run_shards(shards: Iterator[Shard], job: Job) -> Generator[Row]:
         return  # without a Ray that would have nothing to do
     outage, trouble = 0, ""
     with quiet_ray():
+        metrics = Metrics()
         while wave:
             lost = {shard.number: shard for shard in wave}
             for isolated in (False, True):
                 for row in _run_wave(list(lost.values()), job, isolated) if lost else ():
                     lost.pop(row["shard"], None)
                     if not row["trouble"]:
-                        outage = 0
-                        yield row
+                        outage, report = 0, pickle.loads(row["report"])
+                        photos -= report.photos
+                        metrics.record(report, photos)
+                        yield report
                         continue
                     outage, trouble = outage + 1, row["trouble"]
                     if outage == OUTAGE:
@@ -135,21 +158,24 @@ def _run_shards(shards: Iterator[Shard], job: Job) -> Generator[Row]:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
 
 
+def _need(job: Job) -> tuple[str, float]:
+    """What an actor takes: the kind of Ray's resource, and how much of it."""
+    return ("GPU", job.gpus_per_actor) if job.device == "cuda" else ("CPU", 1.0)
+
+
 def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
     import ray.data
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
     from ray.util.annotations import RayDeprecationWarning
 
-    resources = ray.cluster_resources()
-    cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-    on_gpu = job.device == "cuda"
-    if on_gpu and not gpus and not on_cluster():  # a cluster may get some when they are asked for
+    there, (kind, share) = capacity(), _need(job)
+    on_gpu = kind == "GPU"
+    if on_gpu and not there.gpus and not on_cluster():  # a cluster may get some when asked for
         raise UsageError("--device cuda: Ray finds no GPU here")
-    share = job.gpus_per_actor
-    least, most = job.actors or (1, max(1, int(gpus / share) if on_gpu else cores))
-    most = min(most, len(shards))
-    least = min(least, most)
-    _configure(job)
+    _, high = job.sizes
+    shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
+    pools = size_pools(there, len(shards), shard_bytes, share if on_gpu else 0, job.actors)
+    _configure(job, pools)
     with warnings.catch_warnings():
         # Retries have no other name than one that Ray means to take away.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -161,27 +187,27 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
                 _read,  # type: ignore[arg-type]
                 fn_args=[job, isolated],
                 num_cpus=0,
-                compute=TaskPoolStrategy(size=min(max(1, cores // 2), len(shards))),
+                compute=TaskPoolStrategy(size=pools.readers),
                 max_retries=RETRIES,
             )
             .map(
                 _Colorize,  # type: ignore[arg-type]
                 fn_constructor_args=[job],
-                num_cpus=0 if on_gpu else 1,
+                num_cpus=0 if on_gpu else share,
                 num_gpus=share if on_gpu else 0,
                 compute=ActorPoolStrategy(
-                    min_size=least,
-                    max_size=most,
-                    initial_size=least if job.actors else most,
+                    min_size=pools.least,
+                    max_size=pools.most,
+                    initial_size=pools.first,
                     max_tasks_in_flight_per_actor=2,
                 ),
                 max_task_retries=RETRIES,
             )
             .map(
                 _write,  # type: ignore[arg-type]
-                fn_args=[job, isolated],
+                fn_args=[job, pools, isolated],
                 num_cpus=0,
-                compute=TaskPoolStrategy(size=min(max(1, cores), len(shards))),
+                compute=TaskPoolStrategy(size=pools.writers),
                 max_retries=RETRIES,
             )
         )
@@ -192,12 +218,10 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             yield from batch.to_pylist()
 
 
-def _configure(job: Job) -> None:
+def _configure(job: Job, pools: Pools) -> None:
     """Ray Data's settings for this process."""
     from ray.data import DataContext
 
-    _, high = job.sizes
-    shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
@@ -205,13 +229,13 @@ def _configure(job: Job) -> None:
     context.max_consecutive_actor_init_deaths = 3
     context.execution_no_progress_timeout_s = SILENCE[job.device]
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
-        object_store_memory=max(SHARDS_IN_FLIGHT * shard_bytes, 2**28)
+        object_store_memory=pools.object_bytes
     )
 
 
-def _row(shard: Shard, work: object = None, trouble: str = "") -> Row:
+def _row(shard: Shard, work: object = None, trouble: str = "", actor: str = "") -> Row:
     """A row of a data set; pickled, because Arrow would first try to make columns of all parts."""
-    return {"work": pickle.dumps((shard, work)), "trouble": trouble}
+    return {"work": pickle.dumps((shard, work)), "trouble": trouble, "actor": actor}
 
 
 def _read(row: Row, job: Job, isolated: bool) -> Row:
@@ -237,24 +261,29 @@ class _Colorize:
         folder = fetch_weights(job.weights, job.run.spec.weights)
         self._colorizer = Colorizer.load(folder, job.device, job.batch_size)
         self._device = torch.cuda.get_device_name() if job.device == "cuda" else "cpu"
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
 
     def __call__(self, row: Row) -> Row:
         if row["trouble"]:
             return row
         shard, photos = pickle.loads(row["work"])
-        return _row(shard, colorize_shard(photos, self._colorizer, self._spec, self._device))
+        colored = colorize_shard(photos, self._colorizer, self._spec, self._device)
+        return _row(shard, colored, actor=self._name)
 
 
-def _write(row: Row, job: Job, isolated: bool) -> Row:
+def _write(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
     shard, photos = pickle.loads(row["work"])
-    counts, trouble = ShardCounts(0, 0), row["trouble"]
+    report, trouble = ShardReport(0, 0), row["trouble"]
     call = call_isolated if isolated else call_here
+    workers = workers_of(row["actor"], pools.readers, pools.writers)
     if not trouble:
         try:
-            counts = write_shard(shard.number, photos, job.source, job.destination, job.run, call)
+            report = write_shard(
+                shard.number, photos, job.source, job.destination, job.run, call, workers
+            )
         except StoreUnavailable as error:
             trouble = str(error)
-    return {"shard": shard.number, "trouble": trouble, **asdict(counts)}
+    return {"shard": shard.number, "trouble": trouble, "report": pickle.dumps(report)}
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from pipeline.cluster import cluster_gpus, on_cluster
+from pipeline.cluster import capacity, on_cluster
 from pipeline.errors import UsageError
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
@@ -168,7 +168,7 @@ def _choose_device(wanted: str) -> str:
     import torch
 
     if wanted == "auto":
-        there = cluster_gpus() if on_cluster() else torch.cuda.is_available()
+        there = capacity().most_gpus if on_cluster() else torch.cuda.is_available()
         return "cuda" if there else "cpu"
     if wanted == "cuda" and not on_cluster() and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch finds no GPU here")

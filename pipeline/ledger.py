@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
+from pipeline.advice import Work, advise, work_of
 from pipeline.plan import Run, Schedule
 from pipeline.planning import Redo, plan_retry
 from pipeline.results import committed_shards, read_shards
@@ -14,6 +15,8 @@ from pipeline.storage import Storage
 
 WINDOWS = (1, 5, 15)  # minutes
 _COLUMNS = ["photo", "source_bytes", "attempt", "status", "reason"]
+_TIMES = ["candidate", "read_seconds", "model_seconds", "write_seconds"]
+_RECENT = 300.0  # seconds, whose shards tell of what the run lacks
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class Status:
     failed: of their last attempt, by reason. skipped: left as they are. retrying: failed ones
     that are planned once more. rates: photos/s over the last so many minutes. seconds_left: None
     where nothing moves. since: seconds since the last commit. stragglers: shards that are not done
-    while later ones are.
+    while later ones are. advice: which workers the run lacks, where that can be told.
     """
 
     photos: int
@@ -38,6 +41,7 @@ class Status:
     seconds_left: float | None
     since: float | None
     stragglers: list[int]
+    advice: str | None
 
     @property
     def complete(self) -> bool:
@@ -56,12 +60,18 @@ class Ledger:
         self._read: set[int] = set()
         # The last attempt of each photo that has no plain success: attempt, size, status, reason.
         self._last: dict[str, tuple[int, int, str, str | None]] = {}
+        self._works: dict[int, Work] = {}  # of recent shards
 
     def refresh(self) -> None:
         """Read what was committed since the last time. Raises StorageError."""
         self._commits = committed_shards(self._destination)
+        recent = self._recent()
+        self._works = {shard: work for shard, work in self._works.items() if shard in recent}
         new = sorted(self._commits.keys() - self._read)
-        for shard, table in zip(new, read_shards(self._destination, new, _COLUMNS), strict=True):
+        columns = _COLUMNS + _TIMES
+        for shard, table in zip(new, read_shards(self._destination, new, columns), strict=True):
+            if shard in recent and (work := work_of(table)):
+                self._works[shard] = work
             notable = pc.or_(pc.not_equal(table["status"], "ok"), pc.greater(table["attempt"], 1))
             self._add(table.filter(notable).to_pylist())
             self._read.add(shard)
@@ -75,6 +85,12 @@ class Ledger:
                 reason = None if row["reason"] is None else str(row["reason"])
                 size = int(str(row["source_bytes"]))
                 self._last[photo] = (attempt, size, str(row["status"]), reason)
+
+    def _recent(self) -> set[int]:
+        """Shards of the minutes before the last commit."""
+        times = {shard: when for shard, when in self._commits.items() if when is not None}
+        last = max(times.values(), default=0.0)
+        return {shard for shard, when in times.items() if when > last - _RECENT}
 
     def failures(self) -> Iterator[tuple[str, int, int, str]]:
         """Photo, its size, its last attempt and the reason why that failed."""
@@ -131,7 +147,14 @@ class Ledger:
             seconds_left=left / rate if rate and left else (0.0 if not left else None),
             since=now - max(times.values()) if times else None,
             stragglers=[shard for shard in range(last) if shard not in done],
+            advice=self._advice(times) if left else None,
         )
+
+    def _advice(self, times: dict[int, float]) -> str | None:
+        ends = {shard: times[shard] for shard in self._works}
+        first, last = min(ends.values(), default=0.0), max(ends.values(), default=0.0)
+        # What came before the first of these commits is counted in full for none of the others.
+        return advise([self._works[shard] for shard in ends if ends[shard] > first], last - first)
 
     @staticmethod
     def _span(times: dict[int, float], now: float, seconds: float) -> float:

@@ -3,7 +3,7 @@
 import io
 import re
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -94,18 +94,24 @@ class Result:
 
 
 def commit_shard(
-    destination: Storage, shard: int, results: Iterable[Result], run_digest: str
+    destination: Storage,
+    shard: int,
+    results: Iterable[Result],
+    run_digest: str,
+    workers: Mapping[str, str] | None = None,
 ) -> bool:
     """Write a shard's results, last and whole; False where another worker was first.
 
     A store may apply a write whose answer is lost, and refuse its repetition: the attempt's own id
-    in what is there tells such a write from another worker's. Raises StorageError.
+    in what is there tells such a write from another worker's. workers: who has done it, and beside
+    how many (pipeline.advice); no picture depends on it. Raises StorageError.
     """
     attempt = uuid.uuid4().hex
     metadata = {
         "autochrome.schema_version": SCHEMA_VERSION,
         "autochrome.run_sha256": run_digest,
         _ATTEMPT: attempt,
+        **{f"autochrome.{name}": value for name, value in (workers or {}).items()},
     }
     table = pa.Table.from_pylist([asdict(result) for result in results], SCHEMA)
     file = io.BytesIO()
@@ -138,7 +144,7 @@ def read_shards(
 ) -> Iterator[pa.Table]:
     """The rows of each of these shards in order, read ahead; all columns, or those named.
 
-    Raises StorageError.
+    Their metadata comes with them. Raises StorageError.
     """
 
     def read(shard: int) -> pa.Table:
@@ -148,8 +154,7 @@ def read_shards(
     rest = iter(shards)
     with ThreadPoolExecutor(_READERS) as pool:
         while some := list(islice(rest, 8 * _READERS)):
-            for table in pool.map(read, some):
-                yield table.replace_schema_metadata()
+            yield from pool.map(read, some)
 
 
 def read_results(
@@ -174,8 +179,7 @@ def read_results(
 
 
 def _without(table: pa.Table, photos: set[str]) -> pa.Table:
-    if not photos:
-        return table
+    table = table.replace_schema_metadata()  # which differs from shard to shard
     there = set(table["photo"].to_pylist()) & photos
     if not there:
         return table

@@ -9,9 +9,10 @@ Legend: R S low and high resolution of the model.
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ from pipeline.imaging import (
 from pipeline.isolation import Call, call_here
 from pipeline.plan import Run, RunSpec, Shard
 from pipeline.results import Result, commit_shard, results_path
+from pipeline.shard_report import ShardReport, report_of
 from pipeline.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
@@ -58,20 +60,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished result: its file, its suffix without a dot, and the seconds that it took."""
+    """A finished result: its file, and its suffix without a dot."""
 
     file: bytes
     suffix: str
     colorfulness: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class ShardCounts:
-    """What the driver hears of a shard that is committed."""
-
-    photos: int
-    failed: int
 
 
 def read_shard(
@@ -104,18 +97,19 @@ def write_shard(
     destination: Storage,
     run: Run,
     call: Call = call_here,
-) -> ShardCounts:
+    workers: Mapping[str, str] | None = None,
+) -> ShardReport:
     """Write the pictures of a shard, then commit its rows.
 
     Where another worker has committed it meanwhile, nothing is written. call: as in read_shard.
-    Raises StorageError.
+    workers: as in commit_shard. Raises StorageError.
     """
     if destination.exists(results_path(shard)):
-        return ShardCounts(len(photos), sum(each[0].result.status == "failed" for each in photos))
+        failed = sum(candidates[0].result.status == "failed" for candidates in photos)
+        return ShardReport(len(photos), failed)
     rows = [_write_photo(candidates, source, destination, run.spec, call) for candidates in photos]
-    commit_shard(destination, shard, (result for results in rows for result in results), run.digest)
-    failed = sum(any(result.status == "failed" for result in results) for results in rows)
-    return ShardCounts(len(photos), failed)
+    commit_shard(destination, shard, chain.from_iterable(rows), run.digest, workers)
+    return report_of(rows)
 
 
 def photo_seed(run_seed: int, source_sha256: str, candidate: int) -> int:
@@ -228,8 +222,11 @@ def _write_photo(
     spec: RunSpec,
     call: Call,
 ) -> list[Result]:
-    """Results of a photo: its pictures are written, or its rows say why not."""
-    results = [candidate.result for candidate in candidates]
+    """Results of a photo: its pictures are written, or its rows say why not.
+
+    Its candidates share the time that it took, which decoding the master is part of.
+    """
+    results, start = [candidate.result for candidate in candidates], time.perf_counter()
     if results[0].status == "ok":
         try:
             data = _fetch_master(results[0], source)
@@ -240,6 +237,8 @@ def _write_photo(
             for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
                 some = candidates[start : start + CANDIDATES_AT_ONCE]
                 results += _write_candidates(some, data, source, destination, spec, call)
+        seconds = (time.perf_counter() - start) / len(results)
+        results = [replace(result, write_seconds=seconds) for result in results]
     return [replace(result, finished_at=datetime.now(UTC)) for result in results]
 
 
@@ -264,14 +263,13 @@ def render(
         gray = resize_rgb(gray, _fitted(gray.shape, int(spec.output_size)))
     pictures: list[Picture | PhotoError] = []
     for small in candidates:
-        start = time.perf_counter()
         try:
             rgb = put_color_on(gray, small)
             file = encode(rgb, format, master if whole else None)
         except PhotoError as error:
             pictures.append(error)
         else:
-            pictures.append(Picture(file, suffix, colorfulness(rgb), time.perf_counter() - start))
+            pictures.append(Picture(file, suffix, colorfulness(rgb)))
     return pictures
 
 
@@ -300,7 +298,6 @@ def _write_candidate(
     destination: Storage,
     spec: RunSpec,
 ) -> Result:
-    start = time.perf_counter()
     try:
         if isinstance(picture, PhotoError):
             raise picture
@@ -315,7 +312,6 @@ def _write_candidate(
         output_sha256=hashlib.sha256(picture.file).hexdigest(),
         output_bytes=len(picture.file),
         colorfulness=picture.colorfulness,
-        write_seconds=picture.seconds + time.perf_counter() - start,
     )
 
 

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from importlib.metadata import distribution
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,11 @@ PREFIX = "autochrome-"
 MOST_WEIGHTS = 200 * 2**20  # bytes that are sent; larger weights belong in a bucket
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("model", "pipeline", "jobs")
+_CHATTY = (  # loggers that tell of every upload
+    "ray._private.runtime_env.packaging",
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+)
 _ENTRY = "from jobs.main import main; main(prog_name='autochrome')"
 
 
@@ -115,7 +120,8 @@ def _client(address: str | None) -> Any:
     try:
         from ray.job_submission import JobSubmissionClient
 
-        logging.getLogger("ray").setLevel(logging.WARNING)  # it tells of every upload
+        for name in _CHATTY:
+            logging.getLogger(name).setLevel(logging.WARNING)
         return JobSubmissionClient(address, headers=_token_header())
     except (ImportError, RuntimeError) as error:
         if "ray[default]" in str(error) or isinstance(error, ImportError):
@@ -148,10 +154,11 @@ def _pack(folder: Path, weights: Path | None) -> None:
     for package in _PACKAGES:
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(_ROOT / package, folder / package, ignore=ignored)
-    here = distribution("autochrome")
-    about = folder / f"autochrome-{here.version}.dist-info"
+    number = version("autochrome")  # which a run is bound to
+    about = folder / f"autochrome-{number}.dist-info"
     about.mkdir()
-    (about / "METADATA").write_text(here.read_text("METADATA") or "", encoding="utf-8")
+    metadata = f"Metadata-Version: 2.1\nName: autochrome\nVersion: {number}\n"
+    (about / "METADATA").write_text(metadata, encoding="utf-8")
     if weights is None:
         return
     files = [weights / f"{stage}.safetensors" for stage in STAGES]

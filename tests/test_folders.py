@@ -16,7 +16,7 @@ DOORS = {
     "PIL": {"pipeline/imaging.py"},
     "ray": {
         f"pipeline/{name}.py"
-        for name in ("cluster", "colorize", "photographs", "submission", "train")
+        for name in ("cluster", "colorize", "metrics", "photographs", "submission", "train")
     },
     "matplotlib": {"pipeline/learning_curve.py"},
     "tensorboard": {"pipeline/learning_curve.py"},

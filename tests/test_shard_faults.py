@@ -14,7 +14,8 @@ from model.colorizer import Colorized, Colorizer
 from pipeline.isolation import call_isolated
 from pipeline.plan import Plan, Run
 from pipeline.results import commit_shard, results_path
-from pipeline.stages import ShardCounts, colorize_shard, read_shard, write_shard
+from pipeline.shard_report import ShardReport
+from pipeline.stages import colorize_shard, read_shard, write_shard
 from pipeline.storage import MemoryStorage
 
 
@@ -58,7 +59,7 @@ def white() -> bytes:
 def test_a_batch_without_room_is_halved_until_it_fits() -> None:
     colorizer = Small(room=4)
     counts, rows = run_shard(sixteen_photos(), MemoryStorage("destination"), colorizer)
-    assert counts == ShardCounts(photos=16, failed=0)
+    assert counts == ShardReport(photos=16, failed=0)
     assert colorizer.asked == [16, 8, 4, 4, 8, 4, 4]
     calm, expected = run_shard(sixteen_photos(), MemoryStorage("destination"), Small(room=16))
     assert [row["output_sha256"] for row in rows] == [row["output_sha256"] for row in expected]
@@ -68,7 +69,7 @@ def test_the_culprit_is_found_by_halving_and_harms_no_other() -> None:
     source, colorizer = sixteen_photos(), Small(room=16)
     source.write("05.png", white())
     counts, rows = run_shard(source, MemoryStorage("destination"), colorizer)
-    assert counts == ShardCounts(photos=16, failed=1)
+    assert counts == ShardReport(photos=16, failed=1)
     assert [row["photo"] for row in rows if row["reason"] == "out_of_memory"] == ["05.png"]
     assert colorizer.asked == [16, 8, 4, 4, 2, 1, 1, 2, 8]
 
@@ -109,5 +110,5 @@ def test_where_another_worker_was_first_nothing_is_written() -> None:
     read = read_shard(shard_of(source), source, SIZES)
     colored = colorize_shard(read, Small(room=16), SPEC, "cpu")
     commit_shard(destination, 0, [], "digest")
-    assert write_shard(0, colored, source, destination, run) == ShardCounts(16, 0)
+    assert write_shard(0, colored, source, destination, run) == ShardReport(16, 0)
     assert list(destination.objects) == [results_path(0)]

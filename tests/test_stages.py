@@ -20,7 +20,7 @@ from pipeline.plan import Plan, Run, RunSpec, Shard
 from pipeline.results import read_results
 from pipeline.stages import (
     MAX_BYTES,
-    ShardCounts,
+    ShardReport,
     colorize_shard,
     output_path,
     photo_seed,
@@ -65,7 +65,7 @@ def run_shard(
     colorizer: Colorizer,
     spec: RunSpec = SPEC,
     shard: Shard | None = None,
-) -> tuple[ShardCounts, list[dict[str, object]]]:
+) -> tuple[ShardReport, list[dict[str, object]]]:
     """All three stages; the counts and the committed rows."""
     shard = shard or shard_of(source)
     read = read_shard(shard, source, SIZES)
@@ -83,7 +83,7 @@ def test_a_photo_becomes_a_picture_and_a_row(
     data = picture(1)
     source.write("sub/a.png", data)
     counts, [row] = run_shard(source, destination, colorizer)
-    assert counts == ShardCounts(photos=1, failed=0)
+    assert counts == ShardReport(photos=1, failed=0)
     written = destination.read("images/sub/a.png")
     rgb = np.asarray(Image.open(io.BytesIO(written)))
     gray = np.asarray(Image.open(io.BytesIO(data))).astype(float)
@@ -132,7 +132,7 @@ def test_what_cannot_be_read_is_a_row_and_harms_no_other(
         source.write(name, data)
     photos = [*source.list(), StoredObject("gone.png", 3), StoredObject("huge.tif", MAX_BYTES + 1)]
     counts, rows = run_shard(source, destination, colorizer, shard=Shard(0, tuple(photos)))
-    assert counts == ShardCounts(photos=7, failed=5)
+    assert counts == ShardReport(photos=7, failed=5)
     assert {row["photo"]: row["reason"] for row in rows} == {
         "a.png": None,
         "empty.jpg": "corrupt",
@@ -158,7 +158,7 @@ def test_a_shard_in_which_all_fail_is_committed_too(
 ) -> None:
     source.write("a.jpg", b"")
     counts, [row] = run_shard(source, destination, colorizer)
-    assert counts == ShardCounts(photos=1, failed=1)
+    assert counts == ShardReport(photos=1, failed=1)
     assert row["finished_at"] is not None
 
 
@@ -168,7 +168,7 @@ def test_candidates_differ_and_are_ranked_by_likelihood(
     source.write("a.png", picture(1))
     source.write("b.png", picture(2))
     counts, rows = run_shard(source, destination, colorizer, replace(SPEC, candidates=3))
-    assert counts == ShardCounts(photos=2, failed=0)
+    assert counts == ShardReport(photos=2, failed=0)
     assert [(row["photo"], row["candidate"]) for row in rows] == [
         (name, candidate) for name in ("a.png", "b.png") for candidate in range(3)
     ]
@@ -265,7 +265,7 @@ def test_sources_that_change_or_fail_while_we_work(
     source.write("b.png", picture(2))
     source.on_read["a.png"] = taking_turns(*answers)
     counts, [row, other] = run_shard(source, destination, colorizer)
-    assert counts == ShardCounts(photos=2, failed=1)
+    assert counts == ShardReport(photos=2, failed=1)
     assert (row["status"], row["reason"], row["output_uri"]) == ("failed", reason, None)
     assert other["status"] == "ok"
     assert not destination.exists("images/a.png")
@@ -279,7 +279,7 @@ def test_a_picture_that_cannot_be_written_is_a_row(
     source.write("b.png", picture(2))
     destination.on_write["images/a.png"] = StorageError("cannot write it: File name too long")
     counts, [row, other] = run_shard(source, destination, colorizer)
-    assert counts == ShardCounts(photos=2, failed=1)
+    assert counts == ShardReport(photos=2, failed=1)
     assert (row["reason"], row["error"]) == ("write_error", "cannot write it: File name too long")
     assert row["source_sha256"] and row["log_likelihood"] is not None
     assert other["status"] == "ok"
@@ -330,7 +330,7 @@ def test_a_photo_that_the_model_fails_on_is_found_and_harms_no_other(
     source.write("b.png", white.getvalue())
     source.write("c.png", picture(3))
     counts, rows = run_shard(source, destination, Choosy(error))
-    assert counts == ShardCounts(photos=3, failed=1)
+    assert counts == ShardReport(photos=3, failed=1)
     assert [row["reason"] for row in rows] == [None, reason, None]
     assert str(error) in str(rows[1]["error"])
 

@@ -28,6 +28,7 @@ STATUS = Status(
     seconds_left=96.0,
     since=12.0,
     stragglers=[7, 9],
+    advice="the model is busy 40% of the time (2 actors)",
 )
 
 
@@ -45,6 +46,7 @@ def test_people_are_told_all_of_it() -> None:
         "photos/s: 2.00 in 1 min, 1.50 in 5 min, 1.25 in 15 min",
         "last commit 12 s ago",
         "2 min left",
+        "the model is busy 40% of the time (2 actors)",
         "2 shards open behind later ones: 7, 9",
     ]
 

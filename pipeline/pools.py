@@ -1,0 +1,60 @@
+"""How many workers of each kind a run has, and how much may be in flight between them.
+
+Readers and writers take no CPU, so that the model's actors can never starve them; what bounds them
+is their number. The pool of actors may shrink to its least, and Ray Data lets it grow to its most
+as far as there is room: on a cluster that gains nodes, most is what it may grow to.
+"""
+
+from dataclasses import dataclass
+
+from pipeline.cluster import Capacity
+
+SHARDS_IN_FLIGHT = 25
+_LEAST_BYTES = 2**28
+_COUNTABLE = 10**6  # cores; a cluster without a limit says more
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Readers and writers at most; actors at least, at first and at most.
+
+    object_bytes: what the arrays may take that wait between the steps, on all nodes together.
+    """
+
+    readers: int
+    least: int
+    first: int
+    most: int
+    writers: int
+    object_bytes: int
+
+
+def size_pools(
+    capacity: Capacity,
+    shards: int,
+    shard_bytes: int,
+    share: float,
+    actors: tuple[int, int] | None,
+) -> Pools:
+    """The pools for so many shards, each of at most so many bytes.
+
+    share: of a GPU that an actor takes; 0: it takes a core. actors: least and most that the user
+    asks for.
+    """
+    now = capacity.gpus / share if share else capacity.cores
+    later = capacity.most_gpus / share if share else capacity.most_cores
+    least, most = actors or (1, max(1, now, later))
+    most = int(min(most, shards))
+    least = min(least, most)
+    known = capacity.most_cores < _COUNTABLE
+    cores = int(max(1, capacity.most_cores if known else capacity.cores))
+    wanted = max(SHARDS_IN_FLIGHT, 4 * most) * shard_bytes
+    return Pools(
+        readers=min(max(1, cores // 2), shards),
+        least=least,
+        first=least if actors else max(1, int(min(now, most))),
+        most=most,
+        writers=min(cores, shards),
+        # Half of the store at most, so that it never spills to disk.
+        object_bytes=max(_LEAST_BYTES, min(wanted, capacity.object_bytes // 2)),
+    )
