@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from memory import peak_mib
 from pipeline.manifest import Manifest
 from pipeline.plan import FORMAT, RUN, SCHEMA, Plan, RunSpec, Schedule, load_run, part_path
 from pipeline.planning import prepare_run
@@ -105,13 +106,6 @@ def plan(manifest: str, destination: str) -> dict[str, float]:
         lambda ignored: listed.photos(source, ignored),
     )
     return {"seconds": time.perf_counter() - start, "photos": run.plan.photos}
-
-
-def peak_mib() -> float:
-    """Of this process; ru_maxrss would start with that of the one that started it."""
-    status = Path("/proc/self/status").read_text()
-    [line] = [line for line in status.splitlines() if line.startswith("VmHWM")]
-    return int(line.split()[1]) / 1024
 
 
 def measure(*arguments: str) -> dict[str, float]:

@@ -95,6 +95,8 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     if own:
         with _standard_error_closed(), _signals_kept():
             ray.init(
+                # Not what Ray would find: a Ray that somebody else has left running here.
+                address=os.environ.get("RAY_ADDRESS") or "local",
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=False,

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from ray_clusters import simulated_cluster
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
@@ -19,51 +19,22 @@ from pipeline.s3 import S3Storage
 # Ray's client asks aiohttp in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
 
-SERVER = """
-import os, socket, sys
-os.environ.update(RAY_BACKEND_LOG_LEVEL="fatal", RAY_USAGE_STATS_ENABLED="0")
-from ray.cluster_utils import Cluster
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-cluster = Cluster(
-    initialize_head=True,
-    head_node_args={
-        "num_cpus": 2,
-        "include_dashboard": True,
-        "dashboard_port": free_port(),
-        "dashboard_agent_listen_port": free_port(),  # other Rays of this machine have the usual one
-    },
-)
-print(cluster.webui_url, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-
 
 @pytest.fixture(scope="module")
 def address(s3_endpoint: str) -> Iterator[str]:
     """A Ray with a job server, whose jobs find the server of the S3 protocol."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+    environment = {
+        **os.environ,
+        "AWS_ENDPOINT_URL_S3": s3_endpoint,
         # Jobs run the first `python` there is, as where an environment is activated.
-        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-        server = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
-        assert server.stdin and server.stdout
-        address = f"http://{server.stdout.readline().strip().removeprefix('http://')}"
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    with simulated_cluster({"num_cpus": 2, "include_dashboard": True}, environment) as cluster:
+        address = f"http://{cluster.dashboard.removeprefix('http://')}"
         wait_for_agent(address)
-        yield address
-        with server:  # closes its pipes, which ends it
-            pass
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+            yield address
 
 
 def wait_for_agent(address: str) -> None:

@@ -1,0 +1,235 @@
+"""What the engine costs: a model of known, constant cost goes through the whole pipeline.
+
+    python benchmarks/engine.py --photos 2000 --cost 0.02 --actors 1
+    python benchmarks/engine.py --photos 100000 --cost 0 --side 16 --output-size 256
+
+The model sleeps, as a processor does that waits for its GPU, so that what else is slow shows. Told:
+the share of time that the actors worked between their first batch and their last; the same photos
+and the same model through a plain Ray Data pipeline (read_images, map_batches, write_parquet), in
+the same run; and peaks of memory, of the driver, the largest other process, and the object store.
+Each is measured in a process of its own. Prints a table, and one JSON line.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from PIL import Image
+
+import pipeline.colorize as engine
+from memory import peak_mib
+from model.colorizer import Colorized
+from model.weights import WEIGHTS
+from pipeline.cluster import quiet_ray
+from pipeline.job import Job, Settings
+
+SIZE = 256
+Row = dict[str, Any]
+
+
+class Sleeper:
+    """A colorizer that takes so many seconds a photo, and paints everything gray."""
+
+    def __init__(self, cost: float, log: str) -> None:
+        self._cost, self._log = cost, Path(log, str(os.getpid()))
+
+    def colorize(
+        self, low: np.ndarray, high: np.ndarray, seeds: list[int], temperature: float
+    ) -> Colorized:
+        start, count = time.time(), len(high)
+        time.sleep(self._cost * count)
+        with self._log.open("a") as file:
+            file.write(f"{start} {time.time()}\n")
+        zeros = np.zeros(count)
+        return Colorized(np.repeat(high[..., None], 3, -1), zeros, zeros, zeros, zeros)
+
+
+class Quiet:
+    def update(self, done: int, failed: int, photos: int) -> None:
+        pass
+
+    def wait(self, why: str) -> None:
+        print(why, file=sys.stderr)
+
+
+def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -> int:
+    """Autochrome itself, but for the model in its actors."""
+
+    class Actor(engine._Colorize):
+        def __init__(self, job: Job) -> None:
+            # The whole shard at once: halving is not what is measured.
+            self._spec, self._device, self._name = job.run.spec, "sleep", str(os.getpid())
+            self._colorizer = Sleeper(cost, folder)  # type: ignore[assignment]
+
+    engine._Colorize = Actor  # type: ignore[misc]
+    settings = Settings(str(WEIGHTS), actors=(actors, actors), **options)
+    summary = engine.colorize(source, f"{folder}/out", settings, Quiet())
+    assert not summary.failed and not summary.pending, summary
+    return summary.photos
+
+
+def run_plain(source: str, folder: str, cost: float, actors: int, options: Row) -> int:
+    """What one writes who knows Ray Data: no plan, no ledger, no merging, no resuming."""
+    import ray.data
+
+    class Actor:
+        def __init__(self) -> None:
+            self.colorizer = Sleeper(cost, folder)
+
+        def __call__(self, batch: Row) -> Row:
+            gray = batch.pop("image")
+            colors = self.colorizer.colorize(gray, gray, [0] * len(gray), 1.0)
+            return {**batch, "rgb": colors.rgb}
+
+    def encode(row: Row) -> Row:
+        file = io.BytesIO()
+        Image.fromarray(row.pop("rgb")).save(file, "JPEG", quality=95)
+        return {**row, "jpeg": file.getvalue()}
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    photos = ray.data.read_images(source, size=(SIZE, SIZE), mode="L", include_paths=True)
+    pool = ray.data.ActorPoolStrategy(size=actors)
+    colored = photos.map_batches(
+        Actor, batch_size=options["shard_size"], compute=pool, num_cpus=0
+    ).map(encode)
+    colored.write_parquet(f"{folder}/out")
+    return int(ray.data.read_parquet(f"{folder}/out").count())
+
+
+def make_photos(folder: Path, count: int, side: int) -> None:
+    """Gray JPEG photographs of noise; links to a few files, as their content does not matter."""
+    random = np.random.default_rng(0)
+    for number in range(count):
+        path = folder / f"{number // 1000:04}" / f"{number:08}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if number % 10_000 == 0:  # file systems bound the links of a file
+            coarse = random.integers(0, 256, (max(2, side // 8),) * 2, np.uint8)
+            Image.fromarray(coarse).resize((side, side)).save(path, "JPEG")
+            first = path
+        else:
+            os.link(first, path)
+
+
+@contextmanager
+def watched(peaks: dict[str, float]) -> Iterator[None]:
+    """Peaks while the block runs: of the object store, and of the largest other process."""
+    import psutil
+    import ray
+    from ray._private.internal_api import memory_summary
+
+    address = ray.get_runtime_context().gcs_address
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(1):
+            for line in memory_summary(address, stats_only=True).splitlines():
+                if line.startswith("Plasma memory usage"):
+                    peaks["store_MiB"] = max(peaks.get("store_MiB", 0), float(line.split()[3]))
+            own = os.getpid()
+            for process in psutil.process_iter(["pid", "name", "memory_info"]):
+                info = process.info["memory_info"]
+                ours = process.info["name"].startswith("ray::") and process.info["pid"] != own
+                if ours and info and _session_of(process) == own:
+                    unshared = (info.rss - info.shared) / 2**20
+                    peaks["worker_MiB"] = max(peaks.get("worker_MiB", 0), unshared)
+
+    def _session_of(process: Any) -> int:
+        """The driver whose Ray a worker belongs to: workers descend from its raylet."""
+        try:
+            return own if own in {each.pid for each in process.parents()} else 0
+        except psutil.Error:
+            return 0
+
+    own = os.getpid()
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def busy_share(folder: Path, actors: int) -> tuple[float, float]:
+    """Share of the time from first to last batch that the actors worked, and that time."""
+    spans = [
+        tuple(map(float, line.split()))
+        for log in folder.iterdir()
+        if log.is_file()
+        for line in log.read_text().splitlines()
+    ]
+    span = max(end for _, end in spans) - min(start for start, _ in spans)
+    return sum(end - start for start, end in spans) / span / actors, span
+
+
+def measure(kind: str, source: str, cost: float, actors: int, options: Row) -> Row:
+    """One of the two pipelines, in this process."""
+    peaks: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder, quiet_ray():
+        run = run_ours if kind == "ours" else run_plain
+        start = time.perf_counter()
+        with watched(peaks):
+            photos = run(source, folder, cost, actors, options)
+        seconds = time.perf_counter() - start
+        share, span = busy_share(Path(folder), actors)
+    return {"photos": photos, "seconds": seconds, "busy": share, "span": span, **peaks}
+
+
+@click.command()
+@click.option("--photos", default=2000, show_default=True)
+@click.option("--side", default=SIZE, show_default=True, help="Pixels of a photograph's side.")
+@click.option("--cost", default=0.02, show_default=True, help="Seconds a photo on an actor.")
+@click.option("--actors", default=1, show_default=True)
+@click.option("--shard-size", default=64, show_default=True)
+@click.option("--output-size", default="full", show_default=True)
+@click.option("--ours-only", is_flag=True)
+@click.option("--part", nargs=2, hidden=True)
+def main(
+    photos: int,
+    side: int,
+    cost: float,
+    actors: int,
+    ours_only: bool,
+    part: tuple[str, str] | None,
+    **options: Any,
+) -> None:
+    """Measure what the engine costs beside a model of constant cost."""
+    if part:
+        told = measure(part[0], part[1], cost, actors, options)
+        print(json.dumps({**told, "driver_MiB": peak_mib()}))
+        return
+    from machine import describe_machine
+
+    results: Row = {"machine": describe_machine("cpu"), "cost": cost, "actors": actors, **options}
+    print(
+        f"{'':6} {'photos':>8} {'seconds':>8} {'photos/s':>8} {'busy':>6} {'driver':>8} MiB"
+        f" {'worker':>8} MiB {'store':>8} MiB"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        make_photos(Path(folder), photos, side)
+        for kind in ("ours", "plain")[: 1 if ours_only else 2]:
+            words = sys.argv[1:] + ["--part", kind, folder]
+            output = subprocess.check_output([sys.executable, __file__, *words])
+            results[kind] = told = json.loads(output.splitlines()[-1])
+            print(
+                f"{kind:6} {told['photos']:8,} {told['seconds']:8.1f}"
+                f" {told['photos'] / told['seconds']:8.1f} {told['busy']:6.1%}"
+                f" {told['driver_MiB']:8.0f}     {told.get('worker_MiB', 0):8.0f}"
+                f"     {told.get('store_MiB', 0):8.0f}"
+            )
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
