@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from ray_clusters import SimulatedCluster, simulated_cluster
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
+from pipeline.colorize import colorize
+from pipeline.job import Settings
+from pipeline.watchdog import Watchdog
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -105,3 +109,37 @@ def test_a_node_is_lost_and_another_comes(
     assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
     assert "Traceback" not in stderr
     assert images_of(out) == calm
+
+
+class Caller:
+    """Hears what a run waits for, and gives it."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self.heard: list[str] = []
+
+    def update(self, done: int, failed: int, photos: int) -> None:
+        pass
+
+    def wait(self, why: str) -> None:
+        self.heard.append(why)
+        if len(self.heard) == 1:
+            self._cluster.add("late", num_cpus=1)
+
+
+def test_a_run_without_workers_says_so_and_starts_when_one_comes(
+    photos: Path,
+    weights: Path,
+    calm: Mapping[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.colorize.Watchdog", partial(Watchdog, seconds=3))
+    with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        caller = Caller(cluster)
+        settings = Settings(str(weights), shard_size=8, device="cpu")
+        summary = colorize(str(photos), str(tmp_path / "out"), settings, caller)
+    assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
+    assert "waiting for a node with a CPU: there is none among 1 node" in caller.heard[0]
+    assert images_of(tmp_path / "out") == calm
