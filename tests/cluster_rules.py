@@ -1,7 +1,9 @@
-"""What a cluster file must be, beyond what Ray checks itself. Problems come as sentences."""
+"""What a cluster file must be beyond what Ray checks, and what the autoscaler does with it."""
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +44,13 @@ def drifted(text: str, constraints: str) -> list[str]:
 
 
 def unmarked(text: str) -> list[str]:
-    """Lines with a placeholder of which neither they nor the line above say CHANGE."""
+    """Lines with a placeholder of which neither they nor the two lines above say CHANGE."""
     lines = text.splitlines()
     return [
         line.strip()
-        for above, line in zip(["", *lines], lines, strict=False)
-        if PLACEHOLDER.search(line) and "CHANGE" not in above + line
+        for number, line in enumerate(lines)
+        if PLACEHOLDER.search(line)
+        and "CHANGE" not in " ".join(lines[max(0, number - 2) : number + 1])
     ]
 
 
@@ -62,6 +65,30 @@ def problems(config: Config, text: str, repository: Path) -> list[str]:
         *_file_problems(config, repository),
         *_start_problems(config),
     ]
+
+
+def launched(config: Config, gpus: int, timed_out: str = "") -> Counter[str]:
+    """How many nodes of which group the autoscaler starts, from none, for actors with a GPU.
+
+    timed_out: a group of which a node has lately been waited for in vain.
+    """
+    from ray.autoscaler._private.util import prepare_config
+    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
+    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
+    from ray.autoscaler.v2.utils import ResourceRequestUtil
+
+    known = AutoscalingConfig(prepare_config(deepcopy(config)), skip_content_hash=True)
+    demand = [ResourceRequestUtil.make({"GPU": 1})] * gpus
+    reply = ResourceDemandScheduler().schedule(
+        SchedulingRequest(
+            disable_launch_config_check=True,
+            node_type_configs=known.get_node_type_configs(),
+            max_num_nodes=known.get_max_num_nodes(),
+            resource_requests=ResourceRequestUtil.group_by_count(demand),
+            recoverable_resource_availabilities={timed_out: 0.0} if timed_out else {},
+        )
+    )
+    return Counter({each.instance_type: each.count for each in reply.to_launch})
 
 
 def _group_problems(config: Config) -> Iterator[str]:

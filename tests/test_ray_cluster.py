@@ -1,14 +1,12 @@
-"""ray_cluster.yaml, by Ray's own rules, by those of EC2's client, by its autoscaler, and by ours."""
+"""ray_cluster.yaml, by the rules of Ray, of the EC2 client, of the autoscaler, and by ours."""
 
-from collections import Counter
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from cluster_rules import Config, problems
+from cluster_rules import Config, launched, problems
 
 # What Ray asks EC2 for when a cluster is started.
 INSTANCES = {"g5.2xlarge": {"CPU": 8, "GPU": 1}, "m6i.2xlarge": {"CPU": 8}}
@@ -62,32 +60,9 @@ def test_ec2_knows_every_setting_of_a_node(config: Config) -> None:
     assert "Spot" in ask_ec2({"InstanceMarketOptions": {"Spot": True}})
 
 
-def launched(config: Config, gpus: int, timed_out: str = "") -> Counter[str]:
-    """How many nodes of which group Ray's autoscaler starts, from none, for actors of a GPU each."""
-    from ray.autoscaler._private.util import prepare_config
-    from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig
-    from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
-    from ray.autoscaler.v2.utils import ResourceRequestUtil
-
-    prepared = prepare_config(deepcopy(config))
-    for group in prepared["available_node_types"].values():
-        found = INSTANCES[group["node_config"]["InstanceType"]]
-        group["resources"] = found | group["resources"]
-    known = AutoscalingConfig(prepared, skip_content_hash=True)
-    demand = [ResourceRequestUtil.make({"GPU": 1})] * gpus
-    reply = ResourceDemandScheduler().schedule(
-        SchedulingRequest(
-            disable_launch_config_check=True,
-            node_type_configs=known.get_node_type_configs(),
-            max_num_nodes=known.get_max_num_nodes(),
-            resource_requests=ResourceRequestUtil.group_by_count(demand),
-            recoverable_resource_availabilities={timed_out: 0.0} if timed_out else {},
-        )
-    )
-    return Counter({each.instance_type: each.count for each in reply.to_launch})
-
-
 def test_the_autoscaler_takes_spot_first_and_on_demand_for_the_rest(config: Config) -> None:
+    for each in config["available_node_types"].values():
+        each["resources"] = INSTANCES[each["node_config"]["InstanceType"]] | each["resources"]
     always = {"cpu": 1}
     assert launched(config, 0) == always
     assert launched(config, 3) == always | {"gpu-spot": 3}
