@@ -1,6 +1,7 @@
 """ray_cluster.yaml, by the rules of Ray, of the EC2 client, of the autoscaler, and by ours."""
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,21 @@ def test_the_autoscaler_takes_spot_first_and_on_demand_for_the_rest(config: Conf
     assert launched(config, 9) == always | {"gpu-spot": 8, "gpu-on-demand": 1}
     assert launched(config, 50) == always | {"gpu-spot": 8, "gpu-on-demand": 2}
     assert launched(config, 3, "gpu-spot") == always | {"gpu-spot": 1, "gpu-on-demand": 2}
+
+
+def test_a_refused_request_is_not_held_against_a_group() -> None:
+    """Where this fails, Ray falls back when EC2 has no spot nodes; the file says it does not."""
+    from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor import (
+        CloudResourceMonitor,
+    )
+
+    messages: Any = import_module("ray.core.generated.instance_manager_pb2")  # has no types
+    monitor = CloudResourceMonitor()
+    for status in (messages.Instance.ALLOCATION_FAILED, messages.Instance.ALLOCATION_TIMEOUT):
+        assert monitor.get_recoverable_resource_availabilities() == {}
+        event = messages.InstanceUpdateEvent(instance_type="gpu-spot", new_instance_status=status)
+        monitor.notify([event])
+    assert monitor.get_recoverable_resource_availabilities() == {"gpu-spot": 0.0}
 
 
 def test_nothing_is_wrong_with_it(config: Config, text: str, repository: Path) -> None:
