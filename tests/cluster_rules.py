@@ -21,7 +21,7 @@ SECRETS = (
     re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----"),
     re.compile(
         r"(?im)^[\s-]*\"?(\w*(secret|password|credential|auth_token|access_key)\w*)\"?\s*[:=]\s*"
-        r"(?!~/|\")\S+"
+        r"(?!~/)\S+"  # not where the user keeps it
     ),
     re.compile(r"(?i)(RAY_AUTH_TOKEN|AWS_SECRET_ACCESS_KEY|AWS_ACCESS_KEY_ID|AWS_SESSION_TOKEN)="),
 )

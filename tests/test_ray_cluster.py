@@ -147,6 +147,7 @@ TAMPERED = {
     "not marked: ImageId": ("  # CHANGE: a current Deep", "  # a current Deep"),
     "secret: AKIA": ("ssh_user: ubuntu", "ssh_user: AKIA" + "ABCDEFGHIJKLMNOP"),
     "secret: aws_secret_access_key": ("ssh_user: ubuntu", "aws_secret_access_key: abc"),
+    "secret: password": ("ssh_user: ubuntu", 'password: "abc"'),
     "secret: RAY_AUTH_TOKEN=": ("export RAY_AUTH_MODE=token", "export RAY_AUTH_TOKEN=abc"),
     "secret: -----BEGIN": ("ssh_user: ubuntu", "key: -----BEGIN RSA PRIVATE KEY-----"),
 }
