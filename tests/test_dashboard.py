@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from pipeline import metrics
+
 # What a run tells Prometheus: kind and tags of each metric.
 METRICS = {
     "autochrome_photos": ("counter", {"status"}),
@@ -94,6 +96,7 @@ def test_nothing_is_wrong_with_it(dashboard: Dashboard, rays_own: set[str]) -> N
 
 
 def test_it_shows_all_that_a_run_tells(dashboard: Dashboard) -> None:
+    assert METRICS.keys() == metrics.METRICS.keys()
     asked = metrics_in("\n".join(queries(dashboard)))
     shown = {name for name in METRICS if any(each.startswith(f"ray_{name}") for each in asked)}
     assert shown == METRICS.keys()
