@@ -4,7 +4,7 @@ Three operators: read (tasks), colorize (actors that hold the loaded model) and 
 commit). Between them travel small arrays, and what comes back are counts. Why it is set up so:
 
 - `map` over rows keeps a shard one unit; batches of rows would be merged or cut by Ray.
-- Readers and writers take no CPU, so that actors can never starve them, and are capped instead.
+- Readers and writers take next to no CPU, so that actors can never starve them, and are capped.
 - The pool of actors may shrink to one: a pool of fixed size stalls when a node is lost.
 - A shard whose process dies is tried again, but not for ever; one that fails all the same stays
   to be done, and harms no other.
@@ -38,7 +38,7 @@ from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
 from pipeline.plan import Schedule, Shard
 from pipeline.planning import refuse_overlap
-from pipeline.pools import Pools, size_pools
+from pipeline.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools
 from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
 from pipeline.shard_report import ShardReport
@@ -160,7 +160,7 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
 
 def _need(job: Job) -> tuple[str, float]:
     """What an actor takes: the kind of Ray's resource, and how much of it."""
-    return ("GPU", job.gpus_per_actor) if job.device == "cuda" else ("CPU", 1.0)
+    return ("GPU", job.gpus_per_actor) if job.device == "cuda" else ("CPU", ACTOR_CORES)
 
 
 def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
@@ -186,7 +186,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 _read,  # type: ignore[arg-type]
                 fn_args=[job, isolated],
-                num_cpus=0,
+                num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.readers),
                 max_retries=RETRIES,
             )
@@ -206,7 +206,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 _write,  # type: ignore[arg-type]
                 fn_args=[job, pools, isolated],
-                num_cpus=0,
+                num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.writers),
                 max_retries=RETRIES,
             )
