@@ -22,6 +22,11 @@ def on_cluster() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def address() -> str:
+    """What Ray is given as such: without one, it would join any cluster of this machine."""
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
 def cluster_gpus() -> float:
     """How many GPUs the caller's Ray has now, or that of RAY_ADDRESS."""
     with quiet_ray():
@@ -49,6 +54,7 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     if own:
         with _standard_error_closed(), _signals_kept():
             ray.init(
+                address=address(),
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=False,
