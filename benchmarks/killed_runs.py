@@ -43,7 +43,7 @@ VICTIMS = {
     "helper": 2,  # actors of Ray Data that hold statistics and the like
 }
 OUR_LINE = re.compile(r"[\d,]+ of [\d,]+ photos(, .*)?|autochrome: .*")
-PATIENCE = 5.0  # seconds for a kind of victim to appear, else another is chosen
+PATIENCE = 2.0  # seconds for a kind of victim to appear, else another is chosen
 STALL = 600.0  # seconds without a commit or a kill after which a run is given up
 # Of commands: done, Ray died (its raylet or control store), done in part, killed.
 ENDINGS = (0, 1, 3, -signal.SIGKILL)
@@ -262,8 +262,8 @@ class KilledRun:
 
     def _next_moment(self) -> _Moment:
         # Some at once, while a run starts; most between commits.
-        commits = self._commits + self._random.choice([0, 1, 1, 2, 3])
-        return _Moment(commits, self._random.uniform(0, 0.3), time.monotonic())
+        commits = self._commits + self._random.choice([0, 0, 1, 1, 2])
+        return _Moment(commits, self._random.uniform(0, 0.2), time.monotonic())
 
     def _due(self, moment: _Moment) -> bool:
         now = time.monotonic()
