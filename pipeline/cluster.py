@@ -24,6 +24,11 @@ def on_cluster() -> bool:
     return bool(os.environ.get("RAY_ADDRESS"))
 
 
+def address() -> str:
+    """What Ray is given as such: without one, it would join any cluster of this machine."""
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
 @dataclass(frozen=True)
 class Capacity:
     """What a Ray has, and what it may grow to; object_bytes: the memory of its object stores."""
@@ -95,8 +100,7 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     if own:
         with _standard_error_closed(), _signals_kept():
             ray.init(
-                # Not what Ray would find: a Ray that somebody else has left running here.
-                address=os.environ.get("RAY_ADDRESS") or "local",
+                address=address(),
                 num_cpus=num_cpus,
                 include_dashboard=False,
                 log_to_driver=False,
