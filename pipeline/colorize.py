@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from pipeline.advice import workers_of
-from pipeline.cluster import capacity, describe_wait, on_cluster, quiet_ray
+from pipeline.cluster import capacity, cluster_joined, describe_wait, on_cluster, quiet_ray
 from pipeline.errors import (
     AutochromeError,
     EngineError,
@@ -72,7 +72,7 @@ def colorize(source: str, destination: str, settings: Settings, listener: Listen
     Raises AutochromeError, after which the same command goes on.
     """
     refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
-    with open_destination(destination, settings.single_writer) as (place, lease):
+    with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
         return _run(prepare_job(source, place, settings), settings.max_failed, listener, lease)
 
 
@@ -88,7 +88,7 @@ def resume(
     retry_failed: failed photos, or those that failed for one of these reasons, are done once more.
     The rest is as in `colorize`.
     """
-    with open_destination(destination, settings.single_writer) as (place, lease):
+    with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
         job = reopen_job(place, settings)
         probe_conditional_writes(place)
         if retry_failed:
