@@ -4,12 +4,13 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-from pipeline.errors import EngineError
+from pipeline.errors import EngineError, UsageError
 
 ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -19,7 +20,7 @@ ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_SCHEDULER_EVENTS": "0",
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
-_START_SECONDS = 300.0
+_START_SECONDS = 180.0
 
 
 def on_cluster() -> bool:
@@ -97,7 +98,8 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     """The caller's Ray, that of RAY_ADDRESS, or one of our own; yields whether it ends with the
     block.
 
-    num_cpus: how many it believes to have, by default what there are. Raises EngineError.
+    num_cpus: how many it believes to have, by default what there are. Raises UsageError,
+    EngineError.
     """
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -109,6 +111,7 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
             handler.setLevel(logging.CRITICAL + 1)
     own = not ray.is_initialized()
     if own:
+        _check_answer(address())
         with _standard_error_closed(), _signals_kept():
             try:
                 ray.init(
@@ -126,6 +129,17 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     finally:
         if own:
             ray.shutdown()
+
+
+def _check_answer(place: str) -> None:
+    """Ray itself would wait for minutes for a cluster that is not there."""
+    host, _, port = place.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return  # "local", "auto" or an address of a kind that only Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 10).close()
+    except OSError as error:
+        raise UsageError(f"RAY_ADDRESS: no Ray answers at {place}: {error}") from None
 
 
 @contextmanager
