@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 
 _SERVER = """
 import json, os, socket, sys
@@ -65,20 +66,22 @@ def simulated_cluster(
 ) -> Iterator[SimulatedCluster]:
     """A cluster of a head node, given as arguments of Ray's `Cluster.add_node`."""
     for attempt in range(3):  # Ray gives its daemons half a minute, which a busy machine may not
-        server = subprocess.Popen(
-            [sys.executable, "-c", _SERVER, json.dumps(head)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=dict(environment),
-        )
-        with server:  # closes its pipes, which ends it
-            try:
-                cluster = SimulatedCluster(server)
-            except ValueError:
-                if attempt == 2:
-                    raise
-                continue
-            yield cluster
-            return
+        # In a folder of its own, where its jobs find its address, and not that of another one.
+        with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+            server = subprocess.Popen(
+                [sys.executable, "-c", _SERVER, json.dumps(head)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**environment, "RAY_TMPDIR": folder},
+            )
+            with server:  # closes its pipes, which ends it
+                try:
+                    cluster = SimulatedCluster(server)
+                except ValueError:
+                    if attempt == 2:
+                        raise
+                    continue
+                yield cluster
+                return
