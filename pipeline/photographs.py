@@ -31,7 +31,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import PhotoError, StorageError, StoreUnavailable, UsageError
-from pipeline.imaging import MASTER_SUFFIXES, Fit, read_rgb
+from pipeline.formats import MASTER_SUFFIXES
+from pipeline.imaging import Fit, read_rgb
 from pipeline.storage import LocalStorage, Storage, open_storage
 
 Split = Literal["all", "train", "validation"]

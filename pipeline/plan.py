@@ -166,7 +166,8 @@ class Schedule:
 
 def current_versions() -> dict[str, str]:
     """Versions of what computes and encodes; "+cpu" and the like, a matter of device, are cut."""
-    return {name: version(name).partition("+")[0] for name in ("autochrome", "pillow", "torch")}
+    names = ("autochrome", "imagecodecs", "pillow", "tifffile", "torch")
+    return {name: version(name).partition("+")[0] for name in names}
 
 
 def load_run(destination: Storage) -> Run | None:

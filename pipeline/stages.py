@@ -20,14 +20,9 @@ import numpy as np
 
 from pipeline.chroma import colorfulness, put_color_on
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
-from pipeline.imaging import (
-    FORMAT_OF_SUFFIX,
-    encode,
-    output_format,
-    read_full,
-    read_small,
-    resize_rgb,
-)
+from pipeline.formats import FORMAT_OF_SUFFIX, output_format
+from pipeline.gray import eight_bits
+from pipeline.imaging import encode, read_full, read_small, resize_rgb
 from pipeline.isolation import Call, call_here
 from pipeline.plan import Run, RunSpec, Shard
 from pipeline.results import Result, commit_shard, results_path
@@ -258,7 +253,7 @@ def render(
     """
     master = read_full(data)
     format, suffix = output_format(spec.format, master.info)
-    gray, whole = master.gray, spec.output_size == "full"
+    gray, whole = eight_bits(master.gray), spec.output_size == "full"
     if not whole:
         gray = resize_rgb(gray, _fitted(gray.shape, int(spec.output_size)))
     pictures: list[Picture | PhotoError] = []
