@@ -127,7 +127,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option(
     "--format",
-    type=click.Choice(["auto", "jpeg", "png", "tiff", "webp"]),
+    type=click.Choice(["auto", "jpeg", "png", "tiff", "webp", "jp2", "avif"]),
     default="auto",
     show_default=True,
     help="auto is the photo's own format, or PNG.",

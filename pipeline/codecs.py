@@ -107,6 +107,14 @@ def _to_srgb(band: np.ndarray, icc: bytes, kind: Kind) -> np.ndarray:
     )
 
 
+def encode_jpeg2000(rgb_HW3: np.ndarray) -> bytes:
+    """A lossless JPEG 2000 in sRGB of uint8 or uint16 (H, W, 3), or (H, W, 1)."""
+    import imagecodecs
+
+    pixels = rgb_HW3 if rgb_HW3.shape[2] == 3 else rgb_HW3[..., 0]
+    return bytes(imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="jp2"))
+
+
 def _open_png(data: bytes) -> DeepMaster | None:
     import imagecodecs
 

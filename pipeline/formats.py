@@ -16,6 +16,7 @@ FORMAT_OF_SUFFIX = {
     ".j2c": "JPEG2000",
     ".jpf": "JPEG2000",
     ".jpx": "JPEG2000",
+    ".avif": "AVIF",
     ".bmp": "BMP",
     ".gif": "GIF",
     ".pbm": "PPM",
@@ -24,8 +25,23 @@ FORMAT_OF_SUFFIX = {
     ".pnm": "PPM",
 }
 MASTER_SUFFIXES = frozenset(FORMAT_OF_SUFFIX)
-SUFFIX_OF_FORMAT = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}
-LONGEST_SIDE = {"JPEG": 65_500, "PNG": 2**31 - 1, "TIFF": 2**31 - 1, "WEBP": 16_383}
+SUFFIX_OF_FORMAT = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "TIFF": "tif",
+    "WEBP": "webp",
+    "JPEG2000": "jp2",
+    "AVIF": "avif",
+}
+LONGEST_SIDE = {
+    "JPEG": 65_500,
+    "PNG": 2**31 - 1,
+    "TIFF": 2**31 - 1,
+    "WEBP": 16_383,
+    "JPEG2000": 2**31 - 1,
+    "AVIF": 65_536,
+}
+DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample where the master has
 
 
 @dataclass(frozen=True)
@@ -39,12 +55,11 @@ class MasterInfo:
 
 
 def output_format(requested: str, info: MasterInfo) -> tuple[str, str]:
-    """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff or webp.
-
-    auto is the master's format, or PNG where we do not write it.
+    """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff, webp,
+    jp2 or avif. auto is the master's format, or PNG where we do not write it.
     """
     if requested == "auto":
         format = info.format if info.format in SUFFIX_OF_FORMAT else "PNG"
     else:
-        format = requested.upper()
+        format = {"JP2": "JPEG2000"}.get(requested.upper(), requested.upper())
     return format, SUFFIX_OF_FORMAT[format]

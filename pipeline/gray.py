@@ -78,6 +78,19 @@ def eight_bits(gray: np.ndarray) -> np.ndarray:
     return result
 
 
+def upright(gray: np.ndarray, orientation: int) -> np.ndarray:
+    """Gray (H, W) as the EXIF orientation 1..8 wants it."""
+    if orientation >= 5:
+        gray = gray.T
+    if orientation in (2, 3, 7, 8):
+        gray = gray[:, ::-1] if orientation in (2, 3) else gray[::-1]
+    if orientation in (3, 4):
+        gray = gray[::-1]
+    if orientation in (6, 7):
+        gray = gray[:, ::-1]
+    return np.ascontiguousarray(gray)
+
+
 def _gray_band(band: np.ndarray, kind: Kind, profile: Profile | None, highest: int) -> np.ndarray:
     if profile is not None:
         color = profile(band)

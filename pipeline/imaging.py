@@ -1,4 +1,4 @@
-"""Photographs in and out: the only file that knows Pillow.
+"""Photographs in, and out by Pillow: the only file that knows Pillow.
 
 Legend: H W rows and columns, S side of a model's square. Gray is what pipeline.gray makes of the
 pixels: uint8 [0, 255], or uint16 [0, 65535] where the master has more than 8 bits a sample.
@@ -18,19 +18,20 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
 from pipeline.chroma import resample
 from pipeline.codecs import DeepMaster, color_profile, open_deep
 from pipeline.errors import PhotoError
-from pipeline.formats import LONGEST_SIDE, MasterInfo
-from pipeline.gray import Kind, Samples, eight_bits, gray_of
+from pipeline.formats import MasterInfo
+from pipeline.gray import Kind, Samples, eight_bits, gray_of, upright
+from pipeline.metadata import Metadata, metadata_of
 
 # Colorizing at full resolution holds about 10 bytes per pixel at its peak (measured), so that one
 # photo of the largest size needs 2.5 GB.
@@ -39,7 +40,7 @@ MAX_PIXELS = 250_000_000
 # How a frame becomes a square: all of it, or the largest square in its middle.
 Fit = Literal["squeeze", "crop"]
 
-_READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+_READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -58,6 +59,7 @@ class Master:
     gray: np.ndarray
     info: MasterInfo
     dpi: tuple[float, float] | None
+    metadata: Metadata
 
 
 def read_small(
@@ -69,9 +71,9 @@ def read_small(
     Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
     with _explained(data):
-        gray, info, _ = _decode(data, max_pixels, reduce_to=4 * max(sizes))
+        gray, facts = _decode(data, max_pixels, reduce_to=4 * max(sizes))
         image = Image.fromarray(eight_bits(gray))
-    return info, [_squeezed(image, size) for size in sizes]
+    return facts.info, [_squeezed(image, size) for size in sizes]
 
 
 def read_rgb(
@@ -96,37 +98,23 @@ def read_rgb(
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS) -> Master:
     """A master at full resolution. Raises PhotoError as read_small does."""
     with _explained(data):
-        gray, info, dpi = _decode(data, max_pixels)
-    return Master(gray, info, dpi)
+        gray, facts = _decode(data, max_pixels)
+        metadata = metadata_of(facts.info.format, data, facts.found)
+    return Master(gray, facts.info, facts.dpi, metadata)
 
 
-def encode(
-    rgb_HW3: np.ndarray, format: str, master: Master | None = None, quality: int = 95
-) -> bytes:
-    """A picture as a file: the same bytes for the same pixels, with the master's resolution tag.
-
-    rgb_HW3 uint8 (H, W, 3), or (H, W). PNG, TIFF (Deflate) and WebP are lossless; WebP holds no
-    resolution. JPEG, which alone has a quality, keeps full color resolution; its luminance can
-    differ by a few codes.
-    Raises PhotoError (write_error) where the format cannot hold the picture.
-    """
-    longest = max(rgb_HW3.shape[:2])
-    if longest > LONGEST_SIDE[format]:
-        raise PhotoError(
-            "write_error", f"{format} holds {LONGEST_SIDE[format]:,} pixels a side, not {longest:,}"
-        )
-    every: dict[str, dict[str, Any]] = {
-        "JPEG": {"quality": quality, "subsampling": 0},
-        "PNG": {},
-        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": {317: 2}},  # 317: Predictor
-        "WEBP": {"lossless": True, "quality": 20, "method": 2},  # here, quality means effort
-    }
-    options = every[format]
-    if master is not None and master.dpi is not None and format != "WEBP":
-        options = options | {"dpi": master.dpi}
+def save(pixels_HWC: np.ndarray, format: str, **options: Any) -> bytes:
+    """A file of uint8 (H, W, 3), or (H, W, 1), by Pillow and with its options."""
     file = io.BytesIO()
-    Image.fromarray(rgb_HW3).save(file, format, **options)
+    pixels = pixels_HWC if pixels_HWC.shape[2] == 3 else pixels_HWC[..., 0]
+    Image.fromarray(pixels).save(file, format, **options)
     return file.getvalue()
+
+
+def srgb_profile() -> bytes:
+    """The profile of sRGB, without the time at which it is made."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + b"\x07\xea\0\1\0\1\0\0\0\0\0\0" + profile[36:]
 
 
 def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -177,35 +165,40 @@ def _explained(data: bytes) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Facts:
-    """What is known of a picture beside its pixels; info and dpi are those of it upright."""
+    """What is known of a picture beside its pixels; info and dpi are those of it upright.
+
+    found: what Pillow says of it.
+    """
 
     info: MasterInfo
     orientation: int
     dpi: tuple[float, float] | None
+    found: Mapping[str, Any]
 
 
 def _decode(
     data: bytes, max_pixels: int, reduce_to: int | None = None
-) -> tuple[np.ndarray, MasterInfo, tuple[float, float] | None]:
+) -> tuple[np.ndarray, _Facts]:
     deep = open_deep(data)
     if deep is None:
         image, facts = _load(data, max_pixels, reduce_to)
         gray = _gray(image)
     else:
         gray, facts = _decode_deep(deep, data, max_pixels)
-    return _upright(gray, facts.orientation), facts.info, facts.dpi
+    return upright(gray, facts.orientation), facts
 
 
 def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int) -> tuple[np.ndarray, _Facts]:
     _check_pixels(deep.width, deep.height, max_pixels)
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
+    found: Mapping[str, Any] = {}
     if deep.format != "TIFF":
         with Image.open(io.BytesIO(data), formats=_READABLE) as header:
             orientation, dpi = _orientation(header), _resolution(header)
-            icc = header.info.get("icc_profile")
+            icc, found = header.info.get("icc_profile"), header.info
     samples = deep.decode()
     profile = color_profile(icc, samples.kind) if icc else None
-    facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi)
+    facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi, found)
     return gray_of(samples, profile), facts
 
 
@@ -220,7 +213,8 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
         image = _reduced(image, data, reduce_to)
     image.load()
     orientation = _orientation(image)  # after load: Pillow has turned TIFF upright by now
-    return image, _facts(width, height, mode, format, orientation, _resolution(image))
+    dpi = _resolution(image)
+    return image, _facts(width, height, mode, format, orientation, dpi, image.info)
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -239,24 +233,12 @@ def _facts(
     format: str,
     orientation: int,
     dpi: tuple[float, float] | None,
+    found: Mapping[str, Any],
 ) -> _Facts:
     if orientation >= 5:
         width, height = height, width
         dpi = dpi and (dpi[1], dpi[0])
-    return _Facts(MasterInfo(width, height, mode, format), orientation, dpi)
-
-
-def _upright(gray: np.ndarray, orientation: int) -> np.ndarray:
-    """Gray (H, W) as the EXIF orientation 1..8 wants it."""
-    if orientation >= 5:
-        gray = gray.T
-    if orientation in (2, 3, 7, 8):
-        gray = gray[:, ::-1] if orientation in (2, 3) else gray[::-1]
-    if orientation in (3, 4):
-        gray = gray[::-1]
-    if orientation in (6, 7):
-        gray = gray[:, ::-1]
-    return np.ascontiguousarray(gray)
+    return _Facts(MasterInfo(width, height, mode, format), orientation, dpi, dict(found))
 
 
 def _unidentified(data: bytes) -> PhotoError:

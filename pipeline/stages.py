@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.chroma import colorfulness, put_color_on
+from pipeline.chroma import ColorMeter, color_bands
+from pipeline.encoding import encode_bands, result_labels
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
-from pipeline.formats import FORMAT_OF_SUFFIX, output_format
+from pipeline.formats import DEEP, FORMAT_OF_SUFFIX, output_format
 from pipeline.gray import eight_bits
-from pipeline.imaging import encode, read_full, read_small, resize_rgb
+from pipeline.imaging import read_full, read_small, resize_rgb
 from pipeline.isolation import Call, call_here
 from pipeline.plan import Run, RunSpec, Shard
 from pipeline.results import Result, commit_shard, results_path
@@ -253,18 +254,21 @@ def render(
     """
     master = read_full(data)
     format, suffix = output_format(spec.format, master.info)
-    gray, whole = eight_bits(master.gray), spec.output_size == "full"
-    if not whole:
-        gray = resize_rgb(gray, _fitted(gray.shape, int(spec.output_size)))
+    gray = master.gray if format in DEEP else eight_bits(master.gray)
+    if spec.output_size != "full":
+        gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
+        master = replace(master, gray=gray, dpi=None)
     pictures: list[Picture | PhotoError] = []
     for small in candidates:
+        meter = ColorMeter()
+        parts = meter.watch(color_bands(gray, small))
+        labels = result_labels(master, format)
         try:
-            rgb = put_color_on(gray, small)
-            file = encode(rgb, format, master if whole else None)
+            file = encode_bands(parts, *gray.shape, format, labels)
         except PhotoError as error:
             pictures.append(error)
         else:
-            pictures.append(Picture(file, suffix, colorfulness(rgb)))
+            pictures.append(Picture(file, suffix, meter.colorfulness()))
     return pictures
 
 

@@ -16,10 +16,11 @@ from PIL import Image, JpegImagePlugin
 
 from pipeline import imaging
 from pipeline.chroma import put_color_on
+from pipeline.encoding import encode
 from pipeline.errors import REASONS, PhotoError
 from pipeline.formats import MASTER_SUFFIXES, MasterInfo, output_format
 from pipeline.gray import eight_bits
-from pipeline.imaging import encode, read_full, read_rgb, read_small
+from pipeline.imaging import read_full, read_rgb, read_small
 
 LOSSLESS = ("PNG", "TIFF", "WEBP")
 
@@ -266,9 +267,11 @@ def test_output_formats() -> None:
     assert of("auto", "JPEG") == ("JPEG", "jpg")
     assert of("auto", "TIFF") == ("TIFF", "tif")
     assert of("auto", "WEBP") == ("WEBP", "webp")
-    assert of("auto", "JPEG2000") == of("auto", "GIF") == of("png", "JPEG") == ("PNG", "png")
+    assert of("auto", "GIF") == of("png", "JPEG") == ("PNG", "png")
+    assert of("auto", "JPEG2000") == of("jp2", "JPEG") == ("JPEG2000", "jp2")
+    assert of("avif", "JPEG") == ("AVIF", "avif")
     with pytest.raises(KeyError):
-        of("jp2", "JPEG")
+        of("gif", "JPEG")
 
 
 def test_picture_too_long_for_a_format_is_a_write_error() -> None:
