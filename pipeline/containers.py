@@ -4,6 +4,7 @@ Legend: H W rows and columns, h rows of one band, C channels: 1 (gray) or 3. The
 the same bytes. Both are lossless and compressed by Deflate.
 """
 
+import io
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -45,17 +46,18 @@ def encode_png(bands: Iterable[np.ndarray], height: int, width: int, labels: Lab
     channels, bits = first.shape[2], 8 * first.dtype.itemsize
     color = {1: 0, 3: 2}[channels]
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
-    parts = [b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), *_png_labels(labels)]
+    file = io.BytesIO()  # hands its content out without a copy
+    file.writelines([b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), *_png_labels(labels)])
     packer = zlib.compressobj(_LEVEL)
     above = np.zeros((width, channels * bits // 8), np.uint8)
     for band in _with(first, rows):
         stored = band.astype(">u2") if bits == 16 else band
         octets = np.ascontiguousarray(stored).view(np.uint8).reshape(len(band), width, -1)
         if packed := packer.compress(_filtered(octets, above)):
-            parts.append(_chunk(b"IDAT", packed))
+            file.write(_chunk(b"IDAT", packed))
         above = octets[-1]
-    parts += [_chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")]
-    return b"".join(parts)
+    file.writelines([_chunk(b"IDAT", packer.flush()), _chunk(b"IEND", b"")])
+    return file.getvalue()
 
 
 def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: Labels) -> bytes:
@@ -63,15 +65,15 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
     rows = iter(bands)
     first = next(rows)
     channels, bits = first.shape[2], 8 * first.dtype.itemsize
-    strips, places, place = [], [], 8
+    file, sizes, places = io.BytesIO(), [], []  # BytesIO hands its content out without a copy
+    file.write(b"II*\0" + b"\0" * 4)
     for band in _with(first, rows):
         little = band.astype(band.dtype.newbyteorder("<"))
         little[:, 1:] -= band[:, :-1]  # each pixel as its difference to the one before
         packed = zlib.compress(little.tobytes(), _LEVEL)
         packed += b"\0" * (len(packed) % 2)
-        strips.append(packed)
-        places.append(place)
-        place += len(packed)
+        places.append(file.tell())
+        sizes.append(file.write(packed))
     fields = labels.fields | {
         256: long(width),
         257: long(height),
@@ -81,7 +83,7 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
         273: long(*places),
         277: short(channels),
         278: long(len(first)),
-        279: long(*map(len, strips)),
+        279: long(*sizes),
         284: short(1),
         317: short(2),
         339: short(*[1] * channels),
@@ -89,7 +91,11 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
     for tag, kind, data in ((XMP, 1, labels.xmp), (IPTC, 7, labels.iptc), (ICC, 7, labels.icc)):
         if data:
             fields[tag] = Value(kind, data)
-    return b"".join([b"II*\0", struct.pack("<I", place), *strips, write_fields(fields, place)])
+    place = file.tell()
+    file.write(write_fields(fields, place))
+    file.seek(4)
+    file.write(struct.pack("<I", place))
+    return file.getvalue()
 
 
 def jpeg_extra(labels: Labels) -> bytes:

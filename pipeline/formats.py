@@ -1,6 +1,8 @@
 """Formats of files: their suffixes, their limits, and which one a result gets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pipeline.tones import Tone
 
 FORMAT_OF_SUFFIX = {
     ".jpg": "JPEG",
@@ -46,12 +48,16 @@ DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample w
 
 @dataclass(frozen=True)
 class MasterInfo:
-    """What a master is: upright width and height, format, mode as stored ("L", "RGB;16", ...)."""
+    """What a master is: upright width and height, format, mode as stored ("L", "RGB;16", ...).
+
+    tone: gray, toned or color; None where nobody has looked.
+    """
 
     width: int
     height: int
     mode: str
     format: str
+    tone: Tone | None = field(default=None, compare=False)
 
 
 def output_format(requested: str, info: MasterInfo) -> tuple[str, str]:

@@ -62,6 +62,14 @@ def gray_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
     return gray
 
 
+def some_color(samples: Samples, most: int) -> np.ndarray:
+    """Every so many pixels of a kind "rgb", about `most` a side, as uint8 (h, w, 3)."""
+    rows, columns = (max(1, length // most) for length in samples.values.shape[:2])
+    values = samples.values[::rows, ::columns, :3]
+    white = _guessed_white(values) if samples.white is None else samples.white
+    return np.rint(_scaled(values, white, 255)).astype(np.uint8)
+
+
 def luma(rgb: np.ndarray) -> np.ndarray:
     """Luma (h, W) of uint8 or uint16 (h, W, 3), of the same type, rounded."""
     red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))

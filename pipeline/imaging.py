@@ -20,7 +20,7 @@ import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -30,8 +30,9 @@ from pipeline.chroma import resample
 from pipeline.codecs import DeepMaster, color_profile, open_deep
 from pipeline.errors import PhotoError
 from pipeline.formats import MasterInfo
-from pipeline.gray import Kind, Samples, eight_bits, gray_of, upright
+from pipeline.gray import Kind, Samples, eight_bits, gray_of, some_color, upright
 from pipeline.metadata import Metadata, metadata_of
+from pipeline.tones import SIDE, tone_of
 
 # Colorizing at full resolution holds about 10 bytes per pixel at its peak (measured), so that one
 # photo of the largest size needs 2.5 GB.
@@ -41,6 +42,7 @@ MAX_PIXELS = 250_000_000
 Fit = Literal["squeeze", "crop"]
 
 _READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "F", "LAB", "I;16", "I;16B", "I;16L", "I;16N")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -72,8 +74,9 @@ def read_small(
     """
     with _explained(data):
         gray, facts = _decode(data, max_pixels, reduce_to=4 * max(sizes))
+        tone = "gray" if facts.color is None else tone_of(facts.color)
         image = Image.fromarray(eight_bits(gray))
-    return facts.info, [_squeezed(image, size) for size in sizes]
+    return replace(facts.info, tone=tone), [_squeezed(image, size) for size in sizes]
 
 
 def read_rgb(
@@ -167,13 +170,14 @@ def _explained(data: bytes) -> Iterator[None]:
 class _Facts:
     """What is known of a picture beside its pixels; info and dpi are those of it upright.
 
-    found: what Pillow says of it.
+    found: what Pillow says of it. color: a small uint8 (S, S, 3) of what has color channels.
     """
 
     info: MasterInfo
     orientation: int
     dpi: tuple[float, float] | None
     found: Mapping[str, Any]
+    color: np.ndarray | None = None
 
 
 def _decode(
@@ -182,6 +186,8 @@ def _decode(
     deep = open_deep(data)
     if deep is None:
         image, facts = _load(data, max_pixels, reduce_to)
+        if reduce_to is not None and image.mode not in _GRAY_MODES:
+            facts = replace(facts, color=_small_color(_color(image)))
         gray = _gray(image)
     else:
         gray, facts = _decode_deep(deep, data, max_pixels)
@@ -198,8 +204,11 @@ def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int) -> tuple[np.nda
             icc, found = header.info.get("icc_profile"), header.info
     samples = deep.decode()
     profile = color_profile(icc, samples.kind) if icc else None
+    color = None
+    if samples.kind == "rgb":
+        color = _small_color(Image.fromarray(some_color(samples, 4 * SIDE)))
     facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi, found)
-    return gray_of(samples, profile), facts
+    return gray_of(samples, profile), replace(facts, color=color)
 
 
 def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, _Facts]:
@@ -281,6 +290,10 @@ def _gray(image: Image.Image) -> np.ndarray:
     image = image.convert({"gray": "L", "cmyk": "CMYK"}.get(kind, "RGB"))
     pixels = np.asarray(image)
     return gray_of(Samples(pixels if pixels.ndim == 3 else pixels[..., None], kind, 255), profile)
+
+
+def _small_color(image: Image.Image) -> np.ndarray:
+    return np.stack([_squeezed(channel, SIDE) for channel in image.split()], axis=-1)
 
 
 def _color(image: Image.Image) -> Image.Image:
