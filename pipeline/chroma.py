@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from pipeline.guide import GRAY_STEPS, SLOPE_STEPS, guide_of
+
 _RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # Rec. 601 luma
 _BAND_PIXELS = 2**16  # a handful of float32 arrays of this size stays in the cache
 
@@ -23,7 +25,8 @@ def color_bands(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> Iterator[np.ndarray
     gray_HW uint8 or uint16 and rgb_SS3 uint8, the whole frame squeezed to any size. At every pixel,
     0.299 R + 0.587 G + 0.114 B of the result is the gray within 0.3 codes. The color differences
     to the luma are interpolated linearly (a cubic would put fringes of the opposite color along
-    edges), and shrunk, all three by one factor, just as far as the gamut asks. Gray stays gray.
+    edges), moved along contours of the luminance as pipeline.guide tells, and shrunk, all three by
+    one factor, just as far as the gamut asks. Gray stays gray, and so do borders.
     """
     if gray_HW.dtype not in (np.uint8, np.uint16) or gray_HW.ndim != 2:
         raise ValueError(
@@ -36,20 +39,29 @@ def color_bands(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> Iterator[np.ndarray
     red, green, blue = np.moveaxis(rgb_SS3.astype(np.int32), 2, 0)
     # Written as differences of channels, so that they are exactly zero where the color is gray.
     # In thousandths, so that they are whole. Growing to more rows is left to each band.
-    stored = min(height, len(rgb_SS3))
-    red_difference, blue_difference = (
-        (resample(plane, stored, width) * (highest / 255_000)).astype(np.float32)
-        for plane in (
-            587 * (red - green) + 114 * (red - blue),
-            299 * (blue - red) + 587 * (blue - green),
-        )
+    differences = (
+        587 * (red - green) + 114 * (red - blue),
+        299 * (blue - red) + 587 * (blue - green),
     )
+    stored = min(height, len(rgb_SS3))
+
+    def widened(plane: np.ndarray, scale: float) -> np.ndarray:
+        return (resample(plane, stored, width) * scale).astype(np.float32)
+
+    guide = None
+    if height >= 2 * len(red) and width >= 2 * red.shape[1]:
+        guide = guide_of(means(gray_HW, *red.shape) * (255 / highest), differences)
+        differences = guide.differences
+        low = widened(guide.gray, highest / 255 / GRAY_STEPS)
+        slopes = [widened(slope, 1 / SLOPE_STEPS) for slope in guide.slopes]
+    planes = [widened(plane, highest / 255_000) for plane in differences]
     for rows in bands(height, width):
-        yield _compose_band(
-            gray_HW[rows],
-            _rows_between(red_difference, rows, height),
-            _rows_between(blue_difference, rows, height),
-        )
+        colors = [_rows_between(plane, rows, height) for plane in planes]
+        if guide is not None:
+            detail = gray_HW[rows] - _rows_between(low, rows, height)
+            for color, slope in zip(colors, slopes, strict=True):
+                color += _rows_between(slope, rows, height) * detail
+        yield _compose_band(gray_HW[rows], *colors)
 
 
 class ColorMeter:
@@ -101,6 +113,17 @@ def resample(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     columns = _weights(plane_HW.shape[1], width)
     sums = rows.sum(axis=1)[:, None] * columns.sum(axis=1)
     return (rows @ plane_HW.astype(np.float64) @ columns.T) / sums
+
+
+def means(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Means of whole numbers over a grid of blocks, float64 (height, width), none of them empty."""
+    tops = np.arange(height + 1) * plane_HW.shape[0] // height
+    lefts = np.arange(width + 1) * plane_HW.shape[1] // width
+    result = np.empty((height, width))
+    for row, (top, bottom) in enumerate(zip(tops, tops[1:], strict=False)):
+        columns = plane_HW[top:bottom].sum(axis=0, dtype=np.uint64)
+        result[row] = np.add.reduceat(columns, lefts[:-1]) / ((bottom - top) * np.diff(lefts))
+    return result
 
 
 def _weights(stored: int, wanted: int) -> np.ndarray:
