@@ -39,7 +39,7 @@ def color_bands(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> Iterator[np.ndarray
     red, green, blue = np.moveaxis(rgb_SS3.astype(np.int32), 2, 0)
     # Written as differences of channels, so that they are exactly zero where the color is gray.
     # In thousandths, so that they are whole. Growing to more rows is left to each band.
-    differences = (
+    differences: tuple[np.ndarray, ...] = (
         587 * (red - green) + 114 * (red - blue),
         299 * (blue - red) + 587 * (blue - green),
     )

@@ -50,8 +50,9 @@ def gray_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
     dtype = np.uint8 if few else np.uint16
     highest = int(np.iinfo(dtype).max)
     white = _guessed_white(values) if samples.white is None else samples.white
-    gray = np.empty(values.shape[:2], dtype)
-    for rows in bands(*gray.shape):
+    height, width = values.shape[:2]
+    gray = np.empty((height, width), dtype)
+    for rows in bands(height, width):
         band = _scaled(values[rows], white, highest).astype(dtype, copy=False)
         if samples.premultiplied:
             band = _without_alpha(band, count, highest)

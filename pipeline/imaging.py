@@ -176,7 +176,7 @@ class _Facts:
     info: MasterInfo
     orientation: int
     dpi: tuple[float, float] | None
-    found: Mapping[str, Any]
+    found: Mapping[Any, Any]
     color: np.ndarray | None = None
 
 
@@ -197,7 +197,7 @@ def _decode(
 def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int) -> tuple[np.ndarray, _Facts]:
     _check_pixels(deep.width, deep.height, max_pixels)
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
-    found: Mapping[str, Any] = {}
+    found: Mapping[Any, Any] = {}
     if deep.format != "TIFF":
         with Image.open(io.BytesIO(data), formats=_READABLE) as header:
             orientation, dpi = _orientation(header), _resolution(header)
@@ -242,7 +242,7 @@ def _facts(
     format: str,
     orientation: int,
     dpi: tuple[float, float] | None,
-    found: Mapping[str, Any],
+    found: Mapping[Any, Any],
 ) -> _Facts:
     if orientation >= 5:
         width, height = height, width

@@ -54,7 +54,7 @@ class Metadata:
     iptc: bytes | None = None
 
 
-def metadata_of(format: str, data: bytes, info: Mapping[str, Any]) -> Metadata:
+def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
     """What a file says of itself. info: what Pillow found in it."""
     xmp = info.get("xmp")
     if format == "TIFF":
@@ -99,8 +99,9 @@ def write_fields(fields: Fields, start: int = 8) -> bytes:
     for tag in sorted(fields):
         value = fields[tag]
         if isinstance(value, dict):
-            value, nested = Value(4, struct.pack("<I", after + len(values))), value
-            values += write_fields(nested, after + len(values))
+            place = after + len(values)
+            values += write_fields(value, place)
+            value = long(place)
         data = value.data
         if len(data) > 4:
             data = struct.pack("<I", after + len(values))
@@ -209,7 +210,7 @@ def _resource(block: bytes, wanted: int) -> bytes | None:
     return None
 
 
-def _raw_profile(info: Mapping[str, Any], name: str) -> bytes | None:
+def _raw_profile(info: Mapping[Any, Any], name: str) -> bytes | None:
     """What ImageMagick writes into PNG: a name, a length and hexadecimal digits, as text."""
     text = info.get(f"Raw profile type {name}")
     if not isinstance(text, str):

@@ -282,7 +282,7 @@ def render(
         gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
         master = replace(master, gray=gray, dpi=None)
     pictures: list[Picture | PhotoError] = []
-    digest = hashlib.sha256(data).hexdigest()
+    digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
     for small, seed in zip(candidates, seeds, strict=True):
         made = Provenance(
             spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest
@@ -291,7 +291,7 @@ def render(
         parts = meter.watch(color_bands(gray, small))
         labels = result_labels(master, format, made)
         try:
-            file = encode_bands(parts, *gray.shape, format, labels)
+            file = encode_bands(parts, height, width, format, labels)
         except PhotoError as error:
             pictures.append(error)
         else:

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, IptcImagePlugin
+from PIL import Image, ImageCms, ImageFile, IptcImagePlugin
 
 from pipeline.chroma import color_bands, put_color_on
 from pipeline.codecs import open_deep
@@ -76,7 +76,7 @@ def master_of(format: str) -> Master:
     return read_full(file.getvalue())
 
 
-def opened(data: bytes) -> Image.Image:
+def opened(data: bytes) -> ImageFile.ImageFile:
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
@@ -258,7 +258,7 @@ def test_jpeg_2000_holds_xmp_in_a_box() -> None:
     master = master_of("JPEG")
     rgb = put_color_on(master.gray, np.zeros((2, 2, 3), np.uint8))
     labels = result_labels(master, "JPEG2000", MADE)
-    data = encode_bands([rgb], *master.gray.shape, "JPEG2000", labels)
+    data = encode_bands([rgb], 64, 48, "JPEG2000", labels)
     assert np.array_equal(np.asarray(opened(data)), rgb)
     start = data.index(b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac"))
     [size] = struct.unpack_from(">I", data, start - 4)

@@ -67,8 +67,7 @@ def test_real_photographs_come_nearer_to_their_colors(shared: Path) -> None:
         if picture_area(small) == (0, 64, 0, 64):
             errors.append(error_of(truth, 64))
     guided, plain = np.sqrt(np.mean(errors, axis=0))
-    print(guided, plain)
-    assert len(errors) > 25 and guided < 0.95 * plain, (guided, plain)
+    assert len(errors) > 25 and guided < 0.95 * plain
 
 
 @pytest.mark.parametrize("border", [250, 10])
