@@ -20,8 +20,9 @@ demo: .venv/.app
 
 install: .venv/.dev
 
+# Half of what tests do is to wait for processes to start, so files run side by side.
 test: .venv/.dev
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.dev
 	.venv/bin/ruff format --check .

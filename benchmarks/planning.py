@@ -125,7 +125,8 @@ def main(shards: int, open_count: int, rows: int, part: tuple[str, str, str] | N
     if part:
         kind, first, second = part
         result = resume(first) if kind == "resume" else plan(first, second)
-        print(json.dumps({**result, "peak_MiB": peak_mib()}))
+        cpu = time.process_time()  # beside the time, which on a busy machine is much longer
+        print(json.dumps({**result, "cpu_seconds": cpu, "peak_MiB": peak_mib()}))
         return
     from machine import describe_machine  # here, as its torch would count as memory of the parts
 
@@ -141,7 +142,8 @@ def main(shards: int, open_count: int, rows: int, part: tuple[str, str, str] | N
             print(
                 f"{name}: {told['open_shards']:,.0f} of {shards:,} shards"
                 f" ({told['open_photos']:,.0f} photos): {told['seconds']:.1f} s, of these"
-                f" {told['listing_seconds']:.1f} s for listing; peak {told['peak_MiB']:,.0f} MiB"
+                f" {told['listing_seconds']:.1f} s for listing; CPU {told['cpu_seconds']:.1f} s;"
+                f" peak {told['peak_MiB']:,.0f} MiB"
             )
         for count in (rows // 10, rows):
             path = Path(folder, f"{count}.parquet")
@@ -150,6 +152,7 @@ def main(shards: int, open_count: int, rows: int, part: tuple[str, str, str] | N
             print(
                 f"manifest of {count:,} rows: {told['seconds']:.1f} s"
                 f" ({60 * count / told['seconds']:,.0f} rows a minute);"
+                f" CPU {told['cpu_seconds']:.1f} s;"
                 f" peak {told['peak_MiB']:,.0f} MiB"
             )
     print(json.dumps(results))

@@ -4,12 +4,15 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
-_ENVIRONMENT = {  # which Ray reads when it is imported, or started
+from pipeline.errors import EngineError, UsageError
+
+ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning less
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
@@ -17,11 +20,17 @@ _ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_SCHEDULER_EVENTS": "0",
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
+_START_SECONDS = 180.0
 
 
 def on_cluster() -> bool:
     """Whether Ray runs elsewhere, or for others too: its nodes may come and go."""
     return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def address() -> str:
+    """What Ray is given as such: without one, it would join any cluster of this machine."""
+    return os.environ.get("RAY_ADDRESS") or "local"
 
 
 @dataclass(frozen=True)
@@ -77,13 +86,22 @@ def describe_wait(kind: str, share: float) -> str:
 
 
 @contextmanager
+def cluster_joined() -> Iterator[None]:
+    """On a cluster, one connection as long as the block: with the last one goes the code that was
+    sent with a job. A Ray of our own starts where it is needed, and only there."""
+    with quiet_ray() if on_cluster() else nullcontext():
+        yield
+
+
+@contextmanager
 def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     """The caller's Ray, that of RAY_ADDRESS, or one of our own; yields whether it ends with the
     block.
 
-    num_cpus: how many it believes to have, by default what there are.
+    num_cpus: how many it believes to have, by default what there are. Raises UsageError,
+    EngineError.
     """
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import ray
     import ray.data
@@ -93,20 +111,35 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
             handler.setLevel(logging.CRITICAL + 1)
     own = not ray.is_initialized()
     if own:
+        _check_answer(address())
         with _standard_error_closed(), _signals_kept():
-            ray.init(
-                # Not what Ray would find: a Ray that somebody else has left running here.
-                address=os.environ.get("RAY_ADDRESS") or "local",
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-            )
+            try:
+                ray.init(
+                    address=address(),
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
+            except Exception as error:
+                cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                raise EngineError(f"Ray did not start: {cause}") from error
     try:
         yield own
     finally:
         if own:
             ray.shutdown()
+
+
+def _check_answer(place: str) -> None:
+    """Ray itself would wait for minutes for a cluster that is not there."""
+    host, _, port = place.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return  # "local", "auto" or an address of a kind that only Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 10).close()
+    except OSError as error:
+        raise UsageError(f"RAY_ADDRESS: no Ray answers at {place}: {error}") from None
 
 
 @contextmanager
@@ -120,12 +153,26 @@ def _signals_kept() -> Iterator[None]:
 
 @contextmanager
 def _standard_error_closed() -> Iterator[None]:
-    """While Ray starts: its C++ part announces there that it was told to be quiet."""
+    """While Ray starts: its C++ part announces there that it was told to be quiet.
+
+    On a machine with far too much to do, it may wait for an answer of its own that was lost, for
+    ever and deaf to signals; then this process ends, with the code of an EngineError.
+    """
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+
+    def give_up() -> None:
+        message = f"autochrome: Ray did not start within {_START_SECONDS:g} s; try again\n"
+        os.write(saved, message.encode())
+        os._exit(EngineError.exit_code)
+
+    timer = threading.Timer(_START_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
+        timer.cancel()
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)

@@ -4,7 +4,7 @@ Three operators: read (tasks), colorize (actors that hold the loaded model) and 
 commit). Between them travel small arrays, and what comes back are counts. Why it is set up so:
 
 - `map` over rows keeps a shard one unit; batches of rows would be merged or cut by Ray.
-- Readers and writers take no CPU, so that actors can never starve them, and are capped instead.
+- Readers and writers take next to no CPU, so that actors can never starve them, and are capped.
 - The pool of actors may shrink to one: a pool of fixed size stalls when a node is lost.
 - A shard whose process dies is tried again, but not for ever; one that fails all the same stays
   to be done, and harms no other.
@@ -22,7 +22,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from pipeline.advice import workers_of
-from pipeline.cluster import capacity, describe_wait, on_cluster, quiet_ray
+from pipeline.cluster import capacity, cluster_joined, describe_wait, on_cluster, quiet_ray
 from pipeline.errors import (
     AutochromeError,
     EngineError,
@@ -38,7 +38,7 @@ from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
 from pipeline.plan import Schedule, Shard
 from pipeline.planning import refuse_overlap
-from pipeline.pools import Pools, size_pools
+from pipeline.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools
 from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
 from pipeline.shard_report import ShardReport
@@ -72,7 +72,7 @@ def colorize(source: str, destination: str, settings: Settings, listener: Listen
     Raises AutochromeError, after which the same command goes on.
     """
     refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
-    with open_destination(destination, settings.single_writer) as (place, lease):
+    with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
         return _run(prepare_job(source, place, settings), settings.max_failed, listener, lease)
 
 
@@ -88,7 +88,7 @@ def resume(
     retry_failed: failed photos, or those that failed for one of these reasons, are done once more.
     The rest is as in `colorize`.
     """
-    with open_destination(destination, settings.single_writer) as (place, lease):
+    with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
         job = reopen_job(place, settings)
         probe_conditional_writes(place)
         if retry_failed:
@@ -160,7 +160,7 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
 
 def _need(job: Job) -> tuple[str, float]:
     """What an actor takes: the kind of Ray's resource, and how much of it."""
-    return ("GPU", job.gpus_per_actor) if job.device == "cuda" else ("CPU", 1.0)
+    return ("GPU", job.gpus_per_actor) if job.device == "cuda" else ("CPU", ACTOR_CORES)
 
 
 def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
@@ -186,7 +186,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 _read,  # type: ignore[arg-type]
                 fn_args=[job, isolated],
-                num_cpus=0,
+                num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.readers),
                 max_retries=RETRIES,
             )
@@ -206,7 +206,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 _write,  # type: ignore[arg-type]
                 fn_args=[job, pools, isolated],
-                num_cpus=0,
+                num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.writers),
                 max_retries=RETRIES,
             )

@@ -9,7 +9,7 @@ METRICS: Mapping[str, str] = {
     "autochrome_failures": "Photos that failed, by reason.",
     "autochrome_shards": "Shards committed.",
     "autochrome_bytes": "Bytes of masters read, and of images written, by direction.",
-    "autochrome_stage_seconds": "Seconds that a photo takes in a stage.",
+    "autochrome_stage_seconds": "Seconds of a photo in a stage; their sum is an estimate.",
     "autochrome_pending_photos": "Photos that are not committed yet.",
 }
 _SECONDS = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0]

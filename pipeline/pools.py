@@ -1,14 +1,18 @@
 """How many workers of each kind a run has, and how much may be in flight between them.
 
-Readers and writers take no CPU, so that the model's actors can never starve them; what bounds them
-is their number. The pool of actors may shrink to its least, and Ray Data lets it grow to its most
-as far as there is room: on a cluster that gains nodes, most is what it may grow to.
+Readers and writers take next to no CPU, and actors leave some of each core, so that they can never
+be starved; what bounds them is their number. Not nothing, as what takes nothing runs on a head
+without cores as well, and is no reason for a cluster to grow. The pool of actors may shrink to its
+least, and Ray Data lets it grow to its most as far as there is room: on a cluster that gains nodes,
+most is what it may grow to.
 """
 
 from dataclasses import dataclass
 
 from pipeline.cluster import Capacity
 
+ACTOR_CORES = 0.9  # where it computes on a core
+TASK_CORES = 0.01  # of a reader or writer
 SHARDS_IN_FLIGHT = 25
 _LEAST_BYTES = 2**28
 _COUNTABLE = 10**6  # cores; a cluster without a limit says more

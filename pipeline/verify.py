@@ -17,6 +17,7 @@ from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.manifest import Seen
 from pipeline.plan import Run, Schedule, Shard, is_plan_path
 from pipeline.planning import Redo, plan_retry
+from pipeline.probe import PROBE
 from pipeline.results import committed_shards, parse_results, results_path, shard_of
 from pipeline.storage import PARTIAL, Storage
 
@@ -210,16 +211,20 @@ def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | N
 
 
 def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
-    for folder in ("images", "results", "plan", "report"):
-        for found in destination.list(folder):
-            own = {
-                "images": found.path in expected,
-                "results": shard_of(found.path) is not None,
-                "plan": is_plan_path(found.path),
-                "report": True,
-            }[folder]
-            if not own or PARTIAL.fullmatch(found.path.rpartition("/")[2]):
-                yield Problem("orphan", found.path)
+    for found in destination.list():
+        top, below, _ = found.path.partition("/")
+        name = found.path.rpartition("/")[2]
+        ours = {
+            "images": found.path in expected,
+            "results": shard_of(found.path) is not None,
+            "plan": is_plan_path(found.path),
+            "report": True,
+        }
+        if below and top not in ours:
+            continue  # anyone's, as is what lies beside run.json, but for what a kill leaves there
+        own = ours[top] if below else not name.startswith(PROBE)
+        if not own or PARTIAL.fullmatch(name):
+            yield Problem("orphan", found.path)
 
 
 def _image_path(row: dict[str, Any]) -> str:

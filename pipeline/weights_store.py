@@ -1,4 +1,8 @@
-"""Weights from a folder or a bucket, once a node, and only those that a run was started with."""
+"""Weights from a folder or a bucket, once a node, and only those that a run was started with.
+
+Torch, which model.weights needs, is imported where it is used: readers and writers import this file
+too, by way of pipeline.job, and torch would cost each of them seconds.
+"""
 
 import hashlib
 import os
@@ -6,7 +10,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from model.weights import STAGES, WeightsError, file_digests
 from pipeline.errors import UsageError
 from pipeline.storage import open_storage
 
@@ -17,6 +20,8 @@ def fetch_weights(place: str, digests: Mapping[str, str] | None = None) -> Path:
     digests: SHA-256 by stage that they must have; a copy that has them is used again.
     Raises UsageError (files are missing, or others than these), StorageError.
     """
+    from model.weights import STAGES, file_digests
+
     if "://" not in place:
         return _checked(Path(place), digests, place)
     copies = Path(tempfile.gettempdir(), f"autochrome-weights-{os.getuid()}")
@@ -41,6 +46,8 @@ def fetch_weights(place: str, digests: Mapping[str, str] | None = None) -> Path:
 
 
 def _checked(folder: Path, digests: Mapping[str, str] | None, place: str) -> Path:
+    from model.weights import WeightsError, file_digests
+
     try:
         found = file_digests(folder)
     except WeightsError as error:
@@ -55,4 +62,5 @@ def _checked(folder: Path, digests: Mapping[str, str] | None, place: str) -> Pat
 
 
 def _name(digests: Mapping[str, str]) -> str:
-    return hashlib.sha256("".join(digests[stage] for stage in STAGES).encode()).hexdigest()[:32]
+    joined = "".join(digest for _, digest in sorted(digests.items()))
+    return hashlib.sha256(joined.encode()).hexdigest()[:32]

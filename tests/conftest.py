@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from pipeline.cluster import ENVIRONMENT
+
 # Before torch, ray or boto3 are imported: they read these once.
 os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",  # spinning OpenMP threads starve each other on two cores
@@ -16,6 +18,7 @@ os.environ.update(
     AWS_CONFIG_FILE=os.devnull,
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
 )
+os.environ.update(ENVIRONMENT)  # some tests import Ray without our help
 for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
     os.environ.pop(name, None)
 

@@ -64,13 +64,21 @@ def simulated_cluster(
     head: Mapping[str, object], environment: Mapping[str, str]
 ) -> Iterator[SimulatedCluster]:
     """A cluster of a head node, given as arguments of Ray's `Cluster.add_node`."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER, json.dumps(head)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=dict(environment),
-    )
-    with server:  # closes its pipes, which ends it
-        yield SimulatedCluster(server)
+    for attempt in range(3):  # Ray gives its daemons half a minute, which a busy machine may not
+        server = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, json.dumps(head)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=dict(environment),
+        )
+        with server:  # closes its pipes, which ends it
+            try:
+                cluster = SimulatedCluster(server)
+            except ValueError:
+                if attempt == 2:
+                    raise
+                continue
+            yield cluster
+            return

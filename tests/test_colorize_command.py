@@ -1,5 +1,6 @@
 """`autochrome colorize`: what it refuses, in one line and before any work. No Ray starts here."""
 
+import json
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -99,6 +100,11 @@ def test_weights_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -
         ("--max-failed", "many"),
         ("--max-failed", "5 %"),
         ("--device", "tpu"),
+        ("--actors", "0"),
+        ("--actors", "5:2"),
+        ("--actors", "many"),
+        ("--gpus-per-actor", 0),
+        ("--log-format", "xml"),
         ("--no-such-option", 1),
     ],
 )
@@ -116,6 +122,21 @@ def test_a_gpu_that_is_not_there(photos: Path, tmp_path: Path, weights: Path) ->
         pytest.skip("there is a GPU here")
     result = run(photos, tmp_path / "out", "--weights", weights, "--device", "cuda")
     refused(result, "--device cuda: PyTorch finds no GPU here")
+
+
+def test_machines_get_errors_as_objects(tmp_path: Path) -> None:
+    result = run(tmp_path / "nowhere", tmp_path / "out", "--log-format", "json")
+    assert result.exit_code == 2 and result.stdout == ""
+    [line] = result.stderr.splitlines()
+    told = json.loads(line)
+    assert (told["event"], told["exit_code"]) == ("error", 2)
+    assert told["message"].endswith("nowhere does not exist")
+
+
+@pytest.mark.parametrize(("given", "expected"), [("3", (3, 3)), ("2:8", (2, 8))])
+def test_actors_are_a_number_or_a_range(given: str, expected: tuple[int, int]) -> None:
+    context = colorize.make_context("colorize", ["photos", "out", "--actors", given])
+    assert context.params["actors"] == expected
 
 
 @pytest.mark.parametrize(

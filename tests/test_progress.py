@@ -1,6 +1,8 @@
 """What a person reads while a run works."""
 
 import io
+import json
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -87,3 +89,29 @@ def test_nothing_is_told_of_what_never_started() -> None:
     with Progress(stream):
         pass
     assert stream.getvalue() == ""
+
+
+def test_machines_get_one_object_a_line() -> None:
+    stream = io.StringIO()
+    with Progress(stream, every=0.001, as_json=True) as progress:
+        progress.update(1, 0, 4)
+        progress.update(2, 1, 4)
+        while stream.getvalue().count("\n") < 3:
+            pass
+        progress.wait("waiting for a node with a GPU")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert all(datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0) for line in lines)
+    told = [line for line in lines if line["event"] == "progress"][-1]
+    assert (told["done"], told["failed"], told["photos"]) == (2, 1, 4)
+    assert told["photos_per_second"] > 0 and told["seconds_left"] > 0
+    [waiting] = [line for line in lines if line["event"] == "waiting"]
+    assert waiting["message"] == "waiting for a node with a GPU"
+
+
+def test_people_read_what_is_waited_for() -> None:
+    stream = io.StringIO()
+    Progress(stream).wait("nothing moves")
+    assert stream.getvalue() == "nothing moves\n"
+    terminal = Terminal()
+    Progress(terminal).wait("nothing moves")
+    assert terminal.getvalue() == "\rnothing moves\x1b[K\n"

@@ -433,6 +433,7 @@ def test_no_two_photos_share_an_output_name() -> None:
             assert len(outputs) == len(names)
 
 
-def test_stages_need_no_torch_to_read_and_write(repository: Path) -> None:
-    code = "import sys, pipeline.stages; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
+@pytest.mark.parametrize("module", ["pipeline.stages", "pipeline.colorize"])
+def test_workers_need_no_torch_to_read_and_write(repository: Path, module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0

@@ -183,13 +183,14 @@ def test_orphans_are_named_and_deleted(place: Place) -> None:
     source, destination, run = place
     partial = f".{'0' * 32}.partial"
     orphans = ["images/old.jpg", f"images/{partial}", f"results/{partial}", "plan/notes.txt"]
-    for path in orphans:
+    orphans += [partial, f".autochrome-probe-{'0' * 32}"]
+    for path in [*orphans, "read me.txt", "other/images.jpg", f"other/{partial}"]:
         destination.write(path, b"x")
     before = dict(destination.objects)
     findings = verify(*place)
     assert kinds(findings) == sorted(("orphan", path) for path in orphans)
     assert destination.objects == before, "verify only reads"
-    assert prune(destination, findings) == 4
+    assert prune(destination, findings) == 6
     assert destination.objects == {
         path: data for path, data in before.items() if path not in orphans
     }

@@ -1,0 +1,39 @@
+"""Real commands whose processes are killed at random: nothing is lost, nothing is done twice."""
+
+import sys
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+from tiny_models import write_tiny_weights
+
+from killed_runs import Archive, KilledRun, Tally, check, make_archive
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    folder = tmp_path_factory.mktemp("archive")
+    return make_archive(folder, photos=48, weights=write_tiny_weights(folder / "weights"))
+
+
+@pytest.mark.parametrize(
+    ("commands", "victims"),
+    [
+        (1, {"driver": 1, "raylet": 1, "actor": 2, "reader": 2, "writer": 2, "idle worker": 2}),
+        (2, {"actor": 1, "reader": 2, "writer": 2, "idle worker": 1}),
+    ],
+)
+def test_whatever_is_killed_nothing_is_lost_and_nothing_done_twice(
+    archive: Archive, tmp_path: Path, commands: int, victims: dict[str, int]
+) -> None:
+    tally, random = Tally(), Random(commands)
+    left = list(Counter(victims).elements())
+    random.shuffle(left)
+    planned, destination = len(left), tmp_path / "out"
+    KilledRun(archive, destination, 1, random, tally).finish(left, commands)
+    check(archive, destination, tally)
+    assert tally.kills.total() > planned / 2, "a run may be done before all had their turn"
+    assert {name: found for name, found in tally.faults().items() if found} == {}

@@ -1,0 +1,145 @@
+"""Runs on simulated clusters: nodes vanish and come, and every byte is as on one calm machine."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from ray_clusters import SimulatedCluster, simulated_cluster
+from tiny_models import write_tiny_weights
+
+from jobs.main import main
+from pipeline.colorize import colorize
+from pipeline.job import Settings
+from pipeline.watchdog import Watchdog
+
+# Warnings of Ray at itself.
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
+PHOTOS = 24
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(PHOTOS):
+        shutil.copy(repository / "examples/photos/animals/cat.jpg", folder / f"{number:02}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def calm(photos: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The images of a run on one machine that nothing happened to."""
+    out = tmp_path_factory.mktemp("calm") / "out"
+    result = CliRunner().invoke(
+        main, ["colorize", str(photos), str(out), "--weights", str(weights), "--shard-size", "6"]
+    )
+    assert result.exit_code == 0, result.output
+    return images_of(out)
+
+
+def images_of(out: Path) -> dict[str, bytes]:
+    images = (path for path in (out / "images").iterdir() if path.suffix == ".jpg")
+    return {path.name: path.read_bytes() for path in images}
+
+
+def committed(out: Path) -> int:
+    return len(list(out.glob("results/shard-*.parquet")))
+
+
+@contextmanager
+def started(
+    cluster: SimulatedCluster, repository: Path, *arguments: object
+) -> Iterator["subprocess.Popen[str]"]:
+    """A command that joins a cluster."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from jobs.main import main; main()", *map(str, arguments)],
+        cwd=repository,
+        env={**os.environ, "RAY_ADDRESS": cluster.address},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(out: Path, shards: int, process: "subprocess.Popen[str]") -> None:
+    while committed(out) < shards:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_node_is_lost_and_another_comes(
+    cores: int,
+    photos: Path,
+    weights: Path,
+    calm: Mapping[str, bytes],
+    tmp_path: Path,
+    repository: Path,
+) -> None:
+    out = tmp_path / "out"
+    head = {"num_cpus": 0, "include_dashboard": False}
+    command = ("colorize", photos, out, "--weights", weights, "--shard-size", 1)
+    with simulated_cluster(head, os.environ) as cluster:
+        cluster.add("first", num_cpus=cores)
+        cluster.add("second", num_cpus=cores)
+        with started(cluster, repository, *command) as process:
+            wait_for(out, 4, process)
+            cluster.kill("first")
+            wait_for(out, committed(out) + 4, process)
+            cluster.add("third", num_cpus=cores)
+            stdout, stderr = process.communicate(timeout=240)
+    assert process.returncode == 0, stdout + stderr
+    assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
+    assert "Traceback" not in stderr
+    assert images_of(out) == calm
+
+
+class Caller:
+    """Hears what a run waits for, and gives it."""
+
+    def __init__(self, cluster: SimulatedCluster) -> None:
+        self._cluster = cluster
+        self.heard: list[str] = []
+
+    def update(self, done: int, failed: int, photos: int) -> None:
+        pass
+
+    def wait(self, why: str) -> None:
+        self.heard.append(why)
+        if len(self.heard) == 1:
+            self._cluster.add("late", num_cpus=1)
+
+
+def test_a_run_without_workers_says_so_and_starts_when_one_comes(
+    photos: Path,
+    weights: Path,
+    calm: Mapping[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.colorize.Watchdog", partial(Watchdog, seconds=3))
+    with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
+        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+        caller = Caller(cluster)
+        settings = Settings(str(weights), shard_size=8, device="cpu")
+        summary = colorize(str(photos), str(tmp_path / "out"), settings, caller)
+    assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
+    assert "waiting for a node with a CPU: there is none among 1 node" in caller.heard[0]
+    assert images_of(tmp_path / "out") == calm
