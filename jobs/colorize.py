@@ -127,7 +127,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @click.option(
     "--format",
-    type=click.Choice(["auto", "jpeg", "png", "tiff", "webp"]),
+    type=click.Choice(["auto", "jpeg", "png", "tiff", "webp", "jp2", "avif"]),
     default="auto",
     show_default=True,
     help="auto is the photo's own format, or PNG.",
@@ -150,6 +150,21 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Only photos whose path matches, as '1890/*.tif'; may be given again.",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No photos whose path matches.")
+@click.option("--recolor", is_flag=True, help="Do photos that are in color already, too.")
+@click.option(
+    "--digital-source-type",
+    type=click.Choice(
+        [
+            "compositeWithTrainedAlgorithmicMedia",
+            "trainedAlgorithmicMedia",
+            "algorithmicallyEnhanced",
+            "compositeSynthetic",
+        ]
+    ),
+    default="compositeWithTrainedAlgorithmicMedia",
+    show_default=True,
+    help="What each picture says of its making, in IPTC's words.",
+)
 @running_options
 @click.pass_context
 def colorize(
@@ -190,11 +205,13 @@ def describe(summary: "Summary") -> str:
     """The closing words of a run."""
     from pipeline.planning import describe_ignored
 
-    ok = summary.photos - summary.failed - summary.pending
+    ok = summary.photos - summary.failed - summary.skipped - summary.pending
     lines = [f"{ok:,} of {summary.photos:,} photos colorized"]
     if summary.failed:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
         lines.append(f"{summary.failed:,} failed: {reasons}")
+    if summary.skipped:
+        lines.append(f"{summary.skipped:,} skipped: already in color, --recolor does them too")
     if summary.pending:
         lines.append(f"{summary.pending:,} not done: the same command tries them again")
     if summary.ignored:

@@ -242,7 +242,7 @@ def _read(row: Row, job: Job, isolated: bool) -> Row:
     shard, _ = pickle.loads(row["work"])
     call = call_isolated if isolated else call_here
     try:
-        return _row(shard, read_shard(shard, job.source, job.sizes, call))
+        return _row(shard, read_shard(shard, job.source, job.sizes, call, job.run.spec.recolor))
     except StoreUnavailable as error:
         return _row(shard, trouble=str(error))
 

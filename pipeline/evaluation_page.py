@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.encoding import encode
 from pipeline.errors import UsageError
 from pipeline.evaluate import Evaluation, Shown
-from pipeline.imaging import encode, resize_rgb
+from pipeline.imaging import resize_rgb
 from pipeline.report_page import STYLE, attribute, text
 
 _SIDE = 192  # of a picture on the page

@@ -1,19 +1,14 @@
-"""Photographs in and out: the only file that knows Pillow.
+"""Photographs in, and out by Pillow: the only file that knows Pillow.
 
-Legend: H W rows and columns, S side of a model's square. Gray is uint8 [0, 255] everywhere and is
-the Rec. 601 luma 0.299 R + 0.587 G + 0.114 B of the master, rounded. How the others become gray:
+Legend: H W rows and columns, S side of a model's square. Gray is what pipeline.gray makes of the
+pixels: uint8 [0, 255], or uint16 [0, 65535] where the master has more than 8 bits a sample.
 
-- 1 bit: black 0, white 255. Palette and CMYK: luma of their RGB, CMYK by Pillow's plain formula.
-- CIE Lab: the gray of the same lightness, in sRGB.
-- Whole numbers of more than 8 bits: value * 255 / white, the white being that of the declared
-  depth (4095, 32767 where signed, 65535); below zero is black. A dark scan stays dark.
-- Float and 32 bits, which declare no white: white is 1, 255 or 65535, the first that is at least
-  half of the largest value (scans overshoot), or else the largest value itself.
-- Min-is-white is inverted, alpha is dropped, of several pages or frames the first is used, and
-  the EXIF orientation is applied.
+- 1 bit: black 0, white 255. Palettes: luma of their RGB. Alpha is dropped.
+- Min-is-white is inverted, of several pages or frames the first is used, and the EXIF orientation
+  is applied.
+- An embedded color profile that is not sRGB is applied; without one, values are taken as sRGB.
 
-Color profiles are not applied: values are taken as sRGB, and pictures are written as sRGB without
-a profile. Anything that cannot be decoded raises PhotoError(reason, one line).
+Anything that cannot be decoded raises PhotoError(reason, one line).
 """
 
 from __future__ import annotations
@@ -23,41 +18,21 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
-from pipeline.chroma import bands, resample
+from pipeline.chroma import resample
+from pipeline.codecs import DeepMaster, color_profile, open_deep
 from pipeline.errors import PhotoError
-
-FORMAT_OF_SUFFIX = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-    ".jp2": "JPEG2000",
-    ".j2k": "JPEG2000",
-    ".j2c": "JPEG2000",
-    ".jpf": "JPEG2000",
-    ".jpx": "JPEG2000",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".pbm": "PPM",
-    ".pgm": "PPM",
-    ".ppm": "PPM",
-    ".pnm": "PPM",
-}
-MASTER_SUFFIXES = frozenset(FORMAT_OF_SUFFIX)
-SUFFIX_OF_FORMAT = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp"}
-LONGEST_SIDE = {"JPEG": 65_500, "PNG": 2**31 - 1, "TIFF": 2**31 - 1, "WEBP": 16_383}
+from pipeline.formats import MasterInfo
+from pipeline.gray import Kind, Samples, eight_bits, gray_of, some_color, upright
+from pipeline.metadata import Metadata, metadata_of
+from pipeline.tones import SIDE, tone_of
 
 # Colorizing at full resolution holds about 10 bytes per pixel at its peak (measured), so that one
 # photo of the largest size needs 2.5 GB.
@@ -66,7 +41,8 @@ MAX_PIXELS = 250_000_000
 # How a frame becomes a square: all of it, or the largest square in its middle.
 Fit = Literal["squeeze", "crop"]
 
-_READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "BMP", "GIF", "PPM")
+_READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
+_GRAY_MODES = ("1", "L", "LA", "La", "I", "F", "LAB", "I;16", "I;16B", "I;16L", "I;16N")
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -79,22 +55,13 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class MasterInfo:
-    """What a master is: upright width and height, mode as stored ("L", "I;16", ...), format."""
-
-    width: int
-    height: int
-    mode: str
-    format: str
-
-
-@dataclass(frozen=True)
 class Master:
-    """A master at full resolution: gray uint8 (H, W), and dots per inch (x, y) where it says so."""
+    """A master at full resolution: gray uint8 or uint16 (H, W), dots per inch (x, y) or None."""
 
     gray: np.ndarray
     info: MasterInfo
     dpi: tuple[float, float] | None
+    metadata: Metadata
 
 
 def read_small(
@@ -106,8 +73,10 @@ def read_small(
     Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
     with _explained(data):
-        image, info, _ = _decode(data, max_pixels, reduce_to=4 * max(sizes))
-    return info, [_squeezed(image, size) for size in sizes]
+        gray, facts = _decode(data, max_pixels, reduce_to=4 * max(sizes))
+        tone = "gray" if facts.color is None else tone_of(facts.color)
+        image = Image.fromarray(eight_bits(gray))
+    return replace(facts.info, tone=tone), [_squeezed(image, size) for size in sizes]
 
 
 def read_rgb(
@@ -118,7 +87,10 @@ def read_rgb(
     Raises PhotoError as read_small does; of CIE Lab only the lightness is read.
     """
     with _explained(data):
-        image, _, _ = _decode(data, max_pixels, reduce_to=4 * size, convert=_color)
+        image, facts = _load(data, max_pixels, reduce_to=4 * size)
+        image = _color(image)
+        if facts.orientation in _UPRIGHT:
+            image = image.transpose(_UPRIGHT[facts.orientation])
         if fit == "crop":
             side = min(image.size)
             left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -129,49 +101,23 @@ def read_rgb(
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS) -> Master:
     """A master at full resolution. Raises PhotoError as read_small does."""
     with _explained(data):
-        image, info, dpi = _decode(data, max_pixels)
-    return Master(np.asarray(image), info, dpi)
+        gray, facts = _decode(data, max_pixels)
+        metadata = metadata_of(facts.info.format, data, facts.found)
+    return Master(gray, facts.info, facts.dpi, metadata)
 
 
-def encode(
-    rgb_HW3: np.ndarray, format: str, master: Master | None = None, quality: int = 95
-) -> bytes:
-    """A picture as a file: the same bytes for the same pixels, with the master's resolution tag.
-
-    rgb_HW3 uint8 (H, W, 3), or (H, W). PNG, TIFF (Deflate) and WebP are lossless; WebP holds no
-    resolution. JPEG, which alone has a quality, keeps full color resolution; its luminance can
-    differ by a few codes.
-    Raises PhotoError (write_error) where the format cannot hold the picture.
-    """
-    longest = max(rgb_HW3.shape[:2])
-    if longest > LONGEST_SIDE[format]:
-        raise PhotoError(
-            "write_error", f"{format} holds {LONGEST_SIDE[format]:,} pixels a side, not {longest:,}"
-        )
-    every: dict[str, dict[str, Any]] = {
-        "JPEG": {"quality": quality, "subsampling": 0},
-        "PNG": {},
-        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": {317: 2}},  # 317: Predictor
-        "WEBP": {"lossless": True, "quality": 20, "method": 2},  # here, quality means effort
-    }
-    options = every[format]
-    if master is not None and master.dpi is not None and format != "WEBP":
-        options = options | {"dpi": master.dpi}
+def save(pixels_HWC: np.ndarray, format: str, **options: Any) -> bytes:
+    """A file of uint8 (H, W, 3), or (H, W, 1), by Pillow and with its options."""
     file = io.BytesIO()
-    Image.fromarray(rgb_HW3).save(file, format, **options)
+    pixels = pixels_HWC if pixels_HWC.shape[2] == 3 else pixels_HWC[..., 0]
+    Image.fromarray(pixels).save(file, format, **options)
     return file.getvalue()
 
 
-def output_format(requested: str, info: MasterInfo) -> tuple[str, str]:
-    """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff or webp.
-
-    auto is the master's format, or PNG where we do not write it.
-    """
-    if requested == "auto":
-        format = info.format if info.format in SUFFIX_OF_FORMAT else "PNG"
-    else:
-        format = requested.upper()
-    return format, SUFFIX_OF_FORMAT[format]
+def srgb_profile() -> bytes:
+    """The profile of sRGB, without the time at which it is made."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + b"\x07\xea\0\1\0\1\0\0\0\0\0\0" + profile[36:]
 
 
 def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -220,20 +166,56 @@ def _explained(data: bytes) -> Iterator[None]:
         raise PhotoError("corrupt", f"the picture cannot be decoded: {cause}") from error
 
 
+@dataclass(frozen=True)
+class _Facts:
+    """What is known of a picture beside its pixels; info and dpi are those of it upright.
+
+    found: what Pillow says of it. color: a small uint8 (S, S, 3) of what has color channels.
+    """
+
+    info: MasterInfo
+    orientation: int
+    dpi: tuple[float, float] | None
+    found: Mapping[Any, Any]
+    color: np.ndarray | None = None
+
+
 def _decode(
-    data: bytes,
-    max_pixels: int,
-    reduce_to: int | None = None,
-    convert: Callable[[Image.Image], Image.Image] | None = None,
-) -> tuple[Image.Image, MasterInfo, tuple[float, float] | None]:
+    data: bytes, max_pixels: int, reduce_to: int | None = None
+) -> tuple[np.ndarray, _Facts]:
+    deep = open_deep(data)
+    if deep is None:
+        image, facts = _load(data, max_pixels, reduce_to)
+        if reduce_to is not None and image.mode not in _GRAY_MODES:
+            facts = replace(facts, color=_small_color(_color(image)))
+        gray = _gray(image)
+    else:
+        gray, facts = _decode_deep(deep, data, max_pixels)
+    return upright(gray, facts.orientation), facts
+
+
+def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int) -> tuple[np.ndarray, _Facts]:
+    _check_pixels(deep.width, deep.height, max_pixels)
+    orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
+    found: Mapping[Any, Any] = {}
+    if deep.format != "TIFF":
+        with Image.open(io.BytesIO(data), formats=_READABLE) as header:
+            orientation, dpi = _orientation(header), _resolution(header)
+            icc, found = header.info.get("icc_profile"), header.info
+    samples = deep.decode()
+    profile = color_profile(icc, samples.kind) if icc else None
+    color = None
+    if samples.kind == "rgb":
+        color = _small_color(Image.fromarray(some_color(samples, 4 * SIDE)))
+    facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi, found)
+    return gray_of(samples, profile), replace(facts, color=color)
+
+
+def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, _Facts]:
+    """A decoded image, not yet upright."""
     image = Image.open(io.BytesIO(data), formats=_READABLE)
     width, height = image.size
-    if width * height > max_pixels:
-        raise PhotoError(
-            "too_large",
-            f"{width:,} x {height:,} pixels are {width * height / 1e6:,.0f} megapixels;"
-            f" the limit is {max_pixels / 1e6:,.0f}",
-        )
+    _check_pixels(width, height, max_pixels)
     format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
     mode = image.mode
     if reduce_to is not None:
@@ -241,13 +223,31 @@ def _decode(
     image.load()
     orientation = _orientation(image)  # after load: Pillow has turned TIFF upright by now
     dpi = _resolution(image)
-    picture = (convert or _gray)(image)
-    if orientation in _UPRIGHT:
-        picture = picture.transpose(_UPRIGHT[orientation])
+    return image, _facts(width, height, mode, format, orientation, dpi, image.info)
+
+
+def _check_pixels(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise PhotoError(
+            "too_large",
+            f"{width:,} x {height:,} pixels are {width * height / 1e6:,.0f} megapixels;"
+            f" the limit is {most / 1e6:,.0f}",
+        )
+
+
+def _facts(
+    width: int,
+    height: int,
+    mode: str,
+    format: str,
+    orientation: int,
+    dpi: tuple[float, float] | None,
+    found: Mapping[Any, Any],
+) -> _Facts:
     if orientation >= 5:
         width, height = height, width
         dpi = dpi and (dpi[1], dpi[0])
-    return picture, MasterInfo(width, height, mode, format), dpi
+    return _Facts(MasterInfo(width, height, mode, format), orientation, dpi, dict(found))
 
 
 def _unidentified(data: bytes) -> PhotoError:
@@ -272,16 +272,28 @@ def _reduced(image: ImageFile.ImageFile, data: bytes, side: int) -> ImageFile.Im
     return image
 
 
-def _gray(image: Image.Image) -> Image.Image:
-    """Any loaded image as mode L, by the rules at the top of this file."""
+def _gray(image: Image.Image) -> np.ndarray:
+    """Gray uint8 or uint16 (H, W) of any loaded image, by the rules at the top of this file."""
     image.info.pop("transparency", None)  # else Pillow blends or warns
+    icc = image.info.get("icc_profile")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_deep_gray(image))
+        return gray_of(_deep_samples(image), color_profile(icc, "gray") if icc else None)
     if image.mode == "LAB":
-        return image.getchannel(0).point([_srgb_of_lightness(code) for code in range(256)])
+        return gray_of(Samples(np.asarray(image), "lab", 255))
     if image.mode in ("La", "RGBa"):  # alpha is multiplied in
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    return image.convert("L")
+    kinds: dict[str, Kind] = {"1": "gray", "L": "gray", "LA": "gray", "CMYK": "cmyk"}
+    kind = kinds.get(image.mode, "rgb")
+    profile = color_profile(icc, kind) if icc else None
+    if profile is None:
+        return np.asarray(image.convert("L"))
+    image = image.convert({"gray": "L", "cmyk": "CMYK"}.get(kind, "RGB"))
+    pixels = np.asarray(image)
+    return gray_of(Samples(pixels if pixels.ndim == 3 else pixels[..., None], kind, 255), profile)
+
+
+def _small_color(image: Image.Image) -> np.ndarray:
+    return np.stack([_squeezed(channel, SIDE) for channel in image.split()], axis=-1)
 
 
 def _color(image: Image.Image) -> Image.Image:
@@ -291,35 +303,21 @@ def _color(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     if image.mode == "RGBa":
         return image.convert("RGBA").convert("RGB")
-    return image if image.mode == "RGB" else _gray(image).convert("RGB")
+    if image.mode == "RGB":
+        return image
+    return Image.fromarray(eight_bits(_gray(image))).convert("RGB")
 
 
-def _deep_gray(image: Image.Image) -> np.ndarray:
-    """Gray uint8 (H, W) of a one-channel image of more than 8 bits a pixel."""
-    values = np.asarray(image)
+def _deep_samples(image: Image.Image) -> Samples:
+    """The pixels of a one-channel image of more than 8 bits a pixel."""
     tags = getattr(image, "tag_v2", {})
     depth = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
-    if image.mode == "F" or depth == 32:
-        largest = float(np.nanmax(values, initial=0, where=np.isfinite(values)))
-        white = next((float(level) for level in (1, 255, 65535) if largest <= 2 * level), largest)
-    else:
+    white: float | None = None
+    if image.mode != "F" and depth != 32:
         signed = tags.get(ExifTags.Base.SampleFormat, (1,))[0] == 2
         white = float(2 ** (depth - signed) - 1)
-    gray = np.empty(values.shape, np.uint8)
-    for rows in bands(*values.shape):
-        scaled = values[rows].astype(np.float32) * np.float32(255 / white)
-        gray[rows] = np.rint(np.clip(np.nan_to_num(scaled), 0, 255))
-    if tags.get(ExifTags.Base.PhotometricInterpretation) == 0:  # which Pillow inverts up to 8 bits
-        np.subtract(255, gray, out=gray)
-    return gray
-
-
-def _srgb_of_lightness(code: int) -> int:
-    """The sRGB gray 0..255 whose CIE lightness is code / 255 * 100."""
-    lightness = code / 255 * 100
-    light = ((lightness + 16) / 116) ** 3 if lightness > 8 else lightness * 27 / 24389
-    encoded = 12.92 * light if light <= 0.0031308 else 1.055 * light ** (1 / 2.4) - 0.055
-    return round(255 * encoded)
+    inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # which Pillow leaves here
+    return Samples(np.asarray(image)[..., None], "gray", white, inverted)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -27,7 +27,7 @@ class Settings:
     None. manifest: a list of photos that is taken instead of all that the source holds; include,
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
-    share of a GPU that each takes.
+    share of a GPU that each takes. recolor, digital_source_type: as in RunSpec.
     """
 
     weights: str
@@ -43,6 +43,8 @@ class Settings:
     manifest: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    recolor: bool = False
+    digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
     single_writer: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
@@ -54,6 +56,7 @@ class Summary:
 
     photos: int
     failed: int
+    skipped: int
     pending: int
     reasons: dict[str, int]
     ignored: dict[str, int]
@@ -96,6 +99,8 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         manifest=manifest.digest() if manifest else None,
         include=settings.include,
         exclude=settings.exclude,
+        recolor=settings.recolor,
+        digital_source_type=settings.digital_source_type,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]
@@ -155,6 +160,7 @@ def summarize(destination: Storage, run: Run) -> Summary:
     return Summary(
         photos=status.photos,
         failed=sum(status.failed.values()),
+        skipped=status.skipped,
         pending=status.pending,
         reasons=status.failed,
         ignored=run.plan.ignored,

@@ -31,8 +31,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import PhotoError, StorageError, StoreUnavailable, UsageError
-from pipeline.imaging import MASTER_SUFFIXES, Fit, read_rgb
+from pipeline.formats import MASTER_SUFFIXES
+from pipeline.imaging import Fit, read_rgb
 from pipeline.storage import LocalStorage, Storage, open_storage
+from pipeline.tones import color_beyond_tone
 
 Split = Literal["all", "train", "validation"]
 
@@ -188,17 +190,6 @@ def read_photographs(
 def is_held_out(digest: str, share: float) -> bool:
     """Whether the photograph with this SHA-256 (hexadecimal) is among the held-out share."""
     return int(digest[:16], 16) < share * 2**64
-
-
-def color_beyond_tone(rgb_SS3: np.ndarray) -> float:
-    """How far colors lie from a curve over brightness, 0..255: 0 for gray and for evenly toned."""
-    step = max(1, len(rgb_SS3) // 64)
-    pixels = rgb_SS3[::step, ::step].reshape(-1, 3) / 255
-    luma = pixels @ np.array([0.299, 0.587, 0.114])
-    powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
-    differences = pixels[:, [0, 2]] - luma[:, None]
-    curve, *_ = np.linalg.lstsq(powers, differences, rcond=None)
-    return 255 * float(np.sqrt(np.square(differences - powers @ curve).sum(-1).mean()))
 
 
 def describe_skipped(skipped: Counter[str]) -> str:

@@ -48,9 +48,10 @@ class RunSpec:
     """All that decides the pictures and their names.
 
     source: URI. candidates: pictures per photo. output_size: "full" or "256". format: auto, jpeg,
-    png, tiff or webp. weights: SHA-256 by stage. versions: of the packages that decide bytes.
+    png, tiff, webp, jp2 or avif. weights: SHA-256 by stage. versions: of what decides bytes.
     manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
-    patterns of their paths.
+    patterns of their paths. recolor: photographs in color are done too. digital_source_type: a term
+    of IPTC's, written into each picture.
     """
 
     source: str
@@ -64,6 +65,8 @@ class RunSpec:
     manifest: str | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    recolor: bool = False
+    digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,8 @@ class Schedule:
 
 def current_versions() -> dict[str, str]:
     """Versions of what computes and encodes; "+cpu" and the like, a matter of device, are cut."""
-    return {name: version(name).partition("+")[0] for name in ("autochrome", "pillow", "torch")}
+    names = ("autochrome", "imagecodecs", "pillow", "tifffile", "torch")
+    return {name: version(name).partition("+")[0] for name in names}
 
 
 def load_run(destination: Storage) -> Run | None:

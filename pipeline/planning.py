@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
-from pipeline.imaging import MASTER_SUFFIXES
+from pipeline.formats import MASTER_SUFFIXES
 from pipeline.plan import (
     FORMAT,
     RUN,

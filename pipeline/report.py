@@ -16,8 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.encoding import encode
 from pipeline.errors import PhotoError, StorageError
-from pipeline.imaging import draw_texts, encode, read_thumbnail
+from pipeline.imaging import draw_texts, read_thumbnail
 from pipeline.report_page import Card, Page, Section, render
 from pipeline.results import SCHEMA
 from pipeline.storage import Storage

@@ -27,6 +27,7 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("source_mode", pa.string()),
+        ("source_tone", pa.string()),
         ("shard", pa.int64()),
         ("attempt", pa.int32()),
         ("candidate", pa.int32()),
@@ -71,6 +72,7 @@ class Result:
     width: int | None = None
     height: int | None = None
     source_mode: str | None = None
+    source_tone: str | None = None  # gray, toned or color
     attempt: int = 1
     candidate: int = 0
     rank: int | None = None

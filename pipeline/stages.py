@@ -18,18 +18,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.chroma import colorfulness, put_color_on
+from pipeline.chroma import ColorMeter, color_bands
+from pipeline.encoding import encode_bands, result_labels
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
-from pipeline.imaging import (
-    FORMAT_OF_SUFFIX,
-    encode,
-    output_format,
-    read_full,
-    read_small,
-    resize_rgb,
-)
+from pipeline.formats import DEEP, FORMAT_OF_SUFFIX, output_format
+from pipeline.gray import eight_bits
+from pipeline.imaging import read_full, read_small, resize_rgb
 from pipeline.isolation import Call, call_here
 from pipeline.plan import Run, RunSpec, Shard
+from pipeline.provenance import Provenance
 from pipeline.results import Result, commit_shard, results_path
 from pipeline.shard_report import ShardReport, report_of
 from pipeline.storage import Storage, StoredObject
@@ -43,7 +40,7 @@ CANDIDATES_AT_ONCE = 4  # of a photo, finished in memory while its master is dec
 
 @dataclass(frozen=True)
 class ReadPhoto:
-    """A photo's facts and its small grays, uint8 (R, R) and (S, S); None where it failed."""
+    """A photo's facts and its small grays, uint8 (R, R) and (S, S); None where it is not done."""
 
     result: Result
     low: np.ndarray | None = None
@@ -68,13 +65,18 @@ class Picture:
 
 
 def read_shard(
-    shard: Shard, source: Storage, sizes: tuple[int, int], call: Call = call_here
+    shard: Shard,
+    source: Storage,
+    sizes: tuple[int, int],
+    call: Call = call_here,
+    recolor: bool = False,
 ) -> list[ReadPhoto]:
     """Fetch, hash and decode the photos of a shard to the sizes (R, S).
 
-    call: how what may crash is called. Raises StoreUnavailable.
+    call: how what may crash is called. recolor: those in color are not skipped.
+    Raises StoreUnavailable.
     """
-    return [_read_photo(photo, shard, source, sizes, call) for photo in shard.photos]
+    return [_read_photo(photo, shard, source, sizes, call, recolor) for photo in shard.photos]
 
 
 def colorize_shard(
@@ -138,7 +140,12 @@ def output_path(photo: str, suffix: str, candidate: int | None, source: Storage)
 
 
 def _read_photo(
-    photo: StoredObject, shard: Shard, source: Storage, sizes: tuple[int, int], call: Call
+    photo: StoredObject,
+    shard: Shard,
+    source: Storage,
+    sizes: tuple[int, int],
+    call: Call,
+    recolor: bool,
 ) -> ReadPhoto:
     start = time.perf_counter()
     uri = source.uri_of(photo.path)
@@ -151,7 +158,19 @@ def _read_photo(
         digest = hashlib.sha256(data).hexdigest()
         result = replace(result, source_sha256=digest, source_bytes=len(data))
         info, (low, high) = call(read_small, data, sizes)
-        result = replace(result, width=info.width, height=info.height, source_mode=info.mode)
+        result = replace(
+            result,
+            width=info.width,
+            height=info.height,
+            source_mode=info.mode,
+            source_tone=info.tone,
+        )
+        if info.tone == "color" and not recolor:
+            result, low, high = (
+                replace(result, status="skipped", reason="already_color"),
+                None,
+                None,
+            )
     except Exception as error:
         result = _failed(result, error, "missing")
     return ReadPhoto(replace(result, read_seconds=time.perf_counter() - start), low, high)
@@ -250,7 +269,7 @@ def _fetch_master(result: Result, source: Storage) -> bytes:
 
 
 def render(
-    data: bytes, candidates: Sequence[np.ndarray], spec: RunSpec
+    data: bytes, candidates: Sequence[np.ndarray], spec: RunSpec, seeds: Sequence[int]
 ) -> list[Picture | PhotoError]:
     """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
 
@@ -258,18 +277,25 @@ def render(
     """
     master = read_full(data)
     format, suffix = output_format(spec.format, master.info)
-    gray, whole = master.gray, spec.output_size == "full"
-    if not whole:
-        gray = resize_rgb(gray, _fitted(gray.shape, int(spec.output_size)))
+    gray = master.gray if format in DEEP else eight_bits(master.gray)
+    if spec.output_size != "full":
+        gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
+        master = replace(master, gray=gray, dpi=None)
     pictures: list[Picture | PhotoError] = []
-    for small in candidates:
+    digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
+    for small, seed in zip(candidates, seeds, strict=True):
+        made = Provenance(
+            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest
+        )
+        meter = ColorMeter()
+        parts = meter.watch(color_bands(gray, small))
+        labels = result_labels(master, format, made)
         try:
-            rgb = put_color_on(gray, small)
-            file = encode(rgb, format, master if whole else None)
+            file = encode_bands(parts, height, width, format, labels)
         except PhotoError as error:
             pictures.append(error)
         else:
-            pictures.append(Picture(file, suffix, colorfulness(rgb)))
+            pictures.append(Picture(file, suffix, meter.colorfulness()))
     return pictures
 
 
@@ -282,7 +308,8 @@ def _write_candidates(
     call: Call,
 ) -> list[Result]:
     try:
-        pictures = call(render, data, [candidate.rgb for candidate in candidates], spec)
+        seeds = [candidate.result.seed for candidate in candidates]
+        pictures = call(render, data, [candidate.rgb for candidate in candidates], spec, seeds)
     except Exception as error:
         return [_failed(candidate.result, error, "write_error") for candidate in candidates]
     return [

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.imaging import encode, resize_rgb
+from pipeline.encoding import encode
+from pipeline.imaging import resize_rgb
 
 
 def made_photograph(number: int, side: int = 24) -> np.ndarray:

@@ -150,6 +150,7 @@ def test_closing_words() -> None:
     summary = Summary(
         photos=1200,
         failed=3,
+        skipped=0,
         pending=1,
         reasons={"corrupt": 2, "changed": 1},
         ignored={".txt": 1},

@@ -323,7 +323,7 @@ def test_awkward_files_each_get_one_row_and_stop_nothing(
     if not awkward.is_dir():
         pytest.skip("no shared/photos/awkward folder beside the checkout")
     before = state_of(awkward)
-    result = run(awkward, tmp_path / "out", weights, "--shard-size", 16)
+    result = run(awkward, tmp_path / "out", weights, "--shard-size", 16, "--recolor")
     assert result.exit_code == 3, result.output
     assert state_of(awkward) == before
     rows = {str(row["photo"]): row for row in rows_of(LocalStorage(str(tmp_path / "out")))}

@@ -13,8 +13,8 @@ from tiny_models import write_tiny_weights
 
 from jobs.main import main
 from model.frechet import frechet_distance
+from pipeline.encoding import encode
 from pipeline.evaluate import EvaluationSettings, evaluate
-from pipeline.imaging import encode
 from pipeline.photographs import read_photographs
 from pipeline.storage import open_storage
 

@@ -14,6 +14,8 @@ DOORS = {
     "boto3": {"pipeline/s3.py"},
     "botocore": {"pipeline/s3.py"},
     "PIL": {"pipeline/imaging.py"},
+    "imagecodecs": {"pipeline/codecs.py"},
+    "tifffile": {"pipeline/codecs.py"},
     "ray": {
         f"pipeline/{name}.py"
         for name in ("cluster", "colorize", "metrics", "photographs", "submission", "train")

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from made_photographs import made_photograph, made_png, write_parquet, write_photographs
 
+from pipeline.encoding import encode
 from pipeline.errors import StorageError, UsageError
-from pipeline.imaging import encode
 from pipeline.photographs import (
     EmptySet,
     PhotographSet,

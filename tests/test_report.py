@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipeline.chroma import put_color_on
-from pipeline.imaging import encode
+from pipeline.encoding import encode
 from pipeline.report import write_report
 from pipeline.report_page import histogram
 from pipeline.results import SCHEMA

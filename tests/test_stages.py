@@ -16,6 +16,7 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial
 
 from model.colorizer import Colorized, Colorizer
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
+from pipeline.imaging import read_full
 from pipeline.plan import Plan, Run, RunSpec, Shard
 from pipeline.results import read_results
 from pipeline.stages import (
@@ -30,7 +31,9 @@ from pipeline.stages import (
 from pipeline.storage import MemoryStorage, Storage, StoredObject
 
 SIZES = (8, 16)
-SPEC = RunSpec("memory://source", 0, 1.0, 1, "full", "auto", {}, {})
+SPEC = RunSpec(
+    "memory://source", 0, 1.0, 1, "full", "auto", {"core": "c0de"}, {"autochrome": "1.2"}
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def run_shard(
 ) -> tuple[ShardReport, list[dict[str, object]]]:
     """All three stages; the counts and the committed rows."""
     shard = shard or shard_of(source)
-    read = read_shard(shard, source, SIZES)
+    read = read_shard(shard, source, SIZES, recolor=spec.recolor)
     colored = colorize_shard(read, colorizer, spec, "cpu")
     run = Run(spec, Plan(len(shard.photos), 1, len(shard.photos), 1, (), {}), "digest")
     counts = write_shard(shard.number, colored, source, destination, run)
@@ -98,6 +101,7 @@ def test_a_photo_becomes_a_picture_and_a_row(
         "width": 30,
         "height": 20,
         "source_mode": "L",
+        "source_tone": "gray",
         "shard": 0,
         "attempt": 1,
         "candidate": 0,
@@ -151,6 +155,58 @@ def test_what_cannot_be_read_is_a_row_and_harms_no_other(
         "images/a.png",
         "images/z.png",
     ]
+
+
+def test_photos_in_color_are_skipped_unless_asked_for(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    color = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(color).save(file, "PNG")
+    source.write("a.png", file.getvalue())
+    source.write("b.png", picture(2))
+    report, rows = run_shard(source, destination, colorizer)
+    assert (report.photos, report.failed, report.statuses) == (2, 0, {"skipped": 1, "ok": 1})
+    states = [(row["status"], row["reason"], row["source_tone"]) for row in rows]
+    assert states == [("skipped", "already_color", "color"), ("ok", None, "gray")]
+    assert rows[0]["error"] is rows[0]["output_uri"] is None
+    assert not destination.exists("images/a.png")
+    again = MemoryStorage("again")
+    _, rows = run_shard(source, again, colorizer, replace(SPEC, recolor=True))
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    rgb = np.asarray(Image.open(io.BytesIO(again.read("images/a.png"))))
+    luma = np.rint(color @ [0.299, 0.587, 0.114])
+    assert np.abs(rgb @ [0.299, 0.587, 0.114] - luma).max() <= 1
+
+
+def test_pictures_say_how_they_were_made(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    source.write("a.png", picture(1))
+    spec = replace(SPEC, digital_source_type="compositeSynthetic")
+    _, [row] = run_shard(source, destination, colorizer, spec)
+    packet = Image.open(io.BytesIO(destination.read("images/a.png"))).info["xmp"].decode()
+    for fact in (row["seed"], row["source_sha256"], "c0de", "1.2"):
+        assert f">{fact}<" in packet
+    assert "/digitalsourcetype/compositeSynthetic<" in packet
+
+
+def test_sixteen_bits_stay_where_the_format_holds_them(
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
+) -> None:
+    gray = np.random.default_rng(0).integers(0, 65536, (20, 30), dtype=np.uint16)
+    file = io.BytesIO()
+    Image.fromarray(gray).save(file, "TIFF")
+    source.write("a.tif", file.getvalue())
+    for format, depth in (("auto", np.uint16), ("jp2", np.uint16), ("webp", np.uint8)):
+        there = MemoryStorage(format)
+        _, [row] = run_shard(source, there, colorizer, replace(SPEC, format=format))
+        [path] = [path for path in there.objects if path.startswith("images")]
+        found = read_full(there.read(path)).gray
+        assert found.dtype == depth
+        expected = gray if depth == np.uint16 else np.rint(gray / 257)
+        assert np.abs(found.astype(int) - expected).max() <= 1
+        assert row["status"] == "ok"
 
 
 def test_a_shard_in_which_all_fail_is_committed_too(

@@ -1,0 +1,71 @@
+"""Formats of files: their suffixes, their limits, and which one a result gets."""
+
+from dataclasses import dataclass, field
+
+from pipeline.tones import Tone
+
+FORMAT_OF_SUFFIX = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".jp2": "JPEG2000",
+    ".j2k": "JPEG2000",
+    ".j2c": "JPEG2000",
+    ".jpf": "JPEG2000",
+    ".jpx": "JPEG2000",
+    ".avif": "AVIF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".pbm": "PPM",
+    ".pgm": "PPM",
+    ".ppm": "PPM",
+    ".pnm": "PPM",
+}
+MASTER_SUFFIXES = frozenset(FORMAT_OF_SUFFIX)
+SUFFIX_OF_FORMAT = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "TIFF": "tif",
+    "WEBP": "webp",
+    "JPEG2000": "jp2",
+    "AVIF": "avif",
+}
+LONGEST_SIDE = {
+    "JPEG": 65_500,
+    "PNG": 2**31 - 1,
+    "TIFF": 2**31 - 1,
+    "WEBP": 16_383,
+    "JPEG2000": 2**31 - 1,
+    "AVIF": 65_536,
+}
+DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample where the master has
+
+
+@dataclass(frozen=True)
+class MasterInfo:
+    """What a master is: upright width and height, format, mode as stored ("L", "RGB;16", ...).
+
+    tone: gray, toned or color; None where nobody has looked.
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    tone: Tone | None = field(default=None, compare=False)
+
+
+def output_format(requested: str, info: MasterInfo) -> tuple[str, str]:
+    """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff, webp,
+    jp2 or avif. auto is the master's format, or PNG where we do not write it.
+    """
+    if requested == "auto":
+        format = info.format if info.format in SUFFIX_OF_FORMAT else "PNG"
+    else:
+        format = {"JP2": "JPEG2000"}.get(requested.upper(), requested.upper())
+    return format, SUFFIX_OF_FORMAT[format]
