@@ -22,7 +22,7 @@ install: .venv/.dev
 
 # Half of what tests do is to wait for processes to start, so files run side by side.
 test: .venv/.dev
-	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/.dev
 	.venv/bin/ruff format --check .

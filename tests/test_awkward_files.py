@@ -17,11 +17,11 @@ from pipeline.imaging import read_small
 from pipeline.plan import RunSpec
 from pipeline.stages import render
 
-spec = RunSpec("nowhere", 0, 1.0, 1, "full", "auto", {}, {})
+spec = RunSpec("nowhere", 0, 1.0, 1, "full", "auto", {}, {"autochrome": "0"})
 for path in Path(sys.argv[1]).iterdir():
     with suppress(PhotoError):
         read_small(path.read_bytes(), (64, 256))
-        render(path.read_bytes(), [np.full((256, 256, 3), 99, np.uint8)], spec)
+        render(path.read_bytes(), [np.full((256, 256, 3), 99, np.uint8)], spec, [0])
 lines = Path("/proc/self/status").read_text().splitlines()
 print(*(line.split()[1] for line in lines if line.startswith("VmHWM")))
 """

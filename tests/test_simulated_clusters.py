@@ -22,7 +22,7 @@ from pipeline.watchdog import Watchdog
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
-PHOTOS = 24
+PHOTOS = 18
 
 
 @pytest.fixture(scope="module")
