@@ -189,7 +189,8 @@ class StageTraining:
         own = held_out[self.share.of(len(held_out))]
         names = self._loss_names()
         sums = torch.zeros(len(names), dtype=torch.float64, device=self.device)
-        for batch in own.split(self.settings.training.batch_size):
+        # A worker may have none, and the mean of no picture is no number.
+        for batch in own.split(self.settings.training.batch_size) if len(own) else ():
             losses = self._losses(model, batch.to(self.device))
             sums += torch.stack([losses[name].double() for name in names]) * len(batch)
         self.share.add_up([sums])

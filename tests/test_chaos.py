@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="re
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     folder = tmp_path_factory.mktemp("archive")
-    return make_archive(folder, photos=48, weights=write_tiny_weights(folder / "weights"))
+    return make_archive(folder, photos=36, weights=write_tiny_weights(folder / "weights"))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from pipeline.watchdog import Watchdog
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
-PHOTOS = 18
+PHOTOS = 12
 
 
 @pytest.fixture(scope="module")
@@ -100,9 +100,9 @@ def test_a_node_is_lost_and_another_comes(
         cluster.add("first", num_cpus=cores)
         cluster.add("second", num_cpus=cores)
         with started(cluster, repository, *command) as process:
-            wait_for(out, 4, process)
+            wait_for(out, 3, process)
             cluster.kill("first")
-            wait_for(out, committed(out) + 4, process)
+            wait_for(out, committed(out) + 3, process)
             cluster.add("third", num_cpus=cores)
             stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stdout + stderr
@@ -138,7 +138,7 @@ def test_a_run_without_workers_says_so_and_starts_when_one_comes(
     with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         caller = Caller(cluster)
-        settings = Settings(str(weights), shard_size=8, device="cpu")
+        settings = Settings(str(weights), shard_size=4, device="cpu")
         summary = colorize(str(photos), str(tmp_path / "out"), settings, caller)
     assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
     assert "waiting for a node with a CPU: there is none among 1 node" in caller.heard[0]
