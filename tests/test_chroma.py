@@ -1,48 +1,51 @@
-"""Quantization of color and the gray of training."""
+"""Predicted color on the luminance of a master (pipeline/chroma.py)."""
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import strategies as some
 
-from model.color import (
-    bins_from_coarse,
-    check_symbols,
-    coarse_from_bins,
-    coarse_from_rgb,
-    gray_from_rgb,
-    rgb_from_bins,
+from pipeline.chroma import colorfulness, put_color_on
+
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@given(
+    seed=some.integers(0, 2**32 - 1),
+    height=some.integers(1, 60),
+    width=some.integers(1, 60),
+    side=some.integers(1, 24),
+    dtype=some.sampled_from([np.uint8, np.uint16]),
 )
+def test_luminance_stays_that_of_the_master(
+    seed: int, height: int, width: int, side: int, dtype: type
+) -> None:
+    random = np.random.default_rng(seed)
+    gray = random.integers(0, np.iinfo(dtype).max + 1, (height, width)).astype(dtype)
+    color = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
+    result = put_color_on(gray, color)
+    assert (result.shape, result.dtype) == ((height, width, 3), gray.dtype)
+    assert np.abs(result @ LUMA - gray).max() < 0.5
 
 
-@given(st.tuples(*[st.integers(0, 255)] * 3))
-def test_bin_of_a_color_is_its_top_three_bits(rgb: tuple[int, int, int]) -> None:
-    red, green, blue = (value >> 5 for value in rgb)
-    bins = bins_from_coarse(coarse_from_rgb(torch.tensor(rgb)))
-    assert int(bins) == red * 64 + green * 8 + blue
-    assert rgb_from_bins(bins).tolist() == [value & 0b1110_0000 for value in rgb]
-
-
-def test_bins_and_coarse_colors_are_one_to_one() -> None:
-    bins = torch.arange(512)
-    assert torch.equal(bins_from_coarse(coarse_from_bins(bins)), bins)
-
-
-def test_gray_truncates_as_published() -> None:
-    rgb = torch.tensor([[255, 255, 255], [0, 0, 0], [255, 0, 0], [0, 255, 0], [0, 0, 255]])
-    assert gray_from_rgb(rgb).tolist() == [254, 0, 76, 149, 29]
+def test_gray_stays_gray_and_color_is_seen() -> None:
+    gray = np.random.default_rng(0).integers(60, 200, (40, 50), np.uint8)
+    even = np.full((16, 16, 3), 90, np.uint8)
+    assert (put_color_on(gray, even) == gray[..., None]).all()
+    assert colorfulness(put_color_on(gray, even)) == 0
+    red = put_color_on(gray, np.full((16, 16, 3), (200, 60, 60), np.uint8))
+    assert (red[..., 0] > red[..., 1]).all() and colorfulness(red) > 20
 
 
 @pytest.mark.parametrize(
-    ("symbols", "words"),
+    ("gray", "color"),
     [
-        (torch.zeros(1, 4, 4), "integers"),
-        (torch.zeros(1, 4, 5, dtype=torch.int64), r"\(B, 4, 4\), not \(1, 4, 5\)"),
-        (torch.zeros(4, 4, dtype=torch.int64), r"not \(4, 4\)"),
-        (torch.full((1, 4, 4), 256), r"0\.\.255, not in 256\.\.256"),
-        (torch.full((1, 4, 4), -1), "not in -1"),
+        (np.zeros((4, 4), np.float32), np.zeros((4, 4, 3), np.uint8)),
+        (np.zeros((4, 4, 1), np.uint8), np.zeros((4, 4, 3), np.uint8)),
+        (np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)),
+        (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint16)),
     ],
 )
-def test_wrong_symbols_are_refused_with_the_numbers(symbols: torch.Tensor, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        check_symbols("gray", symbols, 256, (4, 4))
+def test_what_is_no_gray_or_no_color_is_refused(gray: np.ndarray, color: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="must be uint8"):
+        put_color_on(gray, color)
