@@ -21,7 +21,7 @@ def test_luminance_stays_that_of_the_master(
     seed: int, height: int, width: int, side: int, dtype: type
 ) -> None:
     random = np.random.default_rng(seed)
-    gray = random.integers(0, np.iinfo(dtype).max + 1, (height, width)).astype(dtype)
+    gray: np.ndarray = random.integers(0, np.iinfo(dtype).max + 1, (height, width)).astype(dtype)
     color = random.integers(0, 256, (side, side, 3), dtype=np.uint8)
     result = put_color_on(gray, color)
     assert (result.shape, result.dtype) == ((height, width, 3), gray.dtype)
