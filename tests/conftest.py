@@ -11,6 +11,7 @@ from pipeline.cluster import ENVIRONMENT
 os.environ.update(
     OMP_WAIT_POLICY="PASSIVE",  # spinning OpenMP threads starve each other on two cores
     RAY_USAGE_STATS_ENABLED="0",
+    RAY_worker_niceness="0",  # by default the tests beside one starve its workers for minutes
     AWS_ACCESS_KEY_ID="test",  # never the developer's own account
     AWS_SECRET_ACCESS_KEY="test",
     AWS_DEFAULT_REGION="us-east-1",

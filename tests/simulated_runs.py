@@ -37,3 +37,9 @@ def commit(
         )
         rows.append(row)
     return commit_shard(destination, shard.number, rows, run.digest)
+
+
+def foreign_lines(lines: list[str], photos: int) -> list[str]:
+    """Those on a user's screen that neither the progress nor the watchdog of a run wrote."""
+    ours = (f" of {photos} photos", "nothing was committed for ")
+    return [line for line in lines if not any(words in line for words in ours)]
