@@ -28,7 +28,8 @@ class Colorized:
     rgb: uint8 (B, S, S, 3). log_likelihood: float64 (B,), nats, of the core's picture at
     temperature 1, summed over pixels. bits_per_pixel: the same as bits, per pixel (uniform: 9).
     color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per channel value that the
-    upsamplers give to their own, most likely, picture.
+    upsamplers give to their own, most likely, picture. entropy: float32 (B, R, R), bits [0, 9], as
+    in CoreSample.
     """
 
     rgb: NDArray[np.uint8]
@@ -36,6 +37,7 @@ class Colorized:
     bits_per_pixel: NDArray[np.float64]
     color_bits_per_dim: NDArray[np.float64]
     spatial_bits_per_dim: NDArray[np.float64]
+    entropy: NDArray[np.float32]
 
 
 class Colorizer:
@@ -117,11 +119,11 @@ class Colorizer:
                 torch.from_numpy(gray[places].astype(np.int64)) for gray in (gray_low, gray_high)
             )
             parts.append(self._batch(low, high, seeds[places], temperature))
-        rgb, log_likelihood, color_bits, spatial_bits = (
+        rgb, log_likelihood, color_bits, spatial_bits, entropy = (
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
         bits_per_pixel = -log_likelihood * BITS_PER_NAT / self.low_resolution**2
-        return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits)
+        return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits, entropy)
 
     @torch.inference_mode()
     def _batch(
@@ -137,7 +139,8 @@ class Colorizer:
         blurry = small.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
         rgb, spatial_bits = upsample(self.spatial, blurry, high)
         log_likelihood = sample.log_prob_BHW[:count].sum(dim=(1, 2))
-        tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits)
+        entropy = sample.entropy_BHW[:count]
+        tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits, entropy)
         return tuple(tensor.cpu().numpy() for tensor in tensors)
 
 

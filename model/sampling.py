@@ -12,6 +12,7 @@ give it the whole gray context, as training does, so that the log-probabilities 
 picture that is returned.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -29,10 +30,15 @@ LANES = 8
 
 
 class CoreSample(NamedTuple):
-    """bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of each drawn bin at temperature 1."""
+    """bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of each drawn bin at temperature 1.
+
+    entropy_BHW: float32, bits [0, 9], of the distribution that each was drawn from, at temperature
+    1: how undecided the core was there.
+    """
 
     bins_BHW: Tensor
     log_prob_BHW: Tensor
+    entropy_BHW: Tensor
 
 
 @dataclass
@@ -73,6 +79,7 @@ def sample_core(
     rows = [KeyValueCache.empty(batch, 1, layer.attention) for layer in core.inner.layers]
 
     bins, log_prob = torch.empty_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
+    entropy = torch.empty_like(uniforms, dtype=torch.float32)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
         gray_row = context[:, row, None]
@@ -85,12 +92,13 @@ def sample_core(
             ):
                 x = step_layer(layer, x, place.at(column), norms, cache, column)
             logits = core.head(core.norm(x[:, 0, 0]))
-            drawn, drawn_log_prob = draw(logits, uniforms[:, row, column], temperature)
+            drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
             bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
+            entropy[:, row, column] = bits
             pixel = core.pixel_embedding(drawn)[:, None, None]
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
-    return CoreSample(bins[:count], log_prob[:count])
+    return CoreSample(bins[:count], log_prob[:count], entropy[:count])
 
 
 @torch.no_grad()
@@ -100,12 +108,14 @@ def sample_core_slow(
     """The same picture as `sample_core`, by one full forward pass for each pixel."""
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     bins, log_prob = torch.zeros_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
+    entropy = torch.empty_like(uniforms, dtype=torch.float32)
     for row in range(gray_BHW.shape[1]):
         for column in range(gray_BHW.shape[2]):
             logits = core(bins, gray_BHW)[:, row, column]
-            drawn, drawn_log_prob = draw(logits, uniforms[:, row, column], temperature)
+            drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
             bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
-    return CoreSample(bins, log_prob)
+            entropy[:, row, column] = bits
+    return CoreSample(bins, log_prob, entropy)
 
 
 def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) -> Tensor:
@@ -125,8 +135,9 @@ def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) 
     return uniforms.to(gray_BHW.device)
 
 
-def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Invert the cumulative distribution: bins (B,) and their log-probability at temperature 1.
+def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Invert the cumulative distribution: bins (B,) and their log-probability at temperature 1,
+    and the entropy there, in bits.
 
     float64 keeps the sums of 512 terms from deciding which side of a bin's edge a number falls.
     """
@@ -138,7 +149,8 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tens
         target = uniform_B[:, None] * cumulative[:, -1:]
         bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
         bins_B = bins_B.clamp(max=logits_BV.shape[-1] - 1)
-    return bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0]
+    entropy_B = torch.special.entr(log_prob_BV.exp()).sum(dim=-1) / math.log(2)
+    return bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0], entropy_B
 
 
 def start_row(

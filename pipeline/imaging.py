@@ -18,13 +18,13 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from pipeline.chroma import resample
 from pipeline.codecs import DeepMaster, color_profile, open_deep
@@ -123,28 +123,6 @@ def srgb_profile() -> bytes:
 def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Picture uint8 (H, W, 3) or (H, W) at another (width, height)."""
     return np.asarray(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.LANCZOS))
-
-
-def read_thumbnail(data: bytes, longest: int) -> np.ndarray:
-    """A color picture of ours, uint8 (h, w, 3), its longest side `longest` or less."""
-    with _explained(data):
-        image = Image.open(io.BytesIO(data), formats=_READABLE)
-        image.draft(None, (2 * longest, 2 * longest))
-        scale = min(1.0, longest / max(image.size))
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
-    raise AssertionError  # _explained raises again all that it catches
-
-
-def draw_texts(
-    rgb_HW3: np.ndarray, texts: Iterable[tuple[int, int, str]], size: int, color: str
-) -> np.ndarray:
-    """The picture with lines of text at (x, y), their upper left corners."""
-    image = Image.fromarray(rgb_HW3)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size)
-    for x, y, text in texts:
-        draw.text((x, y), text, color, font)
-    return np.asarray(image)
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pipeline.gray import eight_bits
 from pipeline.imaging import read_full, read_small, resize_rgb
 from pipeline.isolation import Call, call_here
 from pipeline.plan import Run, RunSpec, Shard
+from pipeline.previews import Preview, PreviewSheets
 from pipeline.provenance import Provenance
 from pipeline.results import Result, commit_shard, results_path
 from pipeline.shard_report import ShardReport, report_of
@@ -49,19 +50,22 @@ class ReadPhoto:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One result of a photo so far, and its picture, uint8 (S, S, 3); None where it failed."""
+    """One result of a photo so far; None where it failed: its picture, uint8 (S, S, 3), and where
+    the core was undecided, float32 (R, R), in bits."""
 
     result: Result
     rgb: np.ndarray | None = None
+    entropy: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished result: its file, and its suffix without a dot."""
+    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3)."""
 
     file: bytes
     suffix: str
     colorfulness: float
+    preview: np.ndarray
 
 
 def read_shard(
@@ -109,7 +113,12 @@ def write_shard(
     if destination.exists(results_path(shard)):
         failed = sum(candidates[0].result.status == "failed" for candidates in photos)
         return ShardReport(len(photos), failed)
-    rows = [_write_photo(candidates, source, destination, run.spec, call) for candidates in photos]
+    sheets = PreviewSheets(destination, shard)
+    rows = [
+        _write_photo(candidates, source, destination, run.spec, call, sheets)
+        for candidates in photos
+    ]
+    sheets.close()
     commit_shard(destination, shard, chain.from_iterable(rows), run.digest, workers)
     return report_of(rows)
 
@@ -227,6 +236,7 @@ def _colorize_photos(
                         device=device,
                     ),
                     colors.rgb[place],
+                    colors.entropy[place],
                 )
                 for place in places
             ]
@@ -240,6 +250,7 @@ def _write_photo(
     destination: Storage,
     spec: RunSpec,
     call: Call,
+    sheets: PreviewSheets,
 ) -> list[Result]:
     """Results of a photo: its pictures are written, or its rows say why not.
 
@@ -255,7 +266,7 @@ def _write_photo(
             results = []
             for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
                 some = candidates[start : start + CANDIDATES_AT_ONCE]
-                results += _write_candidates(some, data, source, destination, spec, call)
+                results += _write_candidates(some, data, source, destination, spec, call, sheets)
         seconds = (time.perf_counter() - start) / len(results)
         results = [replace(result, write_seconds=seconds) for result in results]
     return [replace(result, finished_at=datetime.now(UTC)) for result in results]
@@ -287,15 +298,15 @@ def render(
         made = Provenance(
             spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest
         )
-        meter = ColorMeter()
-        parts = meter.watch(color_bands(gray, small))
+        meter, preview = ColorMeter(), Preview(height, width)
+        parts = preview.watch(meter.watch(color_bands(gray, small)))
         labels = result_labels(master, format, made)
         try:
             file = encode_bands(parts, height, width, format, labels)
         except PhotoError as error:
             pictures.append(error)
         else:
-            pictures.append(Picture(file, suffix, meter.colorfulness()))
+            pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
     return pictures
 
 
@@ -306,6 +317,7 @@ def _write_candidates(
     destination: Storage,
     spec: RunSpec,
     call: Call,
+    sheets: PreviewSheets,
 ) -> list[Result]:
     try:
         seeds = [candidate.result.seed for candidate in candidates]
@@ -313,18 +325,20 @@ def _write_candidates(
     except Exception as error:
         return [_failed(candidate.result, error, "write_error") for candidate in candidates]
     return [
-        _write_candidate(candidate.result, picture, source, destination, spec)
+        _write_candidate(candidate, picture, source, destination, spec, sheets)
         for candidate, picture in zip(candidates, pictures, strict=True)
     ]
 
 
 def _write_candidate(
-    result: Result,
+    candidate: Candidate,
     picture: Picture | PhotoError,
     source: Storage,
     destination: Storage,
     spec: RunSpec,
+    sheets: PreviewSheets,
 ) -> Result:
+    result = candidate.result
     try:
         if isinstance(picture, PhotoError):
             raise picture
@@ -333,12 +347,16 @@ def _write_candidate(
         destination.write(path, picture.file)
     except Exception as error:
         return _failed(result, error, "write_error")
+    preview = None
+    if candidate.entropy is not None:
+        preview = sheets.add(picture.preview, candidate.entropy)
     return replace(
         result,
         output_uri=destination.uri_of(path),
         output_sha256=hashlib.sha256(picture.file).hexdigest(),
         output_bytes=len(picture.file),
         colorfulness=picture.colorfulness,
+        preview=preview,
     )
 
 
