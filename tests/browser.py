@@ -18,7 +18,7 @@ OPTIONS = (
 )
 PATIENCE = 60.0  # seconds, on a busy machine
 KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, "Escape": 27}
-KEYS |= {"Enter": 13, "Tab": 9}
+KEYS |= {"Enter": 13, "Home": 36, "End": 35, "PageDown": 34}
 
 
 def chromium() -> str | None:

@@ -26,7 +26,7 @@ function candidateItem(row) {
   const button = make("button", null, "candidate");
   button.type = "button";
   button.dataset.candidate = row.candidate;
-  if (row.preview !== null) button.append(lazyPicture(row, ""));
+  if (row.preview !== null) button.append(lazyPicture(row));
   const scores = row.status === "ok" ? scoresOf(row) : plain(row.reason);
   button.append(make("span", `${row.candidate}: ${scores}`), make("span", "", "badge"));
   button.addEventListener("click", () => showCandidate(row));

@@ -48,7 +48,7 @@ function card(photo, place) {
   button.dataset.place = place;
   button.tabIndex = place === grid.place ? 0 : -1;
   const mat = make("span", null, "mat");
-  if (photo.shown.preview !== null) mat.append(lazyPicture(photo.shown, ""));
+  if (photo.shown.preview !== null) mat.append(lazyPicture(photo.shown));
   else {
     mat.append(make("b", photo.status === "ok" ? "no preview" : plain(photo.reason), "reason"));
     mat.append(make("span", photo.error || "", "error"));

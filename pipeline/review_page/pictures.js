@@ -66,12 +66,11 @@ const watcher = new IntersectionObserver(
   { rootMargin: "400px" },
 );
 
-// A canvas that draws itself once it is nearly in view; label says what is on it.
-function lazyPicture(row, label) {
+// A canvas that draws itself once it is nearly in view; what it lies on says what is to be seen.
+function lazyPicture(row) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [row.width || 3, row.height || 2];
-  canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", label);
+  canvas.setAttribute("aria-hidden", "true");
   waiting.set(canvas, row);
   watcher.observe(canvas);
   return canvas;
