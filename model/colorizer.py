@@ -15,6 +15,7 @@ from torch import Tensor
 
 from model.color import coarse_from_bins
 from model.core import ColTranCore
+from model.inference import most_likely
 from model.sampling import sample_core
 from model.training import BITS_PER_NAT
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
@@ -144,16 +145,10 @@ class Colorizer:
 def upsample(
     upsampler: ChannelUpsampler, values_BHW3: Tensor, gray_BHW: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The most likely value of each channel (published: argmax) and the bits that it costs.
+    """`most_likely` of each photograph, int64 (B, H, W, 3) and float64 (B,).
 
-    One photograph at a time, because its logits at 256 x 256 are 200 MB. Returns int64
-    (B, H, W, 3) and float64 (B,), mean bits per channel value.
+    One after the other: what one takes in memory is much, and company does not matter then.
     """
-    values, bits = [], []
-    for value, gray in zip(values_BHW3, gray_BHW, strict=True):
-        logits = upsampler(value[None], gray[None])[0]
-        best = logits.max(dim=-1)
-        values.append(best.indices)
-        cost = torch.logsumexp(logits, dim=-1) - best.values
-        bits.append(cost.double().mean() * BITS_PER_NAT)
+    pairs = zip(values_BHW3, gray_BHW, strict=True)
+    values, bits = zip(*(most_likely(upsampler, *pair) for pair in pairs), strict=True)
     return torch.stack(values), torch.stack(bits)

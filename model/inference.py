@@ -8,6 +8,7 @@ its input: what it needs beside that fits the processor's cache, and no attentio
 feed-forward of a whole picture is ever in memory.
 """
 
+import math
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from model.layers import AxialLayer
+from model.upsamplers import CHANNELS, ChannelUpsampler
 
 # Of the activations of the lines that go through a layer together. On a CPU, they and what comes of
 # them stay in its cache; larger ones also cost page faults at each allocation.
@@ -68,9 +70,12 @@ def fuse_projections(layer: AxialLayer) -> Tensor:
     return torch.cat((attention.q.weight, attention.k.weight, attention.v.weight))
 
 
-@torch.no_grad()
 def run_layers(layers: Iterable[AxialLayer], pictures: Tensor) -> None:
-    """Send pictures (P, H, W, D) through layers without conditions, in place."""
+    """Send pictures (P, H, W, D) through layers without conditions, in place.
+
+    P decides how many lines are computed together, and so the last bits of sums: give it the
+    pictures of one photograph, and its company does not matter.
+    """
     for layer in layers:
         weight, bias = fuse_projections(layer), layer.attention.bias().to(pictures.dtype)
         row_wise = layer.attention.axis == "row"
@@ -79,15 +84,10 @@ def run_layers(layers: Iterable[AxialLayer], pictures: Tensor) -> None:
 
 
 def split_lines(pictures: Tensor) -> Iterator[Tensor]:
-    """Views of pictures (P, M, L, D): whole ones where several fit, else a few lines of one.
-
-    On a CPU never two pictures together, so that company cannot change the sums.
-    """
+    """Views of pictures (P, M, L, D): whole ones where several fit, else a few lines of one."""
     count, lines, length, features = pictures.shape
     room = CHUNK_BYTES.get(pictures.device.type, CHUNK_BYTES["cpu"])
     at_once = max(1, room // (length * features * pictures.element_size()))
-    if pictures.device.type == "cpu":
-        at_once = min(at_once, lines)
     if at_once >= lines:
         yield from pictures.split(at_once // lines)
         return
@@ -105,3 +105,42 @@ def _run_lines(layer: AxialLayer, weight: Tensor, bias: Tensor, lines: Tensor) -
     mixed = attend(q, k, v, bias).transpose(1, 2).reshape(-1, features)
     x = layer.attention_norm(layer.attention.output(mixed).add_(x))
     return layer.mlp_norm(layer.mlp(x).add_(x)).view(shape)
+
+
+def most_likely(
+    upsampler: ChannelUpsampler, values_HW3: Tensor, gray_HW: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The most likely value of each channel of one photograph (published: argmax), and its cost.
+
+    values_HW3, gray_HW: as in `ChannelUpsampler.forward`. Returns int64 (H, W, 3) [0, 255], and
+    float64 (), the mean bits per channel value that the upsampler gives to its own choice.
+
+    Raises:
+        ValueError: symbols of a wrong type, shape or range.
+    """
+    upsampler.check(values_HW3[None], gray_HW[None])
+    x = _embed(upsampler, values_HW3, gray_HW)
+    run_layers(upsampler.layers, x)
+    best, cost = [], x.new_zeros((), dtype=torch.float64)
+    room = CHUNK_BYTES.get(x.device.type, CHUNK_BYTES["cpu"])
+    rows = max(1, room // (4 * upsampler.head.out_features))
+    for part in x.view(-1, x.shape[-1]).split(rows):
+        logits = upsampler.head(part).float()
+        highest = logits.max(dim=-1)
+        best.append(highest.indices)
+        cost += (torch.logsumexp(logits, dim=-1) - highest.values).double().sum()
+    values = torch.cat(best).view(x.shape[:-1])
+    return values.permute(1, 2, 0), cost / values.numel() / math.log(2)
+
+
+def _embed(upsampler: ChannelUpsampler, values_HW3: Tensor, gray_HW: Tensor) -> Tensor:
+    """What enters the layers, (3, H, W, D): the dense layer of the input is folded into tables."""
+    weight, hidden = upsampler.input.weight, upsampler.config.hidden
+    of_channel = upsampler.channel_embedding.weight @ weight[:, :hidden].T
+    of_gray = upsampler.gray_embedding.weight @ weight[:, hidden:].T + upsampler.input.bias
+    first = upsampler.levels * torch.arange(CHANNELS, device=gray_HW.device)
+    x = of_channel[values_HW3.permute(2, 0, 1).contiguous().long() + first[:, None, None]]
+    x += of_gray[gray_HW.long()]
+    x += upsampler.position.row
+    x += upsampler.position.column
+    return x

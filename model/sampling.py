@@ -92,7 +92,8 @@ def encode(core: ColTranCore, gray_BHW: Tensor) -> Tensor:
     check_symbols("gray", gray_BHW, 256, (core.config.resolution,) * 2)
     encoder = core.encoder
     context = encoder.embedding(gray_BHW.long()) + encoder.embedding_bias + encoder.position()
-    run_layers(encoder.layers, context)
+    for photo in context.split(1):
+        run_layers(encoder.layers, photo)
     return context
 
 
