@@ -20,6 +20,7 @@ from torch.nn import functional
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
 from model.degradation import degrade_some
+from model.pixelcnn import PixelCnn
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
@@ -206,7 +207,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: ColTranCore | ChannelUpsampler,
+        model: ColTranCore | ChannelUpsampler | PixelCnn,
         config: TrainingConfig,
         low_resolution: int = 64,
         share: Share = ALONE,
@@ -262,8 +263,11 @@ class Trainer:
         return dict(zip(losses, values.tolist(), strict=True))
 
     def losses(self, rgb_BHW3: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
+        autoregressive = self.config.autoregressive_weight > 0
         if isinstance(self.model, ColTranCore):
-            return core_losses(self.model, rgb_BHW3, self.config.autoregressive_weight > 0)
+            return core_losses(self.model, rgb_BHW3, autoregressive)
+        if isinstance(self.model, PixelCnn):
+            return self.model.losses(rgb_BHW3)
         return upsampler_losses(self.model, rgb_BHW3, channel_B, self.low_resolution)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
