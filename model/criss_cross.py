@@ -1,9 +1,10 @@
 """Criss-cross attention and full attention: what the core's encoder can use beside axial layers.
 
-Huang et al., "CCNet: Criss-Cross Attention for Semantic Segmentation", ICCV 2019. Each pixel attends
-to its row and its column at once, itself counted once, with one softmax over H + W - 1 places. Done
-twice with the same weights, every pixel reaches every other, by way of the crossing of one's row
-and the other's column. Full attention is what it is compared with (the paper's non-local block).
+Huang et al., "CCNet: Criss-Cross Attention for Semantic Segmentation", ICCV 2019. Each pixel
+attends to its row and its column at once, itself counted once, with one softmax over H + W - 1
+places. Done twice with the same weights, every pixel reaches every other, by way of the crossing of
+one's row and the other's column. Full attention is what it is compared with (the paper's non-local
+block).
 
 Both have, unlike the paper, heads and a bias by distance, as axial attention has.
 

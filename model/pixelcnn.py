@@ -25,6 +25,10 @@ from model.layers import linear
 from model.mixture import Mixture, log_prob, parameters_of_mixture, scaled
 
 LN2 = 0.6931471805599453
+MOST_CHANNELS = 3
+# Of the first convolutions: values, ones, and zeros up to four. Products of six numbers a row, as
+# two windows of two values and ones would be, differ in the last bit from row to row (x86-64).
+INPUTS = MOST_CHANNELS + 1
 
 # Runs block number `place` on x with a short-cut, in all places at once or in the next one.
 Run = Callable[[int, Tensor, Tensor | None], Tensor]
@@ -49,6 +53,8 @@ class PixelCnnConfig:
         whole = ("hidden", "inner", "mixtures", "channels", "resolution")
         check_whole(**{name: getattr(self, name) for name in whole})
         check_dropout(self.dropout)
+        if self.channels > MOST_CHANNELS:
+            raise ValueError(f"channels must be at most {MOST_CHANNELS}, not {self.channels}")
 
 
 def check_whole(**values: object) -> None:
@@ -167,7 +173,7 @@ class PixelCnn(nn.Module):
     def __init__(self, config: PixelCnnConfig, context_features: int = 0) -> None:
         super().__init__()
         self.config, self.context_features = config, context_features
-        inputs, hidden = config.channels + 1, config.hidden
+        inputs, hidden = INPUTS, config.hidden
         self.rows_above = down_shifted(inputs, hidden)
         self.row_above = down_shifted(inputs, hidden, (1, 3))
         self.left = down_right_shifted(inputs, hidden, (2, 1))
@@ -255,8 +261,9 @@ def mixture_head(features: int, channels: int, mixtures: int) -> nn.Linear:
 
 
 def with_ones(values: Tensor) -> Tensor:
-    """Values 0..255 (..., C) -> (..., C + 1) in -1..1; the ones tell the picture from its edge."""
-    return functional.pad(scaled(values), (0, 1), value=1.0)
+    """Values 0..255 (..., C) -> (..., INPUTS) in -1..1; ones tell the picture from its edge."""
+    ones = functional.pad(scaled(values), (0, 1), value=1.0)
+    return functional.pad(ones, (0, INPUTS - ones.shape[-1]))
 
 
 def shift_down(x: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ class Cache:
         self.nothing = model.head.weight.new_zeros(*size, model.config.hidden)
 
     def start_row(self, row: int, above: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """What a row takes from the finished one above, (B, W, C + 1), None for the first row.
+        """What a row takes from the finished one above, (B, W, INPUTS), None for the first row.
 
         Returns what its pixels start from, (B, W, D), and the features of the stream `down` after
         each block, (B, W, D) each.
@@ -104,7 +104,8 @@ class Cache:
         start = down = self.nothing
         if above is not None:
             start, down = self.row_above.row(above), self.rows_above.row(above)
-        for cached in (self.left, *self.right):
+        self.left.next_row()
+        for cached in self.right:
             cached.next_row()
         run = self.model.run_down(down, lambda n, x, cut: self.down[n].row(x, cut, row))
         return start, run
@@ -114,7 +115,7 @@ class Cache:
     ) -> Tensor:
         """Parameters of the mixture at (row, column), (B, P).
 
-        before: the pixel to the left, (B, C + 1), None in the first column.
+        before: the pixel to the left, (B, INPUTS), None in the first column.
         """
         row, column = place
         right = start[:, column]

@@ -1,4 +1,4 @@
-"""PixelCNN++: its mixture is a distribution, it is causal, and the cached sampler is the slow one."""
+"""PixelCNN++: its mixture is a distribution, it is causal, its cached sampler is the slow one."""
 
 import pytest
 import torch
