@@ -126,10 +126,10 @@ def test_two_photographs_are_learned_by_heart() -> None:
     coarse = torch.randint(256, (2, 4, 4, 3), generator=torch.manual_seed(1)).to(torch.uint8)
     photographs = Photographs(coarse, torch.ones(2).double())
     settings = TrainingConfig(
-        150, 2, learning_rate=2e-2, optimizer="muon", schedule="linear", crop=1.0
+        90, 2, learning_rate=2e-2, optimizer="muon", schedule="linear", crop=1.0
     )
     losses = [each["pixelcnn"] for each in Trainer(model, settings).run(photographs)]
-    assert losses[0] > 8 and losses[-1] < 4.5, "noise costs 8 bits, but for who knows it"
+    assert losses[0] > 8 and losses[-1] < 5.5, "noise costs 8 bits, but for who knows it"
 
 
 @pytest.mark.parametrize("settings", [{"hidden": 0}, {"mixtures": True}, {"dropout": 1.0}])
