@@ -49,8 +49,8 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--weights",
             metavar="FOLDER",
-            help="core, color and spatial .safetensors, in a folder or s3://bucket/prefix; by"
-            " default those of Autochrome.",
+            help="core, color and spatial .safetensors, or pic.safetensors, in a folder or"
+            " s3://bucket/prefix; by default those of Autochrome.",
         ),
         click.option(
             "--batch-size",
@@ -101,6 +101,13 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
+@click.option(
+    "--model",
+    type=click.Choice(["coltran", "pic"]),
+    default="coltran",
+    show_default=True,
+    help="What colorizes: ColTran, or the smaller and faster PIC.",
+)
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",

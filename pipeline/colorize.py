@@ -248,18 +248,19 @@ def _read(row: Row, job: Job, isolated: bool) -> Row:
 
 
 class _Colorize:
-    """The actor: a shell around the three loaded stages."""
+    """The actor: a shell around the loaded model."""
 
     def __init__(self, job: Job) -> None:
         import torch
 
-        from model.colorizer import Colorizer
+        from model.systems import load_colorizer
 
         if job.device == "cpu":
             torch.set_num_threads(1)  # an actor has one core; the rest is other actors'
         self._spec = job.run.spec
         folder = fetch_weights(job.weights, job.run.spec.weights)
-        self._colorizer = Colorizer.load(folder, job.device, job.batch_size)
+        model = job.run.spec.model
+        self._colorizer = load_colorizer(model, folder, job.device, job.batch_size)
         self._device = torch.cuda.get_device_name() if job.device == "cuda" else "cpu"
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.encoding import encode
 from pipeline.errors import UsageError
-from pipeline.evaluate import Evaluation, Shown
+from pipeline.evaluation import Evaluation, Shown
 from pipeline.imaging import resize_rgb
 from pipeline.report_page import STYLE, attribute, text
 

@@ -27,7 +27,7 @@ class Settings:
     None. manifest: a list of photos that is taken instead of all that the source holds; include,
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
-    share of a GPU that each takes. recolor, digital_source_type: as in RunSpec.
+    share of a GPU that each takes. recolor, digital_source_type, model: as in RunSpec.
     """
 
     weights: str
@@ -48,6 +48,7 @@ class Settings:
     single_writer: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
+    model: str = "coltran"
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Job:
 def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
     """All checks, then the plan where there is none yet. Raises AutochromeError."""
     opened, device = open_storage(source), _choose_device(settings.device)
-    sizes, digests = _check_weights(settings.weights)
+    sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
     spec = RunSpec(
         source=opened.uri,
@@ -101,6 +102,7 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         exclude=settings.exclude,
         recolor=settings.recolor,
         digital_source_type=settings.digital_source_type,
+        model=settings.model,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]
@@ -114,7 +116,7 @@ def reopen_job(destination: Storage, settings: Settings) -> Job:
     Only weights, batch_size and device of the settings count. Raises AutochromeError.
     """
     run, device = open_run(destination), _choose_device(settings.device)
-    sizes, digests = _check_weights(settings.weights)
+    sizes, digests = _check_weights(settings.weights, run.spec.model)
     check_spec(
         destination, run.spec, replace(run.spec, weights=digests, versions=current_versions())
     )
@@ -185,14 +187,16 @@ def _absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).resolve())
 
 
-def _check_weights(place: str) -> tuple[tuple[int, int], dict[str, str]]:
+def _check_weights(place: str, model: str) -> tuple[tuple[int, int], dict[str, str]]:
     """Low and high resolution, and the digests of the stages; loads them once, to be sure."""
-    from model.colorizer import Colorizer
-    from model.weights import WeightsError, file_digests
+    from model.systems import load_colorizer
+    from model.weights import MODELS, WeightsError, file_digests
 
-    folder = fetch_weights(place)
     try:
-        digests, colorizer = file_digests(folder), Colorizer.load(folder)
+        if model not in MODELS:
+            raise WeightsError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
+        folder = fetch_weights(place, stages=MODELS[model])
+        digests, colorizer = file_digests(folder, MODELS[model]), load_colorizer(model, folder)
     except WeightsError as error:
         raise UsageError(str(error)) from None
     return (colorizer.low_resolution, colorizer.high_resolution), digests

@@ -8,6 +8,7 @@ Legend: R S low and high resolution of the model.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,7 +33,7 @@ from pipeline.shard_report import ShardReport, report_of
 from pipeline.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
-    from model.colorizer import Colorizer  # its torch would cost readers and writers seconds
+    from model.systems import AnyColorizer  # its torch would cost readers and writers seconds
 
 MAX_BYTES = 2**31  # of a file; it is held in memory whole
 CANDIDATES_AT_ONCE = 4  # of a photo, finished in memory while its master is decoded
@@ -80,7 +81,7 @@ def read_shard(
 
 
 def colorize_shard(
-    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
 ) -> list[list[Candidate]]:
     """The candidates of each photo in their order, ranked; one without a picture where it failed.
 
@@ -177,7 +178,7 @@ def _read_photo(
 
 
 def _colorize_halving(
-    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
 ) -> list[list[Candidate]]:
     """All photos at once; where that fails, each half, until the culprit is alone."""
     try:
@@ -192,7 +193,7 @@ def _colorize_halving(
 
 
 def _colorize_photos(
-    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
 ) -> list[list[Candidate]]:
     start = time.perf_counter()
     count = spec.candidates
@@ -221,8 +222,8 @@ def _colorize_photos(
                         seed=seeds[place],
                         log_likelihood=float(colors.log_likelihood[place]),
                         bits_per_pixel=float(colors.bits_per_pixel[place]),
-                        color_bits_per_dim=float(colors.color_bits_per_dim[place]),
-                        spatial_bits_per_dim=float(colors.spatial_bits_per_dim[place]),
+                        color_bits_per_dim=_known(colors.color_bits_per_dim[place]),
+                        spatial_bits_per_dim=_known(colors.spatial_bits_per_dim[place]),
                         model_seconds=seconds,
                         device=device,
                     ),
@@ -340,6 +341,11 @@ def _write_candidate(
         output_bytes=len(picture.file),
         colorfulness=picture.colorfulness,
     )
+
+
+def _known(value: float) -> float | None:
+    """None where a model has no such stage."""
+    return None if math.isnan(value) else float(value)
 
 
 def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:

@@ -18,9 +18,10 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 from simulated_runs import foreign_lines
-from tiny_models import write_tiny_weights
+from tiny_models import tiny_pic, write_tiny_weights
 
 from jobs.main import main
+from model.weights import file_digests, save_stage, stage_path
 from pipeline.cluster import quiet_ray
 from pipeline.errors import StoreUnavailable
 from pipeline.job import open_run
@@ -159,6 +160,29 @@ def test_again_does_nothing_and_other_settings_are_refused(
     ]
     after = state_of(Path(undisturbed.uri) / "images") | state_of(Path(undisturbed.uri) / "results")
     assert after == before
+
+
+def test_pic_in_the_same_pipeline(photos: Path, tmp_path: Path, weights: Path) -> None:
+    folder, out = tmp_path / "weights", tmp_path / "out"
+    folder.mkdir()
+    save_stage(tiny_pic(16), stage_path(folder, "pic"))
+    options = ("--model", "pic", "--candidates", 2, "--exclude", "[bd]*")
+    result = run(photos, out, folder, *options)
+    assert result.exit_code == 0, result.output
+    found = open_run(LocalStorage(str(out)))
+    assert (found.spec.model, found.spec.weights) == ("pic", file_digests(folder, ["pic"]))
+    rows = rows_of(LocalStorage(str(out)))
+    assert len(rows) == 16 and {row["rank"] for row in rows} == {1, 2}
+    for row in rows:
+        assert row["status"] == "ok" and row["color_bits_per_dim"] is None
+        assert row["spatial_bits_per_dim"] is None
+        nats, bits = row["log_likelihood"], row["bits_per_pixel"]
+        assert isinstance(nats, float) and bits == pytest.approx(-nats / np.log(2) / 16)
+    other = run(photos, out, weights, "--candidates", 2, "--exclude", "[bd]*")
+    assert other.exit_code == 5 and "model: was pic, now coltran" in other.stderr
+    save_stage(tiny_pic(32), stage_path(folder, "pic"))
+    resumed = CliRunner().invoke(main, ["resume", str(out), "--weights", str(folder)])
+    assert resumed.exit_code == 5 and "weights.pic: was" in resumed.stderr
 
 
 def test_same_seed_same_bytes_at_any_shard_and_batch_size_through_s3_too(

@@ -136,7 +136,7 @@ def test_other_settings_for_the_same_place_are_refused(
     [
         ("core", "--heads 3", "3"),
         ("core", "--steps 0", "steps must be above 0, not 0"),
-        ("color", "--encoder-only", "--encoder-only is for the core"),
+        ("color", "--encoder-only", "--encoder-only is for core and pic"),
         ("color", "--inner 2", "unknown setting of color: 'inner'"),
         ("spatial", "--resolution 100", "--low-resolution 64 does not divide the resolution 100"),
         ("core", "--workers 3-2", "'3-2' is neither a number of workers nor a range like 2-8"),
@@ -144,6 +144,10 @@ def test_other_settings_for_the_same_place_are_refused(
         ("core", "--batch-size 2 --workers 4", "--batch-size 2 cannot be shared among 4 workers"),
         ("core", "--init nowhere", "nowhere"),
         ("nothing", "", "'nothing' is not one of 'core', 'color', 'spatial'"),
+        ("pixelcnn", "--encoder-only", "pixelcnn has no decoder"),
+        ("pic", "--factor 3", "factor must be a power of two"),
+        ("core", "--encoder-attention cross", "'cross' is not one of"),
+        ("color", "--unconditional", "unknown setting of color: 'unconditional'"),
     ],
 )
 def test_impossible_wishes_are_refused(
