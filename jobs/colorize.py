@@ -108,6 +108,27 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="What colorizes: ColTran, or the smaller and faster PIC.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the model's numbers; bfloat16 is faster where the processor has it. auto is bfloat16"
+    " on a GPU, float32 without.",
+)
+@click.option(
+    "--upsampler",
+    type=click.Choice(["spatial", "guided"]),
+    default="spatial",
+    show_default=True,
+    help="guided leaves out the model's last and longest stage: its small color is brought to full"
+    " size along the photo's contours.",
+)
+@click.option(
+    "--draft",
+    is_flag=True,
+    help="A preview in one pass, without drawing: mean colors, no likelihoods.",
+)
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",

@@ -83,6 +83,21 @@ def check_given(ctx: click.Context, option: click.Parameter, value: float | None
     help="Of the pictures; by default that of autochrome colorize.",
 )
 @click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the model's numbers.",
+)
+@click.option(
+    "--upsampler",
+    type=click.Choice(["spatial", "guided"]),
+    default="spatial",
+    show_default=True,
+    help="As in autochrome colorize: guided leaves out the last stage of the pictures.",
+)
+@click.option("--draft", is_flag=True, help="As in autochrome colorize: pictures in one pass.")
+@click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),
     default=8,

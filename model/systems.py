@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from model.colorizer import Colorizer
+from model.colorizer import PUBLISHED_METHOD, Colorizer, Method
 from model.pic_colorizer import PicColorizer
 from model.weights import MODELS, WeightsError
 
@@ -12,14 +12,21 @@ AnyColorizer = Colorizer | PicColorizer
 
 
 def load_colorizer(
-    model: str, folder: Path | str, device: torch.device | str = "cpu", batch_size: int = 8
+    model: str,
+    folder: Path | str,
+    device: torch.device | str = "cpu",
+    batch_size: int = 8,
+    method: Method = PUBLISHED_METHOD,
 ) -> AnyColorizer:
-    """The colorizer `coltran` or `pic` of a folder of weights.
+    """The colorizer `coltran` or `pic` of a folder of weights; only coltran has methods.
 
     Raises:
         WeightsError: no such model, or its files are missing, unreadable or do not fit.
     """
     if model not in MODELS:
         raise WeightsError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
-    kind: type[AnyColorizer] = PicColorizer if model == "pic" else Colorizer
-    return kind.load(folder, device, batch_size)
+    if model == "coltran":
+        return Colorizer.load(folder, device, batch_size, method)
+    if method != PUBLISHED_METHOD:
+        raise WeightsError(f"model {model} has no {method}")
+    return PicColorizer.load(folder, device, batch_size)

@@ -253,14 +253,16 @@ class _Colorize:
     def __init__(self, job: Job) -> None:
         import torch
 
+        from model.colorizer import Method
         from model.systems import load_colorizer
 
         if job.device == "cpu":
             torch.set_num_threads(1)  # an actor has one core; the rest is other actors'
         self._spec = job.run.spec
         folder = fetch_weights(job.weights, job.run.spec.weights)
-        model = job.run.spec.model
-        self._colorizer = load_colorizer(model, folder, job.device, job.batch_size)
+        spec = job.run.spec
+        method = Method(spec.precision, spec.upsampler, spec.draft)
+        self._colorizer = load_colorizer(spec.model, folder, job.device, job.batch_size, method)
         self._device = torch.cuda.get_device_name() if job.device == "cuda" else "cpu"
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 

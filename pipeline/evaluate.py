@@ -51,6 +51,9 @@ class EvaluationSettings:
     save_baseline: Path | None = None
     inception: Path | None = None
     model: str = "coltran"
+    precision: str = "float32"
+    upsampler: str = "spatial"
+    draft: bool = False
 
 
 def evaluate(
@@ -61,6 +64,7 @@ def evaluate(
     tell(step, done, all) counts the photographs of a step. warn is told before the work starts what
     makes figures unfair.
     """
+    from model.colorizer import Method
     from model.frechet import Inception
     from model.pic_colorizer import PicColorizer
     from model.systems import load_colorizer
@@ -68,7 +72,10 @@ def evaluate(
     started = time.monotonic()
     device = choose_device(settings.device)
     try:
-        colorizer = load_colorizer(settings.model, settings.weights, device, settings.batch_size)
+        method = Method(settings.precision, settings.upsampler, settings.draft)
+        colorizer = load_colorizer(
+            settings.model, settings.weights, device, settings.batch_size, method
+        )
         inception = settings.inception and Inception(settings.inception, device)
         baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
     except ValueError as error:  # of weights, of the network
@@ -313,7 +320,10 @@ def _draw(
         low = torch.from_numpy(low_NRR3)
     gray_low, gray_high = (gray_from_rgb(each).numpy().astype(np.uint8) for each in (low, high))
     seeds = [photo_seed(settings.seed, digest, 0) for digest in digests]
-    return colorizer.colorize(gray_low, gray_high, seeds, settings.temperature).rgb
+    rgb = colorizer.colorize(gray_low, gray_high, seeds, settings.temperature).rgb
+    if rgb.shape[1] == gray_high.shape[1]:
+        return rgb
+    return np.stack([put_color_on(*pair) for pair in zip(gray_high, rgb, strict=True)])
 
 
 def _number(value: float) -> float | None:

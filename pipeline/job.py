@@ -27,7 +27,9 @@ class Settings:
     None. manifest: a list of photos that is taken instead of all that the source holds; include,
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
-    share of a GPU that each takes. recolor, digital_source_type, model: as in RunSpec.
+    share of a GPU that each takes. precision: auto, which is bfloat16 on a GPU and float32 without,
+    and what a destination was started with; else as in RunSpec, like recolor, digital_source_type,
+    model, upsampler and draft.
     """
 
     weights: str
@@ -49,6 +51,9 @@ class Settings:
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
     model: str = "coltran"
+    precision: str = "auto"
+    upsampler: str = "spatial"
+    draft: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,7 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
     opened, device = open_storage(source), _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
+    _check_method(settings)
     spec = RunSpec(
         source=opened.uri,
         seed=settings.seed,
@@ -103,6 +109,9 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         recolor=settings.recolor,
         digital_source_type=settings.digital_source_type,
         model=settings.model,
+        precision=_choose_precision(settings, destination, device),
+        upsampler="guided" if settings.draft else settings.upsampler,
+        draft=settings.draft,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]
@@ -181,6 +190,30 @@ def _choose_device(wanted: str) -> str:
     if wanted == "cuda" and not on_cluster() and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch finds no GPU here")
     return wanted
+
+
+def _choose_precision(settings: Settings, destination: Storage, device: str) -> str:
+    """Where a run was begun already, its own counts."""
+    if settings.precision != "auto":
+        return settings.precision
+    begun = load_run(destination)
+    if begun:
+        return begun.spec.precision
+    return "bfloat16" if device == "cuda" and settings.model == "coltran" else "float32"
+
+
+def _check_method(settings: Settings) -> None:
+    """Refuse what cannot be together."""
+    if settings.model != "coltran":
+        for name, unwanted in (
+            ("--precision bfloat16", settings.precision == "bfloat16"),
+            ("--upsampler guided", settings.upsampler != "spatial"),
+            ("--draft", settings.draft),
+        ):
+            if unwanted:
+                raise UsageError(f"{name} is for the model coltran, not {settings.model}")
+    if settings.draft and settings.candidates > 1:
+        raise UsageError(f"--draft has one picture of a photo, not {settings.candidates}")
 
 
 def _absolute(place: str) -> str:

@@ -51,7 +51,8 @@ class RunSpec:
     png, tiff, webp, jp2 or avif. weights: SHA-256 by stage. versions: of what decides bytes.
     manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
     patterns of their paths. recolor: photographs in color are done too. digital_source_type: a term
-    of IPTC's, written into each picture. model: coltran or pic.
+    of IPTC's, written into each picture. model: coltran or pic. precision,
+    upsampler, draft: as in model.colorizer.Method.
     """
 
     source: str
@@ -68,6 +69,9 @@ class RunSpec:
     recolor: bool = False
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
     model: str = "coltran"
+    precision: str = "float32"
+    upsampler: str = "spatial"
+    draft: bool = False
 
 
 @dataclass(frozen=True)

@@ -87,9 +87,9 @@ def test_dense_layers_for_few_rows(dtype: torch.dtype, bias: bool) -> None:
     x = torch.randn(8, 48).to(dtype)
     with torch.no_grad():
         dense = Dense(layer.weight, layer.bias, 8)
-        close = {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {}
-        torch.testing.assert_close(dense(x), layer(x), **close)
-        torch.testing.assert_close(dense(x, "relu"), layer(x).relu(), **close)
+        error = 1e-5 if dtype == torch.float32 else 2e-2
+        torch.testing.assert_close(dense(x), layer(x), rtol=error, atol=error)
+        torch.testing.assert_close(dense(x, "relu"), layer(x).relu(), rtol=error, atol=error)
 
 
 @pytest.mark.parametrize("queries", [1, 6])
