@@ -27,7 +27,7 @@ class Settings:
     None. manifest: a list of photos that is taken instead of all that the source holds; include,
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
-    share of a GPU that each takes. recolor, digital_source_type: as in RunSpec.
+    share of a GPU that each takes. recolor, digital_source_type, sidecar: as in RunSpec.
     """
 
     weights: str
@@ -45,6 +45,7 @@ class Settings:
     exclude: tuple[str, ...] = ()
     recolor: bool = False
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
+    sidecar: bool = False
     single_writer: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
@@ -101,6 +102,7 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         exclude=settings.exclude,
         recolor=settings.recolor,
         digital_source_type=settings.digital_source_type,
+        sidecar=settings.sidecar,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]

@@ -51,7 +51,7 @@ class RunSpec:
     png, tiff, webp, jp2 or avif. weights: SHA-256 by stage. versions: of what decides bytes.
     manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
     patterns of their paths. recolor: photographs in color are done too. digital_source_type: a term
-    of IPTC's, written into each picture.
+    of IPTC's, written into each picture. sidecar: a JSON file beside each picture.
     """
 
     source: str
@@ -67,6 +67,7 @@ class RunSpec:
     exclude: tuple[str, ...] = ()
     recolor: bool = False
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
+    sidecar: bool = False
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ Legend: R S low and high resolution of the model.
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import PurePosixPath
@@ -29,6 +29,7 @@ from pipeline.plan import Run, RunSpec, Shard
 from pipeline.provenance import Provenance
 from pipeline.results import Result, commit_shard, results_path
 from pipeline.shard_report import ShardReport, report_of
+from pipeline.sidecar import sidecar_of, sidecar_path
 from pipeline.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
@@ -253,8 +254,8 @@ def _write_photo(
             results = [_failed(result, error, "missing") for result in results]
         else:
             results = []
-            for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
-                some = candidates[start : start + CANDIDATES_AT_ONCE]
+            for first in range(0, len(candidates), CANDIDATES_AT_ONCE):
+                some = candidates[first : first + CANDIDATES_AT_ONCE]
                 results += _write_candidates(some, data, source, destination, spec, call)
         seconds = (time.perf_counter() - start) / len(results)
         results = [replace(result, write_seconds=seconds) for result in results]
@@ -331,15 +332,18 @@ def _write_candidate(
         number = None if spec.candidates == 1 else result.candidate
         path = output_path(result.photo, picture.suffix, number, source)
         destination.write(path, picture.file)
+        written = replace(
+            result,
+            output_uri=destination.uri_of(path),
+            output_sha256=hashlib.sha256(picture.file).hexdigest(),
+            output_bytes=len(picture.file),
+            colorfulness=picture.colorfulness,
+        )
+        if spec.sidecar:
+            destination.write(sidecar_path(path), sidecar_of(asdict(written), path, spec))
     except Exception as error:
         return _failed(result, error, "write_error")
-    return replace(
-        result,
-        output_uri=destination.uri_of(path),
-        output_sha256=hashlib.sha256(picture.file).hexdigest(),
-        output_bytes=len(picture.file),
-        colorfulness=picture.colorfulness,
-    )
+    return written
 
 
 def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
