@@ -35,6 +35,17 @@ SUFFIX_OF_FORMAT = {
     "JPEG2000": "jp2",
     "AVIF": "avif",
 }
+MIME_OF_FORMAT = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+    "JPEG2000": "image/jp2",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "PPM": "image/x-portable-anymap",
+}
 LONGEST_SIDE = {
     "JPEG": 65_500,
     "PNG": 2**31 - 1,

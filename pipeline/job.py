@@ -10,6 +10,7 @@ from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.plan import Run, RunSpec, current_versions, load_run
 from pipeline.planning import check_spec, prepare_run
+from pipeline.premis import write_premis
 from pipeline.report import write_report
 from pipeline.results import read_results
 from pipeline.storage import Storage, open_storage
@@ -153,12 +154,13 @@ def open_run(destination: Storage) -> Run:
 
 
 def summarize(destination: Storage, run: Run) -> Summary:
-    """Count the ledger, and write the report of it. Raises StorageError."""
+    """Count the ledger, and write the report and the events of it. Raises StorageError."""
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()
     settings = asdict(run.spec) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
     report = write_report(destination, read_results(destination, run), settings)
+    write_premis(destination, read_results(destination, run), run)
     return Summary(
         photos=status.photos,
         failed=sum(status.failed.values()),
