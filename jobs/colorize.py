@@ -91,6 +91,12 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             help="For stores without conditional writes: only this command works on DST.",
         ),
+        click.option(
+            "--c2pa-certificate",
+            metavar="FILE",
+            help="Sign pictures (C2PA): the certificate and those above it, in PEM.",
+        ),
+        click.option("--c2pa-key", metavar="FILE", help="The certificate's private key, in PEM."),
     ]
     command = log_format_option(command)
     for option in reversed(options):

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.cluster import capacity, on_cluster
+from pipeline.credentials import Signer, read_signer, refuse_unsigned
 from pipeline.errors import UsageError
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
@@ -29,6 +30,7 @@ class Settings:
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
     share of a GPU that each takes. recolor, digital_source_type, sidecar: as in RunSpec.
+    c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     """
 
     weights: str
@@ -50,6 +52,8 @@ class Settings:
     single_writer: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
+    c2pa_certificate: str | None = None
+    c2pa_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class Summary:
 class Job:
     """What the workers are told; sizes are the model's low and high resolution.
 
-    actors, gpus_per_actor: as in Settings.
+    actors, gpus_per_actor: as in Settings. signer: of writers alone.
     """
 
     source: Storage
@@ -82,10 +86,14 @@ class Job:
     device: str
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
+    signer: Signer | None = None
 
 
 def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
     """All checks, then the plan where there is none yet. Raises AutochromeError."""
+    signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
+    if signer is not None:
+        refuse_unsigned(settings.format)
     opened, device = open_storage(source), _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights)
     manifest = Manifest(settings.manifest) if settings.manifest else None
@@ -104,24 +112,36 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         recolor=settings.recolor,
         digital_source_type=settings.digital_source_type,
         sidecar=settings.sidecar,
+        content_credentials=signer is not None,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]
     run = prepare_run(opened, destination, spec, shard_size, listing)
-    return _job(settings, opened, destination, run, sizes, device)
+    return _job(settings, opened, destination, run, sizes, device, signer)
 
 
 def reopen_job(destination: Storage, settings: Settings) -> Job:
     """The job of a destination that was started before; run.json tells all that decides pictures.
 
-    Only weights, batch_size and device of the settings count. Raises AutochromeError.
+    Only weights, batch_size, device and the signer of the settings count. Raises AutochromeError.
     """
-    run, device = open_run(destination), _choose_device(settings.device)
+    run = open_run(destination)
+    signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
+    if run.spec.content_credentials and signer is None:
+        raise UsageError(
+            f"{destination.uri} was started with signed pictures: give --c2pa-certificate and"
+            " --c2pa-key"
+        )
+    if signer is not None and not run.spec.content_credentials:
+        raise UsageError(
+            f"{destination.uri} was started without --c2pa-certificate: its pictures are not signed"
+        )
+    device = _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights)
     check_spec(
         destination, run.spec, replace(run.spec, weights=digests, versions=current_versions())
     )
-    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device)
+    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device, signer)
 
 
 def _job(
@@ -131,6 +151,7 @@ def _job(
     run: Run,
     sizes: tuple[int, int],
     device: str,
+    signer: Signer | None,
 ) -> Job:
     return Job(
         source,
@@ -142,6 +163,7 @@ def _job(
         device,
         settings.actors,
         settings.gpus_per_actor,
+        signer,
     )
 
 
