@@ -171,6 +171,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="What each picture says of its making, in IPTC's words.",
 )
+@click.option("--mark", is_flag=True, help="Write AI-colorized into a corner of each picture.")
 @click.option("--sidecar", is_flag=True, help="A JSON file beside each picture says it, too.")
 @running_options
 @click.pass_context

@@ -29,7 +29,7 @@ class Settings:
     None. manifest: a list of photos that is taken instead of all that the source holds; include,
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
-    share of a GPU that each takes. recolor, digital_source_type, sidecar: as in RunSpec.
+    share of a GPU that each takes. recolor, digital_source_type, sidecar, mark: as in RunSpec.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     """
 
@@ -49,6 +49,7 @@ class Settings:
     recolor: bool = False
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
     sidecar: bool = False
+    mark: bool = False
     single_writer: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
@@ -113,6 +114,7 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         digital_source_type=settings.digital_source_type,
         sidecar=settings.sidecar,
         content_credentials=signer is not None,
+        mark=settings.mark,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]

@@ -52,7 +52,7 @@ class RunSpec:
     manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
     patterns of their paths. recolor: photographs in color are done too. digital_source_type: a term
     of IPTC's, written into each picture. sidecar: a JSON file beside each picture.
-    content_credentials: pictures are signed, whoever's certificate it is.
+    content_credentials: pictures are signed, whoever's certificate it is. mark: a visible one.
     """
 
     source: str
@@ -70,6 +70,7 @@ class RunSpec:
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
     sidecar: bool = False
     content_credentials: bool = False
+    mark: bool = False
 
 
 @dataclass(frozen=True)

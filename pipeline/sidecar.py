@@ -58,6 +58,7 @@ def sidecar_of(row: Mapping[str, Any], image: str, spec: RunSpec) -> bytes:
             "candidates": spec.candidates,
             "output_size": spec.output_size,
             "format": spec.format,
+            "mark": spec.mark,
         },
         "seed": row["seed"],
         "candidate": row["candidate"],

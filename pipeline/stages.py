@@ -27,6 +27,7 @@ from pipeline.formats import DEEP, FORMAT_OF_SUFFIX, output_format
 from pipeline.gray import eight_bits
 from pipeline.imaging import read_full, read_small, resize_rgb
 from pipeline.isolation import Call, call_here
+from pipeline.mark import marked
 from pipeline.plan import Run, RunSpec, Shard
 from pipeline.provenance import Provenance
 from pipeline.results import Result, commit_shard, results_path
@@ -301,6 +302,8 @@ def render(
         )
         meter = ColorMeter()
         parts = meter.watch(color_bands(gray, small))
+        if spec.mark:
+            parts = marked(parts, height, width)
         labels = result_labels(master, format, made)
         try:
             file = encode_bands(parts, height, width, format, labels)
