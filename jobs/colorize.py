@@ -91,6 +91,12 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             help="For stores without conditional writes: only this command works on DST.",
         ),
+        click.option(
+            "--c2pa-certificate",
+            metavar="FILE",
+            help="Sign pictures (C2PA): the certificate and those above it, in PEM.",
+        ),
+        click.option("--c2pa-key", metavar="FILE", help="The certificate's private key, in PEM."),
     ]
     command = log_format_option(command)
     for option in reversed(options):
@@ -193,6 +199,8 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="What each picture says of its making, in IPTC's words.",
 )
+@click.option("--mark", is_flag=True, help="Write AI-colorized into a corner of each picture.")
+@click.option("--sidecar", is_flag=True, help="A JSON file beside each picture says it, too.")
 @running_options
 @click.pass_context
 def colorize(

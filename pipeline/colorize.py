@@ -17,6 +17,7 @@ import socket
 import warnings
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -176,6 +177,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
     shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
     pools = size_pools(there, len(shards), shard_bytes, share if on_gpu else 0, job.actors)
     _configure(job, pools)
+    unsigned = replace(job, signer=None)  # the key goes to those alone who sign
     with warnings.catch_warnings():
         # Retries have no other name than one that Ray means to take away.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -185,14 +187,14 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             ray.data.from_items([_row(shard) for shard in shards], override_num_blocks=len(shards))
             .map(
                 _read,  # type: ignore[arg-type]
-                fn_args=[job, isolated],
+                fn_args=[unsigned, isolated],
                 num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.readers),
                 max_retries=RETRIES,
             )
             .map(
                 _Colorize,  # type: ignore[arg-type]
-                fn_constructor_args=[job],
+                fn_constructor_args=[unsigned],
                 num_cpus=0 if on_gpu else share,
                 num_gpus=share if on_gpu else 0,
                 compute=ActorPoolStrategy(
@@ -282,7 +284,14 @@ def _write(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
     if not trouble:
         try:
             report = write_shard(
-                shard.number, photos, job.source, job.destination, job.run, call, workers
+                shard.number,
+                photos,
+                job.source,
+                job.destination,
+                job.run,
+                call,
+                workers,
+                job.signer,
             )
         except StoreUnavailable as error:
             trouble = str(error)

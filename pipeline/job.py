@@ -5,11 +5,13 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.cluster import capacity, on_cluster
+from pipeline.credentials import Signer, read_signer, refuse_unsigned
 from pipeline.errors import UsageError
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.plan import Run, RunSpec, current_versions, load_run
 from pipeline.planning import check_spec, prepare_run
+from pipeline.premis import write_premis
 from pipeline.report import write_report
 from pipeline.results import read_results
 from pipeline.storage import Storage, open_storage
@@ -29,7 +31,8 @@ class Settings:
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
     share of a GPU that each takes. precision: auto, which is bfloat16 on a GPU and float32 without,
     and what a destination was started with; else as in RunSpec, like recolor, digital_source_type,
-    model, upsampler and draft.
+    model, upsampler, draft, sidecar and mark.
+    c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     """
 
     weights: str
@@ -47,6 +50,8 @@ class Settings:
     exclude: tuple[str, ...] = ()
     recolor: bool = False
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
+    sidecar: bool = False
+    mark: bool = False
     single_writer: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
@@ -54,6 +59,8 @@ class Settings:
     precision: str = "auto"
     upsampler: str = "spatial"
     draft: bool = False
+    c2pa_certificate: str | None = None
+    c2pa_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Summary:
 class Job:
     """What the workers are told; sizes are the model's low and high resolution.
 
-    actors, gpus_per_actor: as in Settings.
+    actors, gpus_per_actor: as in Settings. signer: of writers alone.
     """
 
     source: Storage
@@ -86,10 +93,14 @@ class Job:
     device: str
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
+    signer: Signer | None = None
 
 
 def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
     """All checks, then the plan where there is none yet. Raises AutochromeError."""
+    signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
+    if signer is not None:
+        refuse_unsigned(settings.format)
     opened, device = open_storage(source), _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
@@ -112,24 +123,38 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         precision=_choose_precision(settings, destination, device),
         upsampler="guided" if settings.draft else settings.upsampler,
         draft=settings.draft,
+        sidecar=settings.sidecar,
+        content_credentials=signer is not None,
+        mark=settings.mark,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]
     run = prepare_run(opened, destination, spec, shard_size, listing)
-    return _job(settings, opened, destination, run, sizes, device)
+    return _job(settings, opened, destination, run, sizes, device, signer)
 
 
 def reopen_job(destination: Storage, settings: Settings) -> Job:
     """The job of a destination that was started before; run.json tells all that decides pictures.
 
-    Only weights, batch_size and device of the settings count. Raises AutochromeError.
+    Only weights, batch_size, device and the signer of the settings count. Raises AutochromeError.
     """
-    run, device = open_run(destination), _choose_device(settings.device)
+    run = open_run(destination)
+    signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
+    if run.spec.content_credentials and signer is None:
+        raise UsageError(
+            f"{destination.uri} was started with signed pictures: give --c2pa-certificate and"
+            " --c2pa-key"
+        )
+    if signer is not None and not run.spec.content_credentials:
+        raise UsageError(
+            f"{destination.uri} was started without --c2pa-certificate: its pictures are not signed"
+        )
+    device = _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, run.spec.model)
     check_spec(
         destination, run.spec, replace(run.spec, weights=digests, versions=current_versions())
     )
-    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device)
+    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device, signer)
 
 
 def _job(
@@ -139,6 +164,7 @@ def _job(
     run: Run,
     sizes: tuple[int, int],
     device: str,
+    signer: Signer | None,
 ) -> Job:
     return Job(
         source,
@@ -150,6 +176,7 @@ def _job(
         device,
         settings.actors,
         settings.gpus_per_actor,
+        signer,
     )
 
 
@@ -162,12 +189,13 @@ def open_run(destination: Storage) -> Run:
 
 
 def summarize(destination: Storage, run: Run) -> Summary:
-    """Count the ledger, and write the report of it. Raises StorageError."""
+    """Count the ledger, and write the report and the events of it. Raises StorageError."""
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()
     settings = asdict(run.spec) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
     report = write_report(destination, read_results(destination, run), settings)
+    write_premis(destination, read_results(destination, run), run)
     return Summary(
         photos=status.photos,
         failed=sum(status.failed.values()),

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ import pyarrow.csv
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from premis_rules import SPACE, breaches
 from simulated_runs import foreign_lines
 from tiny_models import tiny_pic, write_tiny_weights
 
@@ -140,6 +142,8 @@ def test_every_photo_has_a_row_and_a_picture_of_its_size(
             assert picture.mode == "RGB"
     report = undisturbed.read("report/index.html").decode()
     assert "broken.jpg" in report
+    record = ElementTree.fromstring(undisturbed.read("premis.xml"))
+    assert breaches(record) == [] and len(record.findall(f"{SPACE}event")) == len(rows)
 
 
 def test_again_does_nothing_and_other_settings_are_refused(
