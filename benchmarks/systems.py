@@ -25,7 +25,7 @@ from model.core import ColTranCore, CoreConfig
 from model.pic import CHROMA_ZERO, Pic, PicConfig
 from model.pic_colorizer import put_chroma_on
 from model.pixelcnn import PixelCnn, PixelCnnConfig
-from model.pixelcnn_sampling import sample_pixels
+from model.pixelcnn_sampling import sample_pixels, sample_pixels_slow
 from model.sampling import sample_core
 from model.training import Photographs, Trainer, TrainingConfig, core_losses, scale_by_area
 from model.weights import Stage, StageConfig, build_stage, load_stage, save_stage
@@ -125,6 +125,18 @@ def time_sampling(path: Path, gray_BSS: np.ndarray, answer: "multiprocessing.Que
     answer.put(peak_mib())
 
 
+def cached_against_slow(model: PixelCnn, batch: int = 4) -> float:
+    """How many times faster the cached sampler is; both must draw the same pictures."""
+    pictures, seconds = [], []
+    for sampler in (sample_pixels, sample_pixels_slow):
+        start = time.perf_counter()
+        pictures.append(sampler(model, list(range(batch))).values_BHWC)
+        seconds.append(time.perf_counter() - start)
+    if not torch.equal(*pictures):
+        raise SystemExit("the samplers drew different pictures: their times mean nothing")
+    return seconds[1] / seconds[0]
+
+
 def write_samples(stages: dict[str, Stage], path: Path, temperature: float) -> None:
     """Rows: gray, PIC, core; then pictures that PixelCNN++ and the Axial Transformer made up."""
     files = sorted(each for each in EXAMPLES.rglob("*") if each.suffix in (".jpg", ".png", ".tif"))
@@ -212,6 +224,8 @@ def main(
             "colorfulness_difference": color - true_color,
             "training": json.loads((out / f"{name}.json").read_text()),
         }
+        if isinstance(stage, PixelCnn):
+            results[name]["cached_against_slow"] = cached_against_slow(stage)
         print(name, json.dumps(results[name]), flush=True)
     if len(stages) == len(SYSTEMS):
         write_samples(stages, out / "samples.jpg", temperature)

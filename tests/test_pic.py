@@ -17,7 +17,7 @@ from model.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pixelcnn_sampling import sample_pixels, sample_pixels_slow
 from model.systems import load_colorizer
 from model.training import Trainer, grow
-from model.weights import load_stage, save_stage, stage_path
+from model.weights import WEIGHTS, load_stage, save_stage, stage_path
 from pipeline import training
 from pipeline.storage import MemoryStorage
 from pipeline.training import Progress, StageSettings, StageTraining, read_history
@@ -117,6 +117,16 @@ def test_a_photograph_gets_its_picture_in_any_company(tmp_path: Path) -> None:
         apart = other.colorize(low[::-1], high[::-1], seeds[::-1], 0.7)
         assert np.array_equal(apart.rgb[::-1], together.rgb)
         assert np.array_equal(apart.log_likelihood[::-1], together.log_likelihood)
+
+
+def test_the_default_weights_know_some_color() -> None:
+    files = list(WEIGHTS.glob("*.safetensors"))
+    assert sum(file.stat().st_size for file in files) < 24 * 2**20
+    colorizer = load_colorizer("pic", WEIGHTS)
+    side = colorizer.high_resolution
+    ramp = np.linspace(230, 40, side).astype(np.uint8)[:, None].repeat(side, 1)[None]
+    colored = colorizer.colorize(ramp[:, ::4, ::4], ramp, [1], temperature=0)
+    assert colored.bits_per_pixel[0] < 8, "smooth chroma is likely"
 
 
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
