@@ -16,7 +16,7 @@ demo: .venv/.app
 	@echo
 	@echo "pictures       out/demo/images/"
 	@echo "results        out/demo/results/*.parquet"
-	@echo "contact sheet  out/demo/report/index.html"
+	@echo "review page    out/demo/report/index.html"
 
 install: .venv/.dev
 

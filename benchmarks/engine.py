@@ -52,7 +52,14 @@ class Sleeper:
         with self._log.open("a") as file:
             file.write(f"{start} {time.time()}\n")
         zeros = np.zeros(count)
-        return Colorized(np.repeat(high[..., None], 3, -1), zeros, zeros, zeros, zeros)
+        return Colorized(
+            np.repeat(high[..., None], 3, -1),
+            zeros,
+            zeros,
+            zeros,
+            zeros,
+            np.zeros((len(high), 8, 8), np.float32),
+        )
 
 
 class Quiet:

@@ -11,6 +11,7 @@ from jobs.colorize import colorize
 from jobs.convert import convert
 from jobs.evaluate import evaluate
 from jobs.progress import in_json, to_line
+from jobs.report import report
 from jobs.resume import resume
 from jobs.status import status
 from jobs.submit import logs, stop, submit
@@ -56,6 +57,7 @@ main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
 main.add_command(logs)
+main.add_command(report)
 main.add_command(resume)
 main.add_command(status)
 main.add_command(stop)

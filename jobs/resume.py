@@ -1,6 +1,7 @@
 """autochrome resume: go on with what was started, or do once more what has failed."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,12 @@ from pipeline.errors import REASONS, UsageError
     metavar="REASON",
     help="Of the failed photos only those that failed for this; may be given again.",
 )
+@click.option(
+    "--selection",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="CSV of the review page: do photos once more that are to be redone, keep the rest.",
+)
 @running_options
 @click.option("--address", metavar="URL", help="Ray's job server: do it there, as a job.")
 @click.option("--follow", is_flag=True, help="With --address: tell of the progress until the end.")
@@ -35,13 +42,15 @@ def resume(
     weights: str | None,
     retry_failed: bool,
     reasons: tuple[str, ...],
+    selection: str | None,
     **options: Any,
 ) -> None:
     """Go on with the run of DST, a folder or s3://bucket/prefix.
 
     Its source and settings are known there. What is done is not read again. With --retry-failed,
     photos that failed are planned once more first; their older rows stay, and the row of the
-    highest attempt counts. With --address, it is done by a job on a cluster.
+    highest attempt counts. With --selection, so are those that were marked for it on the review
+    page, with the seed that is given there. With --address, it is done by a job on a cluster.
 
     \b
     Exit codes: as of autochrome colorize.
@@ -50,24 +59,29 @@ def resume(
     Examples:
       autochrome resume colored
       autochrome resume s3://archive/colored --retry-failed --reason missing --reason timeout
+      autochrome resume colored --selection selection.csv
     """
     from model.weights import WEIGHTS
     from pipeline.colorize import resume as run
     from pipeline.job import Settings
+    from pipeline.selection import parse_selection
     from pipeline.storage import open_storage
 
     if reasons and not retry_failed:
         raise UsageError("--reason chooses among failed photos: it needs --retry-failed")
     if follow and not address:
         raise UsageError("--follow needs --address: without it, the work is done here")
+    if selection and address:
+        raise UsageError("--selection is a file here: take it without --address first")
     if address:
         command = ["resume", open_storage(destination).uri, *spell(retry_failed, reasons, options)]
         command += ["--log-format", "json"] if in_json(ctx) else []
         send(ctx, address, destination, command, weights, follow)
         return
     settings = Settings(weights or str(WEIGHTS), **options)
+    chosen = parse_selection(selection, Path(selection).read_bytes()) if selection else None
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
-        summary = run(destination, settings, progress, retry_failed, reasons)
+        summary = run(destination, settings, progress, retry_failed, reasons, chosen)
     finish(ctx, summary)
 
 

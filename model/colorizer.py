@@ -3,6 +3,7 @@
 Legend: B batch, R low resolution (of core and color upsampler), S high resolution.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ class Colorized:
     does not compute is NaN. log_likelihood: float64 (B,), nats, of the core's picture at
     temperature 1, summed over pixels. bits_per_pixel: the same as bits, per pixel (uniform: 9).
     color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per channel value that the
-    upsamplers give to their own, most likely, picture.
+    upsamplers give to their own, most likely, picture. entropy: float32 (B, R, R), bits [0, 9], as
+    in CoreSample.
     """
 
     rgb: NDArray[np.uint8]
@@ -68,6 +70,7 @@ class Colorized:
     bits_per_pixel: NDArray[np.float64]
     color_bits_per_dim: NDArray[np.float64]
     spatial_bits_per_dim: NDArray[np.float64]
+    entropy: NDArray[np.float32]
 
 
 class Colorizer:
@@ -158,11 +161,11 @@ class Colorizer:
                 torch.from_numpy(gray[places].astype(np.int64)) for gray in (gray_low, gray_high)
             )
             parts.append(self._batch(low, high, seeds[places], temperature))
-        rgb, log_likelihood, color_bits, spatial_bits = (
+        rgb, log_likelihood, color_bits, spatial_bits, entropy = (
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
         bits_per_pixel = -log_likelihood * BITS_PER_NAT / self.low_resolution**2
-        return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits)
+        return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits, entropy)
 
     @torch.inference_mode()
     def _batch(
@@ -172,8 +175,9 @@ class Colorizer:
         low, high = low.to(device), high.to(device)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         if self.method.draft:
-            rgb = expected_color(self.core, low, temperature)
-            return tuple(each.cpu().numpy() for each in (rgb, unknown, unknown, unknown))
+            rgb, entropy = expected_color(self.core, low, temperature)
+            tensors = (rgb, unknown, unknown, unknown, entropy)
+            return tuple(each.cpu().numpy() for each in tensors)
         lanes = [min(lane, count - 1) for lane in range(self.batch_size)]
         sample = sample_core(self.core, low[lanes], [seeds[lane] for lane in lanes], temperature)
         log_likelihood = sample.log_prob_BHW[:count].sum(dim=(1, 2))
@@ -184,18 +188,26 @@ class Colorizer:
             factor = self.high_resolution // self.low_resolution
             blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
             rgb, spatial_bits = upsample(self.spatial, blurry, high)
-        tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits)
+        entropy = sample.entropy_BHW[:count]
+        tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits, entropy)
         return tuple(tensor.cpu().numpy() for tensor in tensors)
 
 
-def expected_color(core: ColTranCore, gray_BHW: Tensor, temperature: float) -> Tensor:
-    """The parallel head's mean color, uint8 (B, H, W, 3); 0 takes its most likely bin."""
+def expected_color(
+    core: ColTranCore, gray_BHW: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The parallel head's mean color, uint8 (B, H, W, 3), and entropy at temperature 1, in bits.
+
+    temperature 0 takes its most likely bin.
+    """
     logits = torch.cat([core.parallel_head(encode(core, gray)) for gray in gray_BHW.split(1)])
+    logits = logits.float()
+    entropy = torch.special.entr(torch.softmax(logits, dim=-1)).sum(dim=-1) / math.log(2)
     centers = rgb_from_bins(torch.arange(NUM_BINS, device=logits.device)) + COARSE_STEP // 2
     if temperature == 0:
-        return centers[logits.argmax(dim=-1)].to(torch.uint8)
-    weights = torch.softmax(logits.float() / temperature, dim=-1)
-    return (weights @ centers.float()).round().to(torch.uint8)
+        return centers[logits.argmax(dim=-1)].to(torch.uint8), entropy
+    weights = torch.softmax(logits / temperature, dim=-1)
+    return (weights @ centers.float()).round().to(torch.uint8), entropy
 
 
 def upsample(

@@ -70,29 +70,33 @@ class PicColorizer:
             raise ValueError(
                 f"as many small and large photographs and seeds are needed, not {sizes}"
             )
-        pictures, likelihoods = [], []
+        pictures, likelihoods, entropies = [], [], []
         for start in range(0, count, step):
             places = slice(start, start + step)
-            chroma, likelihood = self._draw(gray_high[places], seeds[places], temperature)
+            chroma, likelihood, entropy = self._draw(gray_high[places], seeds[places], temperature)
             pairs = zip(gray_high[places], chroma, strict=True)
             pictures += [put_chroma_on(gray, each) for gray, each in pairs]
             likelihoods.append(likelihood)
+            entropies.append(entropy)
         log_likelihood = np.concatenate(likelihoods)
         bits = -log_likelihood / (np.log(2) * self.low_resolution**2)
         none = np.full(count, np.nan)
-        return Colorized(np.stack(pictures), log_likelihood, bits, none, none)
+        entropy = np.concatenate(entropies)
+        return Colorized(np.stack(pictures), log_likelihood, bits, none, none, entropy)
 
     @torch.inference_mode()
     def _draw(
         self, gray_BSS: NDArray[np.uint8], seeds: Sequence[int], temperature: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Chroma (B, R, R, 2) and its log-likelihood (B,)."""
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+        """Chroma (B, R, R, 2), its log-likelihood (B,), and the entropy of each pixel (B, R, R)."""
         gray = torch.from_numpy(gray_BSS.astype(np.int64)).to(self.pic.encoder.lightness.device)
         # One at a time: convolutions may choose their order of sums by the size of a batch.
         embedding = torch.cat([self.pic.encode(one[None]) for one in gray])
         sample = sample_pixels(self.pic.pixelcnn, seeds, embedding, temperature)
         chroma = (sample.values_BHWC - CHROMA_ZERO).double()
-        return chroma.cpu().numpy(), sample.log_prob_BHW.sum(dim=(1, 2)).cpu().numpy()
+        parts = (chroma, sample.log_prob_BHW.sum(dim=(1, 2)), sample.entropy_BHW.float())
+        chroma_BRR2, log_prob_B, entropy_BRR = (part.cpu().numpy() for part in parts)
+        return chroma_BRR2, log_prob_B, entropy_BRR
 
 
 def put_chroma_on(gray_SS: NDArray[np.uint8], chroma_RR2: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -25,6 +25,7 @@ class PixelSample(NamedTuple):
 
     values_BHWC: Tensor
     log_prob_BHW: Tensor
+    entropy_BHW: Tensor
 
 
 class Window:
@@ -149,7 +150,7 @@ def sample_pixels(
     uniforms = uniforms[lanes]
     cache = Cache(model, len(lanes), None if context is None else context[lanes])
     values = uniforms.new_zeros((len(lanes), side, side, channels), dtype=torch.long)
-    log_prob = torch.zeros_like(uniforms[..., 0])
+    log_prob, entropy = torch.zeros_like(uniforms[..., 0]), torch.zeros_like(uniforms[..., 0])
     for row in range(side):
         above = with_ones(values[:, row - 1]) if row else None
         start, downs = cache.start_row(row, above)
@@ -157,8 +158,9 @@ def sample_pixels(
             before = with_ones(values[:, row, column - 1]) if column else None
             parameters = cache.next_pixel((row, column), before, start, downs)
             place = (slice(None), row, column)
-            values[place], log_prob[place] = draw_pixel(parameters, uniforms[place], temperature)
-    return PixelSample(values[:count], log_prob[:count])
+            drawn = draw_pixel(parameters, uniforms[place], temperature)
+            values[place], log_prob[place], entropy[place] = drawn
+    return PixelSample(values[:count], log_prob[:count], entropy[:count])
 
 
 @torch.no_grad()
@@ -171,32 +173,35 @@ def sample_pixels_slow(
     """The same pictures as `sample_pixels`, by one full forward pass for each pixel."""
     uniforms = _uniforms(model, seeds_B, context, temperature)
     values = torch.zeros(uniforms.shape, dtype=torch.long, device=uniforms.device)
-    log_prob = torch.zeros_like(uniforms[..., 0])
+    log_prob, entropy = torch.zeros_like(uniforms[..., 0]), torch.zeros_like(uniforms[..., 0])
     for row in range(uniforms.shape[1]):
         for column in range(uniforms.shape[2]):
             place = (slice(None), row, column)
             parameters = model(values, context)[place]
-            values[place], log_prob[place] = draw_pixel(parameters, uniforms[place], temperature)
-    return PixelSample(values, log_prob)
+            drawn = draw_pixel(parameters, uniforms[place], temperature)
+            values[place], log_prob[place], entropy[place] = drawn
+    return PixelSample(values, log_prob, entropy)
 
 
 def draw_pixel(
     parameters_BP: Tensor, uniforms_BC: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """The channels of a pixel one after the other: int64 (B, C) and nats (B,) at temperature 1."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The channels of a pixel one after the other: int64 (B, C), and, at temperature 1, their nats
+    and the sum of the entropies, in bits, of each given those before it (B,)."""
     channels = uniforms_BC.shape[1]
     mixture = Mixture.read(parameters_BP, channels)
     weights = torch.log_softmax(mixture.logits, dim=-1)
     values = torch.zeros(uniforms_BC.shape, dtype=torch.long, device=uniforms_BC.device)
-    log_prob = torch.zeros_like(uniforms_BC[:, 0])
+    log_prob, entropy = torch.zeros_like(uniforms_BC[:, 0]), torch.zeros_like(uniforms_BC[:, 0])
     for channel in range(channels):
         earlier = scaled(values[:, :channel])
         logits, each = channel_logits(mixture, channel, earlier, weights)
-        drawn, drawn_log_prob = draw(logits, uniforms_BC[:, channel], temperature)
+        drawn, drawn_log_prob, bits = draw(logits, uniforms_BC[:, channel], temperature)
         values[:, channel] = drawn
         log_prob += drawn_log_prob
+        entropy += bits
         weights = each.gather(-1, drawn[:, None, None].expand(-1, weights.shape[1], 1))[..., 0]
-    return values, log_prob
+    return values, log_prob, entropy
 
 
 def _uniforms(

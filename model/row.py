@@ -7,6 +7,7 @@ applied; what is left of a pixel are the products of the inner layers and of the
 a row are always the same, so on a GPU the whole row is one graph, without a word from the host.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Self
@@ -19,7 +20,16 @@ from model.core import ColTranCore
 from model.inference import Dense, attend, fuse_projections
 from model.layers import AxialLayer, Modulation, NormModulations, PositionModulations
 
-DrawRow = Callable[[Tensor, Tensor, "Sequence[StepModulations]"], tuple[Tensor, Tensor]]
+DrawRow = Callable[[Tensor, Tensor, "Sequence[StepModulations]"], "Drawn"]
+
+
+class Drawn(NamedTuple):
+    """What was drawn: bins, int64 [0, 511], and, at temperature 1, their log-probabilities in nats
+    and the entropy of what they were drawn from, in bits."""
+
+    bins: Tensor
+    log_prob: Tensor
+    entropy: Tensor
 
 
 class StepModulations(NamedTuple):
@@ -115,8 +125,7 @@ def row_drawer(
     """A function that draws one row of each picture of a batch.
 
     norms: each inner layer's, from the whole gray context. The function takes uniforms (B, W), what
-    is added to each shifted pixel (W, B, D), and each layer's modulations; it returns bins (B, W)
-    and their log-probabilities at temperature 1 (B, W).
+    is added to each shifted pixel (W, B, D), and each layer's modulations; it returns (B, W) each.
     """
     steps = [
         InnerStep.of(layer, part, batch)
@@ -127,20 +136,17 @@ def row_drawer(
 
     def draw_row(
         uniforms_BW: Tensor, start_WBD: Tensor, modulations: Sequence[StepModulations]
-    ) -> tuple[Tensor, Tensor]:
-        bins: list[Tensor] = []
-        log_probs: list[Tensor] = []
+    ) -> Drawn:
+        pixels: list[Drawn] = []
         x = start_WBD[0]
         for column in range(len(start_WBD)):
             if column:
-                x = core.pixel_embedding(bins[-1]) + start_WBD[column]
+                x = core.pixel_embedding(pixels[-1].bins) + start_WBD[column]
             for step, part in zip(steps, modulations, strict=True):
                 x = step(x, column, part)
             x = functional.layer_norm(x, shape, core.norm.weight, core.norm.bias, epsilon)
-            drawn, log_prob = draw(head(x), uniforms_BW[:, column], temperature)
-            bins.append(drawn)
-            log_probs.append(log_prob)
-        return torch.stack(bins, dim=1), torch.stack(log_probs, dim=1)
+            pixels.append(draw(head(x), uniforms_BW[:, column], temperature))
+        return Drawn(*(torch.stack(parts, dim=1) for parts in zip(*pixels, strict=True)))
 
     return as_cuda_graph(draw_row) if core.head.weight.is_cuda else draw_row
 
@@ -156,7 +162,7 @@ def as_cuda_graph(draw_row: DrawRow) -> DrawRow:
 
     def replay(
         uniforms_BW: Tensor, start_WBD: Tensor, modulations: Sequence[StepModulations]
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Drawn:
         given = [uniforms_BW, start_WBD]
         given += [part for layer in modulations for part in layer if part is not None]
         if not inputs:
@@ -176,14 +182,13 @@ def as_cuda_graph(draw_row: DrawRow) -> DrawRow:
         for old, new in zip(inputs, given, strict=True):
             old.copy_(new)
         graph.replay()
-        bins_BW, log_prob_BW = outputs
-        return bins_BW, log_prob_BW
+        return Drawn(*outputs)
 
     return replay
 
 
-def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """Invert the cumulative distribution: bins (B,) and their log-probability at temperature 1.
+def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Drawn:
+    """Invert the cumulative distribution.
 
     float64 keeps the sums of 512 terms from deciding which side of a bin's edge a number falls.
     """
@@ -195,4 +200,5 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tens
         target = uniform_B[:, None] * cumulative[:, -1:]
         bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
         bins_B = bins_B.clamp(max=logits_BV.shape[-1] - 1)
-    return bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0]
+    entropy_B = torch.special.entr(log_prob_BV.exp()).sum(dim=-1) / math.log(2)
+    return Drawn(bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0], entropy_B)

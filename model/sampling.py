@@ -33,10 +33,15 @@ LANES = 8
 
 
 class CoreSample(NamedTuple):
-    """bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of each drawn bin at temperature 1."""
+    """bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of each drawn bin at temperature 1.
+
+    entropy_BHW: float32, bits [0, 9], of the distribution that each was drawn from, at temperature
+    1: how undecided the core was there.
+    """
 
     bins_BHW: Tensor
     log_prob_BHW: Tensor
+    entropy_BHW: Tensor
 
 
 @dataclass
@@ -77,14 +82,15 @@ def sample_core(
     draw_row = row_drawer(core, batch, inner_norms, temperature)
 
     bins, log_prob = torch.empty_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
+    entropy = torch.empty_like(uniforms, dtype=torch.float32)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
         gray_row = context[:, row, None]
         drawn = draw_row(uniforms[:, row], *start_row(core, row, upper, gray_row))
-        bins[:, row], log_prob[:, row] = drawn
+        bins[:, row], log_prob[:, row], entropy[:, row] = drawn
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
-    return CoreSample(bins[:count], log_prob[:count])
+    return CoreSample(bins[:count], log_prob[:count], entropy[:count])
 
 
 def encode(core: ColTranCore, gray_BHW: Tensor) -> Tensor:
@@ -104,12 +110,14 @@ def sample_core_slow(
     """The same picture as `sample_core`, by one full forward pass for each pixel."""
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     bins, log_prob = torch.zeros_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
+    entropy = torch.empty_like(uniforms, dtype=torch.float32)
     for row in range(gray_BHW.shape[1]):
         for column in range(gray_BHW.shape[2]):
             logits = core(bins, gray_BHW)[:, row, column]
-            drawn, drawn_log_prob = draw(logits, uniforms[:, row, column], temperature)
+            drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
             bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
-    return CoreSample(bins, log_prob)
+            entropy[:, row, column] = bits
+    return CoreSample(bins, log_prob, entropy)
 
 
 def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) -> Tensor:

@@ -42,6 +42,7 @@ from pipeline.planning import refuse_overlap
 from pipeline.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools
 from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
+from pipeline.selection import Selection, take_selection
 from pipeline.shard_report import ShardReport
 from pipeline.stages import colorize_shard, read_shard, write_shard
 from pipeline.storage import open_storage
@@ -83,15 +84,19 @@ def resume(
     listener: Listener,
     retry_failed: bool = False,
     reasons: Collection[str] = (),
+    selection: Selection | None = None,
 ) -> Summary:
     """Go on with a destination that was started before; all that decides pictures is known there.
 
     retry_failed: failed photos, or those that failed for one of these reasons, are done once more.
-    The rest is as in `colorize`.
+    selection: its photos to be redone are, and it is kept in the destination. The rest is as in
+    `colorize`.
     """
     with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
         job = reopen_job(place, settings)
         probe_conditional_writes(place)
+        if selection:
+            take_selection(place, job.run, selection)
         if retry_failed:
             Ledger(place, job.run).retry_failed(reasons)
         return _run(job, settings.max_failed, listener, lease)
@@ -272,7 +277,8 @@ class _Colorize:
         if row["trouble"]:
             return row
         shard, photos = pickle.loads(row["work"])
-        colored = colorize_shard(photos, self._colorizer, self._spec, self._device)
+        spec = shard.spec(self._spec)
+        colored = colorize_shard(photos, self._colorizer, spec, self._device)
         return _row(shard, colored, actor=self._name)
 
 

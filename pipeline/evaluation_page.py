@@ -1,9 +1,10 @@
 """The page of an evaluation: pictures beside the truth, bits of all photographs, all figures.
 
-It looks as the contact sheet does, and like it needs no other file and no network.
+It needs no other file and no network.
 """
 
 import base64
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from pipeline.encoding import encode
 from pipeline.errors import UsageError
 from pipeline.evaluation import Evaluation, Shown
 from pipeline.imaging import resize_rgb
-from pipeline.report_page import STYLE, attribute, text
 
 _SIDE = 192  # of a picture on the page
 _COLORS = ("var(--accent)", "#3f7f93", "#8a8f3a", "#8d6aa8")
@@ -130,3 +130,71 @@ def _shown(value: str | int | float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def text(value: str) -> str:
+    return escape(value.encode("utf-8", "replace").decode(), quote=False)
+
+
+def attribute(value: str) -> str:
+    return escape(value.encode("utf-8", "replace").decode(), quote=True)
+
+
+STYLE = """
+:root {
+  --paper: #f7f5f1; --mat: #e9e7e3; --ink: #211f1c; --soft: #67625a; --line: #dcd7ce;
+  --accent: #a4602c;
+  --serif: "Iowan Old Style", "Palatino Linotype", Palatino, "URW Palladio L", Georgia, serif;
+  --sans: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
+}
+@media (prefers-color-scheme: dark) {
+  :root {
+    --paper: #161513; --mat: #0e0d0c; --ink: #ebe6de; --soft: #a59e93; --line: #37332d;
+    --accent: #dfa063;
+  }
+}
+* { box-sizing: border-box }
+body {
+  margin: 0 auto; padding: 0 clamp(1rem, 4vw, 4rem) 4rem; max-width: 110rem;
+  background: var(--paper); color: var(--ink); font: 1rem/1.55 var(--sans);
+}
+header { padding: clamp(2.5rem, 6vw, 5rem) 0 2rem; border-bottom: 1px solid var(--line) }
+.brand {
+  margin: 0; color: var(--accent); font-size: .8rem; letter-spacing: .14em;
+  text-transform: uppercase;
+}
+h1, h2 { font-family: var(--serif); font-weight: 400; line-height: 1.15; margin: 0 }
+h1 { font-size: clamp(2.2rem, 5vw, 3.6rem); margin: .35rem 0 .5rem; overflow-wrap: anywhere }
+h2 { font-size: 1.7rem }
+.source { margin: 0; color: var(--soft); overflow-wrap: anywhere }
+section { padding-top: 3rem }
+.remark { max-width: 46rem; margin: .4rem 0 1.4rem; color: var(--soft) }
+dl, dd { margin: 0 }
+svg {
+  display: block; width: 100%; max-width: 60rem; height: auto; overflow: visible;
+  font: 13px var(--sans);
+}
+@media (max-width: 40rem) { svg { font-size: 25px } }
+svg text { fill: var(--soft); text-anchor: middle }
+.axis { stroke: var(--line); stroke-width: 1 }
+.sheet {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 25rem), 1fr));
+  gap: 2rem 1.6rem; margin: 0; padding: 0; list-style: none;
+}
+figure { margin: 0 }
+figure img { display: block }
+figcaption { padding-top: .55rem; line-height: 1.4; overflow-wrap: anywhere }
+figcaption b { font-weight: 600 }
+figcaption small { color: var(--soft); font-size: .85rem }
+figcaption small { display: block; font-variant-numeric: tabular-nums }
+.settings {
+  display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 22rem), 1fr));
+  gap: 0 2rem;
+}
+.settings div { padding: .5rem 0; border-bottom: 1px solid var(--line) }
+.settings dt { color: var(--soft); font-size: .85rem }
+.settings dd { overflow-wrap: anywhere; font-variant-numeric: tabular-nums }
+footer { margin-top: 4rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .9rem }
+footer p { max-width: 46rem }
+@media print { body { background: #fff } li { break-inside: avoid } }
+"""

@@ -18,7 +18,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -125,25 +125,10 @@ def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.LANCZOS))
 
 
-def read_thumbnail(data: bytes, longest: int) -> np.ndarray:
-    """A color picture of ours, uint8 (h, w, 3), its longest side `longest` or less."""
-    with _explained(data):
-        image = Image.open(io.BytesIO(data), formats=_READABLE)
-        image.draft(None, (2 * longest, 2 * longest))
-        scale = min(1.0, longest / max(image.size))
-        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-        return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
-    raise AssertionError  # _explained raises again all that it catches
-
-
-def draw_texts(
-    rgb_HW3: np.ndarray, texts: Iterable[tuple[int, int, str]], size: int, color: str
-) -> np.ndarray:
-    """The picture with lines of text at (x, y), their upper left corners."""
-    image = Image.fromarray(rgb_HW3)
-    draw, font = ImageDraw.Draw(image), ImageFont.load_default(size)
-    for x, y, text in texts:
-        draw.text((x, y), text, color, font)
+def draw_text(text: str, size: int) -> np.ndarray:
+    """White letters of Pillow's own font on black, uint8 (h, w), with black around them."""
+    image = Image.new("L", ((len(text) + 2) * size, 2 * size))
+    ImageDraw.Draw(image).text((size // 2, size // 4), text, 255, ImageFont.load_default(size))
     return np.asarray(image)
 
 

@@ -1,6 +1,6 @@
 """What a command asks for, checked and planned; and what a destination holds at its end."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +12,8 @@ from pipeline.manifest import Manifest
 from pipeline.plan import Run, RunSpec, current_versions, load_run
 from pipeline.planning import check_spec, prepare_run
 from pipeline.premis import write_premis
-from pipeline.report import write_report
 from pipeline.results import read_results
+from pipeline.review import write_review
 from pipeline.storage import Storage, open_storage
 from pipeline.weights_store import fetch_weights
 
@@ -193,8 +193,7 @@ def summarize(destination: Storage, run: Run) -> Summary:
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()
-    settings = asdict(run.spec) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
-    report = write_report(destination, read_results(destination, run), settings)
+    report = write_review(destination, run)
     write_premis(destination, read_results(destination, run), run)
     return Summary(
         photos=status.photos,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pipeline.imaging import draw_texts
+from pipeline.imaging import draw_text
 
 TEXT = "AI-colorized"
 _OF_SHORTER_SIDE = 40  # letters are so many times lower
@@ -53,8 +53,7 @@ def place_of_mark(height: int, width: int, mark: np.ndarray) -> tuple[int, int]:
 
 
 def _plate(size: int) -> np.ndarray:
-    canvas = np.zeros((2 * size, (len(TEXT) + 2) * size, 3), np.uint8)
-    drawn = draw_texts(canvas, [(size // 2, size // 4, TEXT)], size, "#ffffff")[..., 0]
+    drawn = draw_text(TEXT, size)
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     letters = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return np.pad(letters, ((size // 3, size // 3), (size // 2, size // 2)))

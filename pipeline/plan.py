@@ -18,12 +18,13 @@ import json
 import re
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import ObjectMissing, StorageError
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
         ("bytes", pa.int64()),
         ("shard", pa.int64()),
         ("attempt", pa.int32()),
+        ("seed", pa.int64()),  # null: the run's own
     ]
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
@@ -115,11 +117,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Shard:
-    """The photos that are committed together. attempt counts from 1."""
+    """The photos that are committed together. attempt counts from 1; seed None: the run's own."""
 
     number: int
     photos: tuple[StoredObject, ...]
     attempt: int = 1
+    seed: int | None = None
+
+    def spec(self, spec: RunSpec) -> RunSpec:
+        """The run's settings, with the seed that was asked for where that is another one."""
+        return spec if self.seed is None else replace(spec, seed=self.seed)
 
 
 class Schedule:
@@ -164,6 +171,14 @@ class Schedule:
         for table in self._tables:
             for shard in _shards(table, done):
                 yield from ((photo.path, shard.attempt) for photo in shard.photos)
+
+    def seeds(self) -> dict[str, int]:
+        """The seed of the last attempt that is planned, of photos that have got another one."""
+        last: dict[str, int] = {}
+        for table in self._tables:  # in the order of their attempts
+            seeded = table.filter(pc.is_valid(table["seed"]))
+            last.update(zip(seeded["photo"].to_pylist(), seeded["seed"].to_pylist(), strict=True))
+        return last
 
     def attempts(self, done: AbstractSet[int]) -> dict[str, int]:
         """The last attempt that is done, of photos that were tried more than once."""
@@ -236,7 +251,7 @@ def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:
         if number not in done:
             rows = table.slice(start, stop - start).to_pylist()
             photos = tuple(StoredObject(row["photo"], row["bytes"]) for row in rows)
-            yield Shard(number, photos, rows[0]["attempt"])
+            yield Shard(number, photos, rows[0]["attempt"], rows[0]["seed"])
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:

@@ -4,8 +4,8 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import PurePosixPath
@@ -32,15 +32,20 @@ from pipeline.probe import probe_conditional_writes
 from pipeline.storage import Storage, StoredObject, overlap
 
 PHOTOS_PER_PART = 100_000
+PlanRow = tuple[str, int, int, int, int | None]  # as plan.SCHEMA names them
 
 
 @dataclass(frozen=True)
 class Redo:
-    """A photo to be done once more, as its `attempt`-th."""
+    """A photo to be done once more, as its `attempt`-th.
+
+    seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt.
+    """
 
     photo: str
     size: int
     attempt: int
+    seed: int | None = None
 
 
 def prepare_run(
@@ -92,19 +97,30 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
     """
     while True:
         schedule = Schedule(destination, run)
-        chosen = sorted(redo(schedule), key=lambda each: (each.attempt, each.photo.encode()))
+        seeds = schedule.seeds()
+        chosen = [
+            each if each.seed is not None else replace(each, seed=seeds.get(each.photo))
+            for each in redo(schedule)
+        ]
+        chosen.sort(key=lambda each: (*_kind(each), each.photo.encode()))
         if not chosen:
             return 0
-        number, shard, rows = schedule.shards - 1, run.plan.shard_size, []
-        filled, attempt = shard, 0
+        number, shard = schedule.shards - 1, run.plan.shard_size
+        rows: list[PlanRow] = []
+        filled, kind = shard, (0, -1)
         for each in chosen:
-            if filled == shard or each.attempt != attempt:
-                number, filled, attempt = number + 1, 0, each.attempt
+            if filled == shard or _kind(each) != kind:
+                number, filled, kind = number + 1, 0, _kind(each)
             filled += 1
-            rows.append((each.photo, each.size, number, each.attempt))
+            rows.append((each.photo, each.size, number, each.attempt, each.seed))
         path = retry_path(max(schedule.retries, default=0) + 1)
         if destination.write_if_absent(path, _to_parquet(rows)):
             return len(chosen)
+
+
+def _kind(redo: Redo) -> tuple[int, int]:
+    """Attempt and seed, which the photos of a shard have in common."""
+    return redo.attempt, -1 if redo.seed is None else redo.seed
 
 
 def describe_ignored(ignored: dict[str, int]) -> str:
@@ -127,7 +143,7 @@ def _freeze(
     ignored: Counter[str] = Counter()
     listed = listing(ignored) if listing else source.list()
     photos = (
-        (photo.path, photo.size, number // shard_size, 1)
+        (photo.path, photo.size, number // shard_size, 1, None)
         for number, photo in enumerate(_photos(listed, spec, ignored))
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
@@ -156,7 +172,7 @@ def _freeze(
     return run
 
 
-def _write_part(destination: Storage, part: int, rows: list[tuple[str, int, int, int]]) -> str:
+def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str:
     data, path = _to_parquet(rows), part_path(part)
     # Where it is there already: of an interrupted start, or of a command that starts just now.
     if not destination.write_if_absent(path, data) and destination.read(path) != data:
@@ -167,7 +183,7 @@ def _write_part(destination: Storage, part: int, rows: list[tuple[str, int, int,
     return hashlib.sha256(data).hexdigest()
 
 
-def _to_parquet(rows: list[tuple[str, int, int, int]]) -> bytes:
+def _to_parquet(rows: Sequence[PlanRow]) -> bytes:
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows), SCHEMA)]  # noqa: B905
     file = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")

@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,6 +46,7 @@ SCHEMA = pa.schema(
         ("color_bits_per_dim", pa.float64()),
         ("spatial_bits_per_dim", pa.float64()),
         ("colorfulness", pa.float64()),
+        ("preview", pa.int32()),
         ("read_seconds", pa.float64()),
         ("model_seconds", pa.float64()),
         ("write_seconds", pa.float64()),
@@ -88,6 +91,7 @@ class Result:
     color_bits_per_dim: float | None = None
     spatial_bits_per_dim: float | None = None
     colorfulness: float | None = None
+    preview: int | None = None  # its cell in the shard's sheets, see previews
     read_seconds: float | None = None
     model_seconds: float | None = None
     write_seconds: float | None = None
@@ -178,6 +182,13 @@ def read_results(
     own = (shard for shard in shards if shard < first_retry)
     for table in read_shards(destination, own, wanted):
         yield _without(table, later).select(columns or table.column_names)
+
+
+def image_path(row: Mapping[str, Any]) -> str:
+    """Where an image is in the destination, which may have moved since its URI was recorded."""
+    stem = row["photo"].removesuffix(PurePosixPath(row["photo"]).suffix)
+    uri: str = row["output_uri"]
+    return uri[uri.rfind(f"/images/{stem}") + 1 :]
 
 
 def _without(table: pa.Table, photos: set[str]) -> pa.Table:

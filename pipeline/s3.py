@@ -1,6 +1,7 @@
 """Buckets: the only file that knows boto3."""
 
 import hashlib
+import mimetypes
 import re
 import threading
 import time
@@ -129,7 +130,11 @@ class S3Storage:
 
     def write(self, path: str, data: bytes) -> None:
         try:
-            self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data)
+            # Browsers show a page only where it is said to be one.
+            kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+            self._client.put_object(
+                Bucket=self.bucket, Key=self._key(path), Body=data, ContentType=kind
+            )
         except _boto_errors() as error:
             raise _refused("write", self.uri_of(path), error) from None
 

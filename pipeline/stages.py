@@ -30,6 +30,7 @@ from pipeline.imaging import read_full, read_small, resize_rgb
 from pipeline.isolation import Call, call_here
 from pipeline.mark import marked
 from pipeline.plan import Run, RunSpec, Shard
+from pipeline.previews import Preview, PreviewSheets
 from pipeline.provenance import Provenance
 from pipeline.results import Result, commit_shard, results_path
 from pipeline.shard_report import ShardReport, report_of
@@ -54,19 +55,22 @@ class ReadPhoto:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One result of a photo so far, and its picture, uint8 (S, S, 3); None where it failed."""
+    """One result of a photo so far; None where it failed: its picture, uint8 (S, S, 3), and where
+    the core was undecided, float32 (R, R), in bits."""
 
     result: Result
     rgb: np.ndarray | None = None
+    entropy: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished result: its file, and its suffix without a dot."""
+    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3)."""
 
     file: bytes
     suffix: str
     colorfulness: float
+    preview: np.ndarray
 
 
 def read_shard(
@@ -115,10 +119,12 @@ def write_shard(
     if destination.exists(results_path(shard)):
         failed = sum(candidates[0].result.status == "failed" for candidates in photos)
         return ShardReport(len(photos), failed)
+    sheets = PreviewSheets(destination, shard)
     rows = [
-        _write_photo(candidates, source, destination, run.spec, call, signer)
+        _write_photo(candidates, source, destination, run.spec, call, signer, sheets)
         for candidates in photos
     ]
+    sheets.close()
     commit_shard(destination, shard, chain.from_iterable(rows), run.digest, workers)
     return report_of(rows)
 
@@ -236,6 +242,7 @@ def _colorize_photos(
                         device=device,
                     ),
                     colors.rgb[place],
+                    colors.entropy[place],
                 )
                 for place in places
             ]
@@ -250,6 +257,7 @@ def _write_photo(
     spec: RunSpec,
     call: Call,
     signer: Signer | None,
+    sheets: PreviewSheets,
 ) -> list[Result]:
     """Results of a photo: its pictures are written, or its rows say why not.
 
@@ -265,7 +273,9 @@ def _write_photo(
             results = []
             for first in range(0, len(candidates), CANDIDATES_AT_ONCE):
                 some = candidates[first : first + CANDIDATES_AT_ONCE]
-                results += _write_candidates(some, data, source, destination, spec, call, signer)
+                results += _write_candidates(
+                    some, data, source, destination, spec, call, signer, sheets
+                )
         seconds = (time.perf_counter() - start) / len(results)
         results = [replace(result, write_seconds=seconds) for result in results]
     return [replace(result, finished_at=datetime.now(UTC)) for result in results]
@@ -301,8 +311,8 @@ def render(
         made = Provenance(
             spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest
         )
-        meter = ColorMeter()
-        parts = meter.watch(color_bands(gray, small))
+        meter, preview = ColorMeter(), Preview(height, width)
+        parts = preview.watch(meter.watch(color_bands(gray, small)))
         if spec.mark:
             parts = marked(parts, height, width)
         labels = result_labels(master, format, made)
@@ -313,7 +323,7 @@ def render(
         except PhotoError as error:
             pictures.append(error)
         else:
-            pictures.append(Picture(file, suffix, meter.colorfulness()))
+            pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
     return pictures
 
 
@@ -325,6 +335,7 @@ def _write_candidates(
     spec: RunSpec,
     call: Call,
     signer: Signer | None,
+    sheets: PreviewSheets,
 ) -> list[Result]:
     sign = partial(sign_picture, signer, candidates[0].result.photo) if signer else None
     try:
@@ -334,19 +345,21 @@ def _write_candidates(
     except Exception as error:
         return [_failed(candidate.result, error, "write_error") for candidate in candidates]
     return [
-        _write_candidate(candidate.result, picture, source, destination, spec, signer)
+        _write_candidate(candidate, picture, source, destination, spec, signer, sheets)
         for candidate, picture in zip(candidates, pictures, strict=True)
     ]
 
 
 def _write_candidate(
-    result: Result,
+    candidate: Candidate,
     picture: Picture | PhotoError,
     source: Storage,
     destination: Storage,
     spec: RunSpec,
     signer: Signer | None,
+    sheets: PreviewSheets,
 ) -> Result:
+    result = candidate.result
     try:
         if isinstance(picture, PhotoError):
             raise picture
@@ -368,7 +381,9 @@ def _write_candidate(
             destination.write(sidecar_path(path), sidecar_of(asdict(written), path, spec))
     except Exception as error:
         return _failed(result, error, "write_error")
-    return written
+    if candidate.entropy is None:
+        return written
+    return replace(written, preview=sheets.add(picture.preview, candidate.entropy))
 
 
 def _known(value: float) -> float | None:

@@ -10,7 +10,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
@@ -18,7 +17,13 @@ from pipeline.manifest import Seen
 from pipeline.plan import Run, RunSpec, Schedule, Shard, is_plan_path
 from pipeline.planning import Redo, plan_retry
 from pipeline.probe import PROBE
-from pipeline.results import committed_shards, parse_results, results_path, shard_of
+from pipeline.results import (
+    committed_shards,
+    image_path,
+    parse_results,
+    results_path,
+    shard_of,
+)
 from pipeline.sidecar import sidecar_of, sidecar_path
 from pipeline.storage import PARTIAL, Storage
 
@@ -98,9 +103,9 @@ def verify(
                 current = [row for row in rows if last.get(row["photo"], 1) == row["attempt"]]
                 for row in rows:
                     if row["output_uri"]:
-                        expected.add(_image_path(row))
+                        expected.add(image_path(row))
                         if run.spec.sidecar:
-                            expected.add(sidecar_path(_image_path(row)))
+                            expected.add(sidecar_path(image_path(row)))
                 _check_files(source, destination, run.spec, current, share, pool, findings)
             findings.photos += len(shard.photos)
             tell(findings.photos, schedule.photos)
@@ -185,13 +190,13 @@ def _check_files(
     sources = [row for photo, row in by_photo.items() if photo in chosen]
 
     def image(row: dict[str, Any]) -> Problem | None:
-        path = _image_path(row)
+        path = image_path(row)
         if row["photo"] in chosen:
             return _compare(destination, path, row["output_sha256"], "image")
         return None if destination.exists(path) else Problem("missing_image", path)
 
     def sidecar(row: dict[str, Any]) -> Problem | None:
-        image = _image_path(row)
+        image = image_path(row)
         path = sidecar_path(image)
         if row["photo"] in chosen:
             digest = hashlib.sha256(sidecar_of(row, image, spec)).hexdigest()
@@ -238,16 +243,10 @@ def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
             "results": shard_of(found.path) is not None,
             "plan": is_plan_path(found.path),
             "report": True,
+            "selections": True,
         }
         if below and top not in ours:
             continue  # anyone's, as is what lies beside run.json, but for what a kill leaves there
         own = ours[top] if below else not name.startswith(PROBE)
         if not own or PARTIAL.fullmatch(name):
             yield Problem("orphan", found.path)
-
-
-def _image_path(row: dict[str, Any]) -> str:
-    """Where an image is in the destination, which may have moved since its URI was recorded."""
-    stem = row["photo"].removesuffix(PurePosixPath(row["photo"]).suffix)
-    uri: str = row["output_uri"]
-    return uri[uri.rfind(f"/images/{stem}") + 1 :]

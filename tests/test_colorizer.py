@@ -35,6 +35,7 @@ def test_stages_are_chained_as_published(tmp_path: Path) -> None:
     log_likelihood = float(sample.log_prob_BHW.sum())
     assert colorized.log_likelihood[0] == pytest.approx(log_likelihood)
     assert colorized.bits_per_pixel[0] == pytest.approx(-log_likelihood / np.log(2) / 64)
+    assert np.array_equal(colorized.entropy, sample.entropy_BHW.numpy())
     most_likely = torch.log_softmax(logits.double(), -1).amax(-1)
     expected = float(-most_likely.mean() / np.log(2))
     assert colorized.spatial_bits_per_dim[0] == pytest.approx(expected, rel=1e-5)

@@ -29,6 +29,8 @@ def test_cached_equals_slow_bin_by_bin(options: dict[str, object], temperature: 
     assert torch.equal(fast.bins_BHW, slow.bins_BHW)
     assert len(fast.bins_BHW.unique()) > (1 if temperature == 0 else 20), "a picture, not a color"
     torch.testing.assert_close(fast.log_prob_BHW, slow.log_prob_BHW, rtol=0, atol=5e-5)
+    torch.testing.assert_close(fast.entropy_BHW, slow.entropy_BHW, rtol=0, atol=5e-5)
+    assert fast.entropy_BHW.dtype == torch.float32
     expected = teacher_forced(core, fast.bins_BHW, gray)
     torch.testing.assert_close(fast.log_prob_BHW, expected, rtol=0, atol=5e-5)
 
@@ -41,6 +43,7 @@ def test_a_photograph_gets_its_picture_in_any_company() -> None:
         apart = sample_core(core, gray[places], [seeds[place] for place in places])
         assert torch.equal(apart.bins_BHW, together.bins_BHW[places])
         assert torch.equal(apart.log_prob_BHW, together.log_prob_BHW[places])
+        assert torch.equal(apart.entropy_BHW, together.entropy_BHW[places])
 
 
 def test_seeds_decide() -> None:
@@ -56,10 +59,12 @@ def test_seeds_decide() -> None:
 def test_draw_follows_the_distribution() -> None:
     logits = torch.log(torch.tensor([0.5, 0.125, 0.25, 0.125]))
     uniform = (torch.arange(8000) + 0.5).double() / 8000
-    bins, log_prob = draw(logits.expand(8000, 4), uniform, temperature=1.0)
+    bins, log_prob, entropy = draw(logits.expand(8000, 4), uniform, temperature=1.0)
     assert torch.bincount(bins).tolist() == [4000, 1000, 2000, 1000]
     torch.testing.assert_close(log_prob, logits.double()[bins], rtol=0, atol=1e-6)
-    bins, log_prob = draw(logits.expand(8000, 4), uniform, temperature=0.5)
+    assert entropy.min() == entropy.max() == pytest.approx(1.75)
+    bins, log_prob, entropy = draw(logits.expand(8000, 4), uniform, temperature=0.5)
+    assert entropy[0] == pytest.approx(1.75), "of what the model says, not of what was asked for"
     shares = torch.bincount(bins) / 8000
     expected = torch.tensor([0.25, 0.015625, 0.0625, 0.015625])
     torch.testing.assert_close(shares, expected / expected.sum(), rtol=0, atol=1e-3)
@@ -68,8 +73,11 @@ def test_draw_follows_the_distribution() -> None:
 
 def test_edges_of_the_unit_interval_stay_in_range() -> None:
     logits = torch.tensor([[0.0, -1e4, 0.0, -1e4]]).repeat(2, 1)
-    bins, _ = draw(logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64), temperature=1.0)
+    bins, _, entropy = draw(
+        logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64), temperature=1.0
+    )
     assert bins.tolist() == [0, 2], "bins of probability 0 are never drawn"
+    assert entropy.tolist() == pytest.approx([1, 1])
 
 
 @pytest.mark.parametrize(

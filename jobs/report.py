@@ -1,0 +1,27 @@
+"""autochrome report: the page on which results are reviewed."""
+
+import click
+
+
+@click.command()
+@click.argument("destination", metavar="DST")
+def report(destination: str) -> None:
+    """Write the review page of DST, a folder or s3://bucket/prefix.
+
+    It shows what is committed at this moment, and replaces the page that was there; colorize and
+    resume write it at their end, too. It opens from a disk and from a bucket, without a server.
+
+    \b
+    Exit codes: 0 it is written, 2 DST holds no run, or cannot be read or written.
+
+    \b
+    Examples:
+      autochrome report colored
+      autochrome report s3://archive/colored
+    """
+    from pipeline.job import open_run
+    from pipeline.review import write_review
+    from pipeline.storage import open_storage
+
+    place = open_storage(destination)
+    click.echo(f"report   {write_review(place, open_run(place))}")

@@ -1,0 +1,111 @@
+"use strict";
+// All photos of a run. The files data/*.js call `review`, because pages on a disk may not fetch.
+
+const catalog = { run: null, photos: [], details: new Map() };
+
+const review = {
+  run(value) {
+    catalog.run = value;
+  },
+  rows(chunk, rows) {
+    let photo = null;
+    rows.forEach((values, place) => {
+      const row = { chunk, place };
+      catalog.run.fields.forEach((field, k) => (row[field] = values[k]));
+      if (photo === null || photo.path !== row.photo) {
+        photo = newPhoto(row);
+        catalog.photos.push(photo);
+      }
+      photo.candidates.push(row);
+    });
+  },
+  details(chunk, rows) {
+    catalog.details.set(chunk, rows);
+  },
+  selection(choices) {
+    choices.forEach((choice) => decisions.keep(...choice));
+  },
+};
+
+function newPhoto(row) {
+  const cut = row.photo.lastIndexOf("/");
+  const folder = row.photo.slice(0, Math.max(0, cut));
+  const name = row.photo.slice(cut + 1);
+  return { path: row.photo, folder, name, text: row.photo.toLowerCase(), candidates: [] };
+}
+
+// The likeliest candidate stands for its photo; one that failed decides about its status.
+function finishPhoto(photo) {
+  photo.candidates.sort((one, other) => (one.rank ?? 1e9) - (other.rank ?? 1e9));
+  const failed = photo.candidates.find((row) => row.status === "failed");
+  photo.shown = photo.candidates[0];
+  const { status, reason, error } = failed || photo.shown;
+  const { bits, colorfulness, attempt } = photo.shown;
+  Object.assign(photo, { status, reason, error, bits, colorfulness, attempt });
+}
+
+function loadData(name) {
+  return new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    const version = catalog.run ? catalog.run.version : Date.now();
+    script.src = `data/${name}.js?v=${version}`;
+    script.onload = () => (script.remove(), resolve());
+    script.onerror = () => (script.remove(), reject(new Error(`data/${name}.js cannot be read`)));
+    document.head.append(script);
+  });
+}
+
+const numbered = (name, number) => `${name}-${String(number).padStart(5, "0")}`;
+
+async function loadCatalog(tell) {
+  await loadData("run");
+  const { chunks, selections } = catalog.run;
+  let next = 0;
+  async function work() {
+    while (next < chunks) {
+      await loadData(numbered("rows", next++));
+      tell(`${catalog.photos.length.toLocaleString("en")} photographs read`);
+    }
+  }
+  await Promise.all(Array.from({ length: 6 }, work));
+  for (const number of selections) await loadData(numbered("selection", number));
+  catalog.photos.forEach(finishPhoto);
+  catalog.photos.sort((one, other) => (one.path < other.path ? -1 : 1));
+}
+
+async function detailOf(row) {
+  if (!catalog.details.has(row.chunk)) {
+    if (catalog.details.size > 8) catalog.details.clear();
+    await loadData(numbered("details", row.chunk));
+  }
+  const values = catalog.details.get(row.chunk)[row.place];
+  return Object.fromEntries(catalog.run.detail_fields.map((field, k) => [field, values[k]]));
+}
+
+const within = (value, [least, most]) =>
+  (least === null && most === null) ||
+  (value !== null && (least === null || value >= least) && (most === null || value <= most));
+
+// wanted: text, folder, status, reason, decision (each "" for all), bits and colorfulness as
+// [least, most] (null for open), sort ("path", or "-bits" for the largest first).
+function choose(wanted) {
+  const text = wanted.text.toLowerCase();
+  const folder = wanted.folder.replace(/\/+$/, "");
+  const found = catalog.photos.filter(
+    (photo) =>
+      photo.text.includes(text) &&
+      (!folder || photo.folder === folder || photo.folder.startsWith(`${folder}/`)) &&
+      (!wanted.status || photo.status === wanted.status) &&
+      (!wanted.reason || photo.reason === wanted.reason) &&
+      (!wanted.decision || (decisions.verdict(photo) || "undecided") === wanted.decision) &&
+      within(photo.bits, wanted.bits) &&
+      within(photo.colorfulness, wanted.colorfulness),
+  );
+  const down = wanted.sort.startsWith("-") ? -1 : 1;
+  const key = wanted.sort.replace("-", "");
+  if (key === "path") return down > 0 ? found : found.reverse();
+  return found.sort((one, other) => {
+    if (one[key] === null || other[key] === null) return (one[key] === null) - (other[key] === null);
+    return down * (one[key] - other[key]);
+  });
+}

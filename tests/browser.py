@@ -1,0 +1,147 @@
+"""A real, headless Chromium, driven by its DevTools protocol over two pipes: no port, no client."""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--hide-scrollbars", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--remote-debugging-pipe"),
+)
+PATIENCE = 60.0  # seconds, on a busy machine
+KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, "Escape": 27}
+KEYS |= {"Enter": 13, "Home": 36, "End": 35, "PageDown": 34}
+
+
+def chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
+class Browser:
+    """One page. What it logs as errors, refused resources among them, is in `errors`."""
+
+    def __init__(self, requests: int, answers: int) -> None:
+        self._requests, self._answers = requests, answers
+        self._unread, self._count, self._session = b"", 0, ""
+        self.errors: list[str] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        self._count += 1
+        request: dict[str, object] = {"id": self._count, "method": method, "params": parameters}
+        if self._session:
+            request["sessionId"] = self._session
+        os.write(self._requests, json.dumps(request).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._count:
+                assert "error" not in answer, f"{method}: {answer['error']}"
+                result: dict[str, Any] = answer["result"]
+                return result
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._unread:
+            some = os.read(self._answers, 2**20)
+            assert some, "the browser has ended"
+            self._unread += some
+        message, _, self._unread = self._unread.partition(b"\0")
+        told: dict[str, Any] = json.loads(message)
+        if told.get("method") == "Runtime.exceptionThrown":
+            self.errors.append(str(told["params"]["exceptionDetails"]))
+        elif told.get("method") == "Log.entryAdded" and told["params"]["entry"]["level"] == "error":
+            self.errors.append(str(told["params"]["entry"]["text"]))
+        return told
+
+    def evaluate(self, expression: str) -> Any:
+        """The value of an expression of JavaScript; promises are awaited."""
+        told = self.call(
+            "Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True
+        )
+        assert "exceptionDetails" not in told, told["exceptionDetails"]
+        return told["result"].get("value")
+
+    def wait(self, condition: str) -> None:
+        end = time.monotonic() + PATIENCE
+        while not self.evaluate(condition):
+            assert time.monotonic() < end, f"never came true: {condition}"
+            time.sleep(0.02)
+
+    def open(self, page: Path) -> None:
+        self.call("Page.navigate", url=page.as_uri())
+        self.wait("document.documentElement?.dataset.ready === 'true'")
+
+    def press(self, *keys: str) -> None:
+        """Real key events, to what has the focus."""
+        for key in keys:
+            text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
+            code = KEYS.get(key, ord(key[0].upper()))
+            for kind in ("keyDown", "keyUp"):
+                about = {"key": key, "windowsVirtualKeyCode": code, **text}
+                self.call("Input.dispatchKeyEvent", type=kind, **about)
+
+    def resize(self, width: int, height: int) -> None:
+        self.call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+
+    def screenshot(self) -> bytes:
+        """What is seen, as PNG."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+
+    def accessibility(self) -> list[dict[str, Any]]:
+        """What assistive technology gets: role, name and properties of each node."""
+        nodes: list[dict[str, Any]] = self.call("Accessibility.getFullAXTree")["nodes"]
+        return [
+            {
+                "role": node.get("role", {}).get("value"),
+                "name": node.get("name", {}).get("value", ""),
+                **{each["name"]: each["value"].get("value") for each in node.get("properties", ())},
+            }
+            for node in nodes
+            if not node["ignored"]
+        ]
+
+
+@contextmanager
+def browser(profile: Path) -> Iterator[Browser]:
+    program = chromium()
+    assert program
+    to_it, requests = os.pipe()
+    answers, from_it = os.pipe()
+    # A shell puts the pipes where Chromium looks for them.
+    start = f'exec "$@" 3<&{to_it} 4>&{from_it}'
+    command = ["bash", "-c", start, "browser", program, *OPTIONS, f"--user-data-dir={profile}"]
+    process = subprocess.Popen(
+        command, pass_fds=(to_it, from_it), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    os.close(to_it)
+    os.close(from_it)
+    try:
+        driven = Browser(requests, answers)
+        yield driven
+        driven._session = ""
+        driven.call("Browser.close")
+    finally:
+        os.close(requests)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        os.close(answers)
