@@ -29,6 +29,13 @@ def matmul_gflops(device: str, dtype: torch.dtype = torch.float32) -> float:
     return 2 * size**3 / seconds_of(lambda: matrix @ matrix, 10) / 1e9
 
 
+def copy_gigabytes(device: str) -> float:
+    """The machine's own memory bandwidth on a large copy, read and written, in GB/s."""
+    source = torch.ones(2**26, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.nbytes / seconds_of(lambda: target.copy_(source), 5) / 1e9
+
+
 def describe_machine(device: str) -> dict[str, object]:
     """Facts that belong beside every figure."""
     return {

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,8 +41,16 @@ def simulate_results(folder: Path, photos: int) -> None:
 def _result(number: int, shard: int, path: str) -> Result:
     now, uri = datetime.now(UTC), f"memory://archive/{path}"
     if number % 100 == 0:
-        failed = Result(path, uri, shard, 30_000_000, status="failed", finished_at=now)
-        return replace(failed, reason="corrupt", error="the picture cannot be decoded")
+        return Result(
+            path,
+            uri,
+            shard,
+            30_000_000,
+            status="failed",
+            reason="corrupt",
+            error="the picture cannot be decoded",
+            finished_at=now,
+        )
     return Result(
         path,
         uri,

@@ -1,77 +1,104 @@
 """Time the cached sampler of the core against the slow one, side by side in one run.
 
     python benchmarks/sampling.py --resolution 16 --hidden 128
+    python benchmarks/sampling.py --published --dtype bfloat16 --batch 8 --batch 16
 
-Both draw the same pictures from the same weights and seeds, and the run fails where they differ.
-Random weights: speed does not depend on what a model has learned. Prints a table, and one JSON line
-with the machine's own matrix-product rate, measured in the same run.
+The slow one makes a whole forward pass for each pixel. With --published it would take hours: there
+one pass is timed, and multiplied by the number of pixels; elsewhere both draw whole pictures, and
+the run fails where these differ. Random weights: speed does not depend on what a model has learned.
+The floor is the time that one forward pass would take at the machine's own rate of matrix products.
+Prints a table, and one JSON line.
 """
 
 import json
-from collections.abc import Callable
 from functools import partial
 
 import click
 import torch
+from work import gflop_of
 
-from machine import describe_machine, matmul_gflops, seconds_of
+from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from model.core import ColTranCore, CoreConfig
-from model.sampling import CoreSample, sample_core, sample_core_slow
+from model.sampling import sample_core, sample_core_slow
 
 
 @click.command()
+@click.option("--published", is_flag=True, help="The published size; those below do not count.")
 @click.option("--resolution", default=16, show_default=True, help="Side of the coarse picture.")
 @click.option("--hidden", default=128, show_default=True)
 @click.option("--heads", default=4, show_default=True)
 @click.option("--layers", default=2, show_default=True, help="Of encoder, outer and inner each.")
-@click.option("--batch", default=8, show_default=True, help="Photographs drawn side by side.")
+@click.option("--batch", multiple=True, type=int, default=[8], show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16"]), default="float32")
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--skip-slow", is_flag=True, help="Time the cached sampler alone, at full size.")
 def main(
+    published: bool,
     resolution: int,
     hidden: int,
     heads: int,
     layers: int,
-    batch: int,
+    batch: tuple[int, ...],
+    dtype: str,
     repeats: int,
     device: str,
-    skip_slow: bool,
 ) -> None:
     """Time the cached sampler of the core against the slow one."""
     torch.manual_seed(0)
-    config = CoreConfig(
-        hidden=hidden,
-        ff=hidden,
-        heads=heads,
-        resolution=resolution,
-        enc=layers,
-        outer=layers,
-        inner=layers,
+    config = (
+        CoreConfig()
+        if published
+        else CoreConfig(
+            hidden=hidden,
+            ff=hidden,
+            heads=heads,
+            resolution=resolution,
+            enc=layers,
+            outer=layers,
+            inner=layers,
+        )
     )
+    kind = getattr(torch, dtype)
     core = ColTranCore(config).to(device).eval()
-    gray = torch.randint(256, (batch, resolution, resolution), device=device)
-    seeds = list(range(batch))
-    samplers: dict[str, Callable[..., CoreSample]] = {"cached": sample_core}
-    if not skip_slow:
-        samplers["slow"] = sample_core_slow
-        fast, slow = (sampler(core, gray, seeds) for sampler in samplers.values())
-        if not torch.equal(fast.bins_BHW, slow.bins_BHW):
-            raise SystemExit("the samplers drew different pictures: their times mean nothing")
-    rate = {}
-    for name, sampler in samplers.items():
-        seconds = seconds_of(partial(sampler, core, gray, seeds), repeats)
-        rate[name] = batch / seconds
+    side = config.resolution
+    rows: dict[int, dict[str, float]] = {}
+    rate = matmul_gflops(device, kind)
+    for size in batch:
+        gray = torch.randint(256, (size, side, side), device=device)
+        bins = torch.zeros_like(gray)
+        core.float()
+        work = gflop_of(partial(core, bins[:1], gray[:1]))
+        with torch.no_grad():
+            step = seconds_of(partial(core, bins, gray), 1) if published else None
+        core.to(kind)
+        seeds = list(range(size))
+        if step is None:
+            fast, slow = (each(core, gray, seeds) for each in (sample_core, sample_core_slow))
+            if not torch.equal(fast.bins_BHW, slow.bins_BHW):
+                raise SystemExit("the samplers drew different pictures: their times mean nothing")
+            slow_seconds = seconds_of(partial(sample_core_slow, core, gray, seeds), 1)
+        else:
+            slow_seconds = step * side**2
+        seconds = seconds_of(partial(sample_core, core, gray, seeds), repeats)
+        rows[size] = {
+            "seconds_per_image": seconds / size,
+            "slow_seconds_per_image": slow_seconds / size,
+            "ratio": slow_seconds / seconds,
+            "share_of_floor": work / rate / (seconds / size),
+        }
         print(
-            f"{name:8} {rate[name]:10.4f} images/s{1000 * seconds / resolution**2:10.3f} ms/pixel"
+            f"batch {size:4}: {seconds / size:8.4f} s an image, slow {slow_seconds / size:9.3f},"
+            f" ratio {slow_seconds / seconds:6.1f}, {rows[size]['share_of_floor']:.0%} of the floor"
         )
     facts = {
         "benchmark": "sampling",
-        "config": {"hidden": hidden, "heads": heads, "layers": layers, "resolution": resolution},
-        "batch": batch,
-        "images_per_second": rate,
-        "ratio": rate["cached"] / rate["slow"] if "slow" in rate else None,
-        "matmul_gflops": matmul_gflops(device),
+        "config": core.describe(),
+        "dtype": dtype,
+        "slow": "float32, extrapolated from one pixel" if published else dtype,
+        "gflop_per_image": work,
+        "batches": rows,
+        "matmul_gflops": rate,
+        "copy_gb_per_second": copy_gigabytes(device),
         **describe_machine(device),
     }
     print(json.dumps(facts))

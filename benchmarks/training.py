@@ -10,31 +10,14 @@ line.
 """
 
 import json
-from typing import Any
 
 import click
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
+from work import WorkCounter
 
 from machine import describe_machine, matmul_gflops, seconds_of
 from model.training import Optimizer, Photographs, Trainer, TrainingConfig
 from model.weights import STAGES, build_config, build_stage
-
-
-class WorkCounter(TorchDispatchMode):
-    """Counts the work of products. PyTorch's own counter looks into all else, and needs minutes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flop = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func.overloadpacket)
-        if count is not None:
-            self.flop += count(*args, **(kwargs or {}), out_val=result)
-        return result
 
 
 @click.command()

@@ -49,8 +49,8 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--weights",
             metavar="FOLDER",
-            help="core, color and spatial .safetensors, in a folder or s3://bucket/prefix; by"
-            " default those of Autochrome.",
+            help="core, color and spatial .safetensors, or pic.safetensors, in a folder or"
+            " s3://bucket/prefix; by default those of Autochrome.",
         ),
         click.option(
             "--batch-size",
@@ -91,6 +91,12 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
             is_flag=True,
             help="For stores without conditional writes: only this command works on DST.",
         ),
+        click.option(
+            "--c2pa-certificate",
+            metavar="FILE",
+            help="Sign pictures (C2PA): the certificate and those above it, in PEM.",
+        ),
+        click.option("--c2pa-key", metavar="FILE", help="The certificate's private key, in PEM."),
     ]
     command = log_format_option(command)
     for option in reversed(options):
@@ -101,6 +107,34 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
+@click.option(
+    "--model",
+    type=click.Choice(["coltran", "pic"]),
+    default="coltran",
+    show_default=True,
+    help="What colorizes: ColTran, or the smaller and faster PIC.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "float32", "bfloat16"]),
+    default="auto",
+    show_default=True,
+    help="Of the model's numbers; bfloat16 is faster where the processor has it. auto is bfloat16"
+    " on a GPU, float32 without.",
+)
+@click.option(
+    "--upsampler",
+    type=click.Choice(["spatial", "guided"]),
+    default="spatial",
+    show_default=True,
+    help="guided leaves out the model's last and longest stage: its small color is brought to full"
+    " size along the photo's contours.",
+)
+@click.option(
+    "--draft",
+    is_flag=True,
+    help="A preview in one pass, without drawing: mean colors, no likelihoods.",
+)
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",
@@ -165,6 +199,8 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     show_default=True,
     help="What each picture says of its making, in IPTC's words.",
 )
+@click.option("--mark", is_flag=True, help="Write AI-colorized into a corner of each picture.")
+@click.option("--sidecar", is_flag=True, help="A JSON file beside each picture says it, too.")
 @running_options
 @click.pass_context
 def colorize(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from jobs.progress import Progress
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.evaluate import Figures
+    from pipeline.evaluation import Figures
 
 # What the table says, line by line: words and the figure's name.
 TABLE = (
@@ -22,6 +23,9 @@ TABLE = (
     ("  parallel head", "parallel_bits_per_pixel"),
     ("  histogram given gray", "gray_bits_per_pixel"),
     ("  histogram of colors", "marginal_bits_per_pixel"),
+    ("PIC, bits per pixel of chroma (a blind guess: 16)", None),
+    ("  pixel by pixel", "pic_bits_per_pixel"),
+    ("  parallel head", "pic_parallel_bits_per_pixel"),
     ("Share of the variance of color that is explained", None),
     ("  parallel head", "chroma_r2"),
     ("  histogram given gray", "gray_chroma_r2"),
@@ -47,6 +51,13 @@ def check_given(ctx: click.Context, option: click.Parameter, value: float | None
 @click.command()
 @click.argument("paths", nargs=-1, required=True, metavar="[WEIGHTS] SRC")
 @click.option(
+    "--model",
+    type=click.Choice(["coltran", "pic"]),
+    default="coltran",
+    show_default=True,
+    help="What is scored: ColTran's three stages, or PIC.",
+)
+@click.option(
     "--split",
     type=click.Choice(["all", "train", "validation"]),
     default="all",
@@ -71,6 +82,21 @@ def check_given(ctx: click.Context, option: click.Parameter, value: float | None
     callback=check_given,
     help="Of the pictures; by default that of autochrome colorize.",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of the model's numbers.",
+)
+@click.option(
+    "--upsampler",
+    type=click.Choice(["spatial", "guided"]),
+    default="spatial",
+    show_default=True,
+    help="As in autochrome colorize: guided leaves out the last stage of the pictures.",
+)
+@click.option("--draft", is_flag=True, help="As in autochrome colorize: pictures in one pass.")
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),
@@ -111,9 +137,9 @@ def check_given(ctx: click.Context, option: click.Parameter, value: float | None
 def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
     """Score WEIGHTS on the color photographs of SRC, which are turned gray first.
 
-    WEIGHTS is a folder with the three stages; without it, the weights that come with Autochrome are
-    scored. SRC is a folder, s3://bucket/prefix, or a Parquet file with a column `image`. The last
-    line of the output is one JSON object.
+    WEIGHTS is a folder with the three stages, or pic.safetensors; without it, the weights that come
+    with Autochrome are scored. SRC is a folder, s3://bucket/prefix, or a Parquet file with a column
+    `image`. The last line of the output is one JSON object.
 
     \b
     Examples:
@@ -145,16 +171,24 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
     click.echo(json.dumps(result.figures, allow_nan=False))
 
 
+def _is_figure(row: tuple[str, str | None]) -> bool:
+    return row[1] is not None
+
+
 def describe(source: str, weights: str, figures: "Figures", notes: list[str]) -> str:
     """The table for people."""
-    side, photos, pictures = (figures[name] for name in ("core_resolution", "photos", "pictures"))
+    photos, pictures = figures["photos"], figures["pictures"]
+    side, what = figures.get("core_resolution"), "core and histograms"
+    if side is None:
+        side, what = figures["pic_resolution"], "PIC's chroma"
     lines = [
         f"{photos} color photographs of {source}; weights {weights}",
-        f"core and histograms at {side} x {side} pixels; {pictures} photographs colorized",
+        f"{what} at {side} x {side} pixels; {pictures} photographs colorized",
     ]
-    for words, name in TABLE:
+    for place, (words, name) in enumerate(TABLE):
         if name is None:
-            lines += ["", words]
+            if any(each in figures for _, each in takewhile(_is_figure, TABLE[place + 1 :])):
+                lines += ["", words]
         elif name in figures:
             value = figures[name]
             shown = "-" if value is None else f"{value:.3f}"

@@ -29,9 +29,12 @@ SIZES: list[Option] = [
     ("heads", int, None, "Heads of attention."),
     ("enc", int, None, "Layers of the encoder."),
     ("outer", int, None, "Layers of the outer decoder (core only)."),
-    ("inner", int, None, "Layers of the inner decoder (core only)."),
+    ("inner", int, None, "Layers of the inner decoder, or half the blocks of a PixelCNN++."),
     ("resolution", int, None, "Side of the model's square; may differ from that of --init."),
+    ("factor", int, None, "Resolution of PIC by that of the chroma that it draws."),
     ("dropout", float, None, "Share of features that are dropped in training."),
+    ("encoder-attention", ["axial", "criss_cross", "full"], None, "Of the core's encoder."),
+    ("unconditional", bool, None, "A core that sees no gray photograph: an Axial Transformer."),
 ]
 TRAINING: list[Option] = [
     ("steps", int, 100_000, "Length of training, over which the schedule runs."),
@@ -40,9 +43,9 @@ TRAINING: list[Option] = [
     ("optimizer", ["rmsprop", "adamw", "muon"], "rmsprop", "muon: AdamW for all but matrices."),
     ("schedule", ["constant", "cosine", "linear"], "constant", "How the learning rate falls."),
     ("warmup", int, 0, "Steps over which the learning rate rises."),
-    ("encoder-rate", float, 1.0, "Learning rate of the core's encoder, times this."),
-    ("autoregressive-weight", float, 0.99, "Of the autoregressive bits in the core's loss."),
-    ("parallel-weight", float, 0.01, "Of the parallel head's bits in the core's loss."),
+    ("encoder-rate", float, 1.0, "Learning rate of the encoder of core or PIC, times this."),
+    ("autoregressive-weight", float, 0.99, "Of autoregressive bits in the loss of core or PIC."),
+    ("parallel-weight", float, 0.01, "Of the parallel head in the loss of core or PIC."),
     ("average-decay", float, 0.999, "Of the moving average, which is what is kept."),
     ("weight-decay", float, 0.0, "Of adamw and muon."),
     ("clip-norm", float, 1.0, "Longest gradient."),
@@ -92,7 +95,7 @@ def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tu
 
 
 @click.command()
-@click.argument("stage", type=click.Choice(["core", "color", "spatial"]))
+@click.argument("stage", type=click.Choice(["core", "color", "spatial", "pic", "pixelcnn"]))
 @click.argument("source", metavar="SRC")
 @click.argument("out", metavar="OUT")
 @click.option(
@@ -105,7 +108,7 @@ def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tu
 @click.option(
     "--encoder-only",
     is_flag=True,
-    help="Train the core's encoder and parallel head alone; decoders stay as they are.",
+    help="Train the encoder and parallel head of core or PIC alone; decoders stay as they are.",
 )
 @add_options(TRAINING, DATA)
 @click.option(
@@ -200,8 +203,9 @@ def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "Tr
         options["half"],
         60 * options["checkpoint_minutes"],
     )
-    names = [name for name, *_ in SIZES]
-    sizes = {name: options[name] for name in names if options[name] is not None}
+    names = [name.replace("-", "_") for name, *_ in SIZES]
+    chosen = {name: options[name] for name in names}
+    sizes = {name: each for name, each in chosen.items() if each is not None and each is not False}
     start = prepare_start(stage, sizes, options["init"], config.seed)
     data = {field.name: options[field.name] for field in fields(Data)}
     return prepare_training(start, settings, data, source, out)
@@ -212,8 +216,8 @@ def build_config(stage: str, options: dict[str, Any]) -> "TrainingConfig":
 
     chosen = {field.name: options[field.name] for field in fields(TrainingConfig)}
     if options["encoder_only"]:
-        if stage != "core":
-            raise UsageError(f"--encoder-only is for the core; {stage} is nothing but an encoder")
+        if stage not in ("core", "pic"):
+            raise UsageError(f"--encoder-only is for core and pic; {stage} has no decoder")
         chosen |= {"autoregressive_weight": 0.0, "parallel_weight": 1.0}
     try:
         return TrainingConfig(**chosen)

@@ -3,6 +3,7 @@
 Legend: B batch, R low resolution (of core and color upsampler), S high resolution.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,19 +14,51 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.color import coarse_from_bins
+from model.color import COARSE_STEP, NUM_BINS, coarse_from_bins, rgb_from_bins
 from model.core import ColTranCore
-from model.sampling import sample_core
+from model.inference import most_likely
+from model.sampling import encode, sample_core
 from model.training import BITS_PER_NAT
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
+
+PRECISIONS, UPSAMPLERS = ("float32", "bfloat16"), ("spatial", "guided")
+
+
+@dataclass(frozen=True)
+class Method:
+    """How ColTran's stages are used.
+
+    precision: of weights and activations; sums inside of products, softmax and likelihoods are
+    float32 or more in both. upsampler: spatial, or guided: the color upsampler's small picture is
+    the result, for whoever enlarges it along the photograph's contours. draft: instead of all
+    stages, the core's parallel head in one pass: the mean of its colors, weighted as their
+    distribution at the temperature (the annealed mean of Zhang et al., ECCV 2016, equation 5).
+
+    Raises:
+        ValueError: a setting that does not exist.
+    """
+
+    precision: str = "float32"
+    upsampler: str = "spatial"
+    draft: bool = False
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("precision", PRECISIONS), ("upsampler", UPSAMPLERS)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+
+
+PUBLISHED_METHOD = Method()
 
 
 @dataclass(frozen=True)
 class Colorized:
     """Pictures and their scores; all arrays have the batch first.
 
-    rgb: uint8 (B, S, S, 3). log_likelihood: float64 (B,), nats, of the core's picture at
+    rgb: uint8 (B, S, S, 3), or (B, R, R, 3) where the spatial upsampler is left out. What a method
+    does not compute is NaN. log_likelihood: float64 (B,), nats, of the core's picture at
     temperature 1, summed over pixels. bits_per_pixel: the same as bits, per pixel (uniform: 9).
     color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per channel value that the
     upsamplers give to their own, most likely, picture. entropy: float32 (B, R, R), bits [0, 9], as
@@ -54,9 +87,11 @@ class Colorizer:
         color: ColorUpsampler,
         spatial: SpatialUpsampler,
         batch_size: int = 8,
+        method: Method = PUBLISHED_METHOD,
     ) -> None:
         """Raises ValueError where the stages' resolutions do not fit each other."""
         self.core, self.color, self.spatial, self.batch_size = core, color, spatial, batch_size
+        self.method = method
         self.low_resolution = core.config.resolution
         self.high_resolution = spatial.config.resolution
         if color.config.resolution != self.low_resolution:
@@ -70,7 +105,11 @@ class Colorizer:
 
     @classmethod
     def load(
-        cls, folder: Path | str, device: torch.device | str = "cpu", batch_size: int = 8
+        cls,
+        folder: Path | str,
+        device: torch.device | str = "cpu",
+        batch_size: int = 8,
+        method: Method = PUBLISHED_METHOD,
     ) -> Self:
         """The three stages of a folder of weights.
 
@@ -86,8 +125,11 @@ class Colorizer:
         ):
             found = ", ".join(type(stage).__name__ for stage in stages)
             raise WeightsError(f"{folder} must hold the stages {', '.join(STAGES)}, not {found}")
+        dtype = getattr(torch, method.precision)
+        for stage in (core, color, spatial):
+            stage.to(dtype)
         try:
-            return cls(core, color, spatial, batch_size)
+            return cls(core, color, spatial, batch_size, method)
         except ValueError as error:
             raise WeightsError(f"{folder}: {error}") from None
 
@@ -131,32 +173,50 @@ class Colorizer:
     ) -> tuple[NDArray[np.generic], ...]:
         device, count = self.core.head.weight.device, len(low)
         low, high = low.to(device), high.to(device)
+        unknown = torch.full((count,), torch.nan, dtype=torch.float64)
+        if self.method.draft:
+            rgb, entropy = expected_color(self.core, low, temperature)
+            tensors = (rgb, unknown, unknown, unknown, entropy)
+            return tuple(each.cpu().numpy() for each in tensors)
         lanes = [min(lane, count - 1) for lane in range(self.batch_size)]
         sample = sample_core(self.core, low[lanes], [seeds[lane] for lane in lanes], temperature)
-        coarse = coarse_from_bins(sample.bins_BHW[:count])
-        small, color_bits = upsample(self.color, coarse, low)
-        factor = self.high_resolution // self.low_resolution
-        blurry = small.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-        rgb, spatial_bits = upsample(self.spatial, blurry, high)
         log_likelihood = sample.log_prob_BHW[:count].sum(dim=(1, 2))
+        coarse = coarse_from_bins(sample.bins_BHW[:count])
+        rgb, color_bits = upsample(self.color, coarse, low)
+        spatial_bits = unknown
+        if self.method.upsampler == "spatial":
+            factor = self.high_resolution // self.low_resolution
+            blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            rgb, spatial_bits = upsample(self.spatial, blurry, high)
         entropy = sample.entropy_BHW[:count]
         tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits, entropy)
         return tuple(tensor.cpu().numpy() for tensor in tensors)
 
 
+def expected_color(
+    core: ColTranCore, gray_BHW: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The parallel head's mean color, uint8 (B, H, W, 3), and entropy at temperature 1, in bits.
+
+    temperature 0 takes its most likely bin.
+    """
+    logits = torch.cat([core.parallel_head(encode(core, gray)) for gray in gray_BHW.split(1)])
+    logits = logits.float()
+    entropy = torch.special.entr(torch.softmax(logits, dim=-1)).sum(dim=-1) / math.log(2)
+    centers = rgb_from_bins(torch.arange(NUM_BINS, device=logits.device)) + COARSE_STEP // 2
+    if temperature == 0:
+        return centers[logits.argmax(dim=-1)].to(torch.uint8), entropy
+    weights = torch.softmax(logits / temperature, dim=-1)
+    return (weights @ centers.float()).round().to(torch.uint8), entropy
+
+
 def upsample(
     upsampler: ChannelUpsampler, values_BHW3: Tensor, gray_BHW: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The most likely value of each channel (published: argmax) and the bits that it costs.
+    """`most_likely` of each photograph, int64 (B, H, W, 3) and float64 (B,).
 
-    One photograph at a time, because its logits at 256 x 256 are 200 MB. Returns int64
-    (B, H, W, 3) and float64 (B,), mean bits per channel value.
+    One after the other: what one takes in memory is much, and company does not matter then.
     """
-    values, bits = [], []
-    for value, gray in zip(values_BHW3, gray_BHW, strict=True):
-        logits = upsampler(value[None], gray[None])[0]
-        best = logits.max(dim=-1)
-        values.append(best.indices)
-        cost = torch.logsumexp(logits, dim=-1) - best.values
-        bits.append(cost.double().mean() * BITS_PER_NAT)
+    pairs = zip(values_BHW3, gray_BHW, strict=True)
+    values, bits = zip(*(most_likely(upsampler, *pair) for pair in pairs), strict=True)
     return torch.stack(values), torch.stack(bits)

@@ -8,12 +8,14 @@ decoder's output moves one row down, the inner decoder's input one column to the
 """
 
 from dataclasses import asdict, dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import NUM_BINS, check_symbols
+from model.criss_cross import EncoderAttention, build_encoder
 from model.layers import (
     NORM_EPSILON,
     AxialLayer,
@@ -21,7 +23,6 @@ from model.layers import (
     ConditioningConfig,
     LayerSize,
     PositionEmbedding,
-    axial_encoder,
     embedding,
     fourier_features,
     linear,
@@ -32,7 +33,9 @@ from model.layers import (
 class CoreConfig(ConditioningConfig):
     """Sizes and options of the core; the defaults are the published model.
 
-    `skip` adds the context to the decoders' inputs.
+    `skip` adds the context to the decoders' inputs. `encoder_attention` other than axial is that of
+    model.criss_cross. `unconditional` looks at no gray photograph: then this is the Axial
+    Transformer (Ho et al. 2019) with a learned context of each place.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -47,11 +50,19 @@ class CoreConfig(ConditioningConfig):
     resolution: int = 64
     skip: bool = True
     dropout: float = 0.0
+    encoder_attention: EncoderAttention = "axial"
+    unconditional: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.skip, bool):
-            raise ValueError(f"skip must be one of true, false, not {self.skip!r}")
+        for name in ("skip", "unconditional"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be one of true, false, not {getattr(self, name)!r}")
+        if self.encoder_attention not in get_args(EncoderAttention):
+            wanted = ", ".join(get_args(EncoderAttention))
+            raise ValueError(
+                f"encoder_attention must be one of {wanted}, not {self.encoder_attention!r}"
+            )
         self.size.check_layers(enc=self.enc, outer=self.outer, inner=self.inner)
 
     @property
@@ -69,7 +80,7 @@ class GrayEncoder(nn.Module):
         )
         self.embedding_bias = nn.Parameter(torch.zeros(config.hidden))
         self.position = PositionEmbedding(config.resolution, config.hidden)
-        self.layers = axial_encoder(config.size, config.enc)
+        self.layers = build_encoder(config.size, config.enc, config.encoder_attention)
 
     def forward(self, gray_BHW: Tensor) -> Tensor:
         """Integers [0, 255] (B, H, W) -> (B, H, W, D)."""
@@ -158,7 +169,8 @@ class ColTranCore(nn.Module):
     def encode(self, gray_BHW: Tensor) -> Tensor:
         """Gray context (B, H, W, D) of integers [0, 255] (B, H, W)."""
         check_symbols("gray", gray_BHW, 256, (self.config.resolution,) * 2)
-        return self.encoder(gray_BHW.long())
+        gray = gray_BHW.long()
+        return self.encoder(torch.zeros_like(gray) if self.config.unconditional else gray)
 
     def decode(self, bins_BHW: Tensor, gray_context: Tensor) -> Tensor:
         """The part of `forward` after the encoder."""

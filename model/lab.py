@@ -28,6 +28,18 @@ def lab_from_rgb(rgb: ArrayLike) -> Floats:
     return np.stack((116 * y - 16, 500 * (x - y), 200 * (y - z)), axis=-1)
 
 
+def rgb_from_lab(lab: ArrayLike) -> Floats:
+    """The inverse of lab_from_rgb, (..., 3) -> 0..255; what no screen can show is clipped."""
+    lightness, a, b = np.moveaxis(np.asarray(lab, np.float64), -1, 0)
+    y = (lightness + 16) / 116
+    x, z = y + a / 500, y - b / 200
+    each = np.stack((x, y, z), axis=-1)
+    relative = np.where(each**3 > 216 / 24389, each**3, (116 * each - 16) * 27 / 24389)
+    light = (relative * _WHITE) @ np.linalg.inv(_XYZ_FROM_LIGHT).T
+    light = light.clip(0, 1)
+    return 255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
 def ciede2000(first: ArrayLike, second: ArrayLike) -> Floats:
     """CIEDE2000 (CIE 142:2001) of two arrays of Lab (..., 3) -> (...); 1 is just noticeable.
 

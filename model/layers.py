@@ -43,10 +43,6 @@ class Modulation(NamedTuple):
             x = x * self.scale
         return x if self.shift is None else x + self.shift
 
-    def at(self, column: int) -> "Modulation":
-        """The modulation of one column, (B, H, W, ...) -> (B, H, 1, ...)."""
-        return Modulation(*(None if part is None else part[:, :, column, None] for part in self))
-
 
 IDENTITY = Modulation()
 
@@ -58,9 +54,6 @@ class PositionModulations(NamedTuple):
     k: Modulation = IDENTITY
     v: Modulation = IDENTITY
     mlp: Modulation = IDENTITY
-
-    def at(self, column: int) -> "PositionModulations":
-        return PositionModulations(*(part.at(column) for part in self))
 
 
 class NormModulations(NamedTuple):

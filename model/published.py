@@ -19,7 +19,10 @@ import torch
 from torch import Tensor
 
 from model.core import CoreConfig
+from model.upsamplers import ColorUpsamplerConfig
 from model.weights import Stage, StageConfig, WeightsError, build_stage
+
+PublishedConfig = CoreConfig | ColorUpsamplerConfig  # the spatial one is of the latter kind
 
 AVERAGE = "/ExponentialMovingAverage"
 ROOTS = {"core": "col_tran_core", "color": "color_upsampler", "spatial": "spatial_upsampler"}
@@ -54,6 +57,8 @@ def import_stage(
     Raises:
         WeightsError: variables are of another stage, missing, unexpected or of a wrong shape.
     """
+    if not isinstance(config, PublishedConfig):
+        raise WeightsError("checkpoints of ColTran's own stages can be imported, and no others")
     stage = build_stage(config)
     name = str(stage.describe()["stage"])
     _check_root(name, variables)
@@ -205,7 +210,7 @@ class _Stack(NamedTuple):
     layers: list[_Layer]
 
 
-def name_table(config: StageConfig) -> dict[str, Source]:
+def name_table(config: PublishedConfig) -> dict[str, Source]:
     """The source of every tensor that a stage of this configuration can have."""
     table = dict(_CORE if isinstance(config, CoreConfig) else _UPSAMPLER)
     feed_forwards = count()
@@ -235,7 +240,7 @@ def _fill(template: Mapping[str, Source], ours: str, **names: object) -> dict[st
     }
 
 
-def _stacks(config: StageConfig) -> list[_Stack]:
+def _stacks(config: PublishedConfig) -> list[_Stack]:
     """The stacks of a stage, in the order in which Keras constructs their feed-forwards."""
     attention = [_Layer(f"self_attention_nd#{i}", axis=1 - i % 2) for i in range(2 * config.enc)]
     if not isinstance(config, CoreConfig):

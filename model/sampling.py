@@ -5,14 +5,14 @@ M lines attended side by side (the columns of a row, or the one row being drawn)
 
 `sample_core_slow` is the definition: call `forward` for each pixel and draw. `sample_core` gives
 the same picture from caches: the encoder runs once, each row of the outer decoder once, each pixel
-of the inner decoder once, and every modulation once, where its context is first complete.
+of the inner decoder once (`model.row`), and every modulation once, where its context is first
+complete.
 
 The published sampler hands the conditional layer norm only the row being drawn. Both functions here
 give it the whole gray context, as training does, so that the log-probabilities are those of the
 picture that is returned.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,8 +20,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from model.color import check_symbols
 from model.core import ColTranCore
+from model.inference import attend, run_layers
 from model.layers import AxialAttention, AxialLayer, NormModulations, PositionModulations
+from model.row import StepModulations, draw, row_drawer
 
 # Matrix products of few rows take other kernels, whose sums differ in the last bit: measured on
 # x86-64, at fewer than four rows a thread. So that company never changes a picture, batches are
@@ -71,34 +74,33 @@ def sample_core(
     count = len(gray_BHW)
     lanes = torch.arange(-(-count // LANES) * LANES, device=gray_BHW.device).clamp(max=count - 1)
     gray_BHW, uniforms = gray_BHW[lanes], uniforms[lanes]
-    context = core.encode(gray_BHW)
+    context = encode(core, gray_BHW)
     batch, height, width = gray_BHW.shape
     outer_norms = [layer.modulate_norms(context) for layer in core.outer.layers]
     inner_norms = [layer.modulate_norms(context) for layer in core.inner.layers]
     columns = [KeyValueCache.empty(batch, width, layer.attention) for layer in core.outer.layers]
-    rows = [KeyValueCache.empty(batch, 1, layer.attention) for layer in core.inner.layers]
+    draw_row = row_drawer(core, batch, inner_norms, temperature)
 
     bins, log_prob = torch.empty_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
     entropy = torch.empty_like(uniforms, dtype=torch.float32)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
         gray_row = context[:, row, None]
-        start, positions = start_row(core, row, upper, gray_row)
-        pixel = torch.zeros_like(start[:, :, 0, None])
-        for column in range(width):
-            x = pixel + start[:, :, column, None]
-            for layer, place, norms, cache in zip(
-                core.inner.layers, positions, inner_norms, rows, strict=True
-            ):
-                x = step_layer(layer, x, place.at(column), norms, cache, column)
-            logits = core.head(core.norm(x[:, 0, 0]))
-            drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
-            bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
-            entropy[:, row, column] = bits
-            pixel = core.pixel_embedding(drawn)[:, None, None]
+        drawn = draw_row(uniforms[:, row], *start_row(core, row, upper, gray_row))
+        bins[:, row], log_prob[:, row], entropy[:, row] = drawn
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
     return CoreSample(bins[:count], log_prob[:count], entropy[:count])
+
+
+def encode(core: ColTranCore, gray_BHW: Tensor) -> Tensor:
+    """`core.encode` in less memory."""
+    check_symbols("gray", gray_BHW, 256, (core.config.resolution,) * 2)
+    encoder = core.encoder
+    context = encoder.embedding(gray_BHW.long()) + encoder.embedding_bias + encoder.position()
+    for photo in context.split(1):
+        run_layers(encoder.layers, photo)
+    return context
 
 
 @torch.no_grad()
@@ -135,36 +137,19 @@ def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) 
     return uniforms.to(gray_BHW.device)
 
 
-def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Invert the cumulative distribution: bins (B,) and their log-probability at temperature 1,
-    and the entropy there, in bits.
-
-    float64 keeps the sums of 512 terms from deciding which side of a bin's edge a number falls.
-    """
-    log_prob_BV = torch.log_softmax(logits_BV.double(), dim=-1)
-    if temperature == 0:
-        bins_B = logits_BV.argmax(dim=-1)
-    else:
-        cumulative = torch.softmax(logits_BV.double() / temperature, dim=-1).cumsum(dim=-1)
-        target = uniform_B[:, None] * cumulative[:, -1:]
-        bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
-        bins_B = bins_B.clamp(max=logits_BV.shape[-1] - 1)
-    entropy_B = (log_prob_BV.exp() * log_prob_BV).sum(dim=-1) / -math.log(2)
-    return bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0], entropy_B
-
-
 def start_row(
     core: ColTranCore, row: int, upper: Tensor, gray_row: Tensor
-) -> tuple[Tensor, list[PositionModulations]]:
+) -> tuple[Tensor, list[StepModulations]]:
     """All that a row of the inner decoder owes to finished rows and gray, both (B, 1, W, D).
 
-    Returns what is added to each shifted pixel, (B, 1, W, D), and each layer's modulations.
+    Returns what is added to each shifted pixel, (W, B, D), and each layer's modulations.
     """
     start = (core.inner.position.row[row] + core.inner.position.column).expand_as(upper)
     if core.inner.skip:
         start = start + gray_row + upper
     context = torch.cat((gray_row, upper), dim=-1)
-    return start, [layer.modulate_positions(context) for layer in core.inner.layers]
+    positions = [layer.modulate_positions(context) for layer in core.inner.layers]
+    return start[:, 0].transpose(0, 1), [StepModulations.of(part) for part in positions]
 
 
 def finish_row(
@@ -210,11 +195,10 @@ def attend_cached(
     place: int,
 ) -> Tensor:
     """Attend from one place to itself and all before it; (B, 1, M, D) -> (B, 1, M, D)."""
-    q, k, v = (part[:, 0] for part in attention.project(x, positions))  # (B, M, N, C)
-    cache.keys[:, :, :, place], cache.values[:, :, :, place] = k, v
-    keys, values = cache.keys[:, :, :, : place + 1], cache.values[:, :, :, : place + 1]
+    q, k, v = (part[:, 0].flatten(0, 1) for part in attention.project(x, positions))
+    keys, values = cache.keys.flatten(0, 1), cache.values.flatten(0, 1)  # (B M, N, L, C)
+    keys[:, :, place], values[:, :, place] = k, v
     last = attention.length - 1  # relative_bias[:, key - query + last], for keys 0..place
     bias = attention.relative_bias[:, None, last - place : last + 1]
-    scores = (q * q.shape[-1] ** -0.5)[..., None, :] @ keys.transpose(-1, -2) + bias
-    mixed = torch.softmax(scores, dim=-1) @ values  # (B, M, N, 1, C)
-    return attention.output(mixed.flatten(-3)[:, None])
+    mixed = attend(q[:, :, None], keys[:, :, : place + 1], values[:, :, : place + 1], bias)
+    return attention.output(mixed.reshape(*x.shape[:1], 1, -1, x.shape[-1]))

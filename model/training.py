@@ -20,12 +20,14 @@ from torch.nn import functional
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
 from model.degradation import degrade_some
+from model.pic import Pic
+from model.pixelcnn import PixelCnn
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 BITS_PER_NAT = 1 / math.log(2)
-StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler)
+StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler, Pic, PixelCnn)
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class TrainingConfig:
     """Settings of one phase of training; the defaults are the published ones where it has them.
 
     steps: length of the phase, over which the schedule runs. learning_rate is reached after
-    `warmup` steps; the encoder of the core learns at `encoder_rate` times it. The loss of the core
-    is autoregressive_weight * autoregressive bits + parallel_weight * bits of the parallel head;
+    `warmup` steps; the encoder of the core learns at `encoder_rate` times it. The loss of core
+    and PIC is autoregressive_weight * autoregressive bits + parallel_weight * parallel head's bits;
     with autoregressive_weight 0 the decoders are neither run nor changed. crop: the least share
     of a photograph's height and width, drawn apart, that a random crop keeps. degrade: the share
     of pictures that are made faded and grainy, as scans of old prints are. bfloat16 computes the
@@ -206,7 +208,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: ColTranCore | ChannelUpsampler,
+        model: ColTranCore | ChannelUpsampler | Pic | PixelCnn,
         config: TrainingConfig,
         low_resolution: int = 64,
         share: Share = ALONE,
@@ -262,13 +264,19 @@ class Trainer:
         return dict(zip(losses, values.tolist(), strict=True))
 
     def losses(self, rgb_BHW3: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
+        autoregressive = self.config.autoregressive_weight > 0
         if isinstance(self.model, ColTranCore):
-            return core_losses(self.model, rgb_BHW3, self.config.autoregressive_weight > 0)
+            return core_losses(self.model, rgb_BHW3, autoregressive)
+        if isinstance(self.model, Pic):
+            return self.model.losses(rgb_BHW3, autoregressive)
+        if isinstance(self.model, PixelCnn):
+            return self.model.losses(rgb_BHW3)
         return upsampler_losses(self.model, rgb_BHW3, channel_B, self.low_resolution)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         config = self.config
-        weights = {"core": config.autoregressive_weight, "parallel": config.parallel_weight}
+        autoregressive, parallel = config.autoregressive_weight, config.parallel_weight
+        weights = {"core": autoregressive, "pic": autoregressive, "parallel": parallel}
         parts = [weights.get(name, 1.0) * loss for name, loss in losses.items()]
         return torch.stack(parts).sum()
 

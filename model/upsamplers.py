@@ -81,15 +81,19 @@ class ChannelUpsampler(nn.Module):
         Raises:
             ValueError: symbols of a wrong type, shape or range.
         """
-        sides = (self.config.resolution,) * 2
-        check_symbols("values", values_BHW3, self.levels, (*sides, CHANNELS))
-        check_symbols("gray", gray_BHW, 256, sides)
+        self.check(values_BHW3, gray_BHW)
         batch = gray_BHW.shape[0]
         # The three channels are one batch of 3 B pictures, ordered (channel, picture).
         values = values_BHW3.permute(3, 0, 1, 2).flatten(0, 1)
         channel = torch.arange(CHANNELS, device=gray_BHW.device).repeat_interleave(batch)
         logits = self.channel_logits(values, gray_BHW.repeat(CHANNELS, 1, 1), channel)
         return logits.unflatten(0, (CHANNELS, batch)).permute(1, 2, 3, 0, 4)
+
+    def check(self, values_BHW3: Tensor, gray_BHW: Tensor) -> None:
+        """Raise ValueError where symbols have a wrong type, shape or range."""
+        sides = (self.config.resolution,) * 2
+        check_symbols("values", values_BHW3, self.levels, (*sides, CHANNELS))
+        check_symbols("gray", gray_BHW, 256, sides)
 
     def describe(self) -> dict[str, object]:
         """What a weights file carries in its header."""

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import safetensors.torch
 import torch
 
 from model.core import ColTranCore, CoreConfig
+from model.pic import Pic, PicConfig
+from model.pixelcnn import PixelCnn, PixelCnnConfig
 from model.upsamplers import (
     ColorUpsampler,
     ColorUpsamplerConfig,
@@ -17,10 +20,14 @@ from model.upsamplers import (
     SpatialUpsamplerConfig,
 )
 
-Stage = ColTranCore | ColorUpsampler | SpatialUpsampler
-StageConfig = CoreConfig | ColorUpsamplerConfig | SpatialUpsamplerConfig
+Stage = ColTranCore | ColorUpsampler | SpatialUpsampler | Pic | PixelCnn
+StageConfig = (
+    CoreConfig | ColorUpsamplerConfig | SpatialUpsamplerConfig | PicConfig | PixelCnnConfig
+)
 
 STAGES = ("core", "color", "spatial")
+MODELS = {"coltran": STAGES, "pic": ("pic",)}  # what colorizes, and the stages that it is made of
+TRAINABLE = (*STAGES, "pic", "pixelcnn")
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
 HEADER = "autochrome"  # one entry only: safetensors writes several in any order
@@ -40,9 +47,11 @@ def build_config(stage: str, settings: dict[str, object]) -> StageConfig:
         "core": CoreConfig,
         "color": ColorUpsamplerConfig,
         "spatial": SpatialUpsamplerConfig,
+        "pic": PicConfig,
+        "pixelcnn": PixelCnnConfig,
     }
     if stage not in classes:
-        raise ValueError(f"unknown stage {stage!r}; the stages are {', '.join(STAGES)}")
+        raise ValueError(f"unknown stage {stage!r}; the stages are {', '.join(classes)}")
     known = [field.name for field in fields(classes[stage])]
     unknown = [name for name in settings if name not in known]
     if unknown:
@@ -55,6 +64,10 @@ def build_stage(config: StageConfig) -> Stage:
     """An untrained stage of a configuration."""
     if isinstance(config, CoreConfig):
         return ColTranCore(config)
+    if isinstance(config, PicConfig):
+        return Pic(config)
+    if isinstance(config, PixelCnnConfig):
+        return PixelCnn(config)
     if isinstance(config, SpatialUpsamplerConfig):
         return SpatialUpsampler(config)
     return ColorUpsampler(config)
@@ -110,14 +123,14 @@ def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
     return model.to(device).eval().requires_grad_(False)
 
 
-def file_digests(folder: Path | str) -> dict[str, str]:
-    """SHA-256 of each stage's file in a folder of weights.
+def file_digests(folder: Path | str, stages: Iterable[str] = STAGES) -> dict[str, str]:
+    """SHA-256 of the files of some stages in a folder of weights.
 
     Raises:
         WeightsError: a stage's file is missing or of another stage.
     """
     digests = {}
-    for name in STAGES:
+    for name in stages:
         path = stage_path(folder, name)
         stage, _ = read_config(path)
         if stage != name:

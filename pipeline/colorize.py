@@ -17,6 +17,7 @@ import socket
 import warnings
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
@@ -181,6 +182,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
     shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
     pools = size_pools(there, len(shards), shard_bytes, share if on_gpu else 0, job.actors)
     _configure(job, pools)
+    unsigned = replace(job, signer=None)  # the key goes to those alone who sign
     with warnings.catch_warnings():
         # Retries have no other name than one that Ray means to take away.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -190,14 +192,14 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             ray.data.from_items([_row(shard) for shard in shards], override_num_blocks=len(shards))
             .map(
                 _read,  # type: ignore[arg-type]
-                fn_args=[job, isolated],
+                fn_args=[unsigned, isolated],
                 num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.readers),
                 max_retries=RETRIES,
             )
             .map(
                 _Colorize,  # type: ignore[arg-type]
-                fn_constructor_args=[job],
+                fn_constructor_args=[unsigned],
                 num_cpus=0 if on_gpu else share,
                 num_gpus=share if on_gpu else 0,
                 compute=ActorPoolStrategy(
@@ -253,18 +255,21 @@ def _read(row: Row, job: Job, isolated: bool) -> Row:
 
 
 class _Colorize:
-    """The actor: a shell around the three loaded stages."""
+    """The actor: a shell around the loaded model."""
 
     def __init__(self, job: Job) -> None:
         import torch
 
-        from model.colorizer import Colorizer
+        from model.colorizer import Method
+        from model.systems import load_colorizer
 
         if job.device == "cpu":
             torch.set_num_threads(1)  # an actor has one core; the rest is other actors'
         self._spec = job.run.spec
         folder = fetch_weights(job.weights, job.run.spec.weights)
-        self._colorizer = Colorizer.load(folder, job.device, job.batch_size)
+        spec = job.run.spec
+        method = Method(spec.precision, spec.upsampler, spec.draft)
+        self._colorizer = load_colorizer(spec.model, folder, job.device, job.batch_size, method)
         self._device = torch.cuda.get_device_name() if job.device == "cuda" else "cpu"
         self._name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -285,7 +290,14 @@ def _write(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
     if not trouble:
         try:
             report = write_shard(
-                shard.number, photos, job.source, job.destination, job.run, call, workers
+                shard.number,
+                photos,
+                job.source,
+                job.destination,
+                job.run,
+                call,
+                workers,
+                job.signer,
             )
         except StoreUnavailable as error:
             trouble = str(error)

@@ -9,15 +9,17 @@ crops, after the second has gone: each can have gigabytes.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.chroma import colorfulness, put_color_on
 from pipeline.errors import UsageError
+from pipeline.evaluate_pic import score_pic, shrink
+from pipeline.evaluation import SHOWN, Evaluation, Shown
 from pipeline.fid import FID_PHOTOS, Features, describe_bias, score_other, score_same
 from pipeline.job import Settings
 from pipeline.photographs import PhotographSet, Split, describe_skipped, read_photographs
@@ -27,9 +29,8 @@ if TYPE_CHECKING:
     from model.baselines import Baselines
     from model.colorizer import Colorizer
     from model.frechet import Inception
+    from model.systems import AnyColorizer
 
-SHOWN = 40  # photographs that are kept to be looked at
-Figures = dict[str, str | int | float | None]
 Tell = Callable[[str, int, int], None]
 
 
@@ -49,26 +50,10 @@ class EvaluationSettings:
     baseline: str | None = None
     save_baseline: Path | None = None
     inception: Path | None = None
-
-
-class Shown(NamedTuple):
-    """A photograph to be looked at; pictures uint8 (S, S, 3)."""
-
-    name: str
-    true: np.ndarray
-    result: np.ndarray
-    expected: np.ndarray
-    scores: str
-
-
-@dataclass
-class Evaluation:
-    """figures: what is printed as JSON. bits: by name, bits per pixel of each photograph."""
-
-    figures: Figures = field(default_factory=dict)
-    bits: dict[str, np.ndarray] = field(default_factory=dict)
-    shown: list[Shown] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    model: str = "coltran"
+    precision: str = "float32"
+    upsampler: str = "spatial"
+    draft: bool = False
 
 
 def evaluate(
@@ -79,13 +64,18 @@ def evaluate(
     tell(step, done, all) counts the photographs of a step. warn is told before the work starts what
     makes figures unfair.
     """
-    from model.colorizer import Colorizer
+    from model.colorizer import Method
     from model.frechet import Inception
+    from model.pic_colorizer import PicColorizer
+    from model.systems import load_colorizer
 
     started = time.monotonic()
     device = choose_device(settings.device)
     try:
-        colorizer = Colorizer.load(settings.weights, device, settings.batch_size)
+        method = Method(settings.precision, settings.upsampler, settings.draft)
+        colorizer = load_colorizer(
+            settings.model, settings.weights, device, settings.batch_size, method
+        )
         inception = settings.inception and Inception(settings.inception, device)
         baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
     except ValueError as error:  # of weights, of the network
@@ -93,7 +83,9 @@ def evaluate(
     read = partial(
         read_photographs, source, split=settings.split, split_column=settings.split_column
     )
-    small = read(side=colorizer.low_resolution, limit=settings.limit)
+    of_pic = isinstance(colorizer, PicColorizer)
+    side = colorizer.high_resolution if of_pic else colorizer.low_resolution
+    small = read(side=side, limit=settings.limit)  # what the likelihood is scored on
     if inception and min(len(small) // 2, settings.pictures) < 2:
         given = f"{len(small)} and {settings.pictures}"
         raise UsageError(f"FID needs at least 4 photographs and --pictures 2, not {given}")
@@ -105,9 +97,13 @@ def evaluate(
         result.notes.append(f"{words}, which flatters the histograms")
         warn(result.notes[-1])
     steps = 3 if inception else 2
-    expected = _score_core(
-        result, small, colorizer, baselines, partial(tell, f"step 1 of {steps}, core")
-    )
+    if isinstance(colorizer, PicColorizer):
+        tell_pic = partial(tell, f"step 1 of {steps}, PIC")
+        expected = score_pic(result, small.rgb, colorizer, tell_pic)
+        small = shrink(small, colorizer.low_resolution)
+    else:
+        tell_core = partial(tell, f"step 1 of {steps}, core")
+        expected = _score_core(result, small, colorizer, baselines, tell_core)
     large = read(side=colorizer.high_resolution, limit=min(len(small), settings.pictures))
     fid = (Features(inception), Features(inception)) if inception else None
     tell_pictures = partial(tell, f"step 2 of {steps}, pictures")
@@ -144,6 +140,8 @@ def load_baselines(
     from model.baselines import BASELINES, Baselines
     from model.weights import WEIGHTS
 
+    if settings.model == "pic":
+        return None, frozenset()  # they count bins, which PIC does not know
     if settings.baseline:
         photographs = read_photographs(
             settings.baseline, resolution, "train", split_column=settings.split_column
@@ -219,12 +217,13 @@ def _score_pictures(
     small: PhotographSet,
     large: PhotographSet,
     expected: np.ndarray,
-    colorizer: "Colorizer",
+    colorizer: "AnyColorizer",
     settings: EvaluationSettings,
     fid: tuple[Features, Features] | None,
     tell: Callable[[int, int], None],
 ) -> None:
     """Upsamplers and finished pictures; fid sees the model's own, and the truth."""
+    from model.colorizer import Colorizer
     from model.evaluation import compare, score_upsampler
 
     place_of = {name: place for place, name in enumerate(small.names)}
@@ -245,8 +244,10 @@ def _score_pictures(
         luma = np.rint(true @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
         pictures = np.stack([put_color_on(*pair) for pair in zip(luma, raw, strict=True)])
         difference = compare(true, pictures)
-        color_bits = score_upsampler(colorizer.color, low, colorizer.low_resolution)
-        spatial_bits = score_upsampler(colorizer.spatial, true, colorizer.low_resolution)
+        color_bits = spatial_bits = np.full(len(chosen), np.nan)
+        if isinstance(colorizer, Colorizer):
+            color_bits = score_upsampler(colorizer.color, low, colorizer.low_resolution)
+            spatial_bits = score_upsampler(colorizer.spatial, true, colorizer.low_resolution)
         for i, k in enumerate(chosen):
             scores.append(
                 (
@@ -259,8 +260,9 @@ def _score_pictures(
                 )
             )
             if (start + i) % every == 0 and len(result.shown) < SHOWN:
-                core = result.bits["core"][places[i]]
-                words = f"core {core:.2f} bits per pixel · CIEDE2000 {difference.ciede2000[i]:.1f}"
+                name, bits = next(iter(result.bits.items()))  # of core or PIC
+                words = f"{name} {bits[places[i]]:.2f} bits per pixel"
+                words += f" · CIEDE2000 {difference.ciede2000[i]:.1f}"
                 guess = put_color_on(luma[i], expected[places[i]])
                 result.shown.append(Shown(large.names[k], true[i], pictures[i], guess, words))
         tell(start + len(chosen), len(both))
@@ -268,8 +270,8 @@ def _score_pictures(
     result.figures |= {
         "pictures": len(both),
         "temperature": settings.temperature,
-        "color_bits_per_dim": float(color),
-        "spatial_bits_per_dim": float(spatial),
+        "color_bits_per_dim": _number(color),
+        "spatial_bits_per_dim": _number(spatial),
         "colorfulness_true": float(true_c),
         "colorfulness_result": float(result_c),
         "colorfulness_difference": float(result_c - true_c),
@@ -282,7 +284,7 @@ def _score_fid(
     result: Evaluation,
     squeezed: tuple[Features, Features],
     crops: PhotographSet,
-    colorizer: "Colorizer",
+    colorizer: "AnyColorizer",
     settings: EvaluationSettings,
     inception: "Inception",
     tell: Callable[[int, int], None],
@@ -296,7 +298,7 @@ def _score_fid(
 
 
 def _draw(
-    colorizer: "Colorizer",
+    colorizer: "AnyColorizer",
     settings: EvaluationSettings,
     high_NSS3: np.ndarray,
     digests: Sequence[str],
@@ -318,8 +320,11 @@ def _draw(
         low = torch.from_numpy(low_NRR3)
     gray_low, gray_high = (gray_from_rgb(each).numpy().astype(np.uint8) for each in (low, high))
     seeds = [photo_seed(settings.seed, digest, 0) for digest in digests]
-    return colorizer.colorize(gray_low, gray_high, seeds, settings.temperature).rgb
+    rgb = colorizer.colorize(gray_low, gray_high, seeds, settings.temperature).rgb
+    if rgb.shape[1] == gray_high.shape[1]:
+        return rgb
+    return np.stack([put_color_on(*pair) for pair in zip(gray_high, rgb, strict=True)])
 
 
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    return None if math.isnan(value) else float(value)

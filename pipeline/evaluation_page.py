@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.encoding import encode
 from pipeline.errors import UsageError
-from pipeline.evaluate import Evaluation, Shown
+from pipeline.evaluation import Evaluation, Shown
 from pipeline.imaging import resize_rgb
 
 _SIDE = 192  # of a picture on the page

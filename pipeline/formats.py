@@ -35,6 +35,17 @@ SUFFIX_OF_FORMAT = {
     "JPEG2000": "jp2",
     "AVIF": "avif",
 }
+MIME_OF_FORMAT = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+    "JPEG2000": "image/jp2",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "PPM": "image/x-portable-anymap",
+}
 LONGEST_SIDE = {
     "JPEG": 65_500,
     "PNG": 2**31 - 1,
@@ -43,6 +54,7 @@ LONGEST_SIDE = {
     "JPEG2000": 2**31 - 1,
     "AVIF": 65_536,
 }
+SIGNABLE = frozenset({"JPEG", "PNG", "TIFF", "WEBP", "AVIF"})  # what can hold content credentials
 DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample where the master has
 
 
@@ -60,12 +72,13 @@ class MasterInfo:
     tone: Tone | None = field(default=None, compare=False)
 
 
-def output_format(requested: str, info: MasterInfo) -> tuple[str, str]:
+def output_format(requested: str, info: MasterInfo, signed: bool = False) -> tuple[str, str]:
     """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff, webp,
-    jp2 or avif. auto is the master's format, or PNG where we do not write it.
+    jp2 or avif. auto is the master's format, or PNG where we do not write it, or cannot sign it.
     """
     if requested == "auto":
-        format = info.format if info.format in SUFFIX_OF_FORMAT else "PNG"
+        known = SIGNABLE if signed else SUFFIX_OF_FORMAT.keys()
+        format = info.format if info.format in known else "PNG"
     else:
         format = {"JP2": "JPEG2000"}.get(requested.upper(), requested.upper())
     return format, SUFFIX_OF_FORMAT[format]

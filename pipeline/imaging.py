@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
 from pipeline.chroma import resample
 from pipeline.codecs import DeepMaster, color_profile, open_deep
@@ -123,6 +123,13 @@ def srgb_profile() -> bytes:
 def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Picture uint8 (H, W, 3) or (H, W) at another (width, height)."""
     return np.asarray(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.LANCZOS))
+
+
+def draw_text(text: str, size: int) -> np.ndarray:
+    """White letters of Pillow's own font on black, uint8 (h, w), with black around them."""
+    image = Image.new("L", ((len(text) + 2) * size, 2 * size))
+    ImageDraw.Draw(image).text((size // 2, size // 4), text, 255, ImageFont.load_default(size))
+    return np.asarray(image)
 
 
 @contextmanager

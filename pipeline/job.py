@@ -5,11 +5,14 @@ from functools import partial
 from pathlib import Path
 
 from pipeline.cluster import capacity, on_cluster
+from pipeline.credentials import Signer, read_signer, refuse_unsigned
 from pipeline.errors import UsageError
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.plan import Run, RunSpec, current_versions, load_run
 from pipeline.planning import check_spec, prepare_run
+from pipeline.premis import write_premis
+from pipeline.results import read_results
 from pipeline.review import write_review
 from pipeline.storage import Storage, open_storage
 from pipeline.weights_store import fetch_weights
@@ -26,7 +29,10 @@ class Settings:
     None. manifest: a list of photos that is taken instead of all that the source holds; include,
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
-    share of a GPU that each takes. recolor, digital_source_type: as in RunSpec.
+    share of a GPU that each takes. precision: auto, which is bfloat16 on a GPU and float32 without,
+    and what a destination was started with; else as in RunSpec, like recolor, digital_source_type,
+    model, upsampler, draft, sidecar and mark.
+    c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     """
 
     weights: str
@@ -44,9 +50,17 @@ class Settings:
     exclude: tuple[str, ...] = ()
     recolor: bool = False
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
+    sidecar: bool = False
+    mark: bool = False
     single_writer: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
+    model: str = "coltran"
+    precision: str = "auto"
+    upsampler: str = "spatial"
+    draft: bool = False
+    c2pa_certificate: str | None = None
+    c2pa_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +81,7 @@ class Summary:
 class Job:
     """What the workers are told; sizes are the model's low and high resolution.
 
-    actors, gpus_per_actor: as in Settings.
+    actors, gpus_per_actor: as in Settings. signer: of writers alone.
     """
 
     source: Storage
@@ -79,13 +93,18 @@ class Job:
     device: str
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
+    signer: Signer | None = None
 
 
 def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
     """All checks, then the plan where there is none yet. Raises AutochromeError."""
+    signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
+    if signer is not None:
+        refuse_unsigned(settings.format)
     opened, device = open_storage(source), _choose_device(settings.device)
-    sizes, digests = _check_weights(settings.weights)
+    sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
+    _check_method(settings)
     spec = RunSpec(
         source=opened.uri,
         seed=settings.seed,
@@ -100,24 +119,42 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         exclude=settings.exclude,
         recolor=settings.recolor,
         digital_source_type=settings.digital_source_type,
+        model=settings.model,
+        precision=_choose_precision(settings, destination, device),
+        upsampler="guided" if settings.draft else settings.upsampler,
+        draft=settings.draft,
+        sidecar=settings.sidecar,
+        content_credentials=signer is not None,
+        mark=settings.mark,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or SHARD_SIZE[device]
     run = prepare_run(opened, destination, spec, shard_size, listing)
-    return _job(settings, opened, destination, run, sizes, device)
+    return _job(settings, opened, destination, run, sizes, device, signer)
 
 
 def reopen_job(destination: Storage, settings: Settings) -> Job:
     """The job of a destination that was started before; run.json tells all that decides pictures.
 
-    Only weights, batch_size and device of the settings count. Raises AutochromeError.
+    Only weights, batch_size, device and the signer of the settings count. Raises AutochromeError.
     """
-    run, device = open_run(destination), _choose_device(settings.device)
-    sizes, digests = _check_weights(settings.weights)
+    run = open_run(destination)
+    signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
+    if run.spec.content_credentials and signer is None:
+        raise UsageError(
+            f"{destination.uri} was started with signed pictures: give --c2pa-certificate and"
+            " --c2pa-key"
+        )
+    if signer is not None and not run.spec.content_credentials:
+        raise UsageError(
+            f"{destination.uri} was started without --c2pa-certificate: its pictures are not signed"
+        )
+    device = _choose_device(settings.device)
+    sizes, digests = _check_weights(settings.weights, run.spec.model)
     check_spec(
         destination, run.spec, replace(run.spec, weights=digests, versions=current_versions())
     )
-    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device)
+    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device, signer)
 
 
 def _job(
@@ -127,6 +164,7 @@ def _job(
     run: Run,
     sizes: tuple[int, int],
     device: str,
+    signer: Signer | None,
 ) -> Job:
     return Job(
         source,
@@ -138,6 +176,7 @@ def _job(
         device,
         settings.actors,
         settings.gpus_per_actor,
+        signer,
     )
 
 
@@ -150,11 +189,12 @@ def open_run(destination: Storage) -> Run:
 
 
 def summarize(destination: Storage, run: Run) -> Summary:
-    """Count the ledger, and write the report of it. Raises StorageError."""
+    """Count the ledger, and write the report and the events of it. Raises StorageError."""
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()
     report = write_review(destination, run)
+    write_premis(destination, read_results(destination, run), run)
     return Summary(
         photos=status.photos,
         failed=sum(status.failed.values()),
@@ -179,18 +219,44 @@ def _choose_device(wanted: str) -> str:
     return wanted
 
 
+def _choose_precision(settings: Settings, destination: Storage, device: str) -> str:
+    """Where a run was begun already, its own counts."""
+    if settings.precision != "auto":
+        return settings.precision
+    begun = load_run(destination)
+    if begun:
+        return begun.spec.precision
+    return "bfloat16" if device == "cuda" and settings.model == "coltran" else "float32"
+
+
+def _check_method(settings: Settings) -> None:
+    """Refuse what cannot be together."""
+    if settings.model != "coltran":
+        for name, unwanted in (
+            ("--precision bfloat16", settings.precision == "bfloat16"),
+            ("--upsampler guided", settings.upsampler != "spatial"),
+            ("--draft", settings.draft),
+        ):
+            if unwanted:
+                raise UsageError(f"{name} is for the model coltran, not {settings.model}")
+    if settings.draft and settings.candidates > 1:
+        raise UsageError(f"--draft has one picture of a photo, not {settings.candidates}")
+
+
 def _absolute(place: str) -> str:
     return place if "://" in place else str(Path(place).resolve())
 
 
-def _check_weights(place: str) -> tuple[tuple[int, int], dict[str, str]]:
+def _check_weights(place: str, model: str) -> tuple[tuple[int, int], dict[str, str]]:
     """Low and high resolution, and the digests of the stages; loads them once, to be sure."""
-    from model.colorizer import Colorizer
-    from model.weights import WeightsError, file_digests
+    from model.systems import load_colorizer
+    from model.weights import MODELS, WeightsError, file_digests
 
-    folder = fetch_weights(place)
     try:
-        digests, colorizer = file_digests(folder), Colorizer.load(folder)
+        if model not in MODELS:
+            raise WeightsError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")
+        folder = fetch_weights(place, stages=MODELS[model])
+        digests, colorizer = file_digests(folder, MODELS[model]), load_colorizer(model, folder)
     except WeightsError as error:
         raise UsageError(str(error)) from None
     return (colorizer.low_resolution, colorizer.high_resolution), digests

@@ -1,7 +1,7 @@
 """What training looked like: a picture for people, event files for TensorBoard.
 
 A row is {"step", "images", "time", "train": {name: bits}, "validation": {name: bits}, "kept"}, one
-for each validation; names are core, parallel, color or spatial, time is in seconds since 1970.
+for each validation; names are parallel and those of stages, time is in seconds since 1970.
 """
 
 import importlib.util
@@ -13,7 +13,14 @@ from pipeline.errors import UsageError
 
 Row = dict[str, Any]
 NEEDED = ("matplotlib", "tensorboard")
-_COLORS = {"core": "#1f5fa8", "parallel": "#c2571a", "color": "#2b7a3d", "spatial": "#7a3b8f"}
+_COLORS = {
+    "core": "#1f5fa8",
+    "parallel": "#c2571a",
+    "color": "#2b7a3d",
+    "spatial": "#7a3b8f",
+    "pic": "#1f5fa8",
+    "pixelcnn": "#2b7a3d",
+}
 
 
 def check_packages() -> None:
@@ -26,7 +33,7 @@ def check_packages() -> None:
 
 def unit_of(stage: str) -> str:
     """What the bits of a stage are counted per."""
-    return "bits per pixel" if stage == "core" else "bits per channel value"
+    return "bits per pixel" if stage in ("core", "pic") else "bits per channel value"
 
 
 def draw_curve(stage: str, rows: Sequence[Row]) -> bytes:

@@ -20,11 +20,11 @@ EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 MAKER_NOTE, COLOR_SPACE, WIDTH, HEIGHT = 37500, 40961, 40962, 40963
 _DIRECTORIES = {EXIF, GPS, INTEROPERABILITY}
 # Of a TIFF's first directory: how its pixels lie, resolutions, thumbnails, and what is carried in
-# another way. All else describes the photograph.
+# another way; what signs the file (52545, C2PA). All else describes the photograph.
 _LEFT_BEHIND = {
     *range(254, 267), *range(273, 275), *range(277, 285), *range(288, 294), RESOLUTION_UNIT, 297,
     301, 317, 318, 319, *range(320, 334), *range(336, 348), *range(512, 522), *range(529, 533),
-    XMP, IPTC, PHOTOSHOP, ICC, 37724, 330, 400, 50341, 50838, 50839, 65000,
+    XMP, IPTC, PHOTOSHOP, ICC, 37724, 330, 400, 50341, 50838, 50839, 52545, 65000,
 }  # fmt: skip
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # what a byte order turns

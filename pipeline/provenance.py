@@ -1,7 +1,8 @@
 """What a result says of its making, in XMP: that a machine has painted it, with what, from what.
 
-A master's own packet stays as it is, byte by byte, but for its orientation, its thumbnails and
-what a new statement replaces. One that is not well-formed, or not UTF-8, stays behind.
+A master's own packet stays as it is, byte by byte, but for its orientation, its thumbnails, where
+its content credentials are, and what a new statement replaces. One that is not well-formed, or not
+UTF-8, stays behind.
 """
 
 import re
@@ -75,6 +76,9 @@ def _kept(master: bytes) -> str | None:
     text = re.sub(r"(tiff:Orientation\s*=\s*[\"'])\d", r"\g<1>1", text)
     text = re.sub(r"(<tiff:Orientation>\s*)\d", r"\g<1>1", text)
     text = re.sub(r"<xmp:Thumbnails\b.*?</xmp:Thumbnails>", "", text, flags=re.DOTALL)
+    # Where the master's content credentials are: they are not the result's.
+    text = re.sub(r"\sdcterms:provenance\s*=\s*(\"[^\"]*\"|'[^']*')", "", text)
+    text = re.sub(r"<dcterms:provenance\b[^>]*?(/>|>.*?</dcterms:provenance>)", "", text)
     for name in _REPLACED:
         text = re.sub(rf"<Iptc4xmpExt:{name}\b[^>]*?(/>|>.*?</Iptc4xmpExt:{name}>)", "", text)
         text = re.sub(rf"\sIptc4xmpExt:{name}\s*=\s*(\"[^\"]*\"|'[^']*')", "", text)

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from queue import Full, Queue
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
 from pipeline.storage import SINGLE_WRITER, StoredObject
@@ -135,6 +135,13 @@ class S3Storage:
             self._client.put_object(
                 Bucket=self.bucket, Key=self._key(path), Body=data, ContentType=kind
             )
+        except _boto_errors() as error:
+            raise _refused("write", self.uri_of(path), error) from None
+
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        """See Storage. Large files travel in parts, several at once."""
+        try:
+            self._client.upload_fileobj(file, self.bucket, self._key(path))
         except _boto_errors() as error:
             raise _refused("write", self.uri_of(path), error) from None
 

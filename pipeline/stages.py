@@ -8,10 +8,12 @@ Legend: R S low and high resolution of the model.
 """
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -19,21 +21,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.chroma import ColorMeter, color_bands
+from pipeline.credentials import Sign, Signer, sign_picture, write_signed
 from pipeline.encoding import encode_bands, result_labels
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
 from pipeline.formats import DEEP, FORMAT_OF_SUFFIX, output_format
 from pipeline.gray import eight_bits
 from pipeline.imaging import read_full, read_small, resize_rgb
 from pipeline.isolation import Call, call_here
+from pipeline.mark import marked
 from pipeline.plan import Run, RunSpec, Shard
 from pipeline.previews import Preview, PreviewSheets
 from pipeline.provenance import Provenance
 from pipeline.results import Result, commit_shard, results_path
 from pipeline.shard_report import ShardReport, report_of
+from pipeline.sidecar import sidecar_of, sidecar_path
 from pipeline.storage import Storage, StoredObject
 
 if TYPE_CHECKING:
-    from model.colorizer import Colorizer  # its torch would cost readers and writers seconds
+    from model.systems import AnyColorizer  # its torch would cost readers and writers seconds
 
 MAX_BYTES = 2**31  # of a file; it is held in memory whole
 CANDIDATES_AT_ONCE = 4  # of a photo, finished in memory while its master is decoded
@@ -84,7 +89,7 @@ def read_shard(
 
 
 def colorize_shard(
-    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
 ) -> list[list[Candidate]]:
     """The candidates of each photo in their order, ranked; one without a picture where it failed.
 
@@ -104,18 +109,19 @@ def write_shard(
     run: Run,
     call: Call = call_here,
     workers: Mapping[str, str] | None = None,
+    signer: Signer | None = None,
 ) -> ShardReport:
     """Write the pictures of a shard, then commit its rows.
 
     Where another worker has committed it meanwhile, nothing is written. call: as in read_shard.
-    workers: as in commit_shard. Raises StorageError.
+    workers: as in commit_shard. signer: signs the pictures. Raises StorageError.
     """
     if destination.exists(results_path(shard)):
         failed = sum(candidates[0].result.status == "failed" for candidates in photos)
         return ShardReport(len(photos), failed)
     sheets = PreviewSheets(destination, shard)
     rows = [
-        _write_photo(candidates, source, destination, run.spec, call, sheets)
+        _write_photo(candidates, source, destination, run.spec, call, signer, sheets)
         for candidates in photos
     ]
     sheets.close()
@@ -186,7 +192,7 @@ def _read_photo(
 
 
 def _colorize_halving(
-    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
 ) -> list[list[Candidate]]:
     """All photos at once; where that fails, each half, until the culprit is alone."""
     try:
@@ -201,7 +207,7 @@ def _colorize_halving(
 
 
 def _colorize_photos(
-    photos: Sequence[ReadPhoto], colorizer: "Colorizer", spec: RunSpec, device: str
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
 ) -> list[list[Candidate]]:
     start = time.perf_counter()
     count = spec.candidates
@@ -228,10 +234,10 @@ def _colorize_photos(
                         candidate=place - first,
                         rank=likeliest.index(place) + 1,
                         seed=seeds[place],
-                        log_likelihood=float(colors.log_likelihood[place]),
-                        bits_per_pixel=float(colors.bits_per_pixel[place]),
-                        color_bits_per_dim=float(colors.color_bits_per_dim[place]),
-                        spatial_bits_per_dim=float(colors.spatial_bits_per_dim[place]),
+                        log_likelihood=_known(colors.log_likelihood[place]),
+                        bits_per_pixel=_known(colors.bits_per_pixel[place]),
+                        color_bits_per_dim=_known(colors.color_bits_per_dim[place]),
+                        spatial_bits_per_dim=_known(colors.spatial_bits_per_dim[place]),
                         model_seconds=seconds,
                         device=device,
                     ),
@@ -250,6 +256,7 @@ def _write_photo(
     destination: Storage,
     spec: RunSpec,
     call: Call,
+    signer: Signer | None,
     sheets: PreviewSheets,
 ) -> list[Result]:
     """Results of a photo: its pictures are written, or its rows say why not.
@@ -264,9 +271,11 @@ def _write_photo(
             results = [_failed(result, error, "missing") for result in results]
         else:
             results = []
-            for start in range(0, len(candidates), CANDIDATES_AT_ONCE):
-                some = candidates[start : start + CANDIDATES_AT_ONCE]
-                results += _write_candidates(some, data, source, destination, spec, call, sheets)
+            for first in range(0, len(candidates), CANDIDATES_AT_ONCE):
+                some = candidates[first : first + CANDIDATES_AT_ONCE]
+                results += _write_candidates(
+                    some, data, source, destination, spec, call, signer, sheets
+                )
         seconds = (time.perf_counter() - start) / len(results)
         results = [replace(result, write_seconds=seconds) for result in results]
     return [replace(result, finished_at=datetime.now(UTC)) for result in results]
@@ -280,14 +289,18 @@ def _fetch_master(result: Result, source: Storage) -> bytes:
 
 
 def render(
-    data: bytes, candidates: Sequence[np.ndarray], spec: RunSpec, seeds: Sequence[int]
+    data: bytes,
+    candidates: Sequence[np.ndarray],
+    spec: RunSpec,
+    seeds: Sequence[int],
+    sign: Sign | None = None,
 ) -> list[Picture | PhotoError]:
     """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
 
-    Raises PhotoError where the master cannot be decoded.
+    sign: what signs them. Raises PhotoError where the master cannot be decoded.
     """
     master = read_full(data)
-    format, suffix = output_format(spec.format, master.info)
+    format, suffix = output_format(spec.format, master.info, sign is not None)
     gray = master.gray if format in DEEP else eight_bits(master.gray)
     if spec.output_size != "full":
         gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
@@ -300,9 +313,13 @@ def render(
         )
         meter, preview = ColorMeter(), Preview(height, width)
         parts = preview.watch(meter.watch(color_bands(gray, small)))
+        if spec.mark:
+            parts = marked(parts, height, width)
         labels = result_labels(master, format, made)
         try:
             file = encode_bands(parts, height, width, format, labels)
+            if sign is not None:
+                file = sign(file, format, data, master.info.format, made)
         except PhotoError as error:
             pictures.append(error)
         else:
@@ -317,15 +334,18 @@ def _write_candidates(
     destination: Storage,
     spec: RunSpec,
     call: Call,
+    signer: Signer | None,
     sheets: PreviewSheets,
 ) -> list[Result]:
+    sign = partial(sign_picture, signer, candidates[0].result.photo) if signer else None
     try:
         seeds = [candidate.result.seed for candidate in candidates]
-        pictures = call(render, data, [candidate.rgb for candidate in candidates], spec, seeds)
+        colors = [candidate.rgb for candidate in candidates]
+        pictures = call(render, data, colors, spec, seeds, sign)
     except Exception as error:
         return [_failed(candidate.result, error, "write_error") for candidate in candidates]
     return [
-        _write_candidate(candidate, picture, source, destination, spec, sheets)
+        _write_candidate(candidate, picture, source, destination, spec, signer, sheets)
         for candidate, picture in zip(candidates, pictures, strict=True)
     ]
 
@@ -336,6 +356,7 @@ def _write_candidate(
     source: Storage,
     destination: Storage,
     spec: RunSpec,
+    signer: Signer | None,
     sheets: PreviewSheets,
 ) -> Result:
     result = candidate.result
@@ -344,20 +365,30 @@ def _write_candidate(
             raise picture
         number = None if spec.candidates == 1 else result.candidate
         path = output_path(result.photo, picture.suffix, number, source)
-        destination.write(path, picture.file)
+        file = picture.file
+        if signer is None:
+            destination.write(path, file)
+        else:
+            file = write_signed(destination, path, file)
+        written = replace(
+            result,
+            output_uri=destination.uri_of(path),
+            output_sha256=hashlib.sha256(file).hexdigest(),
+            output_bytes=len(file),
+            colorfulness=picture.colorfulness,
+        )
+        if spec.sidecar:
+            destination.write(sidecar_path(path), sidecar_of(asdict(written), path, spec))
     except Exception as error:
         return _failed(result, error, "write_error")
-    preview = None
-    if candidate.entropy is not None:
-        preview = sheets.add(picture.preview, candidate.entropy)
-    return replace(
-        result,
-        output_uri=destination.uri_of(path),
-        output_sha256=hashlib.sha256(picture.file).hexdigest(),
-        output_bytes=len(picture.file),
-        colorfulness=picture.colorfulness,
-        preview=preview,
-    )
+    if candidate.entropy is None:
+        return written
+    return replace(written, preview=sheets.add(picture.preview, candidate.entropy))
+
+
+def _known(value: float) -> float | None:
+    """None where a model has no such stage."""
+    return None if math.isnan(value) else float(value)
 
 
 def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:

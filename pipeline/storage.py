@@ -8,13 +8,14 @@ done twice: a hard link of a synced temporary file in a folder, `If-None-Match: 
 import errno
 import os
 import re
+import shutil
 import stat
 import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
 
@@ -71,6 +72,13 @@ class Storage(Protocol):
 
     def write(self, path: str, data: bytes) -> None:
         """Write or replace, whole or not at all. Raises as `read` does."""
+        ...
+
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        """As `write`, what a file holds from where it stands; memory does not grow with it.
+
+        The file may be closed afterwards.
+        """
         ...
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
@@ -137,6 +145,9 @@ class MemoryStorage:
     def write(self, path: str, data: bytes) -> None:
         self.objects[path] = data
         self.times[path] = time.time()
+
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        self.write(path, file.read())
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         own = bytes(bytearray(data))  # a copy of its own, so that identity tells who came first
@@ -209,12 +220,15 @@ class LocalStorage:
     def write(self, path: str, data: bytes) -> None:
         self._put(path, data, os.replace)
 
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        self._put(path, file, os.replace)
+
     def write_if_absent(self, path: str, data: bytes) -> bool:
         if self.conditional:
             return self._put(path, data, _link)
         return not os.path.lexists(self._locate(path)) and self._put(path, data, os.replace)
 
-    def _put(self, path: str, data: bytes, move: Any) -> bool:
+    def _put(self, path: str, data: bytes | BinaryIO, move: Any) -> bool:
         place = self._locate(path)
         folder = os.path.dirname(place)
         temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
@@ -222,7 +236,10 @@ class LocalStorage:
             os.makedirs(folder, exist_ok=True)
             try:
                 with open(temporary, "xb") as file:
-                    file.write(data)
+                    if isinstance(data, bytes):
+                        file.write(data)
+                    else:
+                        shutil.copyfileobj(data, file)
                     file.flush()
                     os.fsync(file.fileno())
                 move(temporary, place)

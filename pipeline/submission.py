@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from model.weights import STAGES
+from model.weights import MODELS
 from pipeline.errors import EngineError, UsageError
 
 PREFIX = "autochrome-"
@@ -161,7 +161,11 @@ def _pack(folder: Path, weights: Path | None) -> None:
     (about / "METADATA").write_text(metadata, encoding="utf-8")
     if weights is None:
         return
-    files = [weights / f"{stage}.safetensors" for stage in STAGES]
+    stages = [stage for stages in MODELS.values() for stage in stages]
+    files = [weights / f"{stage}.safetensors" for stage in stages]
+    files = [file for file in files if file.exists()]  # of the models that are there
+    if not files:
+        raise UsageError(f"{weights} holds no weights: none of {', '.join(stages)} .safetensors")
     size = sum(file.stat().st_size for file in files)
     if size > MOST_WEIGHTS:
         raise UsageError(

@@ -28,6 +28,8 @@ from torch import Tensor
 
 from model.color import NUM_BINS
 from model.core import ColTranCore
+from model.pic import Pic
+from model.pixelcnn import PixelCnn
 from model.training import (
     Photographs,
     Share,
@@ -197,14 +199,18 @@ class StageTraining:
         return dict(zip(names, (sums / len(held_out)).tolist(), strict=True))
 
     def _loss_names(self) -> list[str]:
-        if self.stage != "core":
+        if self.stage not in ("core", "pic"):
             return [self.stage]
         autoregressive = self.settings.training.autoregressive_weight > 0
-        return ["parallel", "core"] if autoregressive else ["parallel"]
+        return ["parallel", self.stage] if autoregressive else ["parallel"]
 
     def _losses(self, model: Any, rgb_BHW3: Tensor) -> dict[str, Tensor]:
         if isinstance(model, ColTranCore):
             return core_losses(model, rgb_BHW3, "core" in self._loss_names())
+        if isinstance(model, Pic):
+            return model.losses(rgb_BHW3, "pic" in self._loss_names())
+        if isinstance(model, PixelCnn):
+            return model.losses(rgb_BHW3)
         channels = [
             upsampler_losses(
                 model,

@@ -172,9 +172,11 @@ def _identity(photographs: PhotographSet) -> dict[str, object]:
 def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]) -> None:
     try:
         found = json.loads(job.destination.read(_path(job)))
+        # Settings that are younger than that file had their default then.
+        found["model"] = asdict(build_config(job.stage, found["model"]))
     except ObjectMissing:
         return
-    except ValueError as error:
+    except (ValueError, KeyError, TypeError) as error:
         uri = job.destination.uri_of(_path(job))
         raise StorageError(f"{uri} is damaged: {error}") from None
     now = json.loads(json.dumps(content))

@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.manifest import Seen
-from pipeline.plan import Run, Schedule, Shard, is_plan_path
+from pipeline.plan import Run, RunSpec, Schedule, Shard, is_plan_path
 from pipeline.planning import Redo, plan_retry
 from pipeline.probe import PROBE
 from pipeline.results import (
@@ -24,6 +24,7 @@ from pipeline.results import (
     results_path,
     shard_of,
 )
+from pipeline.sidecar import sidecar_of, sidecar_path
 from pipeline.storage import PARTIAL, Storage
 
 KINDS = {
@@ -32,11 +33,16 @@ KINDS = {
     "incomplete": "photos without exactly one result per candidate",
     "missing_image": "images that are gone",
     "damaged_image": "images with other bytes than recorded",
+    "missing_sidecar": "sidecars that are gone",
+    "damaged_sidecar": "sidecars that do not say what was recorded",
     "missing_source": "photographs that are gone from the source",
     "changed_source": "photographs with other bytes than recorded",
     "orphan": "files that belong to no result",
 }
-_REDO = ("incomplete", "missing_image", "damaged_image", "changed_source")
+_REDO = (
+    *("incomplete", "missing_image", "damaged_image", "missing_sidecar", "damaged_sidecar"),
+    "changed_source",
+)
 _WORKERS = 16
 
 
@@ -98,7 +104,9 @@ def verify(
                 for row in rows:
                     if row["output_uri"]:
                         expected.add(image_path(row))
-                _check_files(source, destination, current, share, pool, findings)
+                        if run.spec.sidecar:
+                            expected.add(sidecar_path(image_path(row)))
+                _check_files(source, destination, run.spec, current, share, pool, findings)
             findings.photos += len(shard.photos)
             tell(findings.photos, schedule.photos)
     for number in sorted(committed):
@@ -169,12 +177,13 @@ def _check_results(
 def _check_files(
     source: Storage,
     destination: Storage,
+    spec: RunSpec,
     rows: list[dict[str, Any]],
     share: float,
     pool: ThreadPoolExecutor,
     findings: Findings,
 ) -> None:
-    """Compare the images of these rows, and their sources, with their digests."""
+    """Compare the images of these rows, their sidecars and their sources with what is recorded."""
     chosen = {photo for photo in {row["photo"] for row in rows} if random.random() < share}
     images = [row for row in rows if row["output_uri"] and row["status"] == "ok"]
     by_photo = {row["photo"]: row for row in rows if row["source_sha256"]}
@@ -186,10 +195,20 @@ def _check_files(
             return _compare(destination, path, row["output_sha256"], "image")
         return None if destination.exists(path) else Problem("missing_image", path)
 
+    def sidecar(row: dict[str, Any]) -> Problem | None:
+        image = image_path(row)
+        path = sidecar_path(image)
+        if row["photo"] in chosen:
+            digest = hashlib.sha256(sidecar_of(row, image, spec)).hexdigest()
+            return _compare(destination, path, digest, "sidecar")
+        return None if destination.exists(path) else Problem("missing_sidecar", path)
+
     def master(row: dict[str, Any]) -> Problem | None:
         return _compare(source, row["photo"], row["source_sha256"], "source")
 
     checks = [(image, images), (master, sources)]
+    if spec.sidecar:
+        checks.append((sidecar, images))
     for check, several in checks:
         for row, problem in zip(several, pool.map(check, several), strict=True):
             if problem:
@@ -212,7 +231,7 @@ def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | N
         return Problem(f"missing_{what}", path, str(error))
     if hashlib.sha256(data).hexdigest() == digest:
         return None
-    return Problem("damaged_image" if what == "image" else "changed_source", path)
+    return Problem("changed_source" if what == "source" else f"damaged_{what}", path)
 
 
 def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:

@@ -7,49 +7,56 @@ too, by way of pipeline.job, and torch would cost each of them seconds.
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.storage import open_storage
 
 
-def fetch_weights(place: str, digests: Mapping[str, str] | None = None) -> Path:
+def fetch_weights(
+    place: str, digests: Mapping[str, str] | None = None, stages: Sequence[str] | None = None
+) -> Path:
     """The folder of weights, a copy on this machine where they are in a bucket.
 
-    digests: SHA-256 by stage that they must have; a copy that has them is used again.
+    digests: SHA-256 by stage that they must have; a copy that has them is used again. stages: which
+    are wanted, by default those of digests, or of ColTran.
     Raises UsageError (files are missing, or others than these), StorageError.
     """
     from model.weights import STAGES, file_digests
 
+    wanted = stages or tuple(digests or STAGES)
     if "://" not in place:
-        return _checked(Path(place), digests, place)
+        return _checked(Path(place), digests, place, wanted)
     copies = Path(tempfile.gettempdir(), f"autochrome-weights-{os.getuid()}")
     copies.mkdir(mode=0o700, exist_ok=True)
     if digests is not None:
         kept = copies / _name(digests)
         if kept.is_dir():
-            return _checked(kept, digests, place)
+            return _checked(kept, digests, place, wanted)
     storage = open_storage(place)
     with tempfile.TemporaryDirectory(dir=copies) as folder:
         fresh = Path(folder, "weights")
         fresh.mkdir()
-        for stage in STAGES:
+        for stage in wanted:
             (fresh / f"{stage}.safetensors").write_bytes(storage.read(f"{stage}.safetensors"))
-        _checked(fresh, digests, place)
-        kept = copies / _name(file_digests(fresh))
+        _checked(fresh, digests, place, wanted)
+        found = file_digests(fresh, wanted)
+        kept = copies / _name(found)
         try:
             fresh.rename(kept)
         except OSError:  # another process of this machine was first, with the same bytes
-            _checked(kept, file_digests(fresh), place)
+            _checked(kept, found, place, wanted)
     return kept
 
 
-def _checked(folder: Path, digests: Mapping[str, str] | None, place: str) -> Path:
+def _checked(
+    folder: Path, digests: Mapping[str, str] | None, place: str, stages: Sequence[str]
+) -> Path:
     from model.weights import WeightsError, file_digests
 
     try:
-        found = file_digests(folder)
+        found = file_digests(folder, stages)
     except WeightsError as error:
         raise UsageError(str(error)) from None
     for stage, digest in (digests or {}).items():

@@ -82,6 +82,8 @@ def test_weights_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -
     for name in ("nowhere", "cut", "swapped", "missing", "foreign"):
         result = run(photos, tmp_path / "out", "--weights", tmp_path / name)
         refused(result, f"{tmp_path / name}")
+    result = run(photos, tmp_path / "out", "--weights", weights, "--model", "pic")
+    refused(result, f"no weights file at {weights}/pic.safetensors")
     assert not (tmp_path / "out").exists()
 
 
@@ -95,6 +97,7 @@ def test_weights_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -
         ("--temperature", "nan"),
         ("--seed", "x"),
         ("--format", "gif"),
+        ("--model", "pixcolor"),
         ("--output-size", 512),
         ("--max-failed", "-1"),
         ("--max-failed", "many"),

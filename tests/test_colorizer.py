@@ -8,7 +8,8 @@ import torch
 from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model import Colorizer, WeightsError
-from model.color import coarse_from_bins
+from model.color import coarse_from_bins, rgb_from_bins
+from model.colorizer import Method
 from model.sampling import sample_core
 from model.weights import load_stage, stage_path
 
@@ -69,3 +70,49 @@ def test_wrong_counts_are_refused(tmp_path: Path) -> None:
     for arguments in ((low, high[:1], [1, 2]), (low, high, [1]), (low[:0], high[:0], [])):
         with pytest.raises(ValueError, match="as many small and large photographs and seeds"):
             colorizer.colorize(*arguments)
+
+
+def test_the_guided_upsampler_leaves_out_the_last_stage(tmp_path: Path) -> None:
+    folder = write_tiny_weights(tmp_path)
+    low, high = grays(2)
+    whole = Colorizer.load(folder).colorize(low, high, [5, 6])
+    short = Colorizer.load(folder, method=Method(upsampler="guided")).colorize(low, high, [5, 6])
+    assert short.rgb.shape == (2, 8, 8, 3) and whole.rgb.shape == (2, 16, 16, 3)
+    assert np.array_equal(short.log_likelihood, whole.log_likelihood)
+    assert np.array_equal(short.color_bits_per_dim, whole.color_bits_per_dim)
+    assert np.isnan(short.spatial_bits_per_dim).all()
+
+
+def test_a_draft_is_the_parallel_heads_mean_color(tmp_path: Path) -> None:
+    folder = write_tiny_weights(tmp_path)
+    low, high = grays(3)
+    colorizer = Colorizer.load(folder, method=Method(draft=True))
+    draft = colorizer.colorize(low, high, [5, 6, 7], temperature=0.5)
+    core = load_stage(stage_path(folder, "core"))
+    logits = core.parallel_logits(torch.from_numpy(low).long())  # type: ignore[operator]
+    centers = rgb_from_bins(torch.arange(512)).numpy() + 16.0
+    expected = torch.softmax(logits / 0.5, dim=-1).detach().numpy() @ centers
+    assert np.abs(draft.rgb - expected).max() <= 0.51
+    assert np.isnan(draft.log_likelihood).all() and np.isnan(draft.bits_per_pixel).all()
+    sharp = colorizer.colorize(low, high, [5, 6, 7], temperature=0)
+    assert np.array_equal(sharp.rgb, centers[logits.argmax(-1).numpy()])
+
+
+def test_half_as_many_bits_give_nearly_the_same_likelihoods(tmp_path: Path) -> None:
+    folder = write_tiny_weights(tmp_path)
+    low, high = grays(5)
+    seeds = [1, 2, 3, 4, 5]
+    colorizer = Colorizer.load(folder, method=Method("bfloat16"))
+    assert colorizer.core.head.weight.dtype == torch.bfloat16
+    short, whole = (each.colorize(low, high, seeds) for each in (colorizer, Colorizer.load(folder)))
+    assert short.bits_per_pixel.mean() == pytest.approx(whole.bits_per_pixel.mean(), rel=0.02)
+    alone = colorizer.colorize(low[3:4], high[3:4], seeds[3:4])
+    assert np.array_equal(alone.rgb[0], short.rgb[3])
+    assert alone.log_likelihood[0] == short.log_likelihood[3]
+
+
+def test_unknown_methods_are_refused() -> None:
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, not 'int8'"):
+        Method(precision="int8")
+    with pytest.raises(ValueError, match="upsampler must be one of spatial, guided, not 'none'"):
+        Method(upsampler="none")

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,12 @@ import pyarrow.csv
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
+from premis_rules import SPACE, breaches
 from simulated_runs import foreign_lines
-from tiny_models import write_tiny_weights
+from tiny_models import tiny_pic, write_tiny_weights
 
 from jobs.main import main
+from model.weights import file_digests, save_stage, stage_path
 from pipeline.cluster import quiet_ray
 from pipeline.errors import StoreUnavailable
 from pipeline.job import open_run
@@ -139,6 +142,8 @@ def test_every_photo_has_a_row_and_a_picture_of_its_size(
             assert picture.mode == "RGB"
     assert b"review" in undisturbed.read("report/index.html")
     assert b"broken.jpg" in undisturbed.read("report/data/rows-00000.js")
+    record = ElementTree.fromstring(undisturbed.read("premis.xml"))
+    assert breaches(record) == [] and len(record.findall(f"{SPACE}event")) == len(rows)
 
 
 def test_again_does_nothing_and_other_settings_are_refused(
@@ -159,6 +164,29 @@ def test_again_does_nothing_and_other_settings_are_refused(
     ]
     after = state_of(Path(undisturbed.uri) / "images") | state_of(Path(undisturbed.uri) / "results")
     assert after == before
+
+
+def test_pic_in_the_same_pipeline(photos: Path, tmp_path: Path, weights: Path) -> None:
+    folder, out = tmp_path / "weights", tmp_path / "out"
+    folder.mkdir()
+    save_stage(tiny_pic(16), stage_path(folder, "pic"))
+    options = ("--model", "pic", "--candidates", 2, "--exclude", "[bd]*")
+    result = run(photos, out, folder, *options)
+    assert result.exit_code == 0, result.output
+    found = open_run(LocalStorage(str(out)))
+    assert (found.spec.model, found.spec.weights) == ("pic", file_digests(folder, ["pic"]))
+    rows = rows_of(LocalStorage(str(out)))
+    assert len(rows) == 16 and {row["rank"] for row in rows} == {1, 2}
+    for row in rows:
+        assert row["status"] == "ok" and row["color_bits_per_dim"] is None
+        assert row["spatial_bits_per_dim"] is None
+        nats, bits = row["log_likelihood"], row["bits_per_pixel"]
+        assert isinstance(nats, float) and bits == pytest.approx(-nats / np.log(2) / 16)
+    other = run(photos, out, weights, "--candidates", 2, "--exclude", "[bd]*")
+    assert other.exit_code == 5 and "model: was pic, now coltran" in other.stderr
+    save_stage(tiny_pic(32), stage_path(folder, "pic"))
+    resumed = CliRunner().invoke(main, ["resume", str(out), "--weights", str(folder)])
+    assert resumed.exit_code == 5 and "weights.pic: was" in resumed.stderr
 
 
 def test_same_seed_same_bytes_at_any_shard_and_batch_size_through_s3_too(
@@ -190,9 +218,13 @@ def test_same_seed_same_bytes_at_any_shard_and_batch_size_through_s3_too(
 def test_another_seed_gives_other_pictures(
     photos: Path, weights: Path, undisturbed: LocalStorage, tmp_path: Path
 ) -> None:
-    result = run(photos / "animals", tmp_path / "out", weights, "--seed", 1)
+    fast = ("--upsampler", "guided", "--precision", "bfloat16")
+    result = run(photos / "animals", tmp_path / "out", weights, "--seed", 1, *fast)
     assert result.exit_code == 0
-    images = images_of(LocalStorage(str(tmp_path / "out")))
+    out = LocalStorage(str(tmp_path / "out"))
+    images = images_of(out)
+    for row in rows_of(out):
+        assert row["spatial_bits_per_dim"] is None and row["color_bits_per_dim"] is not None
     assert len(images) == 2
     first = images_of(undisturbed)
     for path, data in images.items():
@@ -205,7 +237,7 @@ def test_more_failures_than_allowed_stop_the_run_which_can_go_on(
     shutil.copytree(repository / "examples" / "photos" / "animals", tmp_path / "in")
     for number in range(12):
         (tmp_path / "in" / f"a{number:02}.jpg").write_bytes(b"broken")
-    options = ("--shard-size", 2)
+    options = ("--shard-size", 2, "--draft")
     stopped = run(tmp_path / "in", tmp_path / "out", weights, *options, "--max-failed", "10%")
     assert stopped.exit_code == 4
     assert (
@@ -216,6 +248,7 @@ def test_more_failures_than_allowed_stop_the_run_which_can_go_on(
     assert finished.exit_code == 3, finished.output
     rows = rows_of(LocalStorage(str(tmp_path / "out")))
     assert sorted(str(row["status"]) for row in rows) == ["failed"] * 12 + ["ok"] * 2
+    assert all(row["log_likelihood"] is None for row in rows)
 
 
 class Deadly(LocalStorage):

@@ -9,10 +9,11 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from made_photographs import made_photograph, write_photographs
-from tiny_models import write_tiny_weights
+from tiny_models import tiny_pic, write_tiny_weights
 
 from jobs.main import main
 from model.frechet import frechet_distance
+from model.weights import save_stage, stage_path
 from pipeline.encoding import encode
 from pipeline.evaluate import EvaluationSettings, evaluate
 from pipeline.photographs import read_photographs
@@ -68,6 +69,21 @@ def test_table_and_json(weights: Path, photographs: Path, tmp_path: Path) -> Non
     assert kept.stat().st_size > 0
     again = figures(run(weights, photographs, *options[:2]))
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
+
+
+def test_pic(photographs: Path, tmp_path: Path) -> None:
+    save_stage(tiny_pic(16), stage_path(tmp_path, "pic"))
+    page = tmp_path / "scores.html"
+    result = run(tmp_path, photographs, "--model", "pic", "--html", page, "--pictures", 3)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert (found["photos"], found["pictures"], found["pic_resolution"]) == (12, 3, 4)
+    assert found["pic_bits_per_pixel"] > 8 and found["pic_parallel_bits_per_pixel"] > 8
+    assert found["color_bits_per_dim"] is None and found["spatial_bits_per_dim"] is None
+    assert found["ciede2000_mean"] > 0 and "core_bits_per_pixel" not in found
+    assert "PIC's chroma at 4 x 4 pixels; 3 photographs colorized" in result.stdout
+    assert "Core, bits per pixel" not in result.stdout
+    assert "PIC, mean" in page.read_text(encoding="utf-8")
 
 
 def test_without_baselines_of_the_resolution(weights: Path, photographs: Path) -> None:

@@ -14,6 +14,8 @@ DOORS = {
     "boto3": {"pipeline/s3.py"},
     "botocore": {"pipeline/s3.py"},
     "PIL": {"pipeline/imaging.py"},
+    "c2pa": {"pipeline/credentials.py"},
+    "cryptography": {"pipeline/credentials.py"},
     "imagecodecs": {"pipeline/codecs.py"},
     "tifffile": {"pipeline/codecs.py"},
     "ray": {

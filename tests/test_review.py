@@ -31,7 +31,7 @@ from pipeline.verify import verify
 MOMENT = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 ORANGE, BLUE = (230, 120, 40), (40, 110, 220)
 EVIL = "odd/\"><script>document.title=1</script>&', 日.jpg"
-Told = str | tuple[float, float]
+Told = str | tuple[float | None, float]
 PHOTOS: dict[
     str, Told
 ] = {  # bits per pixel of the first candidate and colorfulness, or the reason of a failure
@@ -88,7 +88,7 @@ def commit(
                 seed=2**63 - 1,
                 width=240,
                 height=160,
-                bits_per_pixel=bits + candidate,
+                bits_per_pixel=None if bits is None else bits + candidate,
                 colorfulness=colorfulness,
                 log_likelihood=-12.5,
                 color_bits_per_dim=1.0,
@@ -440,6 +440,22 @@ def test_assistive_technology_gets_roles_and_names(page: Browser) -> None:
     page.evaluate("cardAt(1).focus()")
     outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outline == "solid", "the focus is seen"
+
+
+def test_drafts_have_no_likelihood_and_are_shown_all_the_same(
+    chrome: Browser, tmp_path: Path
+) -> None:
+    destination = LocalStorage(str(tmp_path))
+    write_review(destination, reviewed(destination, {"a.jpg": (None, 5.0), "b.jpg": (2.0, 6.0)}))
+    chrome.open(tmp_path / PAGE)
+    scores = "[...document.querySelectorAll('.card .scores')].map(e => e.textContent)"
+    assert chrome.evaluate(scores) == ["color 5", "2.00 bits · color 6"]
+    set_filter(chrome, "sort", "bits")
+    assert shown(chrome) == ["b.jpg", "a.jpg"], "what has none comes last"
+    chrome.evaluate("openDetail(1)")
+    chrome.wait("byId('scores').textContent.includes('colorfulness')")
+    assert "bits per pixel" not in chrome.evaluate("byId('scores').textContent")
+    chrome.press("Escape")
 
 
 def test_words_stand_out_from_the_dark(page: Browser) -> None:

@@ -235,6 +235,7 @@ def test_candidates_differ_and_are_ranked_by_likelihood(
         assert likelihoods == sorted(likelihoods, reverse=True)
         assert len({row["output_sha256"] for row in photo}) == 3
     assert rows[1]["output_uri"] == "memory://destination/images/a.candidate-1.png"
+    assert all(0 < float(str(row["write_seconds"])) < 60 for row in rows), "a time, not an uptime"
 
 
 def test_the_same_photo_gives_the_same_bytes_in_any_company(

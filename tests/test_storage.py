@@ -1,8 +1,10 @@
 """One contract for all storages, S3 on real servers of its protocol; then what folders add."""
 
 import errno
+import io
 import os
 import pickle
+import random
 import threading
 import time
 from collections.abc import Callable
@@ -59,6 +61,15 @@ def test_what_is_written_can_be_read_listed_and_replaced(store: Storage) -> None
     assert list(store.list()) == [StoredObject("deep/er/a.bin", 3)]
     store.write("deep/er/a.bin", b"")
     assert store.read("deep/er/a.bin") == b""
+
+
+def test_a_file_of_any_size_is_written_whole(store: Storage) -> None:
+    content = random.Random(0).randbytes(9 * 2**20)  # more than S3's parts have
+    for size in (3, len(content)):
+        file = io.BytesIO(b"head" + content[:size])
+        file.seek(4)
+        store.write_file("deep/a.bin", file)
+        assert store.read("deep/a.bin") == content[:size]
 
 
 def test_what_is_not_there_is_missing(store: Storage) -> None:

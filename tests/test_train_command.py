@@ -25,6 +25,8 @@ from jobs.train import (
     train,
 )
 from model.core import CoreConfig
+from model.pic import PicConfig
+from model.pixelcnn import PixelCnnConfig
 from model.training import Photographs, TrainingConfig
 from model.weights import load_stage
 from pipeline.photographs import read_photographs
@@ -136,7 +138,7 @@ def test_other_settings_for_the_same_place_are_refused(
     [
         ("core", "--heads 3", "3"),
         ("core", "--steps 0", "steps must be above 0, not 0"),
-        ("color", "--encoder-only", "--encoder-only is for the core"),
+        ("color", "--encoder-only", "--encoder-only is for core and pic"),
         ("color", "--inner 2", "unknown setting of color: 'inner'"),
         ("spatial", "--resolution 100", "--low-resolution 64 does not divide the resolution 100"),
         ("core", "--workers 3-2", "'3-2' is neither a number of workers nor a range like 2-8"),
@@ -144,6 +146,10 @@ def test_other_settings_for_the_same_place_are_refused(
         ("core", "--batch-size 2 --workers 4", "--batch-size 2 cannot be shared among 4 workers"),
         ("core", "--init nowhere", "nowhere"),
         ("nothing", "", "'nothing' is not one of 'core', 'color', 'spatial'"),
+        ("pixelcnn", "--encoder-only", "pixelcnn has no decoder"),
+        ("pic", "--factor 3", "unknown setting of pic: 'ff', 'heads'"),
+        ("core", "--encoder-attention cross", "'cross' is not one of"),
+        ("color", "--unconditional", "unknown setting of color: 'unconditional'"),
     ],
 )
 def test_impossible_wishes_are_refused(
@@ -179,7 +185,10 @@ def test_every_setting_has_its_option_with_the_same_default() -> None:
     assert {name: found[name] for name in expected} == expected
     assert found.keys() - expected.keys() == {"steps", "batch_size", "side"}
     core = [name for name in CoreConfig.__dataclass_fields__ if not name.startswith("cond_")]
-    assert {name for name, *_ in SIZES} == set(core) - {"skip"}
+    sizes = {name.replace("-", "_") for name, *_ in SIZES}
+    assert sizes == set(core) - {"skip"} | {"factor"}
+    others = [*PicConfig.__dataclass_fields__, *PixelCnnConfig.__dataclass_fields__]
+    assert set(others) - sizes == {"mixtures", "channels"}
 
 
 def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -127,6 +127,18 @@ def test_another_training_in_the_same_place_is_refused(tmp_path: Path) -> None:
     assert frozen["source"] == "photos" and frozen["photographs"]["train"]["count"] == 2
 
 
+def test_a_training_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:
+    sets = photographs("a" * 64), None
+    freeze_training(job(tmp_path), *sets)
+    path = tmp_path / "core.training.json"
+    old = json.loads(path.read_text())
+    assert old["model"].pop("encoder_attention") == "axial"
+    path.write_text(json.dumps(old))
+    freeze_training(job(tmp_path), *sets)
+    with pytest.raises(DestinationMismatch, match="encoder_attention: was axial, now full"):
+        job(tmp_path, SIZES | {"encoder_attention": "full"})
+
+
 def test_weights_of_another_origin_are_not_replaced(tmp_path: Path) -> None:
     write_tiny_weights(tmp_path)
     with pytest.raises(UsageError, match="holds core.safetensors and no core.training.json"):

@@ -8,6 +8,7 @@ import safetensors.torch
 import torch
 from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
+from model.core import ColTranCore
 from model.weights import (
     HEADER,
     WeightsError,
@@ -35,6 +36,7 @@ def test_bfloat16_halves_the_file_and_loads_as_float32(tmp_path: Path) -> None:
     save_stage(core, tmp_path / "half", torch.bfloat16)
     assert (tmp_path / "half").stat().st_size < 0.6 * (tmp_path / "full").stat().st_size
     loaded = load_stage(tmp_path / "half")
+    assert isinstance(loaded, ColTranCore)
     assert torch.equal(loaded.head.weight, core.head.weight.bfloat16().float())
 
 

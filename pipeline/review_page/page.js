@@ -28,8 +28,10 @@ function fillList(list, pairs) {
   list.replaceChildren(...rows);
 }
 
-function scoresOf(row) {
-  return `${row.bits.toFixed(2)} bits per pixel · colorfulness ${row.colorfulness.toFixed(0)}`;
+// A draft has no likelihood.
+function scoresOf(row, [bits, colorfulness] = ["bits per pixel", "colorfulness"]) {
+  const known = row.bits === null ? "" : `${row.bits.toFixed(2)} ${bits} · `;
+  return `${known}${colorfulness} ${row.colorfulness.toFixed(0)}`;
 }
 
 // What a card says to those who do not see it.
@@ -57,8 +59,8 @@ function card(photo, place) {
   const count = photo.candidates.length;
   if (count > 1) mat.append(make("span", `${count} candidates`, "count"));
   const row = photo.shown;
-  const scores = row.status === "ok" ? `${row.bits.toFixed(2)} bits · color ${row.colorfulness.toFixed(0)}` : "";
-  button.append(make("span", scores || photo.status, "scores"));
+  const scores = row.status === "ok" ? scoresOf(row, ["bits", "color"]) : photo.status;
+  button.append(make("span", scores, "scores"));
   button.append(make("span", "", "badge"));
   item.append(button);
   mark(button, photo);

@@ -1,0 +1,29 @@
+"""What an evaluation finds: figures, bits of each photograph, and pictures to be looked at."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+SHOWN = 40  # photographs that are kept to be looked at
+Figures = dict[str, str | int | float | None]
+
+
+class Shown(NamedTuple):
+    """A photograph to be looked at; pictures uint8 (S, S, 3)."""
+
+    name: str
+    true: np.ndarray
+    result: np.ndarray
+    expected: np.ndarray
+    scores: str
+
+
+@dataclass
+class Evaluation:
+    """figures: what is printed as JSON. bits: by name, bits per pixel of each photograph."""
+
+    figures: Figures = field(default_factory=dict)
+    bits: dict[str, np.ndarray] = field(default_factory=dict)
+    shown: list[Shown] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,70 @@
+"""Shards that are read and written as they are, colored at random: no model, no Ray."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from pipeline.encoding import encode
+from pipeline.plan import Plan, Run, RunSpec, Shard
+from pipeline.results import read_results
+from pipeline.stages import Candidate, photo_seed, read_shard, write_shard
+from pipeline.storage import Storage
+
+SPEC = RunSpec(
+    "memory://source",
+    seed=0,
+    temperature=0.5,
+    candidates=1,
+    output_size="full",
+    format="auto",
+    weights={"core": "c0de", "color": "c010"},
+    versions={"autochrome": "1.2", "pillow": "3"},
+)
+
+
+def gray_photo(number: int, format: str = "PNG", size: tuple[int, int] = (30, 20)) -> bytes:
+    """A photograph of noise; size: (width, height)."""
+    random = np.random.default_rng(number)
+    return encode(random.integers(0, 256, size[::-1], dtype=np.uint8), format)
+
+
+def run_of(spec: RunSpec, photos: int = 1) -> Run:
+    return Run(spec, Plan(photos, 1, photos, 1, (), {}), "digest")
+
+
+def candidates_of(spec: RunSpec, source: Storage, shard: Shard) -> list[list[Candidate]]:
+    """The photos of a shard, read, and colored by their seeds."""
+    every = []
+    for photo in read_shard(shard, source, (8, 16), recolor=spec.recolor):
+        if photo.low is None:
+            every.append([Candidate(photo.result)])
+            continue
+        of_photo = []
+        for number in range(spec.candidates):
+            seed = photo_seed(spec.seed, str(photo.result.source_sha256), number)
+            rgb = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            result = replace(
+                photo.result,
+                candidate=number,
+                rank=number + 1,
+                seed=seed,
+                device="cpu",
+                log_likelihood=-seed / 3e18,
+                bits_per_pixel=seed / 7e18,
+            )
+            of_photo.append(Candidate(result, rgb))
+        every.append(of_photo)
+    return every
+
+
+def write(
+    source: Storage, destination: Storage, spec: RunSpec = SPEC, **options: Any
+) -> list[dict[str, Any]]:
+    """All photos of a source as one shard; its committed rows. options: as of write_shard."""
+    shard = Shard(0, tuple(source.list()))
+    run = run_of(spec, len(shard.photos))
+    write_shard(0, candidates_of(spec, source, shard), source, destination, run, **options)
+    [table] = read_results(destination, run)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
