@@ -140,8 +140,8 @@ def test_every_photo_has_a_row_and_a_picture_of_its_size(
             assert picture.size == master.size
             assert picture.format == master.format
             assert picture.mode == "RGB"
-    report = undisturbed.read("report/index.html").decode()
-    assert "broken.jpg" in report
+    assert b"review" in undisturbed.read("report/index.html")
+    assert b"broken.jpg" in undisturbed.read("report/data/rows-00000.js")
     record = ElementTree.fromstring(undisturbed.read("premis.xml"))
     assert breaches(record) == [] and len(record.findall(f"{SPACE}event")) == len(rows)
 

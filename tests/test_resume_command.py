@@ -44,3 +44,15 @@ def test_a_reason_needs_a_retry(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "it needs --retry-failed" in result.stderr
     assert run(tmp_path, "--retry-failed", "--reason", "boredom").exit_code == 2
+
+
+def test_a_selection_is_checked_before_any_work(tmp_path: Path) -> None:
+    folder, file = write_run(tmp_path / "out"), tmp_path / "selection.csv"
+    file.write_text("photo,candidate,decision,seed\n000.jpg,0,perhaps,\n")
+    result = run(folder, "--selection", file)
+    assert result.exit_code == 2
+    assert f"{file}, line 2: decision 'perhaps' is none of approve, reject, redo" in result.stderr
+    result = run(folder, "--selection", file, "--address", "http://127.0.0.1:1")
+    assert result.exit_code == 2 and "take it without --address first" in result.stderr
+    assert run(folder, "--selection", tmp_path / "none.csv").exit_code == 2
+    assert not (folder / "selections").exists()

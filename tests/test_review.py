@@ -26,6 +26,7 @@ from pipeline.results import Result, commit_shard
 from pipeline.review import FIELDS, PAGE, page_files, write_review
 from pipeline.selection import parse_selection, take_selection
 from pipeline.storage import LocalStorage, MemoryStorage, Storage
+from pipeline.verify import verify
 
 MOMENT = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 ORANGE, BLUE = (230, 120, 40), (40, 110, 220)
@@ -185,6 +186,18 @@ def test_files_are_cut_between_photos_and_older_ones_removed(
     ]
     write_review(destination, run)
     assert destination.objects == first, "the same page of the same results"
+
+
+def test_no_file_of_the_page_is_an_orphan() -> None:
+    destination = MemoryStorage("destination")
+    run = reviewed(destination)
+    lines = "photo,candidate,decision,seed\na/1.jpg,0,approve,\n"
+    take_selection(destination, run, parse_selection("s.csv", lines.encode()))
+    write_review(destination, run)
+    assert verify(MemoryStorage("museum"), destination, run).of_kind("orphan") == []
+    destination.write("images/nobodys.jpg", b"")
+    found = verify(MemoryStorage("museum"), destination, run).of_kind("orphan")
+    assert [problem.path for problem in found] == ["images/nobodys.jpg"]
 
 
 def test_the_page_is_well_formed_and_needs_nothing_from_outside() -> None:

@@ -61,6 +61,14 @@ def test_names_that_a_folder_could_not_hold(bucket: str) -> None:
     assert len(paths(store)) == 4
 
 
+def test_browsers_are_told_what_a_file_is(bucket: str) -> None:
+    store = S3Storage(bucket)
+    kinds = {"index.html": "text/html", "a.jpg": "image/jpeg", "b": "application/octet-stream"}
+    for path, kind in kinds.items():
+        store.write(path, b"x")
+        assert store._client.head_object(Bucket=bucket, Key=path)["ContentType"] == kind
+
+
 def test_a_missing_bucket_is_one_line(bucket: str) -> None:
     store = S3Storage(f"no-{uuid.uuid4().hex}", "photos")
     with pytest.raises(StoreUnavailable, match=r"cannot list s3://no-.*does not exist") as caught:
