@@ -45,7 +45,7 @@ def bare(data: bytes) -> float:
 @click.option("--format", default="auto", show_default=True)
 def main(megapixels: float, color: bool, format: str) -> None:
     from pipeline.plan import RunSpec
-    from pipeline.stages import render
+    from pipeline.rendering import render
 
     data = master(megapixels, color)
     spec = RunSpec("memory://", 0, 1.0, 1, "full", format, {}, {"autochrome": "benchmark"})

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,16 +42,8 @@ def simulate_results(folder: Path, photos: int) -> None:
 def _result(number: int, shard: int, path: str) -> Result:
     now, uri = datetime.now(UTC), f"memory://archive/{path}"
     if number % 100 == 0:
-        return Result(
-            path,
-            uri,
-            shard,
-            30_000_000,
-            status="failed",
-            reason="corrupt",
-            error="the picture cannot be decoded",
-            finished_at=now,
-        )
+        failed = Result(path, uri, shard, 30_000_000, status="failed", finished_at=now)
+        return replace(failed, reason="corrupt", error="the picture cannot be decoded")
     return Result(
         path,
         uri,

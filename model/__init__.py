@@ -1,7 +1,11 @@
-"""ColTran in PyTorch: the model, its sampler and its training loop. Runs without Ray."""
+"""ColTran and PIC in PyTorch: models, samplers and the training loop. Runs without Ray."""
 
 from model.colorizer import Colorized, Colorizer
 from model.core import ColTranCore, CoreConfig
+from model.pic import Pic, PicConfig
+from model.pic_colorizer import PicColorizer
+from model.pixelcnn import PixelCnn, PixelCnnConfig
+from model.systems import load_colorizer
 from model.upsamplers import (
     ColorUpsampler,
     ColorUpsamplerConfig,
@@ -18,9 +22,15 @@ __all__ = [
     "Colorized",
     "Colorizer",
     "CoreConfig",
+    "Pic",
+    "PicColorizer",
+    "PicConfig",
+    "PixelCnn",
+    "PixelCnnConfig",
     "SpatialUpsampler",
     "SpatialUpsamplerConfig",
     "WeightsError",
+    "load_colorizer",
     "load_stage",
     "save_stage",
 ]

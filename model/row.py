@@ -200,5 +200,5 @@ def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Drawn:
         target = uniform_B[:, None] * cumulative[:, -1:]
         bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
         bins_B = bins_B.clamp(max=logits_BV.shape[-1] - 1)
-    entropy_B = torch.special.entr(log_prob_BV.exp()).sum(dim=-1) / math.log(2)
+    entropy_B = (log_prob_BV.exp() * log_prob_BV).sum(dim=-1) / -math.log(2)
     return Drawn(bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0], entropy_B)

@@ -20,18 +20,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.chroma import ColorMeter, color_bands
-from pipeline.credentials import Sign, Signer, sign_picture, write_signed
-from pipeline.encoding import encode_bands, result_labels
+from pipeline.credentials import Signer, sign_picture, write_signed
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
-from pipeline.formats import DEEP, FORMAT_OF_SUFFIX, output_format
-from pipeline.gray import eight_bits
-from pipeline.imaging import read_full, read_small, resize_rgb
+from pipeline.formats import FORMAT_OF_SUFFIX
+from pipeline.imaging import read_small
 from pipeline.isolation import Call, call_here
-from pipeline.mark import marked
 from pipeline.plan import Run, RunSpec, Shard
-from pipeline.previews import Preview, PreviewSheets
-from pipeline.provenance import Provenance
+from pipeline.previews import PreviewSheets
+from pipeline.rendering import Picture, render
 from pipeline.results import Result, commit_shard, results_path
 from pipeline.shard_report import ShardReport, report_of
 from pipeline.sidecar import sidecar_of, sidecar_path
@@ -61,16 +57,6 @@ class Candidate:
     result: Result
     rgb: np.ndarray | None = None
     entropy: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3)."""
-
-    file: bytes
-    suffix: str
-    colorfulness: float
-    preview: np.ndarray
 
 
 def read_shard(
@@ -288,45 +274,6 @@ def _fetch_master(result: Result, source: Storage) -> bytes:
     return data
 
 
-def render(
-    data: bytes,
-    candidates: Sequence[np.ndarray],
-    spec: RunSpec,
-    seeds: Sequence[int],
-    sign: Sign | None = None,
-) -> list[Picture | PhotoError]:
-    """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
-
-    sign: what signs them. Raises PhotoError where the master cannot be decoded.
-    """
-    master = read_full(data)
-    format, suffix = output_format(spec.format, master.info, sign is not None)
-    gray = master.gray if format in DEEP else eight_bits(master.gray)
-    if spec.output_size != "full":
-        gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
-        master = replace(master, gray=gray, dpi=None)
-    pictures: list[Picture | PhotoError] = []
-    digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
-    for small, seed in zip(candidates, seeds, strict=True):
-        made = Provenance(
-            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest
-        )
-        meter, preview = ColorMeter(), Preview(height, width)
-        parts = preview.watch(meter.watch(color_bands(gray, small)))
-        if spec.mark:
-            parts = marked(parts, height, width)
-        labels = result_labels(master, format, made)
-        try:
-            file = encode_bands(parts, height, width, format, labels)
-            if sign is not None:
-                file = sign(file, format, data, master.info.format, made)
-        except PhotoError as error:
-            pictures.append(error)
-        else:
-            pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
-    return pictures
-
-
 def _write_candidates(
     candidates: Sequence[Candidate],
     data: bytes,
@@ -389,13 +336,6 @@ def _write_candidate(
 def _known(value: float) -> float | None:
     """None where a model has no such stage."""
     return None if math.isnan(value) else float(value)
-
-
-def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """(width, height) of a frame (H, W) whose longer side is cut to `longest`, never enlarged."""
-    height, width = shape
-    scale = min(1.0, longest / max(height, width))
-    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _failed(result: Result, error: Exception, of_store: str) -> Result:

@@ -30,8 +30,21 @@ from hypothesis import settings  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# Files that wait for clusters and killed processes for a minute or more. They come first, so that
+# none of them is what the others are waited for at the end.
+LONGEST = (
+    *("test_end_to_end", "test_simulated_clusters", "test_submit_command", "test_chaos"),
+    *("test_train", "test_train_command", "test_durability", "test_training"),
+)
+
 settings.register_profile("autochrome", deadline=None, derandomize=True, database=None)
 settings.load_profile("autochrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order in which files are handed to the processes that test side by side."""
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")

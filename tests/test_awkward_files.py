@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.imaging import read_small
 from pipeline.plan import RunSpec
-from pipeline.stages import render
+from pipeline.rendering import render
 
 spec = RunSpec("nowhere", 0, 1.0, 1, "full", "auto", {}, {"autochrome": "0"})
 for path in Path(sys.argv[1]).iterdir():

@@ -66,6 +66,22 @@ def test_channels_depend_on_those_before_them_linearly() -> None:
     )
 
 
+def test_every_window_ends_where_it_may() -> None:
+    model, x = tiny_pixelcnn(5), torch.randn(1, 5, 5, 4).requires_grad_()
+    down, right = model.streams(0)
+    wide = torch.randn(1, 5, 5, 12).requires_grad_()
+    parts = [(model.rows_above, x, (2, 3)), (model.row_above, x, (1, 3)), (model.left, x, (2, 1))]
+    parts += [(each, wide, (2, 3)) for each in (down.first, down.second)]
+    parts += [(each, wide, (2, 2)) for each in (right.first, right.second)]
+    for convolution, inputs, (rows, columns) in parts:
+        [gradient] = torch.autograd.grad(convolution(inputs)[0, 3, 2].sum(), inputs)
+        seen = (gradient[0] != 0).any(-1)
+        expected = torch.zeros(5, 5, dtype=torch.bool)
+        first = 1 if columns == 3 else 2 - (columns - 1)
+        expected[4 - rows : 4, first : first + columns] = True
+        assert torch.equal(seen, expected)
+
+
 @pytest.mark.parametrize("context", [0, 4])
 def test_a_pixel_sees_what_is_above_and_left_of_it_alone(context: int) -> None:
     model, values = tiny_pixelcnn(6, context), pictures(1, 6, 3)

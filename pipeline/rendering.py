@@ -1,0 +1,78 @@
+"""A finished picture: a master's file and a small picture in, the file of a result out.
+
+Needs neither storage nor Ray, so that it can run in a process of its own.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.chroma import ColorMeter, color_bands
+from pipeline.credentials import Sign
+from pipeline.encoding import encode_bands, result_labels
+from pipeline.errors import PhotoError
+from pipeline.formats import DEEP, output_format
+from pipeline.gray import eight_bits
+from pipeline.imaging import read_full, resize_rgb
+from pipeline.mark import marked
+from pipeline.plan import RunSpec
+from pipeline.previews import Preview
+from pipeline.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3)."""
+
+    file: bytes
+    suffix: str
+    colorfulness: float
+    preview: np.ndarray
+
+
+def render(
+    data: bytes,
+    candidates: Sequence[np.ndarray],
+    spec: RunSpec,
+    seeds: Sequence[int],
+    sign: Sign | None = None,
+) -> list[Picture | PhotoError]:
+    """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
+
+    sign: what signs them. Raises PhotoError where the master cannot be decoded.
+    """
+    master = read_full(data)
+    format, suffix = output_format(spec.format, master.info, sign is not None)
+    gray = master.gray if format in DEEP else eight_bits(master.gray)
+    if spec.output_size != "full":
+        gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
+        master = replace(master, gray=gray, dpi=None)
+    pictures: list[Picture | PhotoError] = []
+    digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
+    for small, seed in zip(candidates, seeds, strict=True):
+        made = Provenance(
+            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest
+        )
+        meter, preview = ColorMeter(), Preview(height, width)
+        parts = preview.watch(meter.watch(color_bands(gray, small)))
+        if spec.mark:
+            parts = marked(parts, height, width)
+        labels = result_labels(master, format, made)
+        try:
+            file = encode_bands(parts, height, width, format, labels)
+            if sign is not None:
+                file = sign(file, format, data, master.info.format, made)
+        except PhotoError as error:
+            pictures.append(error)
+        else:
+            pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
+    return pictures
+
+
+def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+    """(width, height) of a frame (H, W) whose longer side is cut to `longest`, never enlarged."""
+    height, width = shape
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
