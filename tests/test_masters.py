@@ -11,9 +11,11 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from pipeline.errors import PhotoError
+from pipeline.errors import REASONS, PhotoError
 from pipeline.gray import luma
 from pipeline.imaging import read_full, read_small
 from pipeline.isolation import call_isolated
@@ -205,6 +207,12 @@ def test_deep_masters_are_turned_upright(orientation: int) -> None:
         assert np.abs(gray(data) // 256 - expected).max() <= 1
 
 
+@pytest.fixture(scope="module")
+def deep_files() -> list[bytes]:
+    tiles = by_tifffile(DEEP, compression="lzw", tile=(16, 16))
+    return [png(DEEP, 2), tiff(DEEP, 2), tiles, jpeg_2000(DEEP)]
+
+
 def test_damaged_deep_masters_are_refused() -> None:
     files = [png(DEEP, 2), tiff(DEEP, 2), by_tifffile(DEEP, compression="lzw")]
     files.append(jpeg_2000(DEEP))
@@ -216,6 +224,31 @@ def test_damaged_deep_masters_are_refused() -> None:
     with pytest.raises(PhotoError) as error:
         read_full(png(DEEP, 2), max_pixels=1000)
     assert error.value.reason == "too_large"
+
+
+@pytest.mark.parametrize("number", range(4), ids=["PNG", "TIFF", "tiles", "JPEG 2000"])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=12),
+    cut=st.floats(0.2, 1),
+)
+def test_deep_masters_of_any_damage_only_ever_raise_our_error(
+    number: int,
+    changes: list[tuple[int, int]],
+    cut: float,
+    deep_files: list[bytes],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    data = bytearray(deep_files[number])
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        master = read_full(bytes(data[: int(len(data) * cut)]), max_pixels=10**6)
+    except PhotoError as error:
+        assert error.reason in REASONS and "\n" not in str(error)
+    else:
+        assert master.gray.dtype in (np.uint8, np.uint16)
+    capfd.readouterr()  # codecs write to standard error
 
 
 def test_a_profile_is_honored_and_srgb_changes_nothing() -> None:
