@@ -107,6 +107,13 @@ def _to_srgb(band: np.ndarray, icc: bytes, kind: Kind) -> np.ndarray:
     )
 
 
+def deflate(data: bytes) -> bytes:
+    """Compressed by Deflate, as zlib does, in a third of its time (libdeflate)."""
+    import imagecodecs
+
+    return bytes(imagecodecs.deflate_encode(data, level=6))
+
+
 def encode_jpeg2000(rgb_HW3: np.ndarray) -> bytes:
     """A lossless JPEG 2000 in sRGB of uint8 or uint16 (H, W, 3), or (H, W, 1)."""
     import imagecodecs

@@ -1,4 +1,4 @@
-"""PNG and TIFF of 8 or 16 bits a sample, written band by band; numpy and zlib alone.
+"""PNG and TIFF of 8 or 16 bits a sample, written band by band.
 
 Legend: H W rows and columns, h rows of one band, C channels: 1 (gray) or 3. The same pixels give
 the same bytes. Both are lossless and compressed by Deflate.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.codecs import deflate
 from pipeline.metadata import (
     ICC,
     IPTC,
@@ -25,7 +26,7 @@ from pipeline.metadata import (
     write_fields,
 )
 
-_LEVEL = 6  # of Deflate
+_LEVEL = 6  # of Deflate in PNG, whose bands are one stream
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
     for band in _with(first, rows):
         little = band.astype(band.dtype.newbyteorder("<"))
         little[:, 1:] -= band[:, :-1]  # each pixel as its difference to the one before
-        packed = zlib.compress(little.tobytes(), _LEVEL)
+        packed = deflate(little.tobytes())
         packed += b"\0" * (len(packed) % 2)
         places.append(file.tell())
         sizes.append(file.write(packed))
