@@ -355,7 +355,7 @@ def check(archive: Archive, destination: Path, tally: Tally) -> None:
     tally.findings += sorted(set(orphans) - set(cut_off))
     prune(storage, findings)
     tally.findings += [f"{each.kind} {each.path}" for each in verify(source, storage, run).problems]
-    own = {"images", "plan", "report", "results", "run.json"}
+    own = {"images", "plan", "premis.xml", "report", "results", "run.json"}
     tally.findings += sorted(place.name for place in destination.iterdir() if place.name not in own)
     images = {each.path: storage.read(each.path) for each in storage.list("images")}
     tally.differing += [

@@ -82,9 +82,13 @@ class GrayEncoder(nn.Module):
         self.position = PositionEmbedding(config.resolution, config.hidden)
         self.layers = build_encoder(config.size, config.enc, config.encoder_attention)
 
+    def embed(self, gray_BHW: Tensor) -> Tensor:
+        """What enters the layers: integers [0, 255] (B, H, W) -> (B, H, W, D)."""
+        return self.embedding(gray_BHW) + self.embedding_bias + self.position()
+
     def forward(self, gray_BHW: Tensor) -> Tensor:
         """Integers [0, 255] (B, H, W) -> (B, H, W, D)."""
-        x = self.embedding(gray_BHW) + self.embedding_bias + self.position()
+        x = self.embed(gray_BHW)
         for layer in self.layers:
             x = layer(x)
         return x
@@ -168,9 +172,17 @@ class ColTranCore(nn.Module):
 
     def encode(self, gray_BHW: Tensor) -> Tensor:
         """Gray context (B, H, W, D) of integers [0, 255] (B, H, W)."""
+        return self.encoder(self.seen(gray_BHW))
+
+    def seen(self, gray_BHW: Tensor) -> Tensor:
+        """What the encoder is given, int64 (B, H, W): zeros where the model is unconditional.
+
+        Raises:
+            ValueError: gray of a wrong type, shape or range.
+        """
         check_symbols("gray", gray_BHW, 256, (self.config.resolution,) * 2)
         gray = gray_BHW.long()
-        return self.encoder(torch.zeros_like(gray) if self.config.unconditional else gray)
+        return torch.zeros_like(gray) if self.config.unconditional else gray
 
     def decode(self, bins_BHW: Tensor, gray_context: Tensor) -> Tensor:
         """The part of `forward` after the encoder."""

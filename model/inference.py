@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.layers import AxialLayer
+from model.layers import AxialAttention, AxialLayer
 from model.upsamplers import CHANNELS, ChannelUpsampler
 
 # Of the activations of the lines that go through a layer together. On a CPU, they and what comes of
@@ -77,6 +77,9 @@ def run_layers(layers: Iterable[AxialLayer], pictures: Tensor) -> None:
     pictures of one photograph, and its company does not matter.
     """
     for layer in layers:
+        if type(layer.attention) is not AxialAttention:  # a grid, whose lines see each other
+            pictures.copy_(layer(pictures))
+            continue
         weight, bias = fuse_projections(layer), layer.attention.bias().to(pictures.dtype)
         row_wise = layer.attention.axis == "row"
         for lines in split_lines(pictures if row_wise else pictures.transpose(1, 2)):

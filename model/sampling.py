@@ -20,7 +20,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from model.color import check_symbols
 from model.core import ColTranCore
 from model.inference import attend, run_layers
 from model.layers import AxialAttention, AxialLayer, NormModulations, PositionModulations
@@ -95,11 +94,9 @@ def sample_core(
 
 def encode(core: ColTranCore, gray_BHW: Tensor) -> Tensor:
     """`core.encode` in less memory."""
-    check_symbols("gray", gray_BHW, 256, (core.config.resolution,) * 2)
-    encoder = core.encoder
-    context = encoder.embedding(gray_BHW.long()) + encoder.embedding_bias + encoder.position()
+    context = core.encoder.embed(core.seen(gray_BHW))
     for photo in context.split(1):
-        run_layers(encoder.layers, photo)
+        run_layers(core.encoder.layers, photo)
     return context
 
 
