@@ -148,12 +148,8 @@ class Colorizer:
         Raises:
             ValueError: shapes or seeds that do not fit.
         """
+        check_batch(gray_low, gray_high, seeds)
         count, step = len(gray_low), self.batch_size
-        if len(gray_high) != count or len(seeds) != count or count == 0:
-            sizes = f"{count}, {len(gray_high)} and {len(seeds)}"
-            raise ValueError(
-                f"as many small and large photographs and seeds are needed, not {sizes}"
-            )
         parts = []
         for start in range(0, count, step):
             places = slice(start, start + step)
@@ -191,6 +187,16 @@ class Colorizer:
         entropy = sample.entropy_BHW[:count]
         tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits, entropy)
         return tuple(tensor.cpu().numpy() for tensor in tensors)
+
+
+def check_batch(
+    gray_low: NDArray[np.uint8], gray_high: NDArray[np.uint8], seeds: Sequence[int]
+) -> None:
+    """Raise ValueError where there are not as many of each, or none."""
+    sizes = len(gray_low), len(gray_high), len(seeds)
+    if len(set(sizes)) > 1 or not sizes[0]:
+        found = "{}, {} and {}".format(*sizes)
+        raise ValueError(f"as many small and large photographs and seeds are needed, not {found}")
 
 
 def expected_color(

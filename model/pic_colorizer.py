@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from model.colorizer import Colorized
+from model.colorizer import Colorized, check_batch
 from model.lab import lab_from_rgb, rgb_from_lab
 from model.pic import CHROMA_ZERO, Pic
 from model.pixelcnn_sampling import sample_pixels
@@ -64,12 +64,8 @@ class PicColorizer:
         Raises:
             ValueError: shapes or seeds that do not fit.
         """
+        check_batch(gray_low, gray_high, seeds)
         count, step = len(gray_high), self.batch_size
-        if len(gray_low) != count or len(seeds) != count or count == 0:
-            sizes = f"{len(gray_low)}, {count} and {len(seeds)}"
-            raise ValueError(
-                f"as many small and large photographs and seeds are needed, not {sizes}"
-            )
         pictures, likelihoods, entropies = [], [], []
         for start in range(0, count, step):
             places = slice(start, start + step)
