@@ -30,8 +30,8 @@ from hypothesis import settings  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-# Files that wait for clusters and killed processes for a minute or more. They are spread over the
-# first two thirds: side by side they slow each other down, and at the end they are waited for.
+# Files that wait for clusters and killed processes for a minute or more. They come first, so that
+# none of them is what the others are waited for at the end.
 LONGEST = (
     *("test_end_to_end", "test_simulated_clusters", "test_submit_command", "test_chaos"),
     *("test_train", "test_train_command", "test_durability", "test_training"),
@@ -43,11 +43,8 @@ settings.load_profile("autochrome")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order in which files are handed to the processes that test side by side."""
-    stems = dict.fromkeys(item.path.stem for item in items)
-    place = {stem: float(k) for k, stem in enumerate(s for s in stems if s not in LONGEST)}
-    step = len(place) * 2 / 3 / len(LONGEST)
-    place |= {stem: k * step - 0.5 for k, stem in enumerate(LONGEST)}
-    items.sort(key=lambda item: place[item.path.stem])
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
 
 
 @pytest.fixture(scope="session")
