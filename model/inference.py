@@ -23,6 +23,10 @@ from model.upsamplers import CHANNELS, ChannelUpsampler
 CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**28}
 
 
+def _chunk_bytes(x: Tensor) -> int:
+    return CHUNK_BYTES.get(x.device.type, CHUNK_BYTES["cpu"])
+
+
 class Dense:
     """A dense layer for a fixed, small number of rows: (rows, inputs) -> (rows, outputs).
 
@@ -89,8 +93,7 @@ def run_layers(layers: Iterable[AxialLayer], pictures: Tensor) -> None:
 def split_lines(pictures: Tensor) -> Iterator[Tensor]:
     """Views of pictures (P, M, L, D): whole ones where several fit, else a few lines of one."""
     count, lines, length, features = pictures.shape
-    room = CHUNK_BYTES.get(pictures.device.type, CHUNK_BYTES["cpu"])
-    at_once = max(1, room // (length * features * pictures.element_size()))
+    at_once = max(1, _chunk_bytes(pictures) // (length * features * pictures.element_size()))
     if at_once >= lines:
         yield from pictures.split(at_once // lines)
         return
@@ -125,8 +128,7 @@ def most_likely(
     x = _embed(upsampler, values_HW3, gray_HW)
     run_layers(upsampler.layers, x)
     best, cost = [], x.new_zeros((), dtype=torch.float64)
-    room = CHUNK_BYTES.get(x.device.type, CHUNK_BYTES["cpu"])
-    rows = max(1, room // (4 * upsampler.head.out_features))
+    rows = max(1, _chunk_bytes(x) // (4 * upsampler.head.out_features))
     for part in x.view(-1, x.shape[-1]).split(rows):
         logits = upsampler.head(part).float()
         highest = logits.max(dim=-1)

@@ -14,7 +14,6 @@ from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from model.core import ColTranCore
 from model.inference import Dense, attend, fuse_projections
@@ -132,7 +131,6 @@ def row_drawer(
         for layer, part in zip(core.inner.layers, norms, strict=True)
     ]
     head = Dense(core.head.weight, core.head.bias, batch)
-    shape, epsilon = core.norm.normalized_shape, core.norm.eps
 
     def draw_row(
         uniforms_BW: Tensor, start_WBD: Tensor, modulations: Sequence[StepModulations]
@@ -144,8 +142,7 @@ def row_drawer(
                 x = core.pixel_embedding(pixels[-1].bins) + start_WBD[column]
             for step, part in zip(steps, modulations, strict=True):
                 x = step(x, column, part)
-            x = functional.layer_norm(x, shape, core.norm.weight, core.norm.bias, epsilon)
-            pixels.append(draw(head(x), uniforms_BW[:, column], temperature))
+            pixels.append(draw(head(core.norm(x)), uniforms_BW[:, column], temperature))
         return Drawn(*(torch.stack(parts, dim=1) for parts in zip(*pixels, strict=True)))
 
     return as_cuda_graph(draw_row) if core.head.weight.is_cuda else draw_row
