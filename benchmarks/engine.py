@@ -73,13 +73,13 @@ class Quiet:
 def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -> int:
     """Autochrome itself, but for the model in its actors."""
 
-    class Actor(engine._Colorize):
+    class Actor(engine.ColorizeActor):
         def __init__(self, job: Job) -> None:
-            # The whole shard at once: halving is not what is measured.
             self._spec, self._device, self._name = job.run.spec, "sleep", str(os.getpid())
+            self._on_cpu, self._turn = False, threading.Lock()
             self._colorizer = Sleeper(cost, folder)  # type: ignore[assignment]
 
-    engine._Colorize = Actor  # type: ignore[misc]
+    engine.ColorizeActor = Actor  # type: ignore[misc]
     settings = Settings(str(WEIGHTS), actors=(actors, actors), **options)
     summary = engine.colorize(source, f"{folder}/out", settings, Quiet())
     assert not summary.failed and not summary.pending, summary

@@ -151,9 +151,9 @@ def members(session: int) -> Iterator[tuple[int, str]]:
 def kind_of(process: int, title: str, session: int) -> str | None:
     """One of VICTIMS; None for what is none of them."""
     starts = {
-        "ray::MapWorker(Map(_Colorize))": "actor",
-        "ray::Map(_read)": "reader",
-        "ray::Map(_write)": "writer",
+        "ray::MapWorker(Map(ColorizeActor))": "actor",
+        "ray::Map(read_row)": "reader",
+        "ray::Map(write_row)": "writer",
         "ray::IDLE": "idle worker",
         "ray::_": "helper",
         "ray::ActorLocationTracker": "helper",

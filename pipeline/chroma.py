@@ -109,10 +109,15 @@ def resample(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     Means of areas where it shrinks, linear where it grows. Weights are whole numbers too: every
     sum is exact, and so the result has the same bits on any machine and with any number of threads.
     """
-    rows = _weights(plane_HW.shape[0], height)
-    columns = _weights(plane_HW.shape[1], width)
-    sums = rows.sum(axis=1)[:, None] * columns.sum(axis=1)
-    return (rows @ plane_HW.astype(np.float64) @ columns.T) / sums
+    result = plane_HW.astype(np.float64)
+    shares = np.float64(1)
+    if result.shape[0] != height:
+        rows = _weights(result.shape[0], height)
+        result, shares = rows @ result, rows.sum(axis=1)[:, None]
+    if result.shape[1] != width:
+        columns = _weights(result.shape[1], width)
+        result, shares = result @ columns.T, shares * columns.sum(axis=1)
+    return result / shares
 
 
 def means(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:

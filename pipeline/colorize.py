@@ -10,10 +10,8 @@ commit). Between them travel small arrays, and what comes back are counts. Why i
   to be done, and harms no other.
 """
 
-import os
 import pickle
 import shlex
-import socket
 import warnings
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -22,7 +20,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
-from pipeline.advice import workers_of
 from pipeline.cluster import capacity, cluster_joined, describe_wait, on_cluster, quiet_ray
 from pipeline.errors import (
     AutochromeError,
@@ -32,7 +29,6 @@ from pipeline.errors import (
     TooManyFailures,
     UsageError,
 )
-from pipeline.isolation import call_here, call_isolated
 from pipeline.job import Job, Settings, Summary, prepare_job, reopen_job, summarize
 from pipeline.lease import Lease, open_destination
 from pipeline.ledger import Ledger
@@ -44,18 +40,15 @@ from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
 from pipeline.selection import Selection, take_selection
 from pipeline.shard_report import ShardReport
-from pipeline.stages import colorize_shard, read_shard, write_shard
 from pipeline.storage import open_storage
 from pipeline.watchdog import Watchdog
-from pipeline.weights_store import fetch_weights
+from pipeline.workers import ColorizeActor, Row, pack, read_row, write_row
 
 SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
 # Seconds without any news before Ray gives up; a CPU can need hours for a shard of a large model.
 SILENCE = {"cpu": 24 * 3600.0, "cuda": 900.0}
 RETRIES = 2  # of a shard whose process died
 OUTAGE = 3  # shards in a row for which a store was out of reach
-
-Row = dict[str, Any]
 
 
 class Listener(Protocol):
@@ -189,16 +182,16 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
         # Where the process that reads the only shard dies, the rest gets nothing to do.
         warnings.filterwarnings("ignore", "The (minimum|maximum) number of concurrent")
         rows = (
-            ray.data.from_items([_row(shard) for shard in shards], override_num_blocks=len(shards))
+            ray.data.from_items([pack(shard) for shard in shards], override_num_blocks=len(shards))
             .map(
-                _read,  # type: ignore[arg-type]
+                read_row,  # type: ignore[arg-type]
                 fn_args=[unsigned, isolated],
                 num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.readers),
                 max_retries=RETRIES,
             )
             .map(
-                _Colorize,  # type: ignore[arg-type]
+                ColorizeActor,  # type: ignore[arg-type]
                 fn_constructor_args=[unsigned],
                 num_cpus=0 if on_gpu else share,
                 num_gpus=share if on_gpu else 0,
@@ -207,11 +200,13 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
                     max_size=pools.most,
                     initial_size=pools.first,
                     max_tasks_in_flight_per_actor=2,
+                    max_concurrent_calls_per_actor=2,
+                    enable_true_multi_threading=True,  # the actor lets one colorize at a time
                 ),
                 max_task_retries=RETRIES,
             )
             .map(
-                _write,  # type: ignore[arg-type]
+                write_row,  # type: ignore[arg-type]
                 fn_args=[job, pools, isolated],
                 num_cpus=TASK_CORES,
                 compute=TaskPoolStrategy(size=pools.writers),
@@ -228,6 +223,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
 def _configure(job: Job, pools: Pools) -> None:
     """Ray Data's settings for this process."""
     from ray.data import DataContext
+    from ray.data.context import AutoscalingConfig
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
@@ -235,73 +231,13 @@ def _configure(job: Job, pools: Pools) -> None:
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3
     context.execution_no_progress_timeout_s = SILENCE[job.device]
+    # An actor holds two shards, of which it colorizes one: it is at work with both, idle with none.
+    context.autoscaling_config = AutoscalingConfig(
+        actor_pool_util_upscaling_threshold=0.875, actor_pool_util_downscaling_threshold=0.25
+    )
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
         object_store_memory=pools.object_bytes
     )
-
-
-def _row(shard: Shard, work: object = None, trouble: str = "", actor: str = "") -> Row:
-    """A row of a data set; pickled, because Arrow would first try to make columns of all parts."""
-    return {"work": pickle.dumps((shard, work)), "trouble": trouble, "actor": actor}
-
-
-def _read(row: Row, job: Job, isolated: bool) -> Row:
-    shard, _ = pickle.loads(row["work"])
-    call = call_isolated if isolated else call_here
-    try:
-        return _row(shard, read_shard(shard, job.source, job.sizes, call, job.run.spec.recolor))
-    except StoreUnavailable as error:
-        return _row(shard, trouble=str(error))
-
-
-class _Colorize:
-    """The actor: a shell around the loaded model."""
-
-    def __init__(self, job: Job) -> None:
-        import torch
-
-        from model.colorizer import Method
-        from model.systems import load_colorizer
-
-        if job.device == "cpu":
-            torch.set_num_threads(1)  # an actor has one core; the rest is other actors'
-        self._spec = job.run.spec
-        folder = fetch_weights(job.weights, job.run.spec.weights)
-        spec = job.run.spec
-        method = Method(spec.precision, spec.upsampler, spec.draft)
-        self._colorizer = load_colorizer(spec.model, folder, job.device, job.batch_size, method)
-        self._device = torch.cuda.get_device_name() if job.device == "cuda" else "cpu"
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
-
-    def __call__(self, row: Row) -> Row:
-        if row["trouble"]:
-            return row
-        shard, photos = pickle.loads(row["work"])
-        spec = shard.spec(self._spec)
-        colored = colorize_shard(photos, self._colorizer, spec, self._device)
-        return _row(shard, colored, actor=self._name)
-
-
-def _write(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
-    shard, photos = pickle.loads(row["work"])
-    report, trouble = ShardReport(0, 0), row["trouble"]
-    call = call_isolated if isolated else call_here
-    workers = workers_of(row["actor"], pools.readers, pools.writers)
-    if not trouble:
-        try:
-            report = write_shard(
-                shard.number,
-                photos,
-                job.source,
-                job.destination,
-                job.run,
-                call,
-                workers,
-                job.signer,
-            )
-        except StoreUnavailable as error:
-            trouble = str(error)
-    return {"shard": shard.number, "trouble": trouble, "report": pickle.dumps(report)}
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from PIL import Image
 from simulated_runs import commit, planned
 from tiny_models import write_tiny_weights
 
-from pipeline.colorize import _Colorize, _row
 from pipeline.errors import StorageError, UsageError
 from pipeline.job import Settings, prepare_job
 from pipeline.ledger import Ledger
@@ -23,6 +22,7 @@ from pipeline.results import committed_shards
 from pipeline.selection import COLUMNS, MOST_SEED, kept_selections, parse_selection, take_selection
 from pipeline.stages import photo_seed, read_shard
 from pipeline.storage import MemoryStorage, Storage
+from pipeline.workers import ColorizeActor, pack
 
 HEADER = "photo,candidate,decision,seed\n"
 PATHS = some.text(some.sampled_from("aé日\uf7e9 /.,;\"'=\r\n"), min_size=1, max_size=12)
@@ -211,11 +211,11 @@ def test_a_photo_to_be_redone_is_drawn_with_the_seed_given(tmp_path: Path) -> No
     Image.new("L", (20, 20), 90).save(tmp_path / "a.png")
     job = prepare_job(str(tmp_path), MemoryStorage("out"), Settings(str(weights), device="cpu"))
     [shard] = Schedule(job.destination, job.run).open()
-    actor = _Colorize(job)
+    actor = ColorizeActor(job)
     seeds = []
     for seed in (None, 7):
         again = replace(shard, seed=seed)
-        row = actor(_row(again, read_shard(again, job.source, job.sizes)))
+        row = actor(pack(again, read_shard(again, job.source, job.sizes)))
         _, [[candidate]] = pickle.loads(row["work"])
         seeds.append(candidate.result.seed)
     digest = candidate.result.source_sha256
