@@ -1,7 +1,8 @@
 """What the engine costs: a model of known, constant cost goes through the whole pipeline.
 
     python benchmarks/engine.py --photos 2000 --cost 0.02 --actors 1
-    python benchmarks/engine.py --photos 100000 --cost 0 --side 16 --output-size 256
+    python benchmarks/engine.py --photos 100000 --cost 0 --side 16 --output-size 256 --ours-only
+    python benchmarks/engine.py --photos 4000 --cost 0 --nodes 2 --store 160 --actors 2 --ours-only
 
 The model sleeps, as a processor does that waits for its GPU, so that what else is slow shows. Told:
 the share of time that the actors worked between their first batch and their last; the same photos
@@ -130,7 +131,8 @@ def make_photos(folder: Path, count: int, side: int) -> None:
 
 @contextmanager
 def watched(peaks: dict[str, float]) -> Iterator[None]:
-    """Peaks while the block runs: of the object store, and of the largest other process."""
+    """Peaks while the block runs: of the object store, what it spilled to disk, and of the largest
+    other process."""
     import psutil
     import ray
     from ray._private.internal_api import memory_summary
@@ -141,8 +143,10 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(1):
             for line in memory_summary(address, stats_only=True).splitlines():
-                if line.startswith("Plasma memory usage"):
-                    peaks["store_MiB"] = max(peaks.get("store_MiB", 0), float(line.split()[3]))
+                for name, start, word in (("store", "Plasma memory", 3), ("spilled", "Spilled", 1)):
+                    if line.startswith(start):
+                        name += "_MiB"
+                        peaks[name] = max(peaks.get(name, 0), float(line.split()[word]))
             own = os.getpid()
             for process in psutil.process_iter(["pid", "name", "memory_info"]):
                 info = process.info["memory_info"]
@@ -180,10 +184,31 @@ def busy_share(folder: Path, actors: int) -> tuple[float, float]:
     return sum(end - start for start, end in spans) / span / actors, span
 
 
-def measure(kind: str, source: str, cost: float, actors: int, options: Row) -> Row:
+@contextmanager
+def ray_of(nodes: int, store: int) -> Iterator[None]:
+    """The Ray of this machine; or a simulated cluster on it, of an idle head and so many nodes of
+    two cores and an object store of so many MiB."""
+    if not nodes:
+        with quiet_ray():
+            yield
+        return
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(nodes):
+        cluster.add_node(num_cpus=2, object_store_memory=store * 2**20)
+    os.environ["RAY_ADDRESS"] = cluster.address
+    with quiet_ray():
+        yield
+    cluster.shutdown()
+
+
+def measure(
+    kind: str, source: str, cost: float, actors: int, nodes: int, store: int, options: Row
+) -> Row:
     """One of the two pipelines, in this process."""
-    peaks: dict[str, float] = {}
-    with tempfile.TemporaryDirectory() as folder, quiet_ray():
+    peaks: dict[str, float] = {"spilled_MiB": 0}
+    with tempfile.TemporaryDirectory() as folder, ray_of(nodes, store):
         run = run_ours if kind == "ours" else run_plain
         start = time.perf_counter()
         with watched(peaks):
@@ -200,6 +225,8 @@ def measure(kind: str, source: str, cost: float, actors: int, options: Row) -> R
 @click.option("--actors", default=1, show_default=True)
 @click.option("--shard-size", default=64, show_default=True)
 @click.option("--output-size", default="full", show_default=True)
+@click.option("--nodes", default=0, help="Of a simulated cluster, instead of this machine.")
+@click.option("--store", default=512, show_default=True, help="MiB of the store of such a node.")
 @click.option("--ours-only", is_flag=True)
 @click.option("--part", nargs=2, hidden=True)
 def main(
@@ -207,21 +234,24 @@ def main(
     side: int,
     cost: float,
     actors: int,
+    nodes: int,
+    store: int,
     ours_only: bool,
     part: tuple[str, str] | None,
     **options: Any,
 ) -> None:
     """Measure what the engine costs beside a model of constant cost."""
     if part:
-        told = measure(part[0], part[1], cost, actors, options)
+        told = measure(part[0], part[1], cost, actors, nodes, store, options)
         print(json.dumps({**told, "driver_MiB": peak_mib()}))
         return
     from machine import describe_machine
 
     results: Row = {"machine": describe_machine("cpu"), "cost": cost, "actors": actors, **options}
+    results |= {"nodes": nodes, "store": store}
     print(
         f"{'':6} {'photos':>8} {'seconds':>8} {'photos/s':>8} {'busy':>6} {'driver':>8} MiB"
-        f" {'worker':>8} MiB {'store':>8} MiB"
+        f" {'worker':>8} MiB {'store':>8} MiB {'spilled':>8} MiB"
     )
     with tempfile.TemporaryDirectory() as folder:
         make_photos(Path(folder), photos, side)
@@ -233,7 +263,7 @@ def main(
                 f"{kind:6} {told['photos']:8,} {told['seconds']:8.1f}"
                 f" {told['photos'] / told['seconds']:8.1f} {told['busy']:6.1%}"
                 f" {told['driver_MiB']:8.0f}     {told.get('worker_MiB', 0):8.0f}"
-                f"     {told.get('store_MiB', 0):8.0f}"
+                f"     {told.get('store_MiB', 0):8.0f}     {told['spilled_MiB']:8.0f}"
             )
     print(json.dumps(results))
 

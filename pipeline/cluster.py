@@ -6,7 +6,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -35,7 +35,10 @@ def address() -> str:
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a Ray has, and what it may grow to; object_bytes: the memory of its object stores."""
+    """What a Ray has, and what it may grow to.
+
+    object_bytes: what may be spread evenly over the object stores, until the smallest is full.
+    """
 
     cores: float
     gpus: float
@@ -56,6 +59,7 @@ def capacity() -> Capacity:
 
         now = ray.cluster_resources()
         most = (state.get_max_resources_from_cluster_config() or {}) if on_cluster() else now
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         unknown = 0 if most else math.inf
         cores, gpus = (float(now.get(kind, 0)) for kind in ("CPU", "GPU"))
         return Capacity(
@@ -63,8 +67,17 @@ def capacity() -> Capacity:
             gpus=gpus,
             most_cores=max(cores, float(most.get("CPU", unknown))),
             most_gpus=max(gpus, float(most.get("GPU", unknown if gpus else 0))),
-            object_bytes=int(now.get("object_store_memory", 0)),
+            object_bytes=evenly_spread(nodes),
         )
+
+
+def evenly_spread(nodes: Sequence[Mapping[str, float]]) -> int:
+    """Bytes that fill the smallest object store of the nodes that work, when all get the same.
+
+    nodes: the resources of each, as Ray names them. Before any works, the head stands for them.
+    """
+    working = [node for node in nodes if node.get("CPU") or node.get("GPU")] or nodes
+    return len(working) * int(min(node.get("object_store_memory", 0) for node in working))
 
 
 def describe_wait(kind: str, share: float) -> str:

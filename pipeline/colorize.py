@@ -29,7 +29,15 @@ from pipeline.errors import (
     TooManyFailures,
     UsageError,
 )
-from pipeline.job import Job, Settings, Summary, prepare_job, reopen_job, summarize
+from pipeline.job import (
+    Job,
+    Settings,
+    Summary,
+    absolute_place,
+    prepare_job,
+    reopen_job,
+    summarize,
+)
 from pipeline.lease import Lease, open_destination
 from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
@@ -42,7 +50,7 @@ from pipeline.selection import Selection, take_selection
 from pipeline.shard_report import ShardReport
 from pipeline.storage import open_storage
 from pipeline.watchdog import Watchdog
-from pipeline.workers import ColorizeActor, Row, pack, read_row, write_row
+from pipeline.workers import ColorizeActor, Row, pack, read_row, warm_up, write_row
 
 SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
 # Seconds without any news before Ray gives up; a CPU can need hours for a shard of a large model.
@@ -68,6 +76,8 @@ def colorize(source: str, destination: str, settings: Settings, listener: Listen
     """
     refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
     with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
+        if on_cluster():
+            _warm_nodes(settings)
         return _run(prepare_job(source, place, settings), settings.max_failed, listener, lease)
 
 
@@ -93,6 +103,22 @@ def resume(
         if retry_failed:
             Ledger(place, job.run).retry_failed(reasons)
         return _run(job, settings.max_failed, listener, lease)
+
+
+def _warm_nodes(settings: Settings) -> None:
+    """Let the nodes that are there get the weights, while the source is listed and planned.
+
+    None is asked for: one that waits for a long listing would only cost.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    warm = ray.remote(num_cpus=TASK_CORES, max_retries=0)(warm_up)
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("CPU"):
+            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            place = absolute_place(settings.weights)
+            warm.options(scheduling_strategy=there).remote(place, settings.model)
 
 
 def _run(job: Job, max_failed: str | None, listener: Listener, lease: Lease | None) -> Summary:

@@ -170,7 +170,7 @@ def _job(
         source,
         destination,
         run,
-        _absolute(settings.weights),
+        absolute_place(settings.weights),
         settings.batch_size,
         sizes,
         device,
@@ -243,7 +243,8 @@ def _check_method(settings: Settings) -> None:
         raise UsageError(f"--draft has one picture of a photo, not {settings.candidates}")
 
 
-def _absolute(place: str) -> str:
+def absolute_place(place: str) -> str:
+    """A folder as workers find it, whatever theirs is; URIs as they are."""
     return place if "://" in place else str(Path(place).resolve())
 
 

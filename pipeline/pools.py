@@ -52,13 +52,14 @@ def size_pools(
     least = min(least, most)
     known = capacity.most_cores < _COUNTABLE
     cores = int(max(1, capacity.most_cores if known else capacity.cores))
-    wanted = max(SHARDS_IN_FLIGHT, 4 * most) * shard_bytes
+    wanted = max(_LEAST_BYTES, max(SHARDS_IN_FLIGHT, 4 * most) * shard_bytes)
     return Pools(
         readers=min(max(1, cores // 2), shards),
         least=least,
         first=least if actors else max(1, int(min(now, most))),
         most=most,
         writers=min(cores, shards),
-        # Half of the store at most, so that it never spills to disk.
-        object_bytes=max(_LEAST_BYTES, min(wanted, capacity.object_bytes // 2)),
+        # Half of a node's store at most, so that none spills to disk. Whatever the limit, Ray lets
+        # one shard of each step through.
+        object_bytes=min(wanted, capacity.object_bytes // 2),
     )

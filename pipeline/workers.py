@@ -36,6 +36,17 @@ def read_row(row: Row, job: Job, isolated: bool) -> Row:
         return pack(shard, trouble=str(error))
 
 
+def warm_up(weights: str, model: str) -> None:
+    """Fetch the weights to this machine and import what an actor needs, for one that comes later.
+
+    The process that did this becomes an actor's. What fails is told by the actor that needs it.
+    """
+    from model.systems import load_colorizer
+    from model.weights import MODELS
+
+    load_colorizer(model, fetch_weights(weights, stages=MODELS[model]))
+
+
 class ColorizeActor:
     """The actor: a shell around the loaded model.
 

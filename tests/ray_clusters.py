@@ -1,10 +1,15 @@
-"""Simulated Ray clusters in a process of their own: nodes come, and go without grace."""
+"""Simulated Ray clusters in processes of their own: nodes come, and go without grace."""
 
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 _SERVER = """
@@ -85,3 +90,114 @@ def simulated_cluster(
                     continue
                 yield cluster
                 return
+
+
+@dataclass(frozen=True)
+class AutoscalingCluster:
+    """address: for RAY_ADDRESS. folder: its own, which tells its processes from all others."""
+
+    address: str
+    folder: str
+
+    def workers(self) -> list[int]:
+        """The daemons of its nodes, the head's excluded; with one of them ends a whole node."""
+        return [
+            process
+            for process, words in self.processes().items()
+            if words[0].endswith("/raylet") and "--head" not in words
+        ]
+
+    def processes(self) -> dict[int, list[str]]:
+        """All processes with their command lines."""
+        found, mark = {}, f"RAY_TMPDIR={self.folder}\0".encode()
+        for place in Path("/proc").iterdir():
+            if place.name.isdecimal():
+                with suppress(OSError):  # gone meanwhile, or of another user
+                    if mark in (place / "environ").read_bytes():
+                        words = (place / "cmdline").read_bytes().decode(errors="replace")
+                        found[int(place.name)] = words.split("\0")
+        return found
+
+
+@contextmanager
+def autoscaling_cluster(
+    most: int, resources: Mapping[str, float], environment: Mapping[str, str]
+) -> Iterator[AutoscalingCluster]:
+    """A head that does no work, to which Ray's own autoscaler adds up to so many nodes, and ends
+    them when they are idle for a few seconds. Who joins it sets RAY_AUTH_MODE=disabled.
+
+    As Ray's `AutoscalingCluster`, but that one ends every other Ray of this machine.
+    """
+    from ray.autoscaler._private.fake_multi_node.node_provider import (
+        FAKE_HEAD_NODE_ID,
+        FakeMultiNodeProvider,
+    )
+
+    address = f"127.0.0.1:{_free_port()}"
+    config = {
+        "cluster_name": "simulated",
+        "provider": {
+            "type": "external",
+            "module": f"{FakeMultiNodeProvider.__module__}.FakeMultiNodeProvider",
+            "gcs_address": address,
+            "head_node_id": FAKE_HEAD_NODE_ID,
+            "launch_multiple": True,
+        },
+        "auth": {},
+        "max_workers": most,
+        "idle_timeout_minutes": 0.05,
+        "upscaling_speed": 1.0,
+        "head_node_type": "ray.head.default",
+        "available_node_types": {
+            "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+            "worker": {
+                "resources": dict(resources),
+                "node_config": {},
+                "min_workers": 0,
+                "max_workers": most,
+            },
+        },
+        "cluster_synced_files": [],
+        "file_mounts": {},
+        "initialization_commands": [],
+        "setup_commands": [],
+        "head_setup_commands": [],
+        "worker_setup_commands": [],
+        "head_start_ray_commands": [],
+        "worker_start_ray_commands": [],
+    }
+    simulation = {
+        "RAY_FAKE_CLUSTER": "1",
+        "RAY_enable_autoscaler_v2": "1",
+        "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
+        "RAY_OVERRIDE_NODE_ID_FOR_TESTING": FAKE_HEAD_NODE_ID,
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "RAY_AUTH_MODE": "disabled",
+    }
+    with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        Path(folder, "config.json").write_text(json.dumps(config))
+        command = [
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--num-cpus=0"),
+            *(f"--port={address.rpartition(':')[2]}", "--include-dashboard=false"),
+            f"--autoscaling-config={folder}/config.json",
+        ]
+        cluster = AutoscalingCluster(address, folder)
+        try:
+            subprocess.run(
+                command,
+                env={**environment, **simulation, "RAY_TMPDIR": folder},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=True,
+            )
+            yield cluster
+        finally:
+            for process in cluster.processes():
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.cluster import address, quiet_ray
+from pipeline.cluster import address, evenly_spread, quiet_ray
 from pipeline.errors import UsageError
 
 
@@ -21,3 +21,15 @@ def test_a_cluster_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(UsageError, match="no Ray answers at 127.0.0.1:9"), quiet_ray():
         pass
+
+
+def test_the_smallest_store_of_those_that_work_says_how_much_may_wait() -> None:
+    head = {"object_store_memory": 9e9}
+    large, small = (
+        {"GPU": 4.0, "object_store_memory": 8e9},
+        {"CPU": 8.0, "object_store_memory": 2e9},
+    )
+    assert evenly_spread([head, large, small]) == 4e9
+    assert evenly_spread([head, large]) == 8e9
+    assert evenly_spread([head]) == 9e9
+    assert evenly_spread([{}, {"CPU": 2.0}]) == 0

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from ray_clusters import SimulatedCluster, simulated_cluster
+from ray_clusters import (
+    AutoscalingCluster,
+    SimulatedCluster,
+    autoscaling_cluster,
+    simulated_cluster,
+)
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
@@ -60,13 +66,13 @@ def committed(out: Path) -> int:
 
 @contextmanager
 def started(
-    cluster: SimulatedCluster, repository: Path, *arguments: object
+    cluster: SimulatedCluster | AutoscalingCluster, repository: Path, *arguments: object
 ) -> Iterator["subprocess.Popen[str]"]:
     """A command that joins a cluster."""
     process = subprocess.Popen(
         [sys.executable, "-c", "from jobs.main import main; main()", *map(str, arguments)],
         cwd=repository,
-        env={**os.environ, "RAY_ADDRESS": cluster.address},
+        env={**os.environ, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -143,3 +149,27 @@ def test_a_run_without_workers_says_so_and_starts_when_one_comes(
     assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
     assert "waiting for a node with a CPU: there is none among 1 node" in caller.heard[0]
     assert images_of(tmp_path / "out") == calm
+
+
+def test_ray_adds_the_nodes_that_a_run_needs_and_replaces_one_that_is_lost(
+    photos: Path,
+    weights: Path,
+    calm: Mapping[str, bytes],
+    tmp_path: Path,
+    repository: Path,
+) -> None:
+    out = tmp_path / "out"
+    command = ("colorize", photos, out, "--weights", weights, "--shard-size", 1, "--device", "cpu")
+    with (
+        autoscaling_cluster(2, {"CPU": 1}, os.environ) as cluster,
+        started(cluster, repository, *command) as process,
+    ):
+        assert not cluster.workers(), "there is none but for work"
+        wait_for(out, 1, process)
+        lost = cluster.workers()[0]
+        os.kill(lost, signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=240)
+        assert set(cluster.workers()) - {lost}, "one more has come"
+    assert process.returncode == 0, stdout + stderr
+    assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
+    assert images_of(out) == calm
