@@ -37,9 +37,10 @@ def read_row(row: Row, job: Job, isolated: bool) -> Row:
 
 
 def warm_up(weights: str, model: str) -> None:
-    """Fetch the weights to this machine and import what an actor needs, for one that comes later.
+    """Fetch the weights to this machine, and read them and PyTorch once.
 
-    The process that did this becomes an actor's. What fails is told by the actor that needs it.
+    An actor that starts later, in a process of its own, finds all of it there and in the system's
+    cache: on a new machine its disk is what takes longest. What fails here, that actor will tell.
     """
     from model.systems import load_colorizer
     from model.weights import MODELS

@@ -2,27 +2,19 @@
 
 import csv
 import io
-import pickle
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from PIL import Image
 from simulated_runs import commit, planned
-from tiny_models import write_tiny_weights
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.job import Settings, prepare_job
 from pipeline.ledger import Ledger
 from pipeline.plan import Run, Schedule, Shard
 from pipeline.planning import Redo, plan_retry
 from pipeline.results import committed_shards
 from pipeline.selection import COLUMNS, MOST_SEED, kept_selections, parse_selection, take_selection
-from pipeline.stages import photo_seed, read_shard
-from pipeline.storage import MemoryStorage, Storage
-from pipeline.workers import ColorizeActor, pack
+from pipeline.storage import Storage
 
 HEADER = "photo,candidate,decision,seed\n"
 PATHS = some.text(some.sampled_from("aé日\uf7e9 /.,;\"'=\r\n"), min_size=1, max_size=12)
@@ -204,19 +196,3 @@ def test_a_kept_file_that_was_changed_is_told() -> None:
     destination.write("selections/selection-00001.csv", b"nonsense")
     with pytest.raises(StorageError, match="selection-00001.csv, line 1: .*was changed"):
         list(kept_selections(destination))
-
-
-def test_a_photo_to_be_redone_is_drawn_with_the_seed_given(tmp_path: Path) -> None:
-    weights = write_tiny_weights(tmp_path / "weights")
-    Image.new("L", (20, 20), 90).save(tmp_path / "a.png")
-    job = prepare_job(str(tmp_path), MemoryStorage("out"), Settings(str(weights), device="cpu"))
-    [shard] = Schedule(job.destination, job.run).open()
-    actor = ColorizeActor(job)
-    seeds = []
-    for seed in (None, 7):
-        again = replace(shard, seed=seed)
-        row = actor(pack(again, read_shard(again, job.source, job.sizes)))
-        _, [[candidate]] = pickle.loads(row["work"])
-        seeds.append(candidate.result.seed)
-    digest = candidate.result.source_sha256
-    assert seeds == [photo_seed(0, digest, 0), photo_seed(7, digest, 0)]

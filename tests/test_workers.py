@@ -1,0 +1,94 @@
+"""The operators of a run outside of Ray (pipeline/workers.py)."""
+
+import pickle
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny_models import write_tiny_weights
+
+from model.colorizer import Colorized
+from pipeline.job import Job, Settings, prepare_job
+from pipeline.plan import Schedule, Shard
+from pipeline.s3 import S3Storage
+from pipeline.stages import Candidate, photo_seed, read_shard
+from pipeline.storage import MemoryStorage
+from pipeline.workers import ColorizeActor, Row, pack, read_row, warm_up
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A run of four photographs in two shards."""
+    weights = write_tiny_weights(tmp_path / "weights")
+    for code in (40, 90, 140, 190):
+        Image.new("L", (20, 20), code).save(tmp_path / f"{code}.png")
+    settings = Settings(str(weights), device="cpu", shard_size=2)
+    return prepare_job(str(tmp_path), MemoryStorage("out"), settings)
+
+
+def shards(job: Job) -> list[Shard]:
+    return list(Schedule(job.destination, job.run).open())
+
+
+def candidates(row: Row) -> list[Candidate]:
+    _, photos = pickle.loads(row["work"])
+    return [candidate for photo in photos for candidate in photo]
+
+
+def drawn(candidate: Candidate) -> bytes:
+    assert candidate.rgb is not None, candidate.result.error
+    return candidate.rgb.tobytes()
+
+
+def test_an_actor_called_from_two_threads_colorizes_one_shard_at_a_time_on_one_core(
+    job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    actor = ColorizeActor(job)
+    rows = [read_row(pack(shard), job, isolated=False) for shard in shards(job)]
+    alone = [[drawn(each) for each in candidates(actor(row))] for row in rows]
+    inside, most, cores, colorize = [0], [0], set[int](), actor._colorizer.colorize
+
+    def watched(*arguments: object) -> Colorized:
+        inside[0] += 1
+        most[0] = max(most[0], inside[0])
+        cores.add(torch.get_num_threads())
+        threading.Event().wait(0.05)  # for the other thread to come in, if it can
+        try:
+            return colorize(*arguments)  # type: ignore[arg-type]
+        finally:
+            inside[0] -= 1
+
+    monkeypatch.setattr(actor._colorizer, "colorize", watched)
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(actor, rows))
+    assert most == [1] and cores == {1}
+    assert [[drawn(each) for each in candidates(row)] for row in both] == alone
+
+
+def test_a_photo_to_be_redone_is_drawn_with_the_seed_given(job: Job) -> None:
+    actor, shard = ColorizeActor(job), shards(job)[0]
+    seeds = []
+    for seed in (None, 7):
+        again = replace(shard, seed=seed)
+        row = actor(pack(again, read_shard(again, job.source, job.sizes)))
+        candidate = candidates(row)[0]
+        seeds.append(candidate.result.seed)
+    digest = str(candidate.result.source_sha256)
+    assert seeds == [photo_seed(0, digest, 0), photo_seed(7, digest, 0)]
+
+
+def test_a_node_has_the_weights_of_a_bucket_before_an_actor_asks(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
+    (tmp_path / "node").mkdir()
+    for file in write_tiny_weights(tmp_path / "weights").iterdir():
+        S3Storage(bucket).write(f"weights/{file.name}", file.read_bytes())
+    warm_up(f"s3://{bucket}/weights", "coltran")
+    kept = {path.name for path in (tmp_path / "node").rglob("*.safetensors")}
+    assert kept == {"core.safetensors", "color.safetensors", "spatial.safetensors"}
