@@ -17,7 +17,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Protocol
 
 from pipeline.cluster import capacity, cluster_joined, describe_wait, on_cluster, quiet_ray
@@ -43,7 +43,7 @@ from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
 from pipeline.plan import Schedule, Shard
 from pipeline.planning import refuse_overlap
-from pipeline.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools
+from pipeline.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools, size_wave
 from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
 from pipeline.selection import Selection, take_selection
@@ -52,7 +52,6 @@ from pipeline.storage import open_storage
 from pipeline.watchdog import Watchdog
 from pipeline.workers import ColorizeActor, Row, pack, read_row, warm_up, write_row
 
-SHARDS_PER_WAVE = 2000  # each costs a data set 2 ms before its first can start
 # Seconds without any news before Ray gives up; a CPU can need hours for a shard of a large model.
 SILENCE = {"cpu": 24 * 3600.0, "cuda": 900.0}
 RETRIES = 2  # of a shard whose process died
@@ -158,13 +157,13 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
     Shards whose processes died, time and again, are done once more, each photo in a process of its
     own. Those that are lost all the same stay to be done.
     """
-    wave = list(islice(shards, SHARDS_PER_WAVE))
-    if not wave:
+    first = next(shards, None)
+    if first is None:
         return  # without a Ray that would have nothing to do
-    outage, trouble = 0, ""
+    shards, outage, trouble = chain([first], shards), 0, ""
     with quiet_ray():
         metrics = Metrics()
-        while wave:
+        while wave := list(islice(shards, size_wave(capacity(), _gpu_share(job), job.actors))):
             lost = {shard.number: shard for shard in wave}
             for isolated in (False, True):
                 for row in _run_wave(list(lost.values()), job, isolated) if lost else ():
@@ -178,14 +177,19 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
                     outage, trouble = outage + 1, row["trouble"]
                     if outage == OUTAGE:
                         raise StoreUnavailable(trouble)
-            wave = list(islice(shards, SHARDS_PER_WAVE))
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
 
 
+def _gpu_share(job: Job) -> float:
+    """What an actor takes of a GPU; 0 where it takes a core."""
+    return job.gpus_per_actor if job.device == "cuda" else 0
+
+
 def _need(job: Job) -> tuple[str, float]:
     """What an actor takes: the kind of Ray's resource, and how much of it."""
-    return ("GPU", job.gpus_per_actor) if job.device == "cuda" else ("CPU", ACTOR_CORES)
+    gpus = _gpu_share(job)
+    return ("GPU", gpus) if gpus else ("CPU", ACTOR_CORES)
 
 
 def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
@@ -193,13 +197,12 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
     from ray.util.annotations import RayDeprecationWarning
 
-    there, (kind, share) = capacity(), _need(job)
-    on_gpu = kind == "GPU"
-    if on_gpu and not there.gpus and not on_cluster():  # a cluster may get some when asked for
+    there, gpus = capacity(), _gpu_share(job)
+    if gpus and not there.gpus and not on_cluster():  # a cluster may get some when asked for
         raise UsageError("--device cuda: Ray finds no GPU here")
     _, high = job.sizes
     shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
-    pools = size_pools(there, len(shards), shard_bytes, share if on_gpu else 0, job.actors)
+    pools = size_pools(there, len(shards), shard_bytes, gpus, job.actors)
     _configure(job, pools)
     unsigned = replace(job, signer=None)  # the key goes to those alone who sign
     with warnings.catch_warnings():
@@ -219,8 +222,8 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 ColorizeActor,  # type: ignore[arg-type]
                 fn_constructor_args=[unsigned],
-                num_cpus=0 if on_gpu else share,
-                num_gpus=share if on_gpu else 0,
+                num_cpus=0 if gpus else ACTOR_CORES,
+                num_gpus=gpus,
                 compute=ActorPoolStrategy(
                     min_size=pools.least,
                     max_size=pools.most,

@@ -14,6 +14,10 @@ from pipeline.cluster import Capacity
 ACTOR_CORES = 0.9  # where it computes on a core
 TASK_CORES = 0.01  # of a reader or writer
 SHARDS_IN_FLIGHT = 25
+# In a wave, at least and at most. Each costs 2 ms before the first can start, and 15 KB; between
+# two waves the actors start anew, which many of them should not do every few minutes.
+SHARDS_PER_WAVE = (2_000, 20_000)
+_SHARDS_PER_ACTOR = 200
 _LEAST_BYTES = 2**28
 _COUNTABLE = 10**6  # cores; a cluster without a limit says more
 
@@ -33,6 +37,13 @@ class Pools:
     object_bytes: int
 
 
+def size_wave(capacity: Capacity, share: float, actors: tuple[int, int] | None) -> int:
+    """How many shards go through one data set; arguments as in size_pools."""
+    least, most = SHARDS_PER_WAVE
+    _, workers = _actors(capacity, share, actors)
+    return int(min(most, max(least, _SHARDS_PER_ACTOR * workers)))
+
+
 def size_pools(
     capacity: Capacity,
     shards: int,
@@ -46,9 +57,8 @@ def size_pools(
     asks for.
     """
     now = capacity.gpus / share if share else capacity.cores
-    later = capacity.most_gpus / share if share else capacity.most_cores
-    least, most = actors or (1, max(1, now, later))
-    most = int(min(most, shards))
+    least, room = _actors(capacity, share, actors)
+    most = int(min(room, shards))
     least = min(least, most)
     known = capacity.most_cores < _COUNTABLE
     cores = int(max(1, capacity.most_cores if known else capacity.cores))
@@ -63,3 +73,10 @@ def size_pools(
         # one shard of each step through.
         object_bytes=min(wanted, capacity.object_bytes // 2),
     )
+
+
+def _actors(capacity: Capacity, share: float, actors: tuple[int, int] | None) -> tuple[int, float]:
+    """Least and most, for any number of shards; most may be infinite."""
+    now = capacity.gpus / share if share else capacity.cores
+    later = capacity.most_gpus / share if share else capacity.most_cores
+    return actors or (1, max(1, now, later))

@@ -196,7 +196,7 @@ def test_same_seed_same_bytes_at_any_shard_and_batch_size_through_s3_too(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.colorize.SHARDS_PER_WAVE", 4)  # of six
+    monkeypatch.setattr("pipeline.pools.SHARDS_PER_WAVE", (4, 4))  # of six
     source = S3Storage(bucket, "masters")
     for path in photos.rglob("*"):
         if path.is_file():

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from pipeline.cluster import Capacity
-from pipeline.pools import SHARDS_IN_FLIGHT, Pools, size_pools
+from pipeline.pools import SHARDS_IN_FLIGHT, Pools, size_pools, size_wave
 
 GIB = 2**30
 MACHINE = Capacity(cores=8, gpus=2, most_cores=8, most_gpus=2, object_bytes=8 * GIB)
@@ -47,6 +47,13 @@ def test_what_is_in_flight_grows_with_the_actors_but_never_fills_the_store() -> 
     many = Capacity(cores=800, gpus=100, most_cores=800, most_gpus=100, object_bytes=400 * GIB)
     assert in_flight(many) == 400 * shard
     assert in_flight(ASLEEP) == GIB
+
+
+def test_many_actors_get_longer_waves() -> None:
+    assert size_wave(MACHINE, 1.0, None) == 2000
+    assert size_wave(ASLEEP, 1.0, None) == 4000
+    assert size_wave(ASLEEP, 1.0, (1, 50)) == 10_000
+    assert size_wave(UNKNOWN, 1.0, None) == 20_000
 
 
 @given(
