@@ -40,11 +40,12 @@ cluster.shutdown()
 
 
 class SimulatedCluster:
-    """address: for RAY_ADDRESS; dashboard: its job server, where the head has one."""
+    """environment: of who joins it. dashboard: its job server, where the head has one."""
 
     def __init__(self, server: "subprocess.Popen[str]") -> None:
         self._server = server
-        self.address, self.dashboard = json.loads(self._answer())
+        address, self.dashboard = json.loads(self._answer())
+        self.environment: Mapping[str, str] = {"RAY_ADDRESS": address}
 
     def add(self, name: str, **arguments: object) -> None:
         """Add a node; arguments as num_cpus, num_gpus."""
@@ -94,9 +95,9 @@ def simulated_cluster(
 
 @dataclass(frozen=True)
 class AutoscalingCluster:
-    """address: for RAY_ADDRESS. folder: its own, which tells its processes from all others."""
+    """environment: of who joins it. folder: its own, which tells its processes from all others."""
 
-    address: str
+    environment: Mapping[str, str]
     folder: str
 
     def workers(self) -> list[int]:
@@ -124,7 +125,7 @@ def autoscaling_cluster(
     most: int, resources: Mapping[str, float], environment: Mapping[str, str]
 ) -> Iterator[AutoscalingCluster]:
     """A head that does no work, to which Ray's own autoscaler adds up to so many nodes, and ends
-    them when they are idle for a few seconds. Who joins it sets RAY_AUTH_MODE=disabled.
+    them when they are idle for a few seconds.
 
     As Ray's `AutoscalingCluster`, but that one ends every other Ray of this machine.
     """
@@ -181,7 +182,8 @@ def autoscaling_cluster(
             *(f"--port={address.rpartition(':')[2]}", "--include-dashboard=false"),
             f"--autoscaling-config={folder}/config.json",
         ]
-        cluster = AutoscalingCluster(address, folder)
+        joining = {"RAY_ADDRESS": address, "RAY_AUTH_MODE": simulation["RAY_AUTH_MODE"]}
+        cluster = AutoscalingCluster(joining, folder)
         try:
             subprocess.run(
                 command,

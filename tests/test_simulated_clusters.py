@@ -8,7 +8,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,6 @@ from ray_clusters import (
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
-from pipeline.colorize import colorize
-from pipeline.job import Settings
-from pipeline.watchdog import Watchdog
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -64,15 +60,24 @@ def committed(out: Path) -> int:
     return len(list(out.glob("results/shard-*.parquet")))
 
 
+# A command whose watchdog barks after a second.
+IMPATIENT = """
+from pipeline.watchdog import Watchdog
+Watchdog.__init__.__defaults__ = (1.0,)
+from jobs.main import main
+main()
+"""
+
+
 @contextmanager
 def started(
     cluster: SimulatedCluster | AutoscalingCluster, repository: Path, *arguments: object
 ) -> Iterator["subprocess.Popen[str]"]:
     """A command that joins a cluster."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from jobs.main import main; main()", *map(str, arguments)],
+        [sys.executable, "-c", IMPATIENT, *map(str, arguments)],
         cwd=repository,
-        env={**os.environ, "RAY_ADDRESS": cluster.address, "RAY_AUTH_MODE": "disabled"},
+        env={**os.environ, **cluster.environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -117,40 +122,6 @@ def test_a_node_is_lost_and_another_comes(
     assert images_of(out) == calm
 
 
-class Caller:
-    """Hears what a run waits for, and gives it."""
-
-    def __init__(self, cluster: SimulatedCluster) -> None:
-        self._cluster = cluster
-        self.heard: list[str] = []
-
-    def update(self, done: int, failed: int, photos: int) -> None:
-        pass
-
-    def wait(self, why: str) -> None:
-        self.heard.append(why)
-        if len(self.heard) == 1:
-            self._cluster.add("late", num_cpus=1)
-
-
-def test_a_run_without_workers_says_so_and_starts_when_one_comes(
-    photos: Path,
-    weights: Path,
-    calm: Mapping[str, bytes],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("pipeline.colorize.Watchdog", partial(Watchdog, seconds=3))
-    with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
-        monkeypatch.setenv("RAY_ADDRESS", cluster.address)
-        caller = Caller(cluster)
-        settings = Settings(str(weights), shard_size=4, device="cpu")
-        summary = colorize(str(photos), str(tmp_path / "out"), settings, caller)
-    assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
-    assert "waiting for a node with a CPU: there is none among 1 node" in caller.heard[0]
-    assert images_of(tmp_path / "out") == calm
-
-
 def test_ray_adds_the_nodes_that_a_run_needs_and_replaces_one_that_is_lost(
     photos: Path,
     weights: Path,
@@ -172,4 +143,5 @@ def test_ray_adds_the_nodes_that_a_run_needs_and_replaces_one_that_is_lost(
         assert set(cluster.workers()) - {lost}, "one more has come"
     assert process.returncode == 0, stdout + stderr
     assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
+    assert "waiting for a node with a CPU: there is none among 1 node" in stderr
     assert images_of(out) == calm

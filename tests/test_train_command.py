@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 SMALL = "--hidden 16 --ff 24 --heads 2 --enc 1 --outer 1 --inner 1 --resolution 8".split()
 OPTIONS = [
     *SMALL,
-    *"--steps 150 --batch-size 2 --held-out 0.3 --validate-every 75 --side 12".split(),
+    *"--steps 60 --batch-size 2 --held-out 0.3 --validate-every 30 --side 12".split(),
     *"--checkpoint-minutes 0 --threads 1 --device cpu".split(),
 ]
 
@@ -79,7 +79,7 @@ def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
             time.sleep(0.02)
         os.killpg(first.pid, signal.SIGKILL)
     state = torch.load(out / "core.checkpoint", weights_only=True)
-    assert state["trainer"]["step"] < 150
+    assert state["trainer"]["step"] < 60
     second = subprocess.run(command, capture_output=True, text=True, check=False)
     assert second.returncode == 0, second.stderr
     return out, second.stdout, second.stderr
@@ -94,7 +94,7 @@ def test_a_killed_command_given_again_ends_with_the_bytes_of_an_undisturbed_loop
         for side, split in ((12, "train"), (8, "validation"))
     ]
     rgb, held_out = (torch.from_numpy(each.rgb) for each in sets)
-    settings = StageSettings(TrainingConfig(150, 2), validate_every=75)
+    settings = StageSettings(TrainingConfig(60, 2), validate_every=30)
     photographs = Photographs(rgb, torch.full((len(rgb),), 1 / len(rgb), dtype=torch.float64))
     undisturbed, threads = MemoryStorage(), torch.get_num_threads()
     torch.set_num_threads(1)
