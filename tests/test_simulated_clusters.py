@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from ray_clusters import (
@@ -21,6 +23,9 @@ from ray_clusters import (
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
+from pipeline.colorize import colorize
+from pipeline.job import Job, Settings
+from pipeline.workers import ColorizeActor
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -120,6 +125,55 @@ def test_a_node_is_lost_and_another_comes(
     assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
     assert "Traceback" not in stderr
     assert images_of(out) == calm
+
+
+class Quiet:
+    def update(self, done: int, failed: int, photos: int) -> None:
+        pass
+
+    def wait(self, why: str) -> None:
+        pass
+
+
+def test_gpus_are_the_models_and_other_nodes_read_and_write(
+    photos: Path,
+    weights: Path,
+    calm: Mapping[str, bytes],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The GPUs are Ray's counters alone: the model computes on the core beside them."""
+
+    class OnNoRealGpu(ColorizeActor):
+        def __init__(self, job: Job) -> None:
+            import ray
+
+            super().__init__(replace(job, device="cpu"))
+            context = ray.get_runtime_context()
+            [gpu] = context.get_accelerator_ids()["GPU"]
+            self._name = f"{gpu} {context.get_assigned_resources()['GPU']} {os.getpid()}"
+
+    out = tmp_path / "out"
+    monkeypatch.setattr("pipeline.colorize.ColorizeActor", OnNoRealGpu)
+    settings = Settings(
+        str(weights), shard_size=1, device="cuda", precision="float32", gpus_per_actor=0.5
+    )
+    with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
+        cluster.add("gpus", num_cpus=1, num_gpus=2)
+        cluster.add("cores", num_cpus=2)
+        for name, value in cluster.environment.items():
+            monkeypatch.setenv(name, value)
+        summary = colorize(str(photos), str(out), settings, Quiet())
+    assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
+    assert images_of(out) == calm
+    actors = {actor_of(path) for path in out.glob("results/shard-*.parquet")}
+    assert {actor.rpartition(" ")[0] for actor in actors} <= {"0 0.5", "1 0.5"}
+    assert 1 < len(actors) <= 4, "two of them share a GPU"
+
+
+def actor_of(results: Path) -> str:
+    metadata = pq.read_schema(results).metadata
+    return str(metadata[b"autochrome.actor"].decode())
 
 
 def test_ray_adds_the_nodes_that_a_run_needs_and_replaces_one_that_is_lost(
