@@ -318,10 +318,10 @@ def make_archive(folder: Path, photos: int, weights: Path) -> Archive:
             left, suffix = 2 * number, ("jpg", "png", "tif")[number % 3]
             crop = cat.convert("L").crop((left, left, left + 160, left + 120))
             crop.save(source / f"{number:03d}.{suffix}")
-    return Archive(source, weights, _undisturbed_images(source, weights))
+    return Archive(source, weights, undisturbed_images(source, weights))
 
 
-def _undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
+def undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
     """The images of a run without Ray that nothing happens to."""
     from model.colorizer import Colorizer
 

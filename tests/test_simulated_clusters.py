@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from ray_clusters import (
     AutoscalingCluster,
     SimulatedCluster,
@@ -22,7 +21,7 @@ from ray_clusters import (
 )
 from tiny_models import write_tiny_weights
 
-from jobs.main import main
+from killed_runs import undisturbed_images
 from pipeline.colorize import colorize
 from pipeline.job import Job, Settings
 from pipeline.workers import ColorizeActor
@@ -46,14 +45,9 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def calm(photos: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The images of a run on one machine that nothing happened to."""
-    out = tmp_path_factory.mktemp("calm") / "out"
-    result = CliRunner().invoke(
-        main, ["colorize", str(photos), str(out), "--weights", str(weights), "--shard-size", "6"]
-    )
-    assert result.exit_code == 0, result.output
-    return images_of(out)
+def calm(photos: Path, weights: Path) -> dict[str, bytes]:
+    """The images of a run on one machine, without Ray, that nothing happened to."""
+    return {Path(path).name: image for path, image in undisturbed_images(photos, weights).items()}
 
 
 def images_of(out: Path) -> dict[str, bytes]:
@@ -69,7 +63,6 @@ def committed(out: Path) -> int:
 IMPATIENT = """
 from pipeline.watchdog import Watchdog
 Watchdog.__init__.__defaults__ = (1.0,)
-from jobs.main import main
 main()
 """
 
