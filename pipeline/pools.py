@@ -14,8 +14,8 @@ from pipeline.cluster import Capacity
 ACTOR_CORES = 0.9  # where it computes on a core
 TASK_CORES = 0.01  # of a reader or writer
 SHARDS_IN_FLIGHT = 25
-# In a wave, at least and at most. Each costs 2 ms before the first can start, and 15 KB; between
-# two waves the actors start anew, which many of them should not do every few minutes.
+# In a wave, at least and at most. Each costs 2 ms before the first can start, and 65 KiB of
+# the driver; between two waves the actors start anew, which many should not do every few minutes.
 SHARDS_PER_WAVE = (2_000, 20_000)
 _SHARDS_PER_ACTOR = 200
 _LEAST_BYTES = 2**28
