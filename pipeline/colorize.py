@@ -234,7 +234,8 @@ def _configure(job: Job, pools: Pools) -> None:
     context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3
-    context.execution_no_progress_timeout_s = SILENCE[job.device]
+    slow = job.run.spec.pages == "all"  # a book is done by one writer, page by page
+    context.execution_no_progress_timeout_s = SILENCE["cpu" if slow else job.device]
     context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
         object_store_memory=pools.object_bytes
     )
@@ -249,7 +250,9 @@ def _read(row: Row, job: Job, isolated: bool) -> Row:
     shard, _ = pickle.loads(row["work"])
     call = call_isolated if isolated else call_here
     try:
-        return _row(shard, read_shard(shard, job.source, job.sizes, call, job.run.spec.recolor))
+        spec = job.run.spec
+        photos = read_shard(shard, job.source, job.sizes, call, spec.recolor, spec.pages)
+        return _row(shard, photos)
     except StoreUnavailable as error:
         return _row(shard, trouble=str(error))
 

@@ -4,8 +4,8 @@ Legend: H W rows and columns, S side of a model's square. Gray is what pipeline.
 pixels: uint8 [0, 255], or uint16 [0, 65535] where the master has more than 8 bits a sample.
 
 - 1 bit: black 0, white 255. Palettes: luma of their RGB. Alpha is dropped.
-- Min-is-white is inverted, of several pages or frames the first is used, and the EXIF orientation
-  is applied.
+- Min-is-white is inverted, and the EXIF orientation is applied. Of several pages of a TIFF that
+  which is asked for is used (pipeline.pages tells what is one), of other frames the first.
 - An embedded color profile that is not sRGB is applied; without one, values are taken as sRGB.
 
 Anything that cannot be decoded raises PhotoError(reason, one line).
@@ -32,6 +32,7 @@ from pipeline.errors import PhotoError
 from pipeline.formats import MasterInfo
 from pipeline.gray import Kind, Samples, eight_bits, gray_of, some_color, upright
 from pipeline.metadata import Metadata, metadata_of
+from pipeline.pages import page_alone
 from pipeline.tones import SIDE, tone_of
 
 # Colorizing at full resolution holds about 10 bytes per pixel at its peak (measured), so that one
@@ -65,14 +66,15 @@ class Master:
 
 
 def read_small(
-    data: bytes, sizes: Sequence[int], max_pixels: int = MAX_PIXELS
+    data: bytes, sizes: Sequence[int], max_pixels: int = MAX_PIXELS, page: int = 1
 ) -> tuple[MasterInfo, list[np.ndarray]]:
     """The whole frame of a master squeezed into squares: gray uint8 (S, S) for each S of sizes.
 
     JPEG and JPEG 2000 are decoded at a reduced scale, at least four times the largest square.
-    Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
+    page: of a TIFF, from 1. Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
     with _explained(data):
+        data = page_alone(data, page)
         gray, facts = _decode(data, max_pixels, reduce_to=4 * max(sizes))
         tone = "gray" if facts.color is None else tone_of(facts.color)
         image = Image.fromarray(eight_bits(gray))
@@ -98,9 +100,10 @@ def read_rgb(
     return np.stack([_squeezed(channel, size) for channel in image.split()], axis=-1)
 
 
-def read_full(data: bytes, max_pixels: int = MAX_PIXELS) -> Master:
-    """A master at full resolution. Raises PhotoError as read_small does."""
+def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Master:
+    """A master at full resolution; page and what is raised are as in read_small."""
     with _explained(data):
+        data = page_alone(data, page)
         gray, facts = _decode(data, max_pixels)
         metadata = metadata_of(facts.info.format, data, facts.found)
     return Master(gray, facts.info, facts.dpi, metadata)

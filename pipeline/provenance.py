@@ -25,13 +25,15 @@ _LAST = "</rdf:RDF>"
 
 @dataclass(frozen=True)
 class Provenance:
-    """source_type: a term of IPTC's digital source types. weights: SHA-256 by stage."""
+    """source_type: a term of IPTC's digital source types. weights: SHA-256 by stage. page: which of
+    a master's pages it is, where all of several were done."""
 
     source_type: str
     version: str
     weights: Mapping[str, str]
     seed: int
     source_sha256: str
+    page: int | None = None
 
 
 def xmp_packet(
@@ -58,6 +60,8 @@ def _description(made: Provenance) -> str:
         "autochrome:Seed": str(made.seed),
         "autochrome:SourceSHA256": made.source_sha256,
     }
+    if made.page is not None:
+        facts["autochrome:SourcePage"] = str(made.page)
     facts |= {
         f"autochrome:Weights{stage.capitalize()}SHA256": digest
         for stage, digest in sorted(made.weights.items())

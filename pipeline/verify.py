@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.manifest import Seen
+from pipeline.pages import MOST_PAGES
 from pipeline.plan import Run, RunSpec, Schedule, Shard, is_plan_path
 from pipeline.planning import Redo, plan_retry
 from pipeline.probe import PROBE
@@ -30,7 +31,7 @@ from pipeline.storage import PARTIAL, Storage
 KINDS = {
     "damaged_results": "results that cannot be read, or are of another run",
     "unplanned": "results of photos that were not planned there",
-    "incomplete": "photos without exactly one result per candidate",
+    "incomplete": "photos without exactly one result per candidate and page",
     "missing_image": "images that are gone",
     "damaged_image": "images with other bytes than recorded",
     "missing_sidecar": "sidecars that are gone",
@@ -163,15 +164,32 @@ def _check_results(
     for photo in by_photo.keys() - planned.keys():
         findings.problems.append(Problem("unplanned", photo, path))
     for photo in planned:
-        rows = by_photo[photo]
-        found = sorted(row["candidate"] for row in rows)
-        early = [row["candidate"] for row in rows] == [0] and rows[0]["status"] != "ok"
+        what = _incomplete(by_photo[photo], run.spec)
         superseded = last.get(photo, 1) > shard.attempt
-        if found != list(range(run.spec.candidates)) and not early and not superseded:
-            findings.problems.append(Problem("incomplete", photo, f"candidates {found} in {path}"))
+        if what and not superseded:
+            findings.problems.append(Problem("incomplete", photo, f"{what} in {path}"))
             size = planned[photo].size
             findings.redo[photo] = Redo(photo, size, shard.attempt + 1)
     return [row for photo in planned for row in by_photo[photo]]
+
+
+def _incomplete(rows: list[dict[str, Any]], spec: RunSpec) -> str | None:
+    """What there is of a photo that should have each candidate of each page once; None where it
+    has. Of a page, or of all, that came to nothing, one row says so."""
+    by_page: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_page[row["page"]].append(row)
+    expected = 1
+    if spec.pages == "all" and rows and (rows[0]["pages"] or 1) <= MOST_PAGES:
+        expected = rows[0]["pages"] or 1
+    if rows and sorted(by_page) != list(range(1, expected + 1)):
+        return f"pages {sorted(by_page)} of {expected}"
+    for page in range(1, expected + 1):
+        found = sorted(row["candidate"] for row in by_page[page])
+        early = found == [0] and by_page[page][0]["status"] != "ok"
+        if found != list(range(spec.candidates)) and not early:
+            return f"candidates {found}" + (f" of page {page}" if expected > 1 else "")
+    return None
 
 
 def _check_files(
