@@ -31,12 +31,14 @@ _GRAY, _RGB, _CMYK, _LAB = (0, 1), (2,), (5,), (8, 9)  # TIFF's PhotometricInter
 class DeepMaster:
     """A picture with more bits than Pillow reads of it; `decode` gives its pixels as stored.
 
-    mode: as "RGB;16". orientation, dpi and icc are those of TIFF; else 1, None and None.
+    mode: as "RGB;16". channels: alpha counts. orientation, dpi and icc are those of TIFF; else 1,
+    None and None.
     """
 
     width: int
     height: int
     mode: str
+    channels: int
     format: str
     decode: Callable[[], Samples]
     orientation: int = 1
@@ -135,7 +137,7 @@ def _open_png(data: bytes) -> DeepMaster | None:
         return Samples(_as_HWC(imagecodecs.png_decode(data)), kind, 65535)
 
     mode = {b"\x02": "RGB", b"\x04": "LA", b"\x06": "RGBA"}[color]
-    return DeepMaster(width, height, f"{mode};16", "PNG", decode)
+    return DeepMaster(width, height, f"{mode};16", len(mode), "PNG", decode)
 
 
 def _open_jpeg2000(data: bytes, at: int) -> DeepMaster | None:
@@ -154,7 +156,8 @@ def _open_jpeg2000(data: bytes, at: int) -> DeepMaster | None:
         return Samples(_as_HWC(imagecodecs.jpeg2k_decode(data)), kind, 2 ** (depth + 1) - 1)
 
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(count, f"{count}")
-    return DeepMaster(right - left, bottom - top, f"{mode};{depth + 1}", "JPEG2000", decode)
+    mode = f"{mode};{depth + 1}"
+    return DeepMaster(right - left, bottom - top, mode, count, "JPEG2000", decode)
 
 
 def _open_tiff(data: bytes) -> DeepMaster | None:
@@ -179,6 +182,7 @@ def _open_tiff(data: bytes) -> DeepMaster | None:
                 page.imagewidth,
                 page.imagelength,
                 f"{mode}{'A' if extra else ''};{bits}",
+                samples,
                 "TIFF",
                 lambda: _decode_tiff(data),
                 _number(page, 274, 1),

@@ -46,11 +46,15 @@ def render(
     results say nothing. Raises PhotoError where the master cannot be decoded.
     """
     master = read_full(data, page=page or 1)
-    format, suffix = output_format(spec.format, master.info, sign is not None)
-    gray = master.gray if format in DEEP else eight_bits(master.gray)
     if spec.output_size != "full":
-        gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
+        size = _fitted(master.gray.shape, int(spec.output_size))
+        gray = resize_rgb(eight_bits(master.gray), size)
         master = replace(master, gray=gray, dpi=None)
+    pixels = master.gray.size
+    format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
+    if format not in DEEP:
+        master = replace(master, gray=eight_bits(master.gray))
+    gray = master.gray
     pictures: list[Picture | PhotoError] = []
     digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
     for small, seed in zip(candidates, seeds, strict=True):

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**31  # of a file; it is held in memory whole
 CANDIDATES_AT_ONCE = 4  # of a photo, finished in memory while its master is decoded
+PIXELS_AT_ONCE = 125_000_000  # of these candidates together, unless it is but one
 
 
 @dataclass(frozen=True)
@@ -299,9 +300,10 @@ def _write_photo(
             if isinstance(master, Exception):
                 results = [_failed(result, master, "missing") for result in results]
             else:
+                at_once = _at_once(results[0])
                 results = []
-                for first in range(0, len(candidates), CANDIDATES_AT_ONCE):
-                    some = candidates[first : first + CANDIDATES_AT_ONCE]
+                for first in range(0, len(candidates), at_once):
+                    some = candidates[first : first + at_once]
                     results += _write_candidates(
                         some, master, source, destination, spec, call, signer, sheets
                     )
@@ -309,6 +311,11 @@ def _write_photo(
             results = [replace(result, write_seconds=seconds) for result in results]
         rows += [replace(result, finished_at=datetime.now(UTC)) for result in results]
     return rows
+
+
+def _at_once(result: Result) -> int:
+    pixels = (result.width or 1) * (result.height or 1)
+    return max(1, min(CANDIDATES_AT_ONCE, PIXELS_AT_ONCE // pixels))
 
 
 def _fetch_master(result: Result, source: Storage) -> bytes | Exception:

@@ -85,7 +85,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
 def pixels_of(data: bytes) -> np.ndarray:
     """All bits of a file, by the readers that are not ours where these have them."""
     if (deep := open_deep(data)) is not None and deep.format != "TIFF":
-        return deep.decode().values
+        return np.asarray(deep.decode().values)
     return tifffile.imread(io.BytesIO(data)) if data[:2] == b"II" else np.asarray(opened(data))
 
 

@@ -215,7 +215,7 @@ def test_pixel_limit_is_checked_before_decoding() -> None:
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     error = refusal(bytes(bomb))
     assert error.reason == "too_large"
-    assert str(error) == "100,000 x 100,000 pixels are 10,000 megapixels; the limit is 250"
+    assert str(error) == "100,000 x 100,000 pixels are 10,000 megapixels; the limit is 500"
     assert refusal(saved(ramp(), "PNG"), max_pixels=64 * 48 - 1).reason == "too_large"
     assert read_full(saved(ramp(), "PNG"), max_pixels=64 * 48).gray.shape == (48, 64)
 
