@@ -16,6 +16,7 @@ from pipeline.chroma import color_bands, put_color_on
 from pipeline.codecs import open_deep
 from pipeline.encoding import encode, encode_bands, result_labels
 from pipeline.formats import DEEP, MasterInfo
+from pipeline.gray import eight_bits
 from pipeline.imaging import Master, read_full
 from pipeline.metadata import metadata_of, photoshop_block, read_fields
 from pipeline.provenance import Provenance
@@ -283,7 +284,9 @@ def test_png_is_what_other_readers_expect() -> None:
 def test_bands_make_the_same_file_as_the_whole() -> None:
     gray = photograph(16, (400, 300))
     color = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    for format in sorted(DEEP):
+    for format in (*sorted(DEEP), "JPEG"):
+        if format == "JPEG":
+            gray = eight_bits(gray)
         labels = result_labels(None, format)
         banded = encode_bands(color_bands(gray, color), 400, 300, format, labels)
         assert banded == encode(put_color_on(gray, color), format)
