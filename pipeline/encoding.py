@@ -95,10 +95,11 @@ def result_labels(
     if master is None:
         return Labels({}, xmp_packet(None, provenance), icc=srgb_profile())
     height, width = master.gray.shape
+    iptc = master.metadata.iptc if format in ("WEBP", "AVIF") else None  # which cannot hold it
     fields = result_fields(master.metadata, width, height, master.dpi)
     return Labels(
         fitting(fields, most),
-        xmp_packet(master.metadata.xmp, provenance, most),
+        xmp_packet(master.metadata.xmp, provenance, most, iptc),
         master.metadata.iptc,
         srgb_profile(),
         master.dpi,
