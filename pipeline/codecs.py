@@ -25,6 +25,7 @@ _SIZ = b"\xff\x4f\xff\x51"  # how the codestream of JPEG 2000 starts
 _MOST_CHANNELS = 8
 _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
 _GRAY, _RGB, _CMYK, _LAB = (0, 1), (2,), (5,), (8, 9)  # TIFF's PhotometricInterpretation
+_PALETTE = 3
 
 
 @dataclass(frozen=True)
@@ -178,6 +179,8 @@ def _open_tiff(data: bytes) -> DeepMaster | None:
                 return None
             extra = len(page.extrasamples)
             mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(samples - extra, f"{samples}")
+            if page.photometric == _PALETTE:
+                mode, samples = "P", 3  # as many as it has once it is decoded
             return DeepMaster(
                 page.imagewidth,
                 page.imagelength,
@@ -201,16 +204,19 @@ def _decode_tiff(data: bytes) -> Samples:
         page = file.pages.first
         if page.samplesperpixel > _MOST_CHANNELS or page.imagedepth != 1 or page.dtype is None:
             raise PhotoError("unsupported", f"a TIFF with {page.samplesperpixel} channels")
-        values = page.asarray(maxworkers=1)
-        if page.planarconfig == 2 and page.samplesperpixel > 1:
-            values = np.moveaxis(values, 0, -1)
         kinds: dict[tuple[int, ...], Kind] = {_GRAY: "gray", _RGB: "rgb", _CMYK: "cmyk"}
         kinds[_LAB] = "lab"
         kind = next((kind for codes, kind in kinds.items() if page.photometric in codes), None)
         if kind is None:
-            raise PhotoError(
-                "unsupported", f"a TIFF of {page.bitspersample} bits and kind {page.photometric!r}"
-            )
+            palette = page.photometric == _PALETTE and page.samplesperpixel == 1
+            colors = page.colormap if palette else None
+            if colors is None:
+                what = f"{page.bitspersample} bits and kind {page.photometric!r}"
+                raise PhotoError("unsupported", f"a TIFF of {what}")
+            return Samples(np.moveaxis(colors, 0, -1)[page.asarray(maxworkers=1)], "rgb", 65535)
+        values = page.asarray(maxworkers=1)
+        if page.planarconfig == 2 and page.samplesperpixel > 1:
+            values = np.moveaxis(values, 0, -1)
         bits, sort = page.bitspersample, page.dtype.kind
         white = None if sort == "f" or bits >= 32 else float(2 ** (bits - (sort == "i")) - 1)
         return Samples(
