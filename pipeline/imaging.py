@@ -37,7 +37,8 @@ from pipeline.tones import SIDE, tone_of
 
 # Colorizing at full resolution holds up to 11 bytes per pixel at its peak (measured: a master of 16
 # bits, written as TIFF or PNG), so that one photo of the largest size needs 5.5 GB. What takes
-# twice as much to decode, WebP and color of more than 8 bits a sample, may be half as large.
+# twice as much to decode may be half as large: WebP, JPEG 2000 in color, and any color of more than
+# 8 bits a sample.
 MAX_PIXELS = 500_000_000
 
 # How a frame becomes a square: all of it, or the largest square in its middle.
@@ -213,7 +214,8 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
     """A decoded image, not yet upright."""
     image = Image.open(io.BytesIO(data), formats=_READABLE)
     width, height = image.size
-    _check_pixels(width, height, max_pixels // (2 if image.format == "WEBP" else 1))
+    costly = image.format == "WEBP" or (image.format == "JPEG2000" and len(image.getbands()) > 2)
+    _check_pixels(width, height, max_pixels // (2 if costly else 1))
     format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
     mode = image.mode
     if reduce_to is not None:
