@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from premis_rules import breaches
@@ -130,7 +130,10 @@ def test_a_chain_that_leads_out_of_the_file_ends_with_a_page_and_a_circle_does_n
     assert count_pages(cut) == 2 and np.array_equal(read_full(cut).gray, PAGES[0])
 
 
-@settings(max_examples=60, deadline=None)
+TWO_PAGES = tiff(few_bits(PAGES[0])[:4, :4], few_bits(PAGES[1])[:4, :4])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     changes=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), max_size=12),
     cut=st.floats(0, 1),
@@ -138,7 +141,7 @@ def test_a_chain_that_leads_out_of_the_file_ends_with_a_page_and_a_circle_does_n
 def test_damage_of_any_kind_leaves_a_number_of_pages(
     changes: list[tuple[int, int]], cut: float
 ) -> None:
-    data = bytearray(tiff(few_bits(PAGES[0])[:4, :4], few_bits(PAGES[1])[:4, :4]))
+    data = bytearray(TWO_PAGES)
     for place, value in changes:
         data[place % len(data)] = value
     left = bytes(data[: int(len(data) * cut)])
