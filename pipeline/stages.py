@@ -16,16 +16,15 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.credentials import Signer, sign_picture, write_signed
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
-from pipeline.formats import FORMAT_OF_SUFFIX
 from pipeline.imaging import MAX_PIXELS, read_small
 from pipeline.isolation import Call, call_here
+from pipeline.names import output_path
 from pipeline.pages import MOST_PAGES, count_pages
 from pipeline.plan import Run, RunSpec, Shard
 from pipeline.previews import PreviewSheets
@@ -132,32 +131,6 @@ def photo_seed(run_seed: int, source_sha256: str, candidate: int, page: int = 1)
     so that pages that look the same are drawn anew."""
     text = f"{run_seed}:{source_sha256}:{candidate}" + (f":{page}" if page > 1 else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def output_path(
-    photo: str, suffix: str, candidate: int | None, source: Storage, page: int | None = None
-) -> str:
-    """Where a result goes, unlike that of any other photo of the source.
-
-    suffix: without a dot; candidate, page: None where there is but one. The name is the photo's own
-    where that means the format already, else it gets the suffix in addition; and eight digits of a
-    hash before it where the source has a photo of just that name, or of the name of that page.
-    """
-    digits = "." + hashlib.sha256(photo.encode()).hexdigest()[:8]
-    format = FORMAT_OF_SUFFIX[f".{suffix}"]
-    own = PurePosixPath(photo).suffix
-    if FORMAT_OF_SUFFIX.get(own.lower()) == format:
-        stem, end = photo.removesuffix(own), own
-    else:
-        stem, end = photo, f".{suffix}"
-        if source.exists(stem + end):
-            stem += digits
-    if page is not None:
-        name = f".page-{page:04d}"
-        taken = any(source.exists(stem + name + others) for others in (end, ""))
-        stem += (digits if taken else "") + name
-    number = "" if candidate is None else f".candidate-{candidate}"
-    return f"images/{stem}{number}{end}"
 
 
 def _read_photo(

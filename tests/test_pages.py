@@ -24,13 +24,14 @@ from pipeline.errors import PhotoError, UsageError
 from pipeline.imaging import read_full, read_small
 from pipeline.job import Settings, prepare_job
 from pipeline.ledger import Ledger
+from pipeline.names import output_path
 from pipeline.pages import count_pages, page_alone
 from pipeline.plan import Run, RunSpec, Schedule
 from pipeline.planning import prepare_run
 from pipeline.premis import write_premis
 from pipeline.results import read_results
 from pipeline.selection import parse_selection, take_selection
-from pipeline.stages import colorize_shard, output_path, photo_seed, read_shard, write_shard
+from pipeline.stages import colorize_shard, photo_seed, read_shard, write_shard
 from pipeline.storage import MemoryStorage
 from pipeline.verify import verify
 

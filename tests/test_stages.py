@@ -17,6 +17,7 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial
 from model.colorizer import Colorized, Colorizer
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.imaging import read_full
+from pipeline.names import output_path
 from pipeline.plan import Plan, Run, RunSpec, Shard
 from pipeline.results import Result, read_results
 from pipeline.stages import (
@@ -24,7 +25,6 @@ from pipeline.stages import (
     ShardReport,
     _at_once,
     colorize_shard,
-    output_path,
     photo_seed,
     read_shard,
     write_shard,
