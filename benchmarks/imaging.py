@@ -1,6 +1,7 @@
-"""One large master of 16 bits, read and written again: seconds, and the peak of memory.
+"""One large master, read and written again: seconds, and the peak of memory.
 
     python benchmarks/imaging.py --megapixels 100 --color
+    python benchmarks/imaging.py --megapixels 500 --bits 8
 
 Beside it the bare decoding and encoding of the same pixels, without color put on them.
 """
@@ -18,12 +19,16 @@ import tifffile
 import memory
 
 
-def master(megapixels: float, color: bool) -> bytes:
+def master(megapixels: float, color: bool, bits: int) -> bytes:
     """An uncompressed TIFF of a smooth picture with grain."""
-    side = round((megapixels * 1e6) ** 0.5)
-    rows, columns = np.mgrid[:side, :side].astype(np.float32)
-    gray = (30000 + 20000 * np.sin(columns / 700) * np.cos(rows / 900)).astype(np.uint16)
-    gray += np.random.default_rng(0).integers(0, 200, gray.shape, dtype=np.uint16)
+    side = int((megapixels * 1e6) ** 0.5)
+    random, places = np.random.default_rng(0), np.arange(side, dtype=np.float32)
+    gray = np.empty((side, side), np.uint16)
+    for row in range(side):
+        smooth = 30000 + 20000 * np.sin(places / 700) * np.cos(places[row] / 900)
+        gray[row] = smooth.astype(np.uint16) + random.integers(0, 200, side, dtype=np.uint16)
+    if bits == 8:
+        gray = (gray >> 8).astype(np.uint8)
     file = io.BytesIO()
     pixels = np.dstack([gray] * 3) if color else gray
     tifffile.imwrite(file, pixels, photometric="rgb" if color else "minisblack")
@@ -31,7 +36,7 @@ def master(megapixels: float, color: bool) -> bytes:
 
 
 def bare(data: bytes) -> float:
-    """Seconds to decode, and to encode three channels of 16 bits by Deflate with a predictor."""
+    """Seconds to decode, and to encode three channels by Deflate with a predictor."""
     start = time.perf_counter()
     pixels = tifffile.imread(io.BytesIO(data))
     rgb = pixels if pixels.ndim == 3 else np.dstack([pixels] * 3)
@@ -44,13 +49,14 @@ def bare(data: bytes) -> float:
 @click.command()
 @click.option("--megapixels", default=100.0, show_default=True)
 @click.option("--color", is_flag=True, help="A master of three channels.")
+@click.option("--bits", type=click.Choice([8, 16]), default=16, show_default=True)
 @click.option("--format", default="auto", show_default=True)
-def main(megapixels: float, color: bool, format: str) -> None:
+def main(megapixels: float, color: bool, bits: int, format: str) -> None:
     from pipeline.plan import RunSpec
     from pipeline.rendering import render
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory does not count
-        data = pool.submit(master, megapixels, color).result()
+        data = pool.submit(master, megapixels, color, bits).result()
     spec = RunSpec("memory://", 0, 1.0, 1, "full", format, {}, {"autochrome": "benchmark"})
     small = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     start = time.perf_counter()

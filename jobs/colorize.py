@@ -186,6 +186,13 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No photos whose path matches.")
 @click.option("--recolor", is_flag=True, help="Do photos that are in color already, too.")
 @click.option(
+    "--pages",
+    type=click.Choice(["first", "all"]),
+    default="first",
+    show_default=True,
+    help="Of a TIFF that has several; each becomes a picture of its own.",
+)
+@click.option(
     "--digital-source-type",
     type=click.Choice(
         [
@@ -237,6 +244,11 @@ def finish(ctx: click.Context, summary: "Summary") -> None:
     ctx.exit(3 if summary.failed or summary.pending else 0)
 
 
+def describe_more_pages(photos: int) -> str:
+    has = "has" if photos == 1 else "have"
+    return f"{photos:,} {has} more pages than the first: a run with --pages all does them all"
+
+
 def describe(summary: "Summary") -> str:
     """The closing words of a run."""
     from pipeline.planning import describe_ignored
@@ -250,6 +262,8 @@ def describe(summary: "Summary") -> str:
         lines.append(f"{summary.skipped:,} skipped: already in color, --recolor does them too")
     if summary.pending:
         lines.append(f"{summary.pending:,} not done: the same command tries them again")
+    if summary.more_pages:
+        lines.append(describe_more_pages(summary.more_pages))
     if summary.ignored:
         lines.append(describe_ignored(summary.ignored))
     lines += [

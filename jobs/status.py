@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.colorize import describe_more_pages
 from jobs.progress import describe_duration
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def describe(status: "Status") -> str:
         lines.append(f"{status.skipped:,} skipped")
     if status.pending:
         lines.append(f"{status.pending:,} not done yet")
+    if status.more_pages:
+        lines.append(describe_more_pages(status.more_pages))
     if status.retrying:
         lines.append(f"{status.retrying:,} planned once more")
     rates = ", ".join(f"{rate:.2f} in {minutes} min" for minutes, rate in status.rates.items())

@@ -40,7 +40,7 @@ def check_share(ctx: click.Context, option: click.Parameter, value: str) -> floa
     help="Of how many photos the bytes of master and images are compared, chosen at random.",
 )
 @click.option("--repair", is_flag=True, help="Do what is broken once more.")
-@click.option("--prune", is_flag=True, help="Delete orphans; without it they are only named.")
+@click.option("--prune", is_flag=True, help="Delete orphans, and previews of older attempts.")
 @running_options
 @click.pass_context
 def verify(
@@ -99,7 +99,9 @@ def verify(
     if prune:
         deleted = prune_orphans(place, findings)
         left -= deleted
-        say(ctx, f"{deleted:,} orphans deleted", "pruned", orphans=deleted)
+        stale = len(findings.stale)
+        told = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
+        say(ctx, f"{told} deleted", "pruned", orphans=deleted, stale_previews=stale)
     if repair and (findings.redo or findings.of_kind("damaged_results")):
         with open_destination(destination, settings.single_writer) as (opened, _):
             planned = plan_repair(opened, run, findings)
@@ -114,6 +116,7 @@ def to_json(findings: "Findings") -> dict[str, object]:
     """What was found, for machines."""
     problems = [asdict(problem) for problem in findings.problems]
     counted = {"pending": findings.pending, "images": findings.images, "sources": findings.sources}
+    counted["stale_previews"] = len(findings.stale)
     return {**counted, "problems": problems}
 
 
@@ -131,6 +134,11 @@ def describe(findings: "Findings") -> str:
             lines.append(f"  ... and {len(problems) - LISTED:,} more")
     if findings.pending:
         lines.append(f"{findings.pending:,} photos are not done yet; orphans were not looked for")
+    if findings.stale:
+        lines.append(
+            f"{len(findings.stale):,} previews are of older attempts: --prune deletes them"
+        )
     read = f"{findings.images:,} images and {findings.sources:,} sources were read and compared"
-    lines.append(read if lines else f"nothing is wrong: {read}")
+    wrong = findings.problems or findings.pending
+    lines.append(read if wrong else f"nothing is wrong: {read}")
     return "\n".join(lines)

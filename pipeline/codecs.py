@@ -25,18 +25,21 @@ _SIZ = b"\xff\x4f\xff\x51"  # how the codestream of JPEG 2000 starts
 _MOST_CHANNELS = 8
 _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
 _GRAY, _RGB, _CMYK, _LAB = (0, 1), (2,), (5,), (8, 9)  # TIFF's PhotometricInterpretation
+_PALETTE = 3
 
 
 @dataclass(frozen=True)
 class DeepMaster:
     """A picture with more bits than Pillow reads of it; `decode` gives its pixels as stored.
 
-    mode: as "RGB;16". orientation, dpi and icc are those of TIFF; else 1, None and None.
+    mode: as "RGB;16". channels: alpha counts. orientation, dpi and icc are those of TIFF; else 1,
+    None and None.
     """
 
     width: int
     height: int
     mode: str
+    channels: int
     format: str
     decode: Callable[[], Samples]
     orientation: int = 1
@@ -135,7 +138,7 @@ def _open_png(data: bytes) -> DeepMaster | None:
         return Samples(_as_HWC(imagecodecs.png_decode(data)), kind, 65535)
 
     mode = {b"\x02": "RGB", b"\x04": "LA", b"\x06": "RGBA"}[color]
-    return DeepMaster(width, height, f"{mode};16", "PNG", decode)
+    return DeepMaster(width, height, f"{mode};16", len(mode), "PNG", decode)
 
 
 def _open_jpeg2000(data: bytes, at: int) -> DeepMaster | None:
@@ -154,7 +157,8 @@ def _open_jpeg2000(data: bytes, at: int) -> DeepMaster | None:
         return Samples(_as_HWC(imagecodecs.jpeg2k_decode(data)), kind, 2 ** (depth + 1) - 1)
 
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(count, f"{count}")
-    return DeepMaster(right - left, bottom - top, f"{mode};{depth + 1}", "JPEG2000", decode)
+    mode = f"{mode};{depth + 1}"
+    return DeepMaster(right - left, bottom - top, mode, count, "JPEG2000", decode)
 
 
 def _open_tiff(data: bytes) -> DeepMaster | None:
@@ -175,10 +179,13 @@ def _open_tiff(data: bytes) -> DeepMaster | None:
                 return None
             extra = len(page.extrasamples)
             mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(samples - extra, f"{samples}")
+            if page.photometric == _PALETTE:
+                mode, samples = "P", 3  # as many as it has once it is decoded
             return DeepMaster(
                 page.imagewidth,
                 page.imagelength,
                 f"{mode}{'A' if extra else ''};{bits}",
+                samples,
                 "TIFF",
                 lambda: _decode_tiff(data),
                 _number(page, 274, 1),
@@ -197,16 +204,19 @@ def _decode_tiff(data: bytes) -> Samples:
         page = file.pages.first
         if page.samplesperpixel > _MOST_CHANNELS or page.imagedepth != 1 or page.dtype is None:
             raise PhotoError("unsupported", f"a TIFF with {page.samplesperpixel} channels")
-        values = page.asarray(maxworkers=1)
-        if page.planarconfig == 2 and page.samplesperpixel > 1:
-            values = np.moveaxis(values, 0, -1)
         kinds: dict[tuple[int, ...], Kind] = {_GRAY: "gray", _RGB: "rgb", _CMYK: "cmyk"}
         kinds[_LAB] = "lab"
         kind = next((kind for codes, kind in kinds.items() if page.photometric in codes), None)
         if kind is None:
-            raise PhotoError(
-                "unsupported", f"a TIFF of {page.bitspersample} bits and kind {page.photometric!r}"
-            )
+            palette = page.photometric == _PALETTE and page.samplesperpixel == 1
+            colors = page.colormap if palette else None
+            if colors is None:
+                what = f"{page.bitspersample} bits and kind {page.photometric!r}"
+                raise PhotoError("unsupported", f"a TIFF of {what}")
+            return Samples(np.moveaxis(colors, 0, -1)[page.asarray(maxworkers=1)], "rgb", 65535)
+        values = page.asarray(maxworkers=1)
+        if page.planarconfig == 2 and page.samplesperpixel > 1:
+            values = np.moveaxis(values, 0, -1)
         bits, sort = page.bitspersample, page.dtype.kind
         white = None if sort == "f" or bits >= 32 else float(2 ** (bits - (sort == "i")) - 1)
         return Samples(

@@ -259,7 +259,8 @@ def _configure(job: Job, pools: Pools) -> None:
     context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3
-    context.execution_no_progress_timeout_s = SILENCE[job.device]
+    slow = job.run.spec.pages == "all"  # a book is done by one writer, page by page
+    context.execution_no_progress_timeout_s = SILENCE["cpu" if slow else job.device]
     # An actor holds two shards, of which it colorizes one: it is at work with both, idle with none.
     context.autoscaling_config = AutoscalingConfig(
         actor_pool_util_upscaling_threshold=0.875, actor_pool_util_downscaling_threshold=0.25

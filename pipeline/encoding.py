@@ -9,7 +9,7 @@ from pipeline.chroma import bands
 from pipeline.codecs import encode_jpeg2000
 from pipeline.containers import Labels, encode_png, encode_tiff, jp2_boxes, jpeg_extra
 from pipeline.errors import PhotoError
-from pipeline.formats import LONGEST_SIDE
+from pipeline.formats import LONGEST_SIDE, MOST_PIXELS
 from pipeline.imaging import Master, save, srgb_profile
 from pipeline.metadata import exif_block, fitting, result_fields
 from pipeline.provenance import Provenance, xmp_packet
@@ -47,13 +47,17 @@ def encode_bands(
         raise PhotoError(
             "write_error", f"{format} holds {LONGEST_SIDE[format]:,} pixels a side, not {longest:,}"
         )
+    if height * width > MOST_PIXELS.get(format, height * width):
+        most, there = MOST_PIXELS[format] / 1e6, height * width / 1e6
+        raise PhotoError(
+            "write_error", f"{format} is written up to {most:,.0f} megapixels, not {there:,.1f}"
+        )
     if format == "PNG":
         return encode_png(parts, height, width, labels)
     if format == "TIFF":
         return encode_tiff(parts, height, width, labels)
-    pixels = np.concatenate(list(parts))
     if format == "JPEG2000":
-        return encode_jpeg2000(pixels) + jp2_boxes(labels)
+        return encode_jpeg2000(_joined(parts, height, width)) + jp2_boxes(labels)
     every: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": 0, "extra": jpeg_extra(labels)},
         "WEBP": {"lossless": True, "quality": 20, "method": 2},  # here, quality means effort
@@ -68,7 +72,18 @@ def encode_bands(
         options["xmp"] = labels.xmp
     if labels.icc:
         options["icc_profile"] = labels.icc
-    return save(pixels, format, **options)
+    return save(parts, height, width, format, **options)
+
+
+def _joined(parts: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:
+    """Bands as one picture; they are never all there beside it."""
+    pixels, top = np.empty(0), 0
+    for part in parts:
+        if not top:
+            pixels = np.empty((height, width, part.shape[2]), part.dtype)
+        pixels[top : top + len(part)] = part
+        top += len(part)
+    return pixels
 
 
 def result_labels(
@@ -80,10 +95,11 @@ def result_labels(
     if master is None:
         return Labels({}, xmp_packet(None, provenance), icc=srgb_profile())
     height, width = master.gray.shape
+    iptc = master.metadata.iptc if format in ("WEBP", "AVIF") else None  # which cannot hold it
     fields = result_fields(master.metadata, width, height, master.dpi)
     return Labels(
         fitting(fields, most),
-        xmp_packet(master.metadata.xmp, provenance, most),
+        xmp_packet(master.metadata.xmp, provenance, most, iptc),
         master.metadata.iptc,
         srgb_profile(),
         master.dpi,

@@ -54,6 +54,8 @@ LONGEST_SIDE = {
     "JPEG2000": 2**31 - 1,
     "AVIF": 65_536,
 }
+# Encoders of these hold 40 to 50 bytes a pixel (measured), where others hold 11 at most.
+MOST_PIXELS = {"WEBP": 125_000_000, "JPEG2000": 125_000_000, "AVIF": 100_000_000}
 SIGNABLE = frozenset({"JPEG", "PNG", "TIFF", "WEBP", "AVIF"})  # what can hold content credentials
 DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample where the master has
 
@@ -72,13 +74,17 @@ class MasterInfo:
     tone: Tone | None = field(default=None, compare=False)
 
 
-def output_format(requested: str, info: MasterInfo, signed: bool = False) -> tuple[str, str]:
+def output_format(
+    requested: str, info: MasterInfo, signed: bool = False, pixels: int = 0
+) -> tuple[str, str]:
     """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff, webp,
-    jp2 or avif. auto is the master's format, or PNG where we do not write it, or cannot sign it.
+    jp2 or avif. auto is the master's format, or PNG where we do not write it, cannot sign it, or
+    it cannot be that large. pixels: of the result.
     """
     if requested == "auto":
         known = SIGNABLE if signed else SUFFIX_OF_FORMAT.keys()
-        format = info.format if info.format in known else "PNG"
+        fits = info.format in known and pixels <= MOST_PIXELS.get(info.format, pixels)
+        format = info.format if fits else "PNG"
     else:
         format = {"JP2": "JPEG2000"}.get(requested.upper(), requested.upper())
     return format, SUFFIX_OF_FORMAT[format]

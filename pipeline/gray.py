@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -28,6 +28,18 @@ _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
 Profile = Callable[[np.ndarray], np.ndarray]
 
 
+class Rows(Protocol):
+    """An array (H, W, C), or what makes some of its rows on demand."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, rows: Any, /) -> np.ndarray: ...
+
+
 @dataclass(frozen=True)
 class Samples:
     """Pixels as stored: (H, W, C) of any type, more channels than the kind has are dropped.
@@ -36,7 +48,7 @@ class Samples:
     premultiplied: the first channel beyond the kind's is alpha, and is multiplied in.
     """
 
-    values: np.ndarray
+    values: Rows
     kind: Kind
     white: float | None
     inverted: bool = False
@@ -139,7 +151,7 @@ def _without_alpha(band: np.ndarray, count: int, highest: int) -> np.ndarray:
     )
 
 
-def _guessed_white(values: np.ndarray) -> float:
+def _guessed_white(values: Rows) -> float:
     largest = 0.0
     for rows in bands(*values.shape[:2]):
         band = values[rows]

@@ -4,8 +4,8 @@ Legend: H W rows and columns, S side of a model's square. Gray is what pipeline.
 pixels: uint8 [0, 255], or uint16 [0, 65535] where the master has more than 8 bits a sample.
 
 - 1 bit: black 0, white 255. Palettes: luma of their RGB. Alpha is dropped.
-- Min-is-white is inverted, of several pages or frames the first is used, and the EXIF orientation
-  is applied.
+- Min-is-white is inverted, and the EXIF orientation is applied. Of several pages of a TIFF that
+  which is asked for is used (pipeline.pages tells what is one), of other frames the first.
 - An embedded color profile that is not sRGB is applied; without one, values are taken as sRGB.
 
 Anything that cannot be decoded raises PhotoError(reason, one line).
@@ -18,7 +18,7 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -32,11 +32,14 @@ from pipeline.errors import PhotoError
 from pipeline.formats import MasterInfo
 from pipeline.gray import Kind, Samples, eight_bits, gray_of, some_color, upright
 from pipeline.metadata import Metadata, metadata_of
+from pipeline.pages import page_alone
 from pipeline.tones import SIDE, tone_of
 
-# Colorizing at full resolution holds about 10 bytes per pixel at its peak (measured), so that one
-# photo of the largest size needs 2.5 GB.
-MAX_PIXELS = 250_000_000
+# Colorizing at full resolution holds up to 11 bytes per pixel at its peak (measured: a master of 16
+# bits, written as TIFF or PNG), so that one photo of the largest size needs 5.5 GB. What takes
+# twice as much to decode may be half as large: WebP, JPEG 2000 in color, and any color of more than
+# 8 bits a sample.
+MAX_PIXELS = 500_000_000
 
 # How a frame becomes a square: all of it, or the largest square in its middle.
 Fit = Literal["squeeze", "crop"]
@@ -65,14 +68,15 @@ class Master:
 
 
 def read_small(
-    data: bytes, sizes: Sequence[int], max_pixels: int = MAX_PIXELS
+    data: bytes, sizes: Sequence[int], max_pixels: int = MAX_PIXELS, page: int = 1
 ) -> tuple[MasterInfo, list[np.ndarray]]:
     """The whole frame of a master squeezed into squares: gray uint8 (S, S) for each S of sizes.
 
     JPEG and JPEG 2000 are decoded at a reduced scale, at least four times the largest square.
-    Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
+    page: of a TIFF, from 1. Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
     with _explained(data):
+        data = page_alone(data, page)
         gray, facts = _decode(data, max_pixels, reduce_to=4 * max(sizes))
         tone = "gray" if facts.color is None else tone_of(facts.color)
         image = Image.fromarray(eight_bits(gray))
@@ -98,19 +102,28 @@ def read_rgb(
     return np.stack([_squeezed(channel, size) for channel in image.split()], axis=-1)
 
 
-def read_full(data: bytes, max_pixels: int = MAX_PIXELS) -> Master:
-    """A master at full resolution. Raises PhotoError as read_small does."""
+def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Master:
+    """A master at full resolution; page and what is raised are as in read_small."""
     with _explained(data):
+        data = page_alone(data, page)
         gray, facts = _decode(data, max_pixels)
         metadata = metadata_of(facts.info.format, data, facts.found)
     return Master(gray, facts.info, facts.dpi, metadata)
 
 
-def save(pixels_HWC: np.ndarray, format: str, **options: Any) -> bytes:
-    """A file of uint8 (H, W, 3), or (H, W, 1), by Pillow and with its options."""
+def save(
+    parts: Iterable[np.ndarray], height: int, width: int, format: str, **options: Any
+) -> bytes:
+    """A file of bands uint8 (h, W, 3), or (h, W, 1), by Pillow and with its options."""
+    image, top = Image.new("RGB", (0, 0)), 0
+    for part in parts:
+        band = Image.fromarray(part if part.shape[2] == 3 else part[..., 0])
+        if not top:
+            image = Image.new(band.mode, (width, height))
+        image.paste(band, (0, top))
+        top += band.height
     file = io.BytesIO()
-    pixels = pixels_HWC if pixels_HWC.shape[2] == 3 else pixels_HWC[..., 0]
-    Image.fromarray(pixels).save(file, format, **options)
+    image.save(file, format, **options)
     return file.getvalue()
 
 
@@ -174,13 +187,14 @@ def _decode(
         if reduce_to is not None and image.mode not in _GRAY_MODES:
             facts = replace(facts, color=_small_color(_color(image)))
         gray = _gray(image)
+        del image  # its memory, before gray is turned
     else:
         gray, facts = _decode_deep(deep, data, max_pixels)
     return upright(gray, facts.orientation), facts
 
 
 def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int) -> tuple[np.ndarray, _Facts]:
-    _check_pixels(deep.width, deep.height, max_pixels)
+    _check_pixels(deep.width, deep.height, max_pixels // (2 if deep.channels >= 3 else 1))
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
     found: Mapping[Any, Any] = {}
     if deep.format != "TIFF":
@@ -200,7 +214,8 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
     """A decoded image, not yet upright."""
     image = Image.open(io.BytesIO(data), formats=_READABLE)
     width, height = image.size
-    _check_pixels(width, height, max_pixels)
+    costly = image.format == "WEBP" or (image.format == "JPEG2000" and len(image.getbands()) > 2)
+    _check_pixels(width, height, max_pixels // (2 if costly else 1))
     format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
     mode = image.mode
     if reduce_to is not None:
@@ -264,17 +279,32 @@ def _gray(image: Image.Image) -> np.ndarray:
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return gray_of(_deep_samples(image), color_profile(icc, "gray") if icc else None)
     if image.mode == "LAB":
-        return gray_of(Samples(np.asarray(image), "lab", 255))
+        return gray_of(Samples(_ImageRows(image), "lab", 255))
     if image.mode in ("La", "RGBa"):  # alpha is multiplied in
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     kinds: dict[str, Kind] = {"1": "gray", "L": "gray", "LA": "gray", "CMYK": "cmyk"}
     kind = kinds.get(image.mode, "rgb")
     profile = color_profile(icc, kind) if icc else None
     if profile is None:
-        return np.asarray(image.convert("L"))
-    image = image.convert({"gray": "L", "cmyk": "CMYK"}.get(kind, "RGB"))
-    pixels = np.asarray(image)
-    return gray_of(Samples(pixels if pixels.ndim == 3 else pixels[..., None], kind, 255), profile)
+        return gray_of(Samples(_ImageRows(image, "L"), "gray", 255))
+    mode = {"gray": "L", "cmyk": "CMYK"}.get(kind, "RGB")
+    return gray_of(Samples(_ImageRows(image, mode), kind, 255), profile)
+
+
+class _ImageRows:
+    """The pixels (H, W, C) of a loaded image in some mode, band by band: all at once, they would be
+    there twice or three times."""
+
+    def __init__(self, image: Image.Image, mode: str | None = None) -> None:
+        self._image, self._mode = image, mode or image.mode
+        first = self[0:1]
+        self.shape = (image.height, *first.shape[1:])
+        self.dtype = first.dtype
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        band = self._image.crop((0, rows.start, self._image.width, rows.stop))
+        pixels = np.asarray(band if band.mode == self._mode else band.convert(self._mode))
+        return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
 def _small_color(image: Image.Image) -> np.ndarray:
@@ -302,7 +332,7 @@ def _deep_samples(image: Image.Image) -> Samples:
         signed = tags.get(ExifTags.Base.SampleFormat, (1,))[0] == 2
         white = float(2 ** (depth - signed) - 1)
     inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # which Pillow leaves here
-    return Samples(np.asarray(image)[..., None], "gray", white, inverted)
+    return Samples(_ImageRows(image), "gray", white, inverted)
 
 
 def _orientation(image: Image.Image) -> int:

@@ -19,6 +19,7 @@ from pipeline.weights_store import fetch_weights
 
 # Photos. What a kill costs at most, and how often there is news.
 SHARD_SIZE = {"cpu": 4, "cuda": 64}
+PAGES_PER_FILE = 8  # that are reckoned with where all of them are taken
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ class Settings:
     exclude: patterns of paths, as in a shell, but for `*`, which matches "/" too. actors: how many
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
     share of a GPU that each takes. precision: auto, which is bfloat16 on a GPU and float32 without,
-    and what a destination was started with; else as in RunSpec, like recolor, digital_source_type,
-    model, upsampler, draft, sidecar and mark.
+    and what a destination was started with; else as in RunSpec, like recolor, pages,
+    digital_source_type, model, upsampler, draft, sidecar and mark.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     """
 
@@ -49,6 +50,7 @@ class Settings:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     recolor: bool = False
+    pages: str = "first"
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
     sidecar: bool = False
     mark: bool = False
@@ -65,7 +67,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a destination holds when a command ends: photos by state, failures by reason."""
+    """What a destination holds when a command ends: photos by state, failures by reason.
+
+    more_pages: photos that have more pages than the run takes.
+    """
 
     photos: int
     failed: int
@@ -75,6 +80,7 @@ class Summary:
     ignored: dict[str, int]
     destination: str
     report: str
+    more_pages: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         include=settings.include,
         exclude=settings.exclude,
         recolor=settings.recolor,
+        pages=settings.pages,
         digital_source_type=settings.digital_source_type,
         model=settings.model,
         precision=_choose_precision(settings, destination, device),
@@ -128,7 +135,8 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         mark=settings.mark,
     )
     listing = partial(manifest.photos, opened) if manifest else None
-    shard_size = settings.shard_size or SHARD_SIZE[device]
+    pages = PAGES_PER_FILE if settings.pages == "all" else 1
+    shard_size = settings.shard_size or max(1, SHARD_SIZE[device] // pages)
     run = prepare_run(opened, destination, spec, shard_size, listing)
     return _job(settings, opened, destination, run, sizes, device, signer)
 
@@ -200,6 +208,7 @@ def summarize(destination: Storage, run: Run) -> Summary:
         failed=sum(status.failed.values()),
         skipped=status.skipped,
         pending=status.pending,
+        more_pages=status.more_pages,
         reasons=status.failed,
         ignored=run.plan.ignored,
         destination=destination.uri,

@@ -5,16 +5,17 @@ from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.advice import Work, advise, work_of
 from pipeline.plan import Run, Schedule
 from pipeline.planning import Redo, plan_retry
-from pipeline.results import committed_shards, read_shards
+from pipeline.results import DECISIVE, committed_shards, read_shards
 from pipeline.storage import Storage
 
 WINDOWS = (1, 5, 15)  # minutes
-_COLUMNS = ["photo", "source_bytes", "attempt", "status", "reason"]
+_COLUMNS = ["photo", "source_bytes", "attempt", "status", "reason", "page", "pages"]
 _TIMES = ["candidate", "read_seconds", "model_seconds", "write_seconds"]
 _RECENT = 300.0  # seconds, whose shards tell of what the run lacks
 
@@ -23,7 +24,8 @@ _RECENT = 300.0  # seconds, whose shards tell of what the run lacks
 class Status:
     """How far a run is; photos, but for stragglers and shards.
 
-    failed: of their last attempt, by reason. skipped: left as they are. retrying: failed ones
+    failed: of their last attempt, by reason. skipped: left as they are, with all pages that are
+    taken. more_pages: those that have more pages than are taken. retrying: failed ones
     that are planned once more. rates: photos/s over the last so many minutes. seconds_left: None
     where nothing moves. since: seconds since the last commit. stragglers: shards that are not done
     while later ones are. advice: which workers the run lacks, where that can be told.
@@ -42,6 +44,7 @@ class Status:
     since: float | None
     stragglers: list[int]
     advice: str | None
+    more_pages: int = 0
 
     @property
     def complete(self) -> bool:
@@ -61,6 +64,8 @@ class Ledger:
         # The last attempt of each photo that has no plain success: attempt, size, status, reason.
         self._last: dict[str, tuple[int, int, str, str | None]] = {}
         self._works: dict[int, Work] = {}  # of recent shards
+        self._several = 0  # photos of more than one page
+        self._unread: set[str] = set()  # photos whose pages the first attempt could not count
 
     def refresh(self) -> None:
         """Read what was committed since the last time. Raises StorageError."""
@@ -72,16 +77,34 @@ class Ledger:
         for shard, table in zip(new, read_shards(self._destination, new, columns), strict=True):
             if shard in recent and (work := work_of(table)):
                 self._works[shard] = work
+            skipped = table.filter(pc.equal(table["status"], "skipped"))["photo"]
             notable = pc.or_(pc.not_equal(table["status"], "ok"), pc.greater(table["attempt"], 1))
+            notable = pc.or_(notable, pc.is_in(table["photo"], skipped.combine_chunks()))
             self._add(table.filter(notable).to_pylist())
+            self._count_pages(table)
             self._read.add(shard)
+
+    def _count_pages(self, table: pa.Table) -> None:
+        """Each photo counts once, in the attempt that opened it first."""
+        first = pc.and_(pc.equal(table["candidate"], 0), pc.equal(table["page"], 1))
+        table = table.filter(first).select(["photo", "attempt", "pages"])
+        new = pc.equal(table["attempt"], 1)
+        self._several += pc.sum(pc.greater(table.filter(new)["pages"], 1)).as_py() or 0
+        self._unread.update(
+            table.filter(pc.and_(new, pc.is_null(table["pages"])))["photo"].to_pylist()
+        )
+        for row in table.filter(pc.invert(new)).to_pylist() if self._unread else ():
+            if row["pages"] is not None and row["photo"] in self._unread:
+                self._unread.remove(row["photo"])
+                self._several += row["pages"] > 1
 
     def _add(self, rows: list[dict[str, object]]) -> None:
         for row in rows:
             photo, attempt = str(row["photo"]), int(str(row["attempt"]))
             known = self._last.get(photo)
-            # Of the candidates of one attempt, a failed one counts.
-            if known is None or attempt > known[0] or (attempt == known[0] and known[2] == "ok"):
+            rank = DECISIVE.index(str(row["status"]))
+            # Of the candidates and pages of one attempt, one that failed counts, or one is done.
+            if known is None or (attempt, rank) > (known[0], DECISIVE.index(known[2])):
                 reason = None if row["reason"] is None else str(row["reason"])
                 size = int(str(row["source_bytes"]))
                 self._last[photo] = (attempt, size, str(row["status"]), reason)
@@ -138,6 +161,7 @@ class Ledger:
             photos=plan.photos,
             done=plan.photos_in(done) - failed.total() - skipped,
             skipped=skipped,
+            more_pages=self._several if self._run.spec.pages == "first" else 0,
             failed=dict(sorted(failed.items(), key=lambda item: (-item[1], item[0]))),
             pending=pending,
             retrying=len(waiting),

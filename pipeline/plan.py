@@ -52,10 +52,11 @@ class RunSpec:
     source: URI. candidates: pictures per photo. output_size: "full" or "256". format: auto, jpeg,
     png, tiff, webp, jp2 or avif. weights: SHA-256 by stage. versions: of what decides bytes.
     manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
-    patterns of their paths. recolor: photographs in color are done too. digital_source_type: a term
-    of IPTC's, written into each picture. model: coltran or pic. precision, upsampler, draft: as in
-    model.colorizer.Method. sidecar: a JSON file beside each picture.
-    content_credentials: pictures are signed, whoever's certificate it is. mark: a visible one.
+    patterns of their paths. recolor: photographs in color are done too. pages: first, or all of a
+    TIFF's. digital_source_type: a term of IPTC's, written into each picture. model: coltran or pic.
+    precision, upsampler, draft: as in model.colorizer.Method. sidecar: a JSON file beside each
+    picture. content_credentials: pictures are signed, whoever's certificate it is. mark: a visible
+    one.
     """
 
     source: str
@@ -70,6 +71,7 @@ class RunSpec:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     recolor: bool = False
+    pages: str = "first"
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
     model: str = "coltran"
     precision: str = "float32"

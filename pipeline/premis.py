@@ -33,6 +33,7 @@ _HEAD = (
 )
 _COLUMNS = [
     *("photo", "source_uri", "source_sha256", "source_bytes", "candidate", "attempt", "seed"),
+    *("page", "pages"),
     *("status", "reason", "error", "output_uri", "output_sha256", "output_bytes", "finished_at"),
 ]
 _OUTCOMES = {"ok": "success", "failed": "failure", "skipped": "skipped"}
@@ -97,6 +98,8 @@ def _event(row: Mapping[str, Any], event: str, spec: RunSpec) -> str:
     """A derivation, or the attempt at one."""
     done = row["status"] == "ok"
     detail = f"candidate {row['candidate']}, temperature {spec.temperature}"
+    if (row["pages"] or 1) > 1:
+        detail = f"page {row['page']} of {row['pages']}, {detail}"
     if row["seed"] is not None:
         detail += f", seed {row['seed']}"
     why = ": ".join(filter(None, (row["reason"], row["error"])))
@@ -154,7 +157,8 @@ def _agent_names(spec: RunSpec) -> tuple[str, str]:
 
 def _event_id(row: Mapping[str, Any], run: Run) -> str:
     """The same whenever the record is written."""
-    name = f"{run.digest}/{row['attempt']}/{row['candidate']}/{row['photo']}"
+    page = f"{row['page']}/" if row["page"] > 1 else ""
+    name = f"{run.digest}/{row['attempt']}/{row['candidate']}/{page}{row['photo']}"
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:autochrome:event/{name}"))
 
 

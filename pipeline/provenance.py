@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
+from pipeline.iptc import description_of
+
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -25,27 +27,36 @@ _LAST = "</rdf:RDF>"
 
 @dataclass(frozen=True)
 class Provenance:
-    """source_type: a term of IPTC's digital source types. weights: SHA-256 by stage."""
+    """source_type: a term of IPTC's digital source types. weights: SHA-256 by stage. page: which of
+    a master's pages it is, where all of several were done."""
 
     source_type: str
     version: str
     weights: Mapping[str, str]
     seed: int
     source_sha256: str
+    page: int | None = None
 
 
 def xmp_packet(
-    master: bytes | None, provenance: Provenance | None, most_bytes: int | None = None
+    master: bytes | None,
+    provenance: Provenance | None,
+    most_bytes: int | None = None,
+    iptc: bytes | None = None,
 ) -> bytes | None:
-    """The XMP of a result; the master's part is left out where the whole would be too long."""
+    """The XMP of a result; the master's part is left out where the whole would be too long.
+
+    iptc: a block of IIM that the result has no other place for.
+    """
     own = "" if provenance is None else _description(provenance)
     kept = _kept(master) if master else None
+    own = (description_of(iptc, kept) if iptc else "") + own
     if kept is not None:
         start, end = kept.rsplit(_LAST, 1)
         packet = (start + own + _LAST + end).encode()
         if most_bytes is None or len(packet) <= most_bytes:
             return packet
-    if provenance is None:
+    if not own:
         return None
     return f'{_OPEN}<rdf:RDF xmlns:rdf="{_RDF}">{own}{_LAST}{_CLOSE}'.encode()
 
@@ -58,6 +69,8 @@ def _description(made: Provenance) -> str:
         "autochrome:Seed": str(made.seed),
         "autochrome:SourceSHA256": made.source_sha256,
     }
+    if made.page is not None:
+        facts["autochrome:SourcePage"] = str(made.page)
     facts |= {
         f"autochrome:Weights{stage.capitalize()}SHA256": digest
         for stage, digest in sorted(made.weights.items())

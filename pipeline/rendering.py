@@ -38,22 +38,28 @@ def render(
     spec: RunSpec,
     seeds: Sequence[int],
     sign: Sign | None = None,
+    page: int | None = None,
 ) -> list[Picture | PhotoError]:
     """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
 
-    sign: what signs them. Raises PhotoError where the master cannot be decoded.
+    sign: what signs them. page: of several that are all done, from 1; None: the first, of which
+    results say nothing. Raises PhotoError where the master cannot be decoded.
     """
-    master = read_full(data)
-    format, suffix = output_format(spec.format, master.info, sign is not None)
-    gray = master.gray if format in DEEP else eight_bits(master.gray)
+    master = read_full(data, page=page or 1)
     if spec.output_size != "full":
-        gray = resize_rgb(eight_bits(gray), _fitted(gray.shape, int(spec.output_size)))
+        size = _fitted(master.gray.shape, int(spec.output_size))
+        gray = resize_rgb(eight_bits(master.gray), size)
         master = replace(master, gray=gray, dpi=None)
+    pixels = master.gray.size
+    format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
+    if format not in DEEP:
+        master = replace(master, gray=eight_bits(master.gray))
+    gray = master.gray
     pictures: list[Picture | PhotoError] = []
     digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
     for small, seed in zip(candidates, seeds, strict=True):
         made = Provenance(
-            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest
+            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest, page
         )
         meter, preview = ColorMeter(), Preview(height, width)
         parts = preview.watch(meter.watch(color_bands(gray, small)))

@@ -30,6 +30,8 @@ SCHEMA = pa.schema(
         ("height", pa.int32()),
         ("source_mode", pa.string()),
         ("source_tone", pa.string()),
+        ("page", pa.int32()),
+        ("pages", pa.int32()),
         ("shard", pa.int64()),
         ("attempt", pa.int32()),
         ("candidate", pa.int32()),
@@ -54,6 +56,7 @@ SCHEMA = pa.schema(
         ("finished_at", pa.timestamp("us", tz="UTC")),
     ]
 )
+DECISIVE = ("skipped", "ok", "failed")  # of a photo's rows, the last of these is what it is
 _ATTEMPT = "autochrome.attempt_id"
 _READERS = 16
 _NAME = re.compile(r"results/shard-(\d{6,})\.parquet")
@@ -61,10 +64,11 @@ _NAME = re.compile(r"results/shard-(\d{6,})\.parquet")
 
 @dataclass(frozen=True)
 class Result:
-    """One row: a photo's candidate, or a photo that failed before it had any (candidate 0).
+    """One row: a candidate of a photo's page, or what failed before it had any (candidate 0).
 
     What is not known (yet) is None. candidate counts from 0, rank from 1 (the most likely of its
-    photo), attempt from 1. reason is one of errors.REASONS.
+    page), attempt and page from 1. pages: how many the photo has, of which a run may take the first
+    only. reason is one of errors.REASONS.
     """
 
     photo: str
@@ -76,6 +80,8 @@ class Result:
     height: int | None = None
     source_mode: str | None = None
     source_tone: str | None = None  # gray, toned or color
+    page: int = 1
+    pages: int | None = None
     attempt: int = 1
     candidate: int = 0
     rank: int | None = None
@@ -200,8 +206,19 @@ def _without(table: pa.Table, photos: set[str]) -> pa.Table:
 
 
 def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa.Table:
-    """The rows of a results file, with its metadata. Raises StorageError."""
+    """The rows of a results file, with its metadata. Raises StorageError.
+
+    Of a column that came later than the file, the rows have what Result has by itself.
+    """
     try:
-        return pq.read_table(io.BytesIO(data), columns=columns)
+        with pq.ParquetFile(io.BytesIO(data)) as file:
+            there = file.schema_arrow.names
+            wanted = columns or [*there, *(name for name in SCHEMA.names if name not in there)]
+            table = file.read([name for name in wanted if name in there])
     except (pa.ArrowException, OSError) as error:
         raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None
+    for name in wanted:
+        if name not in there:
+            value = pa.scalar(getattr(Result, name), SCHEMA.field(name).type)
+            table = table.append_column(SCHEMA.field(name), pa.repeat(value, len(table)))
+    return table if table.column_names == wanted else table.select(wanted)

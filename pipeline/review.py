@@ -32,7 +32,7 @@ ROWS_PER_FILE = 2000
 # What is there of each row for all photos at once; width and height are those of the preview.
 FIELDS = (
     *("photo", "candidate", "rank", "status", "reason", "error", "bits", "colorfulness"),
-    *("attempt", "shard", "preview", "width", "height"),
+    *("attempt", "shard", "preview", "width", "height", "page", "pages"),
 )
 DETAIL_FIELDS = (
     *("file", "width", "height", "source_mode", "source_tone", "source_sha256", "output_sha256"),
@@ -56,7 +56,10 @@ def write_review(destination: Storage, run: Run) -> str:
     selections = []
     for number, selection in kept_selections(destination):
         selections.append(number)
-        lines = [(each.photo, each.candidate, each.decision) for each in selection.choices]
+        lines = [
+            (each.photo, each.candidate, each.decision, *[each.page][: each.page > 1])
+            for each in selection.choices
+        ]
         data.write(f"selection-{number:05d}", "selection", lines)
     settings = asdict(run.spec) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
     about = {

@@ -1,9 +1,10 @@
 """What people decided about results: a CSV file, and what follows from it.
 
-One line for a photo and candidate: `photo,candidate,decision,seed`. approve and reject are kept in
-the destination and change nothing else; redo plans the photo once more with the seed given. Files
-are kept as selections/selection-00001.csv and so on, each written once; of what is decided twice,
-the later file counts.
+One line for a photo and candidate: `photo,candidate,decision,seed`, and `page` where photos have
+several; without it, the first is meant. approve and reject are kept in the destination and change
+nothing else; redo plans the photo, all pages of it, once more with the seed given. Files are kept
+as selections/selection-00001.csv and so on, each written once; of what is decided twice, the later
+file counts.
 """
 
 import csv
@@ -22,7 +23,7 @@ from pipeline.planning import Redo, plan_retry
 from pipeline.results import committed_shards, read_results
 from pipeline.storage import Storage
 
-COLUMNS = ("photo", "candidate", "decision", "seed")
+COLUMNS = ("photo", "candidate", "decision", "seed")  # beside an optional "page"
 DECISIONS = ("approve", "reject", "redo")
 MOST_SEED = 2**63 - 1
 _KEPT = re.compile(r"selections/selection-(\d{5,})\.csv")
@@ -32,13 +33,14 @@ _LONGEST_NAME = 80  # of a value in a message
 @dataclass(frozen=True)
 class Choice:
     """One line. candidate is None only for redo, which does all of a photo's; seed, 0..2^63 - 1, is
-    only for redo."""
+    only for redo. page: from 1."""
 
     line: int
     photo: str
     candidate: int | None
     decision: str
     seed: int | None
+    page: int = 1
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,12 @@ def parse_selection(name: str, data: bytes) -> Selection:
     seed is none, or a photo's lines contradict each other.
     """
     choices: list[Choice] = []
-    seen: dict[tuple[str, int | None], int] = {}
+    seen: dict[tuple[str, int, int | None], int] = {}
     redone: dict[str, int] = {}
     decided: dict[str, int] = {}
     for line, row in _rows(name, data):
         choice = _choice(name, line, row)
-        key, photo = (choice.photo, choice.candidate), choice.photo
+        key, photo = (choice.photo, choice.page, choice.candidate), choice.photo
         earlier = seen.get(key) or redone.get(photo)
         if choice.decision == "redo":
             earlier = earlier or decided.get(photo)
@@ -88,8 +90,9 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
             where = f"no result in {destination.uri}"
             _refuse(selection.name, each.line, f"photo {_short(each.photo)} has {where}")
         _, _, candidates = known[each.photo]
-        if each.candidate is not None and each.candidate not in candidates:
-            one = f"candidate {each.candidate} of photo {_short(each.photo)}"
+        if each.candidate is not None and (each.page, each.candidate) not in candidates:
+            page = f" of page {each.page}" if each.page > 1 else ""
+            one = f"candidate {each.candidate}{page} of photo {_short(each.photo)}"
             _refuse(selection.name, each.line, f"{one} has no result in {destination.uri}")
 
     def choose(schedule: Schedule) -> Iterator[Redo]:
@@ -140,14 +143,16 @@ def _kept_numbers(destination: Storage) -> list[int]:
 
 def _known(
     destination: Storage, run: Run, selection: Selection
-) -> dict[str, tuple[int, int, set[int]]]:
-    """Size, last attempt and candidates of the selection's photos, as far as they have results."""
+) -> dict[str, tuple[int, int, set[tuple[int, int]]]]:
+    """Size, last attempt and (page, candidate) of the selection's photos, as far as they have
+    results."""
     wanted = pa.array(sorted({each.photo for each in selection.choices}), pa.string())
-    known: dict[str, tuple[int, int, set[int]]] = {}
-    for table in read_results(destination, run, ["photo", "source_bytes", "attempt", "candidate"]):
+    known: dict[str, tuple[int, int, set[tuple[int, int]]]] = {}
+    columns = ["photo", "source_bytes", "attempt", "page", "candidate"]
+    for table in read_results(destination, run, columns):
         for row in table.filter(pc.is_in(table["photo"], wanted)).to_pylist():
             entry = known.setdefault(row["photo"], (row["source_bytes"], row["attempt"], set()))
-            entry[2].add(row["candidate"])
+            entry[2].add((row["page"], row["candidate"]))
     return known
 
 
@@ -171,7 +176,7 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
         line, start = start, reader.line_num + 1
         if header is None:
             header = values
-            if sorted(header) != sorted(COLUMNS):
+            if sorted(header) not in (sorted(COLUMNS), sorted((*COLUMNS, "page"))):
                 _refuse(name, line, f"columns {_short(','.join(values))}, not {','.join(COLUMNS)}")
         elif len(values) == len(header):
             yield line, dict(zip(header, values, strict=True))
@@ -196,7 +201,8 @@ def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:
         seed = _whole(name, line, "seed", row["seed"], MOST_SEED)
     elif row["seed"]:
         _refuse(name, line, f"seed {_short(row['seed'])} belongs to no {decision}, only to redo")
-    return Choice(line, row["photo"], candidate, decision, seed)
+    page = _whole(name, line, "page", row.get("page") or "1", 2**31 - 1)
+    return Choice(line, row["photo"], candidate, decision, seed, page)
 
 
 def _whole(name: str, line: int, column: str, value: str, most: int) -> int:

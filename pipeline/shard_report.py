@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.results import Result
+from pipeline.results import DECISIVE, Result
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class ShardReport:
 def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
     """The report of a shard, given the rows of each of its photos.
 
-    Of a photo's candidates, one that failed decides.
+    Of a photo's candidates and pages, one that failed decides, then one that is done.
     """
     statuses, reasons = Counter[str](), Counter[str]()
     read = written = 0
     seconds: dict[str, list[float]] = {"read": [], "colorize": [], "write": []}
     for rows in photos:
-        decisive = next((row for row in rows if row.status == "failed"), rows[0])
+        decisive = max(rows, key=lambda row: DECISIVE.index(row.status))
         statuses[decisive.status] += 1
         if decisive.reason:
             reasons[decisive.reason] += 1
@@ -41,7 +41,7 @@ def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
             read += rows[0].source_bytes
         written += sum(row.output_bytes or 0 for row in rows)
         times = {
-            "read": rows[0].read_seconds,
+            "read": _sum(row.read_seconds for row in rows if not row.candidate),
             "colorize": _sum(row.model_seconds for row in rows),
             "write": _sum(row.write_seconds for row in rows),
         }

@@ -26,6 +26,7 @@ def sidecar_path(image: str) -> str:
 
 def sidecar_of(row: Mapping[str, Any], image: str, spec: RunSpec) -> bytes:
     """The sidecar of an image, given its path in the destination and its row of the results."""
+    pages = {"page": row["page"], "pages": row["pages"]} if (row.get("pages") or 1) > 1 else {}
     content = {
         "format_version": FORMAT,
         "photo": row["photo"],
@@ -37,6 +38,7 @@ def sidecar_of(row: Mapping[str, Any], image: str, spec: RunSpec) -> bytes:
             "height": row["height"],
             "mode": row["source_mode"],
             "tone": row["source_tone"],
+            **pages,
         },
         "result": {
             "path": image,

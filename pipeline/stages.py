@@ -1,7 +1,8 @@
 """What happens to one shard: read, colorize, write. Plain callables, which run without Ray.
 
-A photo that fails becomes a row and harms no other. Only a store that is out of reach as a whole
-(StoreUnavailable) leaves a stage: then nothing is committed, and the shard stays to be done.
+A photo that fails becomes a row and harms no other; nor does a page, where all are taken. Only a
+store that is out of reach as a whole (StoreUnavailable) leaves a stage: then nothing is committed,
+and the shard stays to be done.
 Between the stages travel small arrays only; write fetches the master again.
 
 Legend: R S low and high resolution of the model.
@@ -14,17 +15,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
-from pathlib import PurePosixPath
+from itertools import chain, groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.credentials import Signer, sign_picture, write_signed
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
-from pipeline.formats import FORMAT_OF_SUFFIX
-from pipeline.imaging import read_small
+from pipeline.imaging import MAX_PIXELS, read_small
 from pipeline.isolation import Call, call_here
+from pipeline.names import output_path
+from pipeline.pages import MOST_PAGES, count_pages
 from pipeline.plan import Run, RunSpec, Shard
 from pipeline.previews import PreviewSheets
 from pipeline.rendering import Picture, render
@@ -38,11 +39,15 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 2**31  # of a file; it is held in memory whole
 CANDIDATES_AT_ONCE = 4  # of a photo, finished in memory while its master is decoded
+PIXELS_AT_ONCE = 125_000_000  # of these candidates together, unless it is but one
 
 
 @dataclass(frozen=True)
 class ReadPhoto:
-    """A photo's facts and its small grays, uint8 (R, R) and (S, S); None where it is not done."""
+    """A page's facts and its small grays, uint8 (R, R) and (S, S); None where it is not done.
+
+    Most photos have one page, and it is the first that is taken unless a run wants all.
+    """
 
     result: Result
     low: np.ndarray | None = None
@@ -51,7 +56,7 @@ class ReadPhoto:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One result of a photo so far; None where it failed: its picture, uint8 (S, S, 3), and where
+    """One result of a page so far; None where it failed: its picture, uint8 (S, S, 3), and where
     the core was undecided, float32 (R, R), in bits."""
 
     result: Result
@@ -65,26 +70,31 @@ def read_shard(
     sizes: tuple[int, int],
     call: Call = call_here,
     recolor: bool = False,
+    pages: str = "first",
 ) -> list[ReadPhoto]:
-    """Fetch, hash and decode the photos of a shard to the sizes (R, S).
+    """Fetch, hash and decode the photos of a shard to the sizes (R, S); their pages in order.
 
-    call: how what may crash is called. recolor: those in color are not skipped.
-    Raises StoreUnavailable.
+    call: how what may crash is called. recolor: those in color are not skipped. pages: first or
+    all. Raises StoreUnavailable.
     """
-    return [_read_photo(photo, shard, source, sizes, call, recolor) for photo in shard.photos]
+    every = [
+        _read_photo(photo, shard, source, sizes, call, recolor, pages == "all")
+        for photo in shard.photos
+    ]
+    return list(chain.from_iterable(every))
 
 
 def colorize_shard(
     photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
 ) -> list[list[Candidate]]:
-    """The candidates of each photo in their order, ranked; one without a picture where it failed.
+    """The candidates of each page in their order, ranked; one without a picture where it failed.
 
     device: what the rows name as such.
     """
     readable = [photo for photo in photos if photo.low is not None]
     colored = _colorize_halving(readable, colorizer, spec, device) if readable else []
-    by_photo = dict(zip((photo.result.photo for photo in readable), colored, strict=True))
-    return [by_photo.get(photo.result.photo, [Candidate(photo.result)]) for photo in photos]
+    done = iter(colored)
+    return [[Candidate(photo.result)] if photo.low is None else next(done) for photo in photos]
 
 
 def write_shard(
@@ -97,47 +107,30 @@ def write_shard(
     workers: Mapping[str, str] | None = None,
     signer: Signer | None = None,
 ) -> ShardReport:
-    """Write the pictures of a shard, then commit its rows.
+    """Write the pictures of a shard, then commit its rows. photos: the pages of each in order.
 
     Where another worker has committed it meanwhile, nothing is written. call: as in read_shard.
     workers: as in commit_shard. signer: signs the pictures. Raises StorageError.
     """
+    by_photo = [list(pages) for _, pages in groupby(photos, lambda page: page[0].result.photo)]
     if destination.exists(results_path(shard)):
-        failed = sum(candidates[0].result.status == "failed" for candidates in photos)
-        return ShardReport(len(photos), failed)
+        failed = [any(page[0].result.status == "failed" for page in pages) for pages in by_photo]
+        return ShardReport(len(failed), sum(failed))
     sheets = PreviewSheets(destination, shard)
     rows = [
-        _write_photo(candidates, source, destination, run.spec, call, signer, sheets)
-        for candidates in photos
+        _write_photo(pages, source, destination, run.spec, call, signer, sheets)
+        for pages in by_photo
     ]
     sheets.close()
     commit_shard(destination, shard, chain.from_iterable(rows), run.digest, workers)
     return report_of(rows)
 
 
-def photo_seed(run_seed: int, source_sha256: str, candidate: int) -> int:
-    """A photo's own seed, 0..2^63 - 1: of the run's seed, its content and the candidate."""
-    text = f"{run_seed}:{source_sha256}:{candidate}"
+def photo_seed(run_seed: int, source_sha256: str, candidate: int, page: int = 1) -> int:
+    """A photo's own seed, 0..2^63 - 1: of the run's seed, its content, the candidate and the page,
+    so that pages that look the same are drawn anew."""
+    text = f"{run_seed}:{source_sha256}:{candidate}" + (f":{page}" if page > 1 else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-def output_path(photo: str, suffix: str, candidate: int | None, source: Storage) -> str:
-    """Where a result goes, unlike that of any other photo of the source.
-
-    suffix: without a dot; candidate: None where there is but one. The name is the photo's own where
-    that means the format already, else it gets the suffix in addition; and eight digits of a
-    hash before it where the source has a photo of just that name.
-    """
-    format = FORMAT_OF_SUFFIX[f".{suffix}"]
-    own = PurePosixPath(photo).suffix
-    if FORMAT_OF_SUFFIX.get(own.lower()) == format:
-        stem, end = photo.removesuffix(own), own
-    else:
-        stem, end = photo, f".{suffix}"
-        if source.exists(stem + end):
-            stem += "." + hashlib.sha256(photo.encode()).hexdigest()[:8]
-    number = "" if candidate is None else f".candidate-{candidate}"
-    return f"images/{stem}{number}{end}"
 
 
 def _read_photo(
@@ -147,18 +140,40 @@ def _read_photo(
     sizes: tuple[int, int],
     call: Call,
     recolor: bool,
-) -> ReadPhoto:
+    every_page: bool,
+) -> list[ReadPhoto]:
     start = time.perf_counter()
     uri = source.uri_of(photo.path)
     result = Result(photo.path, uri, shard.number, photo.size, attempt=shard.attempt)
-    low = high = None
     try:
         if photo.size > MAX_BYTES:
             raise PhotoError("too_large", f"{photo.size:,} bytes; the limit is {MAX_BYTES:,}")
         data = source.read(photo.path)
-        digest = hashlib.sha256(data).hexdigest()
-        result = replace(result, source_sha256=digest, source_bytes=len(data))
-        info, (low, high) = call(read_small, data, sizes)
+        digest, pages = hashlib.sha256(data).hexdigest(), count_pages(data)
+        result = replace(result, source_sha256=digest, source_bytes=len(data), pages=pages)
+        if every_page and pages > MOST_PAGES:
+            raise PhotoError("too_large", f"{pages:,} pages; the limit is {MOST_PAGES:,}")
+    except Exception as error:
+        failed = _failed(result, error, "missing")
+        return [ReadPhoto(replace(failed, read_seconds=time.perf_counter() - start))]
+    found = []
+    for page in range(1, pages + 1 if every_page else 2):
+        found.append(_read_page(replace(result, page=page), data, sizes, call, recolor, start))
+        start = time.perf_counter()  # the first one's time is that of fetching, too
+    return found
+
+
+def _read_page(
+    result: Result,
+    data: bytes,
+    sizes: tuple[int, int],
+    call: Call,
+    recolor: bool,
+    start: float,
+) -> ReadPhoto:
+    low = high = None
+    try:
+        info, (low, high) = call(read_small, data, sizes, MAX_PIXELS, result.page)
         result = replace(
             result,
             width=info.width,
@@ -202,7 +217,7 @@ def _colorize_photos(
         for grays in zip(*((photo.low, photo.high) for photo in photos), strict=True)
     )
     seeds = [
-        photo_seed(spec.seed, str(photo.result.source_sha256), candidate)
+        photo_seed(spec.seed, str(photo.result.source_sha256), candidate, photo.result.page)
         for photo in photos
         for candidate in range(count)
     ]
@@ -237,7 +252,7 @@ def _colorize_photos(
 
 
 def _write_photo(
-    candidates: Sequence[Candidate],
+    pages: Sequence[Sequence[Candidate]],
     source: Storage,
     destination: Storage,
     spec: RunSpec,
@@ -247,31 +262,49 @@ def _write_photo(
 ) -> list[Result]:
     """Results of a photo: its pictures are written, or its rows say why not.
 
-    Its candidates share the time that it took, which decoding the master is part of.
+    A page's candidates share the time that it took, which decoding the master is part of.
     """
-    results, start = [candidate.result for candidate in candidates], time.perf_counter()
-    if results[0].status == "ok":
-        try:
-            data = _fetch_master(results[0], source)
-        except Exception as error:
-            results = [_failed(result, error, "missing") for result in results]
-        else:
-            results = []
-            for first in range(0, len(candidates), CANDIDATES_AT_ONCE):
-                some = candidates[first : first + CANDIDATES_AT_ONCE]
-                results += _write_candidates(
-                    some, data, source, destination, spec, call, signer, sheets
-                )
-        seconds = (time.perf_counter() - start) / len(results)
-        results = [replace(result, write_seconds=seconds) for result in results]
-    return [replace(result, finished_at=datetime.now(UTC)) for result in results]
+    rows: list[Result] = []
+    master: bytes | Exception | None = None
+    for candidates in pages:
+        results, start = [candidate.result for candidate in candidates], time.perf_counter()
+        if results[0].status == "ok":
+            master = master or _fetch_master(results[0], source)
+            if isinstance(master, Exception):
+                results = [_failed(result, master, "missing") for result in results]
+            else:
+                at_once = _at_once(results[0])
+                results = []
+                for first in range(0, len(candidates), at_once):
+                    some = candidates[first : first + at_once]
+                    results += _write_candidates(
+                        some, master, source, destination, spec, call, signer, sheets
+                    )
+            seconds = (time.perf_counter() - start) / len(results)
+            results = [replace(result, write_seconds=seconds) for result in results]
+        rows += [replace(result, finished_at=datetime.now(UTC)) for result in results]
+    return rows
 
 
-def _fetch_master(result: Result, source: Storage) -> bytes:
-    data = source.read(result.photo)
+def _at_once(result: Result) -> int:
+    pixels = (result.width or 1) * (result.height or 1)
+    return max(1, min(CANDIDATES_AT_ONCE, PIXELS_AT_ONCE // pixels))
+
+
+def _fetch_master(result: Result, source: Storage) -> bytes | Exception:
+    """The file, or why there is none: for all pages, as it is asked for but once."""
+    try:
+        data = source.read(result.photo)
+    except Exception as error:
+        return error
     if hashlib.sha256(data).hexdigest() != result.source_sha256:
-        raise PhotoError("changed", "the file has changed between reading and writing")
+        return PhotoError("changed", "the file has changed between reading and writing")
     return data
+
+
+def _own_page(result: Result, spec: RunSpec) -> int | None:
+    """Which of several pages that are all done; None for all others."""
+    return result.page if spec.pages == "all" and (result.pages or 1) > 1 else None
 
 
 def _write_candidates(
@@ -288,7 +321,8 @@ def _write_candidates(
     try:
         seeds = [candidate.result.seed for candidate in candidates]
         colors = [candidate.rgb for candidate in candidates]
-        pictures = call(render, data, colors, spec, seeds, sign)
+        page = _own_page(candidates[0].result, spec)
+        pictures = call(render, data, colors, spec, seeds, sign, page)
     except Exception as error:
         return [_failed(candidate.result, error, "write_error") for candidate in candidates]
     return [
@@ -311,7 +345,8 @@ def _write_candidate(
         if isinstance(picture, PhotoError):
             raise picture
         number = None if spec.candidates == 1 else result.candidate
-        path = output_path(result.photo, picture.suffix, number, source)
+        page = _own_page(result, spec)
+        path = output_path(result.photo, picture.suffix, number, source, page)
         file = picture.file
         if signer is None:
             destination.write(path, file)

@@ -14,8 +14,10 @@ from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.manifest import Seen
+from pipeline.pages import MOST_PAGES
 from pipeline.plan import Run, RunSpec, Schedule, Shard, is_plan_path
 from pipeline.planning import Redo, plan_retry
+from pipeline.previews import CELLS, FOLDER, map_path, sheet_path
 from pipeline.probe import PROBE
 from pipeline.results import (
     committed_shards,
@@ -30,7 +32,7 @@ from pipeline.storage import PARTIAL, Storage
 KINDS = {
     "damaged_results": "results that cannot be read, or are of another run",
     "unplanned": "results of photos that were not planned there",
-    "incomplete": "photos without exactly one result per candidate",
+    "incomplete": "photos without exactly one result per candidate and page",
     "missing_image": "images that are gone",
     "damaged_image": "images with other bytes than recorded",
     "missing_sidecar": "sidecars that are gone",
@@ -61,8 +63,9 @@ class Findings:
     """What a verification has found.
 
     images, sources: how many were read and compared. pending: photos that have no result yet.
-    redo: by photo, what `repair` plans. Orphans are only looked for when nothing is pending, as
-    what a running job has written and not committed belongs to no result yet.
+    redo: by photo, what `repair` plans. stale: previews of older attempts alone, which `prune`
+    deletes; nothing is wrong with them. Orphans and these are only looked for when nothing is
+    pending, as what a running job has written and not committed belongs to no result yet.
     """
 
     photos: int = 0
@@ -71,6 +74,7 @@ class Findings:
     sources: int = 0
     problems: list[Problem] = field(default_factory=list)
     redo: dict[str, Redo] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Problem]:
         return [problem for problem in self.problems if problem.kind == kind]
@@ -95,7 +99,7 @@ def verify(
     findings.pending = run.plan.photos - run.plan.photos_in(committed)
     complete = not findings.pending and committed >= set(range(schedule.shards))
     last = schedule.attempts(committed)
-    expected = Seen()
+    expected, previews = Seen(), Seen()
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shard in schedule.open():
             if shard.number in committed:
@@ -106,6 +110,11 @@ def verify(
                         expected.add(image_path(row))
                         if run.spec.sidecar:
                             expected.add(sidecar_path(image_path(row)))
+                for row in current:
+                    if row["preview"] is not None:
+                        sheet = row["preview"] // CELLS
+                        previews.add(sheet_path(row["shard"], sheet))
+                        previews.add(map_path(row["shard"], sheet))
                 _check_files(source, destination, run.spec, current, share, pool, findings)
             findings.photos += len(shard.photos)
             tell(findings.photos, schedule.photos)
@@ -114,6 +123,8 @@ def verify(
             findings.problems.append(Problem("unplanned", results_path(number)))
     if complete:
         findings.problems += _orphans(destination, expected)
+        there = (found.path for found in destination.list(FOLDER))
+        findings.stale += (path for path in there if _is_sheet(path) and path not in previews)
     return findings
 
 
@@ -133,10 +144,10 @@ def repair(destination: Storage, run: Run, findings: Findings) -> int:
 
 
 def prune(destination: Storage, findings: Findings) -> int:
-    """Delete orphans; returns how many. Raises StorageError."""
-    orphans = findings.of_kind("orphan")
-    for problem in orphans:
-        destination.delete(problem.path)
+    """Delete orphans and stale previews; returns how many of the former. Raises StorageError."""
+    orphans = [problem.path for problem in findings.of_kind("orphan")]
+    for path in [*orphans, *findings.stale]:
+        destination.delete(path)
     return len(orphans)
 
 
@@ -163,15 +174,32 @@ def _check_results(
     for photo in by_photo.keys() - planned.keys():
         findings.problems.append(Problem("unplanned", photo, path))
     for photo in planned:
-        rows = by_photo[photo]
-        found = sorted(row["candidate"] for row in rows)
-        early = [row["candidate"] for row in rows] == [0] and rows[0]["status"] != "ok"
+        what = _incomplete(by_photo[photo], run.spec)
         superseded = last.get(photo, 1) > shard.attempt
-        if found != list(range(run.spec.candidates)) and not early and not superseded:
-            findings.problems.append(Problem("incomplete", photo, f"candidates {found} in {path}"))
+        if what and not superseded:
+            findings.problems.append(Problem("incomplete", photo, f"{what} in {path}"))
             size = planned[photo].size
             findings.redo[photo] = Redo(photo, size, shard.attempt + 1)
     return [row for photo in planned for row in by_photo[photo]]
+
+
+def _incomplete(rows: list[dict[str, Any]], spec: RunSpec) -> str | None:
+    """What there is of a photo that should have each candidate of each page once; None where it
+    has. Of a page, or of all, that came to nothing, one row says so."""
+    by_page: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        by_page[row["page"]].append(row)
+    expected = 1
+    if spec.pages == "all" and rows and (rows[0]["pages"] or 1) <= MOST_PAGES:
+        expected = rows[0]["pages"] or 1
+    if rows and sorted(by_page) != list(range(1, expected + 1)):
+        return f"pages {sorted(by_page)} of {expected}"
+    for page in range(1, expected + 1):
+        found = sorted(row["candidate"] for row in by_page[page])
+        early = found == [0] and by_page[page][0]["status"] != "ok"
+        if found != list(range(spec.candidates)) and not early:
+            return f"candidates {found}" + (f" of page {page}" if expected > 1 else "")
+    return None
 
 
 def _check_files(
@@ -232,6 +260,10 @@ def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | N
     if hashlib.sha256(data).hexdigest() == digest:
         return None
     return Problem("changed_source" if what == "source" else f"damaged_{what}", path)
+
+
+def _is_sheet(path: str) -> bool:
+    return path.startswith(f"{FOLDER}/shard-") and path.endswith((".jpg", ".png"))
 
 
 def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:

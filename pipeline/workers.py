@@ -31,7 +31,9 @@ def read_row(row: Row, job: Job, isolated: bool) -> Row:
     shard, _ = pickle.loads(row["work"])
     call = call_isolated if isolated else call_here
     try:
-        return pack(shard, read_shard(shard, job.source, job.sizes, call, job.run.spec.recolor))
+        spec = job.run.spec
+        photos = read_shard(shard, job.source, job.sizes, call, spec.recolor, spec.pages)
+        return pack(shard, photos)
     except StoreUnavailable as error:
         return pack(shard, trouble=str(error))
 

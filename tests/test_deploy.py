@@ -232,6 +232,7 @@ def test_versions_are_those_of_the_constraints(
 ) -> None:
     constraints = (repository / "constraints.txt").read_text(encoding="utf-8")
     assert drifted(text + dockerfile, constraints) == []
+    assert "constraints.txt '.[provenance]'" in dockerfile, "what signs pictures is there"
     older = (text + dockerfile).replace("2.60.0", "2.59.1").replace("torch==2.13.0", "torch==2.9.0")
     assert drifted(older, constraints) == [
         *(["ray 2.59.1, not 2.60.0"] * 2),

@@ -3,7 +3,9 @@
 import io
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -16,9 +18,10 @@ from pipeline.chroma import color_bands, put_color_on
 from pipeline.codecs import open_deep
 from pipeline.encoding import encode, encode_bands, result_labels
 from pipeline.formats import DEEP, MasterInfo
+from pipeline.gray import eight_bits
 from pipeline.imaging import Master, read_full
 from pipeline.metadata import metadata_of, photoshop_block, read_fields
-from pipeline.provenance import Provenance
+from pipeline.provenance import Provenance, xmp_packet
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF")
 LABELED = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")
@@ -85,7 +88,7 @@ def opened(data: bytes) -> ImageFile.ImageFile:
 def pixels_of(data: bytes) -> np.ndarray:
     """All bits of a file, by the readers that are not ours where these have them."""
     if (deep := open_deep(data)) is not None and deep.format != "TIFF":
-        return deep.decode().values
+        return np.asarray(deep.decode().values)
     return tifffile.imread(io.BytesIO(data)) if data[:2] == b"II" else np.asarray(opened(data))
 
 
@@ -237,6 +240,68 @@ def test_results_say_how_they_were_made_beside_what_the_master_said(
     assert opened(data).getxmp(), "well-formed"
 
 
+def said_in(packet: bytes, name: str) -> list[str]:
+    """Values of a property, by its prefix as usual; a packet holds it once at most."""
+    spaces = {
+        "dc": "http://purl.org/dc/elements/1.1/",
+        "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+        "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    }
+    found = ElementTree.fromstring(packet).findall(f".//{name}", spaces)
+    assert len(found) <= 1, name
+    return [part.strip() for each in found for part in each.itertext() if part.strip()]
+
+
+def dataset(number: int, value: bytes) -> bytes:
+    return struct.pack(">BBBH", 0x1C, 2, number, len(value)) + value
+
+
+@pytest.mark.parametrize("format", ["WEBP", "AVIF"])
+def test_iptc_becomes_xmp_where_a_format_has_no_place_for_it(format: str) -> None:
+    block = b"".join(
+        dataset(number, value)
+        for number, value in [
+            *((5, "Häfen <1>".encode()), (25, b"port"), (25, b"ships & sea"), (80, b"Author")),
+            *((90, b"Kiel"), (92, b"Pier"), (55, b"19310501"), (60, b"101500+0100")),
+            *((120, "Möwe".encode("latin-1")), (116, b"nobody"), (200, b"unknown"), (105, b"")),
+        ]
+    )
+    master = master_of("TIFF")
+    for xmp in (None, XMP):
+        about = replace(master, metadata=replace(master.metadata, xmp=xmp, iptc=block))
+        packet = opened(encode(np.zeros((64, 48, 3), np.uint8), format, about)).info["xmp"]
+        assert said_in(packet, "dc:title") == ["Häfen <1>"]
+        assert said_in(packet, "dc:subject") == ["port", "ships & sea"]
+        assert said_in(packet, "dc:creator") == ["Author"]
+        assert said_in(packet, "photoshop:City") == ["Kiel"]
+        assert said_in(packet, "Iptc4xmpCore:Location") == ["Pier"]
+        assert said_in(packet, "photoshop:DateCreated") == ["1931-05-01T10:15:00+01:00"]
+        assert said_in(packet, "dc:description") == ["Möwe"]
+        assert said_in(packet, "dc:rights") == ["nobody"]
+        assert said_in(packet, "photoshop:Headline") == []
+        assert (b"Box 12" in packet) == (xmp is not None)
+
+
+def test_xmp_that_says_it_already_is_not_said_again_and_damage_ends_a_block() -> None:
+    own = XMP.replace(b"<dc:source>", b'<dc:title>mine</dc:title><dc:source a:City="Lund"'
+                      b' xmlns:a="http://ns.adobe.com/photoshop/1.0/">')  # fmt: skip
+    block = dataset(5, b"Title") + dataset(90, b"Kiel") + dataset(101, b"Sweden")
+    packet = xmp_packet(own, None, iptc=block + dataset(80, b"Author")[:-1])
+    assert packet is not None and said_in(packet, "dc:title") == ["mine"]
+    assert said_in(packet, "photoshop:Country") == ["Sweden"]
+    assert b"Kiel" not in packet and b"Autho" not in packet
+    assert xmp_packet(None, None, iptc=b"no block") is None
+    assert xmp_packet(own, None, iptc=dataset(5, b"Title")) == xmp_packet(own, None)
+
+
+@given(st.binary() | st.lists(st.tuples(st.integers(0, 255), st.binary(max_size=20))).map(
+    lambda sets: b"".join(dataset(*each) for each in sets)
+))  # fmt: skip
+def test_whatever_is_in_a_block_the_packet_is_well_formed(block: bytes) -> None:
+    packet = xmp_packet(XMP, MADE, iptc=block)
+    assert packet is not None and ElementTree.fromstring(packet).tag.endswith("xmpmeta")
+
+
 def test_xmp_that_is_damaged_or_too_long_for_jpeg_makes_way() -> None:
     for bad in (b"<x>", XMP.replace(b"</dc:source>", b""), b"\xff\xfe"):
         file = io.BytesIO()
@@ -283,7 +348,9 @@ def test_png_is_what_other_readers_expect() -> None:
 def test_bands_make_the_same_file_as_the_whole() -> None:
     gray = photograph(16, (400, 300))
     color = np.random.default_rng(1).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    for format in sorted(DEEP):
+    for format in (*sorted(DEEP), "JPEG"):
+        if format == "JPEG":
+            gray = eight_bits(gray)
         labels = result_labels(None, format)
         banded = encode_bands(color_bands(gray, color), 400, 300, format, labels)
         assert banded == encode(put_color_on(gray, color), format)

@@ -18,7 +18,7 @@ from pipeline import imaging
 from pipeline.chroma import put_color_on
 from pipeline.encoding import encode
 from pipeline.errors import REASONS, PhotoError
-from pipeline.formats import MASTER_SUFFIXES, MasterInfo, output_format
+from pipeline.formats import MASTER_SUFFIXES, MOST_PIXELS, MasterInfo, output_format
 from pipeline.gray import eight_bits
 from pipeline.imaging import read_full, read_rgb, read_small
 
@@ -215,7 +215,7 @@ def test_pixel_limit_is_checked_before_decoding() -> None:
     bomb[29:33] = zlib.crc32(bomb[12:29]).to_bytes(4, "big")
     error = refusal(bytes(bomb))
     assert error.reason == "too_large"
-    assert str(error) == "100,000 x 100,000 pixels are 10,000 megapixels; the limit is 250"
+    assert str(error) == "100,000 x 100,000 pixels are 10,000 megapixels; the limit is 500"
     assert refusal(saved(ramp(), "PNG"), max_pixels=64 * 48 - 1).reason == "too_large"
     assert read_full(saved(ramp(), "PNG"), max_pixels=64 * 48).gray.shape == (48, 64)
 
@@ -278,6 +278,25 @@ def test_picture_too_long_for_a_format_is_a_write_error() -> None:
     with pytest.raises(PhotoError, match="16,383 pixels a side, not 20,000") as error:
         encode(np.zeros((1, 20_000, 3), np.uint8), "WEBP")
     assert error.value.reason == "write_error"
+
+
+def test_what_takes_much_memory_may_be_less_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = np.zeros((10, 100, 3), np.uint8)
+    monkeypatch.setitem(MOST_PIXELS, "WEBP", 999)
+    with pytest.raises(PhotoError, match="WEBP is written up to 0 megapixels") as error:
+        encode(picture, "WEBP")
+    assert error.value.reason == "write_error"
+    info = MasterInfo(100, 10, "L", "WEBP")
+    assert output_format("auto", info, pixels=1000) == ("PNG", "png")
+    assert output_format("auto", info, pixels=999) == ("WEBP", "webp")
+    assert output_format("webp", info, pixels=1000) == ("WEBP", "webp"), "and is refused"
+    gray = saved(picture[..., 0], "PNG")
+    deep = io.BytesIO()
+    tifffile.imwrite(deep, picture.astype(np.uint16), photometric="rgb")
+    costly = [saved(picture, "WEBP"), saved(picture, "JPEG2000"), deep.getvalue()]
+    for data, most in ((gray, 1000), *((each, 2000) for each in costly)):
+        assert read_full(data, most).gray.shape == (10, 100)
+        assert refusal(data, most - 1).reason == "too_large"
 
 
 def test_nothing_global_changes_at_import() -> None:

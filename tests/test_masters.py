@@ -184,6 +184,17 @@ def test_cmyk_of_sixteen_bits() -> None:
     assert is_rounded(gray(tiff(ink, 5)))
 
 
+def test_palettes_of_sixteen_bits_are_looked_up_and_raw_ycbcr_is_refused() -> None:
+    colors = np.random.default_rng(1).integers(0, 65536, (3, 65536), dtype=np.uint16)
+    data = by_tifffile(DEEP[..., 0], photometric="palette", colormap=colors)
+    assert read_full(data).info.mode == "P;16"
+    assert np.array_equal(gray(data), luma(np.moveaxis(colors, 0, -1)[DEEP[..., 0]]))
+    for photometric in (3, 6):  # a palette without its colors is none
+        with pytest.raises(PhotoError, match="a TIFF of 16 bits and kind") as error:
+            read_full(tiff(DEEP[..., :1] if photometric == 3 else DEEP, photometric))
+        assert error.value.reason == "unsupported"
+
+
 def test_jpeg_2000_keeps_its_bits() -> None:
     deep = by_pillow(Image.fromarray(DEEP[..., 0]), "JPEG2000", irreversible=False)
     assert np.array_equal(gray(deep), DEEP[..., 0])
@@ -295,7 +306,8 @@ def verdicts(folder: Path) -> dict[str, str]:
         try:
             data = path.read_bytes()
             info, _ = read_small(data, [64, 256])
-            assert read_full(data).info == info
+            if info.width * info.height <= 100_000_000:  # a larger one takes long
+                assert read_full(data).info == info
             found[path.name] = "ok"
         except PhotoError as error:
             found[path.name] = error.reason

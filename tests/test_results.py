@@ -82,6 +82,22 @@ def test_done_shards_come_from_names_alone() -> None:
     assert committed_shards(destination).keys() == {0, 7, 1_234_567}
 
 
+def test_results_that_were_written_before_pages_were_known_can_be_read() -> None:
+    destination = MemoryStorage()
+    commit_shard(destination, 0, [a_result("a.jpg", 0), a_result("b.jpg", 0)], "d")
+    table = pq.read_table(io.BytesIO(destination.read(results_path(0))))
+    file = io.BytesIO()
+    pq.write_table(table.drop_columns(["page", "pages"]), file)
+    destination.write(results_path(0), file.getvalue())
+    [rows] = read_results(destination, RUN)
+    assert [Result(**row) for row in rows.select(SCHEMA.names).to_pylist()] == [
+        a_result("a.jpg", 0),
+        a_result("b.jpg", 0),
+    ]
+    [some] = read_results(destination, RUN, ["page", "photo", "pages"])
+    assert some.to_pydict() == {"page": [1, 1], "photo": ["a.jpg", "b.jpg"], "pages": [None] * 2}
+
+
 def test_a_damaged_file_is_one_line() -> None:
     destination = MemoryStorage()
     destination.write(results_path(1), b"no parquet")

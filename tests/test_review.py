@@ -458,6 +458,40 @@ def test_drafts_have_no_likelihood_and_are_shown_all_the_same(
     chrome.press("Escape")
 
 
+def test_pages_are_looked_at_one_by_one_and_redone_together(
+    chrome: Browser, tmp_path: Path
+) -> None:
+    source, destination = MemoryStorage("museum"), LocalStorage(str(tmp_path))
+    for path in ("a.jpg", "book.tif"):
+        source.write(path, b"1")
+    run = prepare_run(source, destination, replace(SPEC, pages="all"), 4)
+    rows = [Result("a.jpg", "memory://museum/a.jpg", 0, 1, pages=1, finished_at=MOMENT)]
+    rows += [replace(rows[0], photo="book.tif", page=page, pages=2) for page in (1, 2)]
+    for number, row in enumerate(rows):
+        rows[number] = replace(row, rank=1, bits_per_pixel=1.0, colorfulness=float(number))
+    commit_shard(destination, 0, rows, run.digest)
+    write_review(destination, run)
+    chrome.open(tmp_path / PAGE)
+    assert shown(chrome) == ["a.jpg", "book.tif, page 1", "book.tif, page 2"]
+    assert chrome.evaluate("byId('figures').textContent").startswith("photographs2pages3")
+    chrome.evaluate("cardAt(0).focus()")
+    chrome.press("End", "a", "ArrowLeft", "r")
+    csv_text = chrome.evaluate("decisions.csv()").replace("\r\n", "\n").encode()
+    choices = parse_selection("x.csv", csv_text).choices
+    assert {(each.page, each.decision) for each in choices} == {(1, "reject"), (2, "approve")}
+    assert take_selection(destination, run, parse_selection("x.csv", csv_text)) == 0
+    write_review(destination, run)
+    chrome.press("d")
+    [redo] = parse_selection("x.csv", chrome.evaluate("decisions.csv()").encode()).choices
+    assert (redo.photo, redo.decision, redo.seed) == ("book.tif", "redo", 1)
+    assert chrome.evaluate("cardAt(2).dataset.verdict") == "redo"
+    chrome.press("d")
+    assert chrome.evaluate("decisions.local.size") == 0
+    chrome.open(tmp_path / PAGE)
+    verdicts = "catalog.photos.map(photo => decisions.verdict(photo))"
+    assert chrome.evaluate(verdicts) == ["", "reject", "approve"], "as the destination keeps them"
+
+
 def test_words_stand_out_from_the_dark(page: Browser) -> None:
     def luminance(color: str) -> float:
         parts = np.array([int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)])

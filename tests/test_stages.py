@@ -17,13 +17,14 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial
 from model.colorizer import Colorized, Colorizer
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.imaging import read_full
+from pipeline.names import output_path
 from pipeline.plan import Plan, Run, RunSpec, Shard
-from pipeline.results import read_results
+from pipeline.results import Result, read_results
 from pipeline.stages import (
     MAX_BYTES,
     ShardReport,
+    _at_once,
     colorize_shard,
-    output_path,
     photo_seed,
     read_shard,
     write_shard,
@@ -421,6 +422,13 @@ def test_seeds_depend_on_run_content_and_candidate_and_fit_63_bits() -> None:
 )
 def test_output_names(photo: str, suffix: str, candidate: int | None, path: str) -> None:
     assert output_path(photo, suffix, candidate, MemoryStorage()) == path
+
+
+def test_large_pictures_are_finished_one_by_one() -> None:
+    def at_once(side: int | None) -> int:
+        return _at_once(Result("a", "/a", 0, 1, width=side, height=side))
+
+    assert [at_once(side) for side in (None, 5000, 7000, 22_000)] == [4, 4, 2, 1]
 
 
 def test_no_two_photos_share_an_output_name() -> None:

@@ -29,6 +29,7 @@ STATUS = Status(
     since=12.0,
     stragglers=[7, 9],
     advice="the model is busy 40% of the time (2 actors)",
+    more_pages=4,
 )
 
 
@@ -42,6 +43,7 @@ def test_people_are_told_all_of_it() -> None:
         "7 failed: 5 corrupt, 2 missing",
         "3 skipped",
         "190 not done yet",
+        "4 have more pages than the first: a run with --pages all does them all",
         "2 planned once more",
         "photos/s: 2.00 in 1 min, 1.50 in 5 min, 1.25 in 15 min",
         "last commit 12 s ago",

@@ -10,6 +10,7 @@ from simulated_runs import SPEC, planned
 
 from pipeline.ledger import Ledger
 from pipeline.plan import Run, Schedule, Shard, load_run
+from pipeline.previews import map_path, sheet_path
 from pipeline.results import Result, commit_shard, committed_shards
 from pipeline.storage import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
@@ -194,6 +195,19 @@ def test_orphans_are_named_and_deleted(place: Place) -> None:
     assert destination.objects == {
         path: data for path, data in before.items() if path not in orphans
     }
+
+
+def test_previews_that_only_older_attempts_had_are_deleted_and_no_problem(place: Place) -> None:
+    source, destination, run = place
+    rewrite(source, destination, lambda rows: [replace(row, preview=15) for row in rows])
+    sheets = [sheet_path(1, 0), map_path(1, 0), sheet_path(1, 1), map_path(1, 1)]
+    for path in [*sheets, "report/previews/notes.txt"]:
+        destination.write(path, b"x")
+    findings = verify(*place)
+    assert not findings.problems and sorted(findings.stale) == sorted(sheets[2:])
+    assert prune(destination, findings) == 0
+    assert not verify(*place).stale
+    assert all(destination.exists(path) for path in [*sheets[:2], "report/previews/notes.txt"])
 
 
 def test_while_photos_are_pending_there_are_no_orphans(place: Place) -> None:

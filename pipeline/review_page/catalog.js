@@ -1,7 +1,9 @@
 "use strict";
 // All photos of a run. The files data/*.js call `review`, because pages on a disk may not fetch.
+//
+// Where all pages of files are done, each is a photo of its own here; siblings: by path, its pages.
 
-const catalog = { run: null, photos: [], details: new Map() };
+const catalog = { run: null, photos: [], siblings: new Map(), details: new Map() };
 
 const review = {
   run(value) {
@@ -12,9 +14,11 @@ const review = {
     rows.forEach((values, place) => {
       const row = { chunk, place };
       catalog.run.fields.forEach((field, k) => (row[field] = values[k]));
-      if (photo === null || photo.path !== row.photo) {
+      if (photo === null || photo.path !== row.photo || photo.page !== row.page) {
         photo = newPhoto(row);
         catalog.photos.push(photo);
+        if (!catalog.siblings.has(photo.path)) catalog.siblings.set(photo.path, []);
+        catalog.siblings.get(photo.path).push(photo);
       }
       photo.candidates.push(row);
     });
@@ -31,8 +35,12 @@ function newPhoto(row) {
   const cut = row.photo.lastIndexOf("/");
   const folder = row.photo.slice(0, Math.max(0, cut));
   const name = row.photo.slice(cut + 1);
-  return { path: row.photo, folder, name, text: row.photo.toLowerCase(), candidates: [] };
+  const { page } = row;
+  return { path: row.photo, page, folder, name, text: row.photo.toLowerCase(), candidates: [] };
 }
+
+// What decisions about a photo are kept under.
+const keyOf = (path, page) => (page > 1 ? `${path}\0${page}` : path);
 
 // The likeliest candidate stands for its photo; one that failed decides about its status.
 function finishPhoto(photo) {
@@ -70,7 +78,12 @@ async function loadCatalog(tell) {
   await Promise.all(Array.from({ length: 6 }, work));
   for (const number of selections) await loadData(numbered("selection", number));
   catalog.photos.forEach(finishPhoto);
-  catalog.photos.sort((one, other) => (one.path < other.path ? -1 : 1));
+  for (const pages of catalog.siblings.values()) {
+    if (pages.length > 1) pages.forEach((photo) => (photo.name += `, page ${photo.page}`));
+  }
+  catalog.photos.sort((one, other) =>
+    one.path === other.path ? one.page - other.page : one.path < other.path ? -1 : 1,
+  );
 }
 
 async function detailOf(row) {

@@ -2,20 +2,20 @@
 // What was decided: here, in this browser, until it is exported; and in the destination before.
 //
 // A photo's decision is {attempt, choices: {candidate: "approve" | "reject"}, seed}; with a seed, all
-// of it is to be redone. It is void once the photo has another attempt.
+// of it is to be redone, its other pages with it. It is void once the photo has another attempt.
 
 const decisions = {
-  kept: new Map(), // path -> decision, from the destination
+  kept: new Map(), // key -> decision, from the destination
   local: new Map(),
 
   open() {
     this.prefix = `autochrome ${catalog.run.digest.slice(0, 16)} `;
-    const photos = new Map(catalog.photos.map((photo) => [photo.path, photo]));
+    const photos = new Map(catalog.photos.map((photo) => [keyOf(photo.path, photo.page), photo]));
     try {
       for (const key of Object.keys(localStorage).filter((key) => key.startsWith(this.prefix))) {
-        const path = key.slice(this.prefix.length);
+        const own = key.slice(this.prefix.length);
         const decision = JSON.parse(localStorage.getItem(key));
-        if (photos.get(path)?.attempt === decision.attempt) this.local.set(path, decision);
+        if (photos.get(own)?.attempt === decision.attempt) this.local.set(own, decision);
       }
     } catch {
       return false; // the browser keeps nothing for this page
@@ -24,13 +24,18 @@ const decisions = {
   },
 
   // A line of a file that was taken: what is redone gets a new picture, and no decision yet.
-  keep(path, candidate, decision) {
-    if (decision === "redo") this.kept.delete(path);
-    else this.kept.set(path, { choices: { ...this.kept.get(path)?.choices, [candidate]: decision } });
+  keep(path, candidate, decision, page = 1) {
+    const key = keyOf(path, page);
+    if (decision === "redo") {
+      for (const photo of catalog.siblings.get(path) || []) this.kept.delete(keyOf(path, photo.page));
+    } else {
+      this.kept.set(key, { choices: { ...this.kept.get(key)?.choices, [candidate]: decision } });
+    }
   },
 
   of(photo) {
-    return this.local.get(photo.path) || this.kept.get(photo.path) || { choices: {} };
+    const key = keyOf(photo.path, photo.page);
+    return this.local.get(key) || this.kept.get(key) || { choices: {} };
   },
 
   // "approve", "reject", "redo" or "" of a candidate.
@@ -52,27 +57,31 @@ const decisions = {
   // Decides, or takes back what is decided so already; what is left then.
   decide(photo, row, word, seed = this.proposedSeed(photo)) {
     const { attempt } = photo;
+    const pages = catalog.siblings.get(photo.path);
+    const redone = this.of(photo).seed !== undefined;
     if (this.on(photo, row) === word && (word !== "redo" || this.of(photo).seed === seed)) {
-      this.save(photo.path, null);
+      (redone ? pages : [photo]).forEach((each) => this.save(each, null));
     } else if (word === "redo") {
-      this.save(photo.path, { attempt, choices: {}, seed });
+      pages.forEach((each) => this.save(each, { attempt, choices: {}, seed }));
     } else {
+      if (redone) pages.forEach((each) => this.save(each, null));
       const choices = { ...this.of(photo).choices, [row.candidate]: word };
       for (const other of Object.keys(choices)) {
         const both = choices[other] === "approve" && word === "approve";
         if (both && Number(other) !== row.candidate) delete choices[other]; // one is chosen
       }
-      this.save(photo.path, { attempt, choices });
+      this.save(photo, { attempt, choices });
     }
     return this.on(photo, row);
   },
 
-  save(path, decision) {
-    if (decision) this.local.set(path, decision);
-    else this.local.delete(path);
+  save(photo, decision) {
+    const key = keyOf(photo.path, photo.page);
+    if (decision) this.local.set(key, decision);
+    else this.local.delete(key);
     try {
-      if (decision) localStorage.setItem(this.prefix + path, JSON.stringify(decision));
-      else localStorage.removeItem(this.prefix + path);
+      if (decision) localStorage.setItem(this.prefix + key, JSON.stringify(decision));
+      else localStorage.removeItem(this.prefix + key);
     } catch {
       announce("This browser has no room left for decisions: export them now.");
     }
@@ -81,11 +90,14 @@ const decisions = {
   // What `autochrome resume DST --selection` takes.
   csv() {
     const quoted = (value) => `"${String(value).replaceAll('"', '""')}"`;
-    const lines = ["photo,candidate,decision,seed"];
-    for (const [path, { choices, seed }] of [...this.local].sort()) {
-      if (seed !== undefined) lines.push(`${quoted(path)},,redo,${seed}`);
+    const paged = catalog.photos.length > catalog.siblings.size;
+    const lines = ["photo,candidate,decision,seed" + (paged ? ",page" : "")];
+    for (const [key, { choices, seed }] of [...this.local].sort()) {
+      const [path, page = 1] = key.split("\0");
+      const end = paged ? `,${page}` : "";
+      if (seed !== undefined && page === 1) lines.push(`${quoted(path)},,redo,${seed}${end}`);
       for (const [candidate, word] of Object.entries(choices)) {
-        lines.push(`${quoted(path)},${candidate},${word},`);
+        lines.push(`${quoted(path)},${candidate},${word},${end}`);
       }
     }
     return lines.join("\r\n") + "\r\n";

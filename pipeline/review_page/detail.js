@@ -8,7 +8,7 @@ const MOST_PIXELS = 40e6; // of a file that is shown itself instead of its previ
 function openDetail(place) {
   go(place, false);
   detail.photo = grid.photos[grid.place];
-  byId("detail-title").textContent = detail.photo.path;
+  byId("detail-title").textContent = titleOf(detail.photo);
   byId("detail-place").textContent =
     `${number(grid.place + 1)} of ${number(grid.photos.length)}` +
     (detail.photo.attempt > 1 ? ` · attempt ${detail.photo.attempt}` : "");
@@ -73,6 +73,7 @@ function showFacts(row, facts) {
   const size = facts.width && `${number(facts.width)} × ${number(facts.height)}`;
   fillList(byId("origin"), known([
     ["master", [size, facts.source_mode, facts.source_tone].filter(Boolean).join(", ")],
+    ["page", row.pages > 1 ? `${row.page} of ${row.pages}` : null],
     ["master's SHA-256", facts.source_sha256],
     ["result", facts.file],
     ["result's SHA-256", facts.output_sha256],

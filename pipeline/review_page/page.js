@@ -38,9 +38,10 @@ function scoresOf(row, [bits, colorfulness] = ["bits per pixel", "colorfulness"]
 function describe(photo) {
   const of = photo.shown.status === "ok" ? scoresOf(photo.shown) : "";
   const why = photo.status === "ok" ? "" : `${photo.status}: ${plain(photo.reason)}`;
-  return [photo.path, of, why, words[decisions.verdict(photo)]].filter(Boolean).join(", ");
+  return [titleOf(photo), of, why, words[decisions.verdict(photo)]].filter(Boolean).join(", ");
 }
 
+const titleOf = ({ path, name }) => path.slice(0, path.lastIndexOf("/") + 1) + name;
 const plain = (reason) => (reason || "no reason given").replaceAll("_", " ");
 
 function card(photo, place) {
@@ -136,8 +137,10 @@ function decide(photo, row, word, seed) {
     return;
   }
   const left = decisions.decide(photo, row, word, seed);
-  const button = cardAt(grid.photos.indexOf(photo));
-  if (button) mark(button, photo);
+  for (const each of catalog.siblings.get(photo.path)) {
+    const button = cardAt(grid.photos.indexOf(each));
+    if (button) mark(button, each);
+  }
   byId("decided").textContent = number(decisions.local.size);
   announce(`${photo.name}: ${words[left]}`);
 }
@@ -182,10 +185,11 @@ function fillHeader() {
   document.title = `${name} · Autochrome review`;
   byId("source").textContent = run.source + (run.finished ? ` · finished ${run.finished}` : "");
   const count = (status) => photos.filter((photo) => photo.status === status).length;
-  const pending = run.planned - photos.length;
+  const [pages, pending] = [photos.length, run.planned - catalog.siblings.size];
   const figures = [["colorized", "ok"], ["failed", "failed"], ["skipped", "skipped"]];
   fillList(byId("figures"), [
     ["photographs", number(run.planned)],
+    ...(pages > catalog.siblings.size ? [["pages", number(pages)]] : []),
     ...figures.map(([title, status]) => [title, number(count(status))]),
     ...(pending ? [["not done yet", number(pending)]] : []),
   ]);
