@@ -29,7 +29,6 @@ import numpy as np
 from PIL import Image
 
 import pipeline.colorize as engine
-from memory import peak_mib
 from model.colorizer import Colorized
 from model.weights import WEIGHTS
 from pipeline.cluster import quiet_ray
@@ -131,8 +130,8 @@ def make_photos(folder: Path, count: int, side: int) -> None:
 
 @contextmanager
 def watched(peaks: dict[str, float]) -> Iterator[None]:
-    """Peaks while the block runs: of the object store, what it spilled to disk, and of the largest
-    other process."""
+    """Peaks while the block runs: of the object store, what it spilled to disk, and of this process
+    and the largest other one without what they share."""
     import psutil
     import ray
     from ray._private.internal_api import memory_summary
@@ -147,13 +146,14 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
                     if line.startswith(start):
                         name += "_MiB"
                         peaks[name] = max(peaks.get(name, 0), float(line.split()[word]))
-            own = os.getpid()
             for process in psutil.process_iter(["pid", "name", "memory_info"]):
-                info = process.info["memory_info"]
-                ours = process.info["name"].startswith("ray::") and process.info["pid"] != own
-                if ours and info and _session_of(process) == own:
-                    unshared = (info.rss - info.shared) / 2**20
-                    peaks["worker_MiB"] = max(peaks.get("worker_MiB", 0), unshared)
+                info, driver = process.info["memory_info"], process.info["pid"] == own
+                if not info or not (driver or process.info["name"].startswith("ray::")):
+                    continue
+                if driver or _session_of(process) == own:
+                    name = "driver_MiB" if driver else "worker_MiB"
+                    # What is shared is the object store, which has a column of its own.
+                    peaks[name] = max(peaks.get(name, 0), (info.rss - info.shared) / 2**20)
 
     def _session_of(process: Any) -> int:
         """The driver whose Ray a worker belongs to: workers descend from its raylet."""
@@ -242,8 +242,7 @@ def main(
 ) -> None:
     """Measure what the engine costs beside a model of constant cost."""
     if part:
-        told = measure(part[0], part[1], cost, actors, nodes, store, options)
-        print(json.dumps({**told, "driver_MiB": peak_mib()}))
+        print(json.dumps(measure(part[0], part[1], cost, actors, nodes, store, options)))
         return
     from machine import describe_machine
 

@@ -10,6 +10,7 @@ commit). Between them travel small arrays, and what comes back are counts. Why i
   to be done, and harms no other.
 """
 
+import gc
 import pickle
 import shlex
 import warnings
@@ -177,6 +178,7 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
                     outage, trouble = outage + 1, row["trouble"]
                     if outage == OUTAGE:
                         raise StoreUnavailable(trouble)
+            gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
 
