@@ -49,14 +49,14 @@ def work_of(table: pa.Table) -> Work | None:
         return None
 
 
-def advise(works: Sequence[Work], seconds: float) -> str | None:
+def advise(works: Sequence[Work], ends: Sequence[float], seconds: float) -> str | None:
     """A line on what to grow, given the shards of so many seconds; None where there is no telling.
 
-    The model is what ought to be busy: it is what costs.
+    ends: when each was committed. The model is what ought to be busy: it is what costs.
     """
     if len(works) < _FEW or seconds <= 0:
         return None
-    actors = len({work.actor for work in works})
+    actors = _most_at_once([work.actor for work in works], ends)
     model = sum(work.colorize for work in works) / seconds / actors
     named = f"the model is busy {min(1.0, model):.0%} of the time ({actors} actors)"
     if model >= _IDLE:
@@ -64,9 +64,23 @@ def advise(works: Sequence[Work], seconds: float) -> str | None:
     read = sum(work.read for work in works) / seconds / works[-1].readers
     write = sum(work.write for work in works) / seconds / works[-1].writers
     if max(read, write) < _BUSY:
-        return f"{named}, and neither reading nor writing holds it up: larger shards may help"
+        idle = f"{named}, and neither reading nor writing holds it up"
+        return f"{idle}: larger shards may help, in another run"
     kind, busy = ("reading", read) if read >= write else ("writing", write)
     return f"{named}; {kind} is busy {min(1.0, busy):.0%}: add cores, or nodes without a GPU"
+
+
+def _most_at_once(actors: Sequence[str], ends: Sequence[float]) -> int:
+    """How many there were at one time, by their first and last shards: others may have taken their
+    place, after a loss or between two waves."""
+    lives: dict[str, tuple[float, float]] = {}
+    for actor, end in zip(actors, ends, strict=True):
+        first, last = lives.get(actor, (end, end))
+        lives[actor] = min(first, end), max(last, end)
+    return max(
+        sum(first <= moment <= last for first, last in lives.values())
+        for moment, _ in lives.values()
+    )
 
 
 def _sum(column: Any) -> float:

@@ -95,7 +95,8 @@ def describe_wait(kind: str, share: float) -> str:
         return f"waiting for a node with a {kind}: there is none among {on}"
     if total - free < share:
         return f"waiting for workers to start: no {kind} of {total:g} on {on} is in use"
-    return f"{total - free:g} of {total:g} {kind}s on {on} are at work"
+    taken = f"{total - free:g} of {total:g} {kind}s on {on} are taken"
+    return f"{taken}: a shard takes long, or storage does not answer"
 
 
 @contextmanager

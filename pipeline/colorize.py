@@ -14,7 +14,7 @@ import gc
 import pickle
 import shlex
 import warnings
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,7 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.job import (
+    PAGES_PER_FILE,
     Job,
     Settings,
     Summary,
@@ -43,8 +44,15 @@ from pipeline.lease import Lease, open_destination
 from pipeline.ledger import Ledger
 from pipeline.metrics import Metrics
 from pipeline.plan import Schedule, Shard
-from pipeline.planning import refuse_overlap
-from pipeline.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools, size_wave
+from pipeline.planning import describe_planning, refuse_overlap
+from pipeline.pools import (
+    ACTOR_CORES,
+    SHARDS_PER_WAVE,
+    TASK_CORES,
+    Pools,
+    size_pools,
+    size_wave,
+)
 from pipeline.probe import probe_conditional_writes
 from pipeline.results import committed_shards
 from pipeline.selection import Selection, take_selection
@@ -53,8 +61,9 @@ from pipeline.storage import open_storage
 from pipeline.watchdog import Watchdog
 from pipeline.workers import ColorizeActor, Row, pack, read_row, warm_up, write_row
 
-# Seconds without any news before Ray gives up; a CPU can need hours for a shard of a large model.
-SILENCE = {"cpu": 24 * 3600.0, "cuda": 900.0}
+# Without any news before Ray gives up. A CPU can need hours for a shard of a large model, a writer
+# for one of large masters, a cloud for a node; the watchdog tells the user, who may stop it.
+SILENCE_SECONDS = 24 * 3600.0
 RETRIES = 2  # of a shard whose process died
 OUTAGE = 3  # shards in a row for which a store was out of reach
 
@@ -75,10 +84,11 @@ def colorize(source: str, destination: str, settings: Settings, listener: Listen
     Raises AutochromeError, after which the same command goes on.
     """
     refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
+    warm = partial(_warm_up, settings)
     with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
-        if on_cluster():
-            _warm_nodes(settings)
-        return _run(prepare_job(source, place, settings), settings.max_failed, listener, lease)
+        with Watchdog(listener.wait, partial(describe_planning, place)):
+            job = prepare_job(source, place, settings, warm)
+        return _run(job, settings.max_failed, listener, lease)
 
 
 def resume(
@@ -105,20 +115,23 @@ def resume(
         return _run(job, settings.max_failed, listener, lease)
 
 
-def _warm_nodes(settings: Settings) -> None:
-    """Let the nodes that are there get the weights, while the source is listed and planned.
-
-    None is asked for: one that waits for a long listing would only cost.
-    """
+def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> None:
+    """On a cluster, let the weights come to where the first actors will be, while the source is
+    listed and planned; where there is no room for these yet, it comes meanwhile, too."""
+    if not on_cluster():
+        return
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    warm = ray.remote(num_cpus=TASK_CORES, max_retries=0)(warm_up)
-    for node in ray.nodes():
-        if node["Alive"] and node["Resources"].get("CPU"):
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            place = absolute_place(settings.weights)
-            warm.options(scheduling_strategy=there).remote(place, settings.model)
+    gpus = settings.gpus_per_actor if device == "cuda" else 0
+    first = size_pools(capacity(), SHARDS_PER_WAVE[1], 0, gpus, settings.actors).first
+    warm = ray.remote(
+        num_cpus=0 if gpus else ACTOR_CORES,
+        num_gpus=gpus,
+        scheduling_strategy="SPREAD",
+        max_retries=0,
+    )(warm_up)
+    for _ in range(first):
+        warm.remote(absolute_place(settings.weights), settings.model, digests)
 
 
 def _run(job: Job, max_failed: str | None, listener: Listener, lease: Lease | None) -> Summary:
@@ -142,7 +155,8 @@ def _run(job: Job, max_failed: str | None, listener: Listener, lease: Lease | No
                 raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
             if lease:
                 lease.check()
-    return summarize(job.destination, job.run)
+    with Watchdog(listener.wait, lambda: "the report is being written"):
+        return summarize(job.destination, job.run)
 
 
 def failure_limit(max_failed: str | None, photos: int) -> float:
@@ -203,7 +217,9 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
     if gpus and not there.gpus and not on_cluster():  # a cluster may get some when asked for
         raise UsageError("--device cuda: Ray finds no GPU here")
     _, high = job.sizes
-    shard_bytes = job.run.plan.shard_size * high**2 * (2 + 3 * job.run.spec.candidates)
+    pages = PAGES_PER_FILE if job.run.spec.pages == "all" else 1
+    pictures = job.run.plan.shard_size * pages
+    shard_bytes = pictures * high**2 * (2 + 3 * job.run.spec.candidates)
     pools = size_pools(there, len(shards), shard_bytes, gpus, job.actors)
     _configure(job, pools)
     unsigned = replace(job, signer=None)  # the key goes to those alone who sign
@@ -217,7 +233,8 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 read_row,  # type: ignore[arg-type]
                 fn_args=[unsigned, isolated],
-                num_cpus=TASK_CORES,
+                num_cpus=TASK_CORES[job.device],
+                scheduling_strategy="SPREAD",  # however large a shard is
                 compute=TaskPoolStrategy(size=pools.readers),
                 max_retries=RETRIES,
             )
@@ -239,7 +256,8 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 write_row,  # type: ignore[arg-type]
                 fn_args=[job, pools, isolated],
-                num_cpus=TASK_CORES,
+                num_cpus=TASK_CORES[job.device],
+                scheduling_strategy="SPREAD",
                 compute=TaskPoolStrategy(size=pools.writers),
                 max_retries=RETRIES,
             )
@@ -261,8 +279,7 @@ def _configure(job: Job, pools: Pools) -> None:
     context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3
-    slow = job.run.spec.pages == "all"  # a book is done by one writer, page by page
-    context.execution_no_progress_timeout_s = SILENCE["cpu" if slow else job.device]
+    context.execution_no_progress_timeout_s = SILENCE_SECONDS
     # An actor holds two shards, of which it colorizes one: it is at work with both, idle with none.
     context.autoscaling_config = AutoscalingConfig(
         actor_pool_util_upscaling_threshold=0.875, actor_pool_util_downscaling_threshold=0.25
@@ -289,6 +306,8 @@ def _explained(job: Job) -> Iterator[None]:
         if _from_interrupt(error):
             raise Interrupted(f"interrupted; {again}") from None
         cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
+        if type(error).__name__ == "ExecutionTimeoutError":  # whose words are for programmers
+            cause = f"nothing has moved for {SILENCE_SECONDS / 3600:g} hours"
         raise EngineError(f"Ray gave up: {cause}; {again}") from error
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from pipeline.errors import AutochromeError, PhotoError
 
-SECONDS = 600.0  # for one step of one photo; 500 megapixels take about 100
+SECONDS = 1800.0  # for one step of one photo; 500 megapixels took 540 on an overloaded machine
 
 
 class Call(Protocol):

@@ -1,5 +1,6 @@
 """What a command asks for, checked and planned; and what a destination holds at its end."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -102,8 +103,16 @@ class Job:
     signer: Signer | None = None
 
 
-def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
-    """All checks, then the plan where there is none yet. Raises AutochromeError."""
+def prepare_job(
+    source: str,
+    destination: Storage,
+    settings: Settings,
+    checked: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
+) -> Job:
+    """All checks, then the plan where there is none yet. Raises AutochromeError.
+
+    checked: called between the two with the device and the digests of the weights.
+    """
     signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
     if signer is not None:
         refuse_unsigned(settings.format)
@@ -134,6 +143,7 @@ def prepare_job(source: str, destination: Storage, settings: Settings) -> Job:
         content_credentials=signer is not None,
         mark=settings.mark,
     )
+    checked(device, digests)
     listing = partial(manifest.photos, opened) if manifest else None
     pages = PAGES_PER_FILE if settings.pages == "all" else 1
     shard_size = settings.shard_size or max(1, SHARD_SIZE[device] // pages)

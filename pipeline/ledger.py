@@ -178,7 +178,9 @@ class Ledger:
         ends = {shard: times[shard] for shard in self._works}
         first, last = min(ends.values(), default=0.0), max(ends.values(), default=0.0)
         # What came before the first of these commits is counted in full for none of the others.
-        return advise([self._works[shard] for shard in ends if ends[shard] > first], last - first)
+        counted = [shard for shard in ends if ends[shard] > first]
+        works = [self._works[shard] for shard in counted]
+        return advise(works, [ends[shard] for shard in counted], last - first)
 
     @staticmethod
     def _span(times: dict[int, float], now: float, seconds: float) -> float:

@@ -71,6 +71,12 @@ def prepare_run(
     return found
 
 
+def describe_planning(destination: Storage) -> str:
+    """What a run does that has no plan yet, in words."""
+    parts = sum(1 for _ in destination.list("plan"))
+    return f"the source is being listed, {parts * PHOTOS_PER_PART:,} photos are planned"
+
+
 def refuse_overlap(source: Storage, destination: Storage) -> None:
     """Raises UsageError where writing to one would be writing to the other."""
     if overlap(source, destination):

@@ -1,18 +1,20 @@
 """How many workers of each kind a run has, and how much may be in flight between them.
 
-Readers and writers take next to no CPU, and actors leave some of each core, so that they can never
-be starved; what bounds them is their number. Not nothing, as what takes nothing runs on a head
-without cores as well, and is no reason for a cluster to grow. The pool of actors may shrink to its
-least, and Ray Data lets it grow to its most as far as there is room: on a cluster that gains nodes,
-most is what it may grow to.
+Where actors take cores, readers and writers take next to nothing, and actors leave some of each
+core, so that they can never be starved: beside each actor there is room for two. Where actors take
+GPUs, cores are for readers and writers alone, two to a core. So a node never gets more of them than
+it can bear, however many the cluster may have. None takes nothing: that would run on a head without
+cores as well. The pool of actors may shrink to its least, and Ray Data lets it grow to its most as
+far as there is room: on a cluster that gains nodes, most is what it may grow to.
 """
 
+import math
 from dataclasses import dataclass
 
 from pipeline.cluster import Capacity
 
 ACTOR_CORES = 0.9  # where it computes on a core
-TASK_CORES = 0.01  # of a reader or writer
+TASK_CORES = {"cpu": 0.05, "cuda": 0.5}  # of a reader or writer, by where actors are
 SHARDS_IN_FLIGHT = 25
 # In a wave, at least and at most. Each costs 2 ms before the first can start, and 65 KiB of
 # the driver; between two waves the actors start anew, which many should not do every few minutes.
@@ -40,7 +42,8 @@ class Pools:
 def size_wave(capacity: Capacity, share: float, actors: tuple[int, int] | None) -> int:
     """How many shards go through one data set; arguments as in size_pools."""
     least, most = SHARDS_PER_WAVE
-    _, workers = _actors(capacity, share, actors)
+    now, later = _room(capacity, share)
+    workers = actors[1] if actors else (now if math.isinf(later) else later)
     return int(min(most, max(least, _SHARDS_PER_ACTOR * workers)))
 
 
@@ -56,9 +59,9 @@ def size_pools(
     share: of a GPU that an actor takes; 0: it takes a core. actors: least and most that the user
     asks for.
     """
-    now = capacity.gpus / share if share else capacity.cores
-    least, room = _actors(capacity, share, actors)
-    most = int(min(room, shards))
+    now, later = _room(capacity, share)
+    least, most = actors or (1, max(1, now, later))
+    most = int(min(most, shards))
     least = min(least, most)
     known = capacity.most_cores < _COUNTABLE
     cores = int(max(1, capacity.most_cores if known else capacity.cores))
@@ -75,8 +78,8 @@ def size_pools(
     )
 
 
-def _actors(capacity: Capacity, share: float, actors: tuple[int, int] | None) -> tuple[int, float]:
-    """Least and most, for any number of shards; most may be infinite."""
-    now = capacity.gpus / share if share else capacity.cores
-    later = capacity.most_gpus / share if share else capacity.most_cores
-    return actors or (1, max(1, now, later))
+def _room(capacity: Capacity, share: float) -> tuple[float, float]:
+    """For how many actors there is room now, and may be later; the latter may be infinite."""
+    if share:
+        return capacity.gpus / share, capacity.most_gpus / share
+    return capacity.cores, capacity.most_cores

@@ -6,9 +6,11 @@ cannot be read, so that their shard is open again.
 
 import hashlib
 import random
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +48,7 @@ _REDO = (
     "changed_source",
 )
 _WORKERS = 16
+_LARGE_BYTES = 2**26  # of a file; of those, one at a time is held in memory
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,8 @@ class Problem:
 class Findings:
     """What a verification has found.
 
-    images, sources: how many were read and compared. pending: photos that have no result yet.
+    images, sources: how many were read and compared. pending: photos that have no result yet, or
+    wait to be done once more.
     redo: by photo, what `repair` plans. stale: previews of older attempts alone, which `prune`
     deletes; nothing is wrong with them. Orphans and these are only looked for when nothing is
     pending, as what a running job has written and not committed belongs to no result yet.
@@ -96,8 +100,8 @@ def verify(
     """
     findings, schedule = Findings(), Schedule(destination, run)
     committed = committed_shards(destination).keys()
-    findings.pending = run.plan.photos - run.plan.photos_in(committed)
-    complete = not findings.pending and committed >= set(range(schedule.shards))
+    retried = dict(schedule.retried(committed))
+    findings.pending = run.plan.photos - run.plan.photos_in(committed) + len(retried)
     last = schedule.attempts(committed)
     expected, previews = Seen(), Seen()
     with ThreadPoolExecutor(_WORKERS) as pool:
@@ -121,7 +125,7 @@ def verify(
     for number in sorted(committed):
         if number >= schedule.shards:
             findings.problems.append(Problem("unplanned", results_path(number)))
-    if complete:
+    if not findings.pending:
         findings.problems += _orphans(destination, expected)
         there = (found.path for found in destination.list(FOLDER))
         findings.stale += (path for path in there if _is_sheet(path) and path not in previews)
@@ -215,12 +219,20 @@ def _check_files(
     chosen = {photo for photo in {row["photo"] for row in rows} if random.random() < share}
     images = [row for row in rows if row["output_uri"] and row["status"] == "ok"]
     by_photo = {row["photo"]: row for row in rows if row["source_sha256"]}
+    one_large = threading.Lock()
+
+    def compare(
+        storage: Storage, path: str, digest: str, size: int | None, what: str
+    ) -> Problem | None:
+        with one_large if (size or 0) > _LARGE_BYTES else nullcontext():
+            return _compare(storage, path, digest, what)
+
     sources = [row for photo, row in by_photo.items() if photo in chosen]
 
     def image(row: dict[str, Any]) -> Problem | None:
         path = image_path(row)
         if row["photo"] in chosen:
-            return _compare(destination, path, row["output_sha256"], "image")
+            return compare(destination, path, row["output_sha256"], row["output_bytes"], "image")
         return None if destination.exists(path) else Problem("missing_image", path)
 
     def sidecar(row: dict[str, Any]) -> Problem | None:
@@ -232,7 +244,8 @@ def _check_files(
         return None if destination.exists(path) else Problem("missing_sidecar", path)
 
     def master(row: dict[str, Any]) -> Problem | None:
-        return _compare(source, row["photo"], row["source_sha256"], "source")
+        path, digest = row["photo"], row["source_sha256"]
+        return compare(source, path, digest, row["source_bytes"], "source")
 
     checks = [(image, images), (master, sources)]
     if spec.sidecar:

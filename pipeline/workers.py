@@ -7,6 +7,7 @@ import os
 import pickle
 import socket
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from pipeline.advice import workers_of
@@ -38,16 +39,15 @@ def read_row(row: Row, job: Job, isolated: bool) -> Row:
         return pack(shard, trouble=str(error))
 
 
-def warm_up(weights: str, model: str) -> None:
+def warm_up(weights: str, model: str, digests: Mapping[str, str]) -> None:
     """Fetch the weights to this machine, and read them and PyTorch once.
 
     An actor that starts later, in a process of its own, finds all of it there and in the system's
     cache: on a new machine its disk is what takes longest. What fails here, that actor will tell.
     """
     from model.systems import load_colorizer
-    from model.weights import MODELS
 
-    load_colorizer(model, fetch_weights(weights, stages=MODELS[model]))
+    load_colorizer(model, fetch_weights(weights, digests))
 
 
 class ColorizeActor:

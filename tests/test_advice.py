@@ -1,6 +1,7 @@
 """Which workers a run lacks, as its last shards tell."""
 
 import io
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -9,6 +10,8 @@ from simulated_runs import planned
 from pipeline.advice import Work, advise, work_of, workers_of
 from pipeline.results import Result, commit_shard, results_path
 from pipeline.storage import MemoryStorage
+
+ENDS = [10.0 * number for number in range(10)]
 
 
 def works(read: float, colorize: float, write: float, actors: int = 2) -> list[Work]:
@@ -36,17 +39,24 @@ def works(read: float, colorize: float, write: float, actors: int = 2) -> list[W
         (
             (1, 2, 1),
             "the model is busy 10% of the time (2 actors), and neither reading nor writing holds"
-            " it up: larger shards may help",
+            " it up: larger shards may help, in another run",
         ),
     ],
 )
 def test_the_pool_that_is_short_is_named(took: tuple[float, float, float], line: str) -> None:
-    assert advise(works(*took), 100.0) == line
+    assert advise(works(*took), ENDS, 100.0) == line
+
+
+def test_actors_that_others_have_replaced_do_not_count() -> None:
+    wave = works(1, 19, 1)
+    new = [replace(work, actor=f"host:{number % 2 + 7}") for number, work in enumerate(wave)]
+    line = advise([*wave[:6], *new[6:]], ENDS, 100.0)
+    assert line == "the model is busy 95% of the time (2 actors): more actors make it faster"
 
 
 def test_of_a_few_shards_nothing_is_said() -> None:
-    assert advise(works(1, 1, 1)[:4], 100.0) is None
-    assert advise(works(1, 1, 1), 0.0) is None
+    assert advise(works(1, 1, 1)[:4], ENDS[:4], 100.0) is None
+    assert advise(works(1, 1, 1), ENDS, 0.0) is None
 
 
 def test_a_commit_tells_who_worked_and_how_long() -> None:

@@ -53,7 +53,8 @@ def test_many_actors_get_longer_waves() -> None:
     assert size_wave(MACHINE, 1.0, None) == 2000
     assert size_wave(ASLEEP, 1.0, None) == 4000
     assert size_wave(ASLEEP, 1.0, (1, 50)) == 10_000
-    assert size_wave(UNKNOWN, 1.0, None) == 20_000
+    assert size_wave(ASLEEP, 1.0, (1, 500)) == 20_000
+    assert size_wave(UNKNOWN, 1.0, None) == 2000, "as many as there are now"
 
 
 @given(

@@ -13,6 +13,7 @@ from PIL import Image
 from tiny_models import write_tiny_weights
 
 from model.colorizer import Colorized
+from model.weights import file_digests
 from pipeline.job import Job, Settings, prepare_job
 from pipeline.plan import Schedule, Shard
 from pipeline.s3 import S3Storage
@@ -87,8 +88,9 @@ def test_a_node_has_the_weights_of_a_bucket_before_an_actor_asks(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
     (tmp_path / "node").mkdir()
-    for file in write_tiny_weights(tmp_path / "weights").iterdir():
+    weights = write_tiny_weights(tmp_path / "weights")
+    for file in weights.iterdir():
         S3Storage(bucket).write(f"weights/{file.name}", file.read_bytes())
-    warm_up(f"s3://{bucket}/weights", "coltran")
+    warm_up(f"s3://{bucket}/weights", "coltran", file_digests(weights))
     kept = {path.name for path in (tmp_path / "node").rglob("*.safetensors")}
     assert kept == {"core.safetensors", "color.safetensors", "spatial.safetensors"}
