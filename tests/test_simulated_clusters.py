@@ -113,7 +113,8 @@ def test_a_node_is_lost_and_another_comes(
             wait_for(out, 3, process)
             cluster.kill("first")
             wait_for(out, committed(out) + 3, process)
-            cluster.add("third", num_cpus=cores)
+            cluster.kill("second")
+            cluster.add("third", num_cpus=cores)  # which does the rest
             stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stdout + stderr
     assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
