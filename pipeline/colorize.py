@@ -31,11 +31,11 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.job import (
-    PAGES_PER_FILE,
     Job,
     Settings,
     Summary,
     absolute_place,
+    pages_per_file,
     prepare_job,
     reopen_job,
     summarize,
@@ -122,14 +122,9 @@ def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> Non
         return
     import ray
 
-    gpus = settings.gpus_per_actor if device == "cuda" else 0
+    gpus = _gpu_share(settings, device)
     first = size_pools(capacity(), SHARDS_PER_WAVE[1], 0, gpus, settings.actors).first
-    warm = ray.remote(
-        num_cpus=0 if gpus else ACTOR_CORES,
-        num_gpus=gpus,
-        scheduling_strategy="SPREAD",
-        max_retries=0,
-    )(warm_up)
+    warm = ray.remote(scheduling_strategy="SPREAD", max_retries=0, **_resources(gpus))(warm_up)
     for _ in range(first):
         warm.remote(absolute_place(settings.weights), settings.model, digests)
 
@@ -176,9 +171,10 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
     if first is None:
         return  # without a Ray that would have nothing to do
     shards, outage, trouble = chain([first], shards), 0, ""
+    gpus = _gpu_share(job, job.device)
     with quiet_ray():
         metrics = Metrics()
-        while wave := list(islice(shards, size_wave(capacity(), _gpu_share(job), job.actors))):
+        while wave := list(islice(shards, size_wave(capacity(), gpus, job.actors))):
             lost = {shard.number: shard for shard in wave}
             for isolated in (False, True):
                 for row in _run_wave(list(lost.values()), job, isolated) if lost else ():
@@ -197,14 +193,19 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
 
 
-def _gpu_share(job: Job) -> float:
+def _gpu_share(asked: Settings | Job, device: str) -> float:
     """What an actor takes of a GPU; 0 where it takes a core."""
-    return job.gpus_per_actor if job.device == "cuda" else 0
+    return asked.gpus_per_actor if device == "cuda" else 0
+
+
+def _resources(gpus: float) -> dict[str, Any]:
+    """What an actor takes, in Ray's words."""
+    return {"num_cpus": 0 if gpus else ACTOR_CORES, "num_gpus": gpus}
 
 
 def _need(job: Job) -> tuple[str, float]:
     """What an actor takes: the kind of Ray's resource, and how much of it."""
-    gpus = _gpu_share(job)
+    gpus = _gpu_share(job, job.device)
     return ("GPU", gpus) if gpus else ("CPU", ACTOR_CORES)
 
 
@@ -213,12 +214,11 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
     from ray.util.annotations import RayDeprecationWarning
 
-    there, gpus = capacity(), _gpu_share(job)
+    there, gpus = capacity(), _gpu_share(job, job.device)
     if gpus and not there.gpus and not on_cluster():  # a cluster may get some when asked for
         raise UsageError("--device cuda: Ray finds no GPU here")
     _, high = job.sizes
-    pages = PAGES_PER_FILE if job.run.spec.pages == "all" else 1
-    pictures = job.run.plan.shard_size * pages
+    pictures = job.run.plan.shard_size * pages_per_file(job.run.spec)
     shard_bytes = pictures * high**2 * (2 + 3 * job.run.spec.candidates)
     pools = size_pools(there, len(shards), shard_bytes, gpus, job.actors)
     _configure(job, pools)
@@ -241,8 +241,7 @@ def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row
             .map(
                 ColorizeActor,  # type: ignore[arg-type]
                 fn_constructor_args=[unsigned],
-                num_cpus=0 if gpus else ACTOR_CORES,
-                num_gpus=gpus,
+                **_resources(gpus),
                 compute=ActorPoolStrategy(
                     min_size=pools.least,
                     max_size=pools.most,

@@ -20,7 +20,6 @@ from pipeline.weights_store import fetch_weights
 
 # Photos. What a kill costs at most, and how often there is news.
 SHARD_SIZE = {"cpu": 4, "cuda": 64}
-PAGES_PER_FILE = 8  # that are reckoned with where all of them are taken
 
 
 @dataclass(frozen=True)
@@ -107,11 +106,11 @@ def prepare_job(
     source: str,
     destination: Storage,
     settings: Settings,
-    checked: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
+    begin: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
 ) -> Job:
     """All checks, then the plan where there is none yet. Raises AutochromeError.
 
-    checked: called between the two with the device and the digests of the weights.
+    begin: called before a plan is made, with the device and the digests of the weights.
     """
     signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
     if signer is not None:
@@ -143,11 +142,11 @@ def prepare_job(
         content_credentials=signer is not None,
         mark=settings.mark,
     )
-    checked(device, digests)
     listing = partial(manifest.photos, opened) if manifest else None
-    pages = PAGES_PER_FILE if settings.pages == "all" else 1
-    shard_size = settings.shard_size or max(1, SHARD_SIZE[device] // pages)
-    run = prepare_run(opened, destination, spec, shard_size, listing)
+    shard_size = settings.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(spec))
+    run = prepare_run(
+        opened, destination, spec, shard_size, listing, partial(begin, device, digests)
+    )
     return _job(settings, opened, destination, run, sizes, device, signer)
 
 
@@ -196,6 +195,11 @@ def _job(
         settings.gpus_per_actor,
         signer,
     )
+
+
+def pages_per_file(spec: RunSpec) -> int:
+    """How many are reckoned with."""
+    return 8 if spec.pages == "all" else 1
 
 
 def open_run(destination: Storage) -> Run:

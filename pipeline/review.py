@@ -57,7 +57,7 @@ def write_review(destination: Storage, run: Run) -> str:
     for number, selection in kept_selections(destination):
         selections.append(number)
         lines = [
-            (each.photo, each.candidate, each.decision, *[each.page][: each.page > 1])
+            (each.photo, each.candidate, each.decision, *([each.page] if each.page > 1 else []))
             for each in selection.choices
         ]
         data.write(f"selection-{number:05d}", "selection", lines)

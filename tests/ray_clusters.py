@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,21 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from ports import free_port
+
 _SERVER = """
-import json, os, socket, sys
+import json, os, sys
 os.environ.update(RAY_BACKEND_LOG_LEVEL="fatal", RAY_USAGE_STATS_ENABLED="0")
 from ray.cluster_utils import Cluster
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-head = json.loads(sys.argv[1])
-if head.get("include_dashboard"):
-    # Other Rays of this machine may have the usual ports.
-    head |= {"dashboard_port": free_port(), "dashboard_agent_listen_port": free_port()}
-cluster, nodes = Cluster(initialize_head=True, head_node_args=head), {}
+cluster, nodes = Cluster(initialize_head=True, head_node_args=json.loads(sys.argv[1])), {}
 print(json.dumps([cluster.gcs_address, cluster.webui_url]), flush=True)
 for line in sys.stdin:
     name, arguments = json.loads(line)
@@ -72,10 +64,14 @@ def simulated_cluster(
 ) -> Iterator[SimulatedCluster]:
     """A cluster of a head node, given as arguments of Ray's `Cluster.add_node`."""
     for attempt in range(3):  # Ray gives its daemons half a minute, which a busy machine may not
+        arguments = dict(head)
+        if head.get("include_dashboard"):  # other Rays of this machine may have the usual ports
+            ports = ("dashboard_port", "dashboard_agent_listen_port")
+            arguments |= {name: free_port() for name in ports}
         # In a folder of its own, where its jobs find its address, and not that of another one.
         with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
             server = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, json.dumps(head)],
+                [sys.executable, "-c", _SERVER, json.dumps(arguments)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -134,7 +130,7 @@ def autoscaling_cluster(
         FakeMultiNodeProvider,
     )
 
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     config = {
         "cluster_name": "simulated",
         "provider": {
@@ -197,9 +193,3 @@ def autoscaling_cluster(
             for process in cluster.processes():
                 with suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -94,3 +94,11 @@ def test_a_node_has_the_weights_of_a_bucket_before_an_actor_asks(
     warm_up(f"s3://{bucket}/weights", "coltran", file_digests(weights))
     kept = {path.name for path in (tmp_path / "node").rglob("*.safetensors")}
     assert kept == {"core.safetensors", "color.safetensors", "spatial.safetensors"}
+
+
+def test_only_a_run_that_has_no_plan_yet_begins(job: Job, tmp_path: Path) -> None:
+    begun: list[str] = []
+    settings = Settings(job.weights, device="cpu", shard_size=2)
+    for destination in (job.destination, MemoryStorage("new")):
+        prepare_job(str(tmp_path), destination, settings, lambda device, _: begun.append(device))
+    assert begun == ["cpu"], "nothing is brought up for what may be done already"
