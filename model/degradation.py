@@ -7,12 +7,16 @@ is learned is to color a faded scan as if it were not faded.
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from model.color import gray_from_rgb
 
 GAMMA_STOPS = 0.7  # tone curves between powers of 2 ** -0.7 and 2 ** 0.7
 FADING = 0.25  # the darkest value rises, and the lightest falls, by at most this share of the range
 GRAIN = 0.04  # largest standard deviation of the grain, as a share of the range
+BLUR = 0.008  # largest radius of a blur, as a share of the side
+BORDERS = 0.3  # share of degraded pictures that get a border
+BORDER = 0.15  # of the side, at most, on each side
 
 
 def degrade_some(rgb_BHW3: Tensor, share: float, seeds_B: Tensor) -> Tensor:
@@ -29,11 +33,36 @@ def degrade_some(rgb_BHW3: Tensor, share: float, seeds_B: Tensor) -> Tensor:
 
 
 def degrade(rgb_HW3: Tensor, generator: torch.Generator) -> Tensor:
-    """A tone curve, a narrower range, and grain, at random: uint8 (H, W, 3) -> uint8 (H, W, 3)."""
-    gamma, dark, light, grain = torch.rand(4, generator=generator).tolist()
+    """Blur, a tone curve, a narrower range, grain and a border, at random: uint8 (H, W, 3)."""
+    gamma, dark, light, grain, blurred, framed = torch.rand(6, generator=generator).tolist()
     low, high = FADING * dark, 1 - FADING * light
     gray_HW = gray_from_rgb(rgb_HW3) / 255
-    faded_HW = low + (high - low) * gray_HW ** (2 ** (GAMMA_STOPS * (2 * gamma - 1)))
+    soft_HW = blur(gray_HW, round(BLUR * len(gray_HW) * blurred))
+    faded_HW = low + (high - low) * soft_HW ** (2 ** (GAMMA_STOPS * (2 * gamma - 1)))
     faded_HW += GRAIN * grain * torch.randn(gray_HW.shape, generator=generator)
     change_HW1 = (255 * (faded_HW - gray_HW))[..., None]
-    return (rgb_HW3 + change_HW1).round().clamp(0, 255).to(torch.uint8)
+    faded = (rgb_HW3 + change_HW1).round().clamp(0, 255).to(torch.uint8)
+    return add_border(faded, generator) if framed < BORDERS else faded
+
+
+def blur(gray_HW: Tensor, radius: int) -> Tensor:
+    """Means of squares of 2 * radius + 1 pixels, as a lens out of focus gives."""
+    if not radius:
+        return gray_HW
+    padded = functional.pad(gray_HW[None, None], (radius,) * 4, mode="replicate")
+    return functional.avg_pool2d(padded, 2 * radius + 1, stride=1)[0, 0]
+
+
+def add_border(rgb_HW3: Tensor, generator: torch.Generator) -> Tensor:
+    """Cover the edges with one gray, as mounts and film do, so that borders are learned as gray."""
+    side = min(rgb_HW3.shape[:2])
+    top, bottom, left, right = (
+        BORDER * side * torch.rand(4, generator=generator) ** 2
+    ).long().tolist()
+    level = torch.rand((), generator=generator)
+    level = (0.08 * level if torch.rand((), generator=generator) < 0.5 else 0.6 + 0.4 * level) * 255
+    bordered = torch.full_like(rgb_HW3, int(level))
+    height, width = rgb_HW3.shape[:2]
+    inside = slice(top, height - bottom), slice(left, width - right)
+    bordered[inside] = rgb_HW3[inside]
+    return bordered

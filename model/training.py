@@ -17,16 +17,20 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn import functional
 
-from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
+from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
 from model.degradation import degrade_some
+from model.known_color import draw_known_color
 from model.pic import Pic
 from model.pixelcnn import PixelCnn
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
+TRUNK = "encoder.photo.trunk."
 BITS_PER_NAT = 1 / math.log(2)
+HISTOGRAM_PHOTOS, HISTOGRAM_BATCH = 8192, 64
+HISTOGRAM_SPREAD = 3.0  # of 255
 StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler, Pic, PixelCnn)
 
 
@@ -35,7 +39,8 @@ class TrainingConfig:
     """Settings of one phase of training; the defaults are the published ones where it has them.
 
     steps: length of the phase, over which the schedule runs. learning_rate is reached after
-    `warmup` steps; the encoder of the core learns at `encoder_rate` times it. The loss of core
+    `warmup` steps; the encoder of the core learns at `encoder_rate` times it, and its trunk at
+    `trunk_rate` times it (0: not at all). high_resolution: side of what a trunk sees. The loss of core
     and PIC is autoregressive_weight * autoregressive bits + parallel_weight * parallel head's bits;
     with autoregressive_weight 0 the decoders are neither run nor changed. crop: the least share
     of a photograph's height and width, drawn apart, that a random crop keeps. degrade: the share
@@ -50,6 +55,8 @@ class TrainingConfig:
     schedule: Schedule = "constant"
     warmup: int = 0
     encoder_rate: float = 1.0
+    trunk_rate: float = 0.0
+    high_resolution: int = 256
     autoregressive_weight: float = 0.99
     parallel_weight: float = 0.01
     average_decay: float = 0.999
@@ -65,7 +72,7 @@ class TrainingConfig:
             if getattr(self, name) not in choices:
                 wanted = ", ".join(choices)
                 raise ValueError(f"{name} must be one of {wanted}, not {getattr(self, name)!r}")
-        for name in ("steps", "batch_size", "learning_rate", "clip_norm"):
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "high_resolution"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
         if not 0 < self.crop <= 1:
@@ -154,9 +161,13 @@ class Photographs:
 
 
 def scale_by_area(rgb_BHW3: Tensor, resolution: int) -> Tensor:
-    """uint8 (B, H, W, 3) -> uint8 (B, R, R, 3): means of areas, rounded."""
+    """uint8 (B, H, W, 3) -> uint8 (B, R, R, 3): means of areas, rounded; enlarged linearly."""
     planes = rgb_BHW3.permute(0, 3, 1, 2).float()
-    scaled = functional.interpolate(planes, size=(resolution, resolution), mode="area")
+    size = (resolution, resolution)
+    if min(rgb_BHW3.shape[1:3]) < resolution:
+        scaled = functional.interpolate(planes, size, mode="bilinear", antialias=True)
+    else:
+        scaled = functional.interpolate(planes, size, mode="area")
     return scaled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
@@ -174,14 +185,30 @@ def bits(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def core_losses(
-    core: ColTranCore, rgb_BHW3: Tensor, autoregressive: bool = True
+    core: ColTranCore,
+    rgb_BSS3: Tensor,
+    autoregressive: bool = True,
+    known_seeds_B: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`)."""
-    targets = bins_from_coarse(coarse_from_rgb(rgb_BHW3))
-    context = core.encode(gray_from_rgb(rgb_BHW3))
-    losses = {"parallel": bits(core.parallel_head(context).float(), targets)}
+    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`).
+
+    rgb_BSS3: true photographs, at the high resolution where the core has a trunk, else at its own.
+    known_seeds_B: seeds of the hints and palettes that the core is given; None: none are given.
+    """
+    high = None
+    rgb_BRR3 = rgb_BSS3
+    if core.config.trunk != "none":
+        high, rgb_BRR3 = gray_from_rgb(rgb_BSS3), scale_by_area(rgb_BSS3, core.config.resolution)
+    gray, targets = gray_from_rgb(rgb_BRR3), bins_from_coarse(coarse_from_rgb(rgb_BRR3))
+    hints = palette = None
+    if known_seeds_B is not None and (core.config.hints or core.config.palette):
+        known = draw_known_color(rgb_BRR3.cpu(), known_seeds_B)
+        hints = known.hints_BRR.to(gray.device) if core.config.hints else None
+        palette = known.palette_BV.to(gray.device) if core.config.palette else None
+    context = core.encode(gray, high, hints, palette)
+    losses = {"parallel": bits(core.parallel_from(context, gray), targets)}
     if autoregressive:
-        losses["core"] = bits(core.decode(targets, context), targets)
+        losses["core"] = bits(core.decode(targets, context, gray), targets)
     return losses
 
 
@@ -215,6 +242,8 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.low_resolution = model, config, low_resolution
         self.share = share
+        if isinstance(model, ColTranCore) and model.config.trunk != "none":
+            model.encoder.photo.trunk.requires_grad_(config.trunk_rate > 0)
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.optimizers = list(build_optimizers(model, config))
         self.step = 0
@@ -224,7 +253,7 @@ class Trainer:
         while self.step < self.config.steps:
             seed = self.config.seed * 1_000_003 + self.step
             generator = torch.Generator().manual_seed(seed)
-            resolution, size = self.model.config.resolution, self.config.batch_size
+            resolution, size = seen_resolution(self.model, self.config), self.config.batch_size
             batch = photographs.crops(resolution, self.config.crop, size, generator, self.share)
             yield self.train_on(batch, generator)
 
@@ -243,9 +272,10 @@ class Trainer:
         if self.config.degrade:
             seeds = torch.randint(2**62, (count,), generator=generator)
             rgb_BHW3 = degrade_some(rgb_BHW3, self.config.degrade, seeds[self.share.of(count)])
+        known_seeds = torch.randint(2**62, (count,), generator=generator)[self.share.of(count)]
         torch.manual_seed(seed + self.share.rank)  # for dropout
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            losses = self.losses(rgb_BHW3.to(device), channel)
+            losses = self.losses(rgb_BHW3.to(device), channel, known_seeds)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         part = len(rgb_BHW3) / count
@@ -263,10 +293,12 @@ class Trainer:
         self.step += 1
         return dict(zip(losses, values.tolist(), strict=True))
 
-    def losses(self, rgb_BHW3: Tensor, channel_B: Tensor) -> dict[str, Tensor]:
+    def losses(
+        self, rgb_BHW3: Tensor, channel_B: Tensor, known_seeds_B: Tensor
+    ) -> dict[str, Tensor]:
         autoregressive = self.config.autoregressive_weight > 0
         if isinstance(self.model, ColTranCore):
-            return core_losses(self.model, rgb_BHW3, autoregressive)
+            return core_losses(self.model, rgb_BHW3, autoregressive, known_seeds_B)
         if isinstance(self.model, Pic):
             return self.model.losses(rgb_BHW3, autoregressive)
         if isinstance(self.model, PixelCnn):
@@ -306,6 +338,34 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
+def seen_resolution(model: nn.Module, config: TrainingConfig) -> int:
+    """Side of the photographs that a stage is trained on."""
+    if isinstance(model, ColTranCore) and model.config.trunk != "none":
+        return config.high_resolution
+    return int(model.config.resolution)  # type: ignore[union-attr, arg-type]
+
+
+def fit_histogram(core: ColTranCore, photographs: Photographs) -> None:
+    """Fill the table log p(bin | gray) from photographs, drawn as training draws them.
+
+    Smoothed along gray, where neighbors look alike, and by the colors of all photographs.
+    """
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.zeros(256, NUM_BINS, dtype=torch.float64)
+    for _ in range(HISTOGRAM_PHOTOS // HISTOGRAM_BATCH):
+        rgb = photographs.crops(core.config.resolution, 1.0, HISTOGRAM_BATCH, generator)
+        bins = bins_from_coarse(coarse_from_rgb(rgb))
+        symbols = (gray_from_rgb(rgb) * NUM_BINS + bins).flatten()
+        counts += torch.bincount(symbols, minlength=256 * NUM_BINS).view(256, NUM_BINS)
+    gray = torch.arange(256, dtype=torch.float64)
+    near = torch.exp(-0.5 * ((gray[:, None] - gray) / HISTOGRAM_SPREAD) ** 2)
+    smooth = near @ counts
+    # A bin whose brightness is far from a gray value never comes with it; a thousandth of a count
+    # keeps it possible, as saved weights are rounded and photographs are degraded.
+    smooth += 1e-3
+    core.log_histogram.copy_((smooth / smooth.sum(dim=1, keepdim=True)).log())
+
+
 def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch.optim.Optimizer]:
     """The optimizers of a phase; each group remembers its full learning rate as `full_rate`.
 
@@ -317,6 +377,7 @@ def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch
         if not parameter.requires_grad:
             continue
         rate = config.encoder_rate if name.startswith("encoder.") else 1.0
+        rate = config.trunk_rate if name.startswith(TRUNK) else rate
         inside = ".layers." in f".{name}" and parameter.dim() == 2 and name.endswith("weight")
         use_muon = config.optimizer == "muon" and inside
         full = config.learning_rate * rate

@@ -36,6 +36,7 @@ from model.training import (
     Trainer,
     TrainingConfig,
     core_losses,
+    fit_histogram,
     upsampler_losses,
 )
 from model.upsamplers import CHANNELS
@@ -110,6 +111,7 @@ class StageTraining:
         StorageError.
         """
         self._resume()
+        self._fit_histogram()
         steps, size = self.settings.training.steps, self.settings.training.batch_size
         first, started = self.trainer.step, time.monotonic()
         saved = told = started
@@ -136,6 +138,14 @@ class StageTraining:
                         (steps - step) / rate,
                     )
                 )
+
+    def _fit_histogram(self) -> None:
+        """Before the first step of a core that has none yet; all workers see the same."""
+        model, average = self.trainer.model, self.trainer.average
+        if isinstance(model, ColTranCore) and model.config.histogram:
+            if not bool(model.log_histogram.any()):
+                fit_histogram(model, self.photographs)
+                average.log_histogram.copy_(model.log_histogram)
 
     def _add(self, losses: dict[str, float]) -> None:
         # All workers see the same sums, so all stop here together.

