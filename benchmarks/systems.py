@@ -1,6 +1,6 @@
 """Train the four systems of docs/models.md alike and small, and compare them.
 
-    python benchmarks/systems.py train64.parquet out --split-column split --images 12800
+    python benchmarks/systems.py train144.parquet out --split-column split --images 12800
 
 PixelCNN++ and the Axial Transformer know no gray photograph and draw whole pictures; PIC and
 ColTran's core draw the color of one. Each learns from the same number of random crops of the same

@@ -35,6 +35,11 @@ SIZES: list[Option] = [
     ("dropout", float, None, "Share of features that are dropped in training."),
     ("encoder-attention", ["axial", "criss_cross", "full"], None, "Of the core's encoder."),
     ("unconditional", bool, None, "A core that sees no gray photograph: an Axial Transformer."),
+    ("trunk", ["none", "efficientnet_lite0"], None, "Pretrained network that the core looks with."),
+    ("trunk-dropout", float, None, "Share of the trunk's channels that are dropped in training."),
+    ("hints", bool, None, "A core that can be told the colors of single pixels."),
+    ("palette", bool, None, "A core that can be told the colors of the whole picture."),
+    ("histogram", bool, None, "A core that starts at the histogram of colors given gray."),
 ]
 TRAINING: list[Option] = [
     ("steps", int, 100_000, "Length of training, over which the schedule runs."),
@@ -44,6 +49,8 @@ TRAINING: list[Option] = [
     ("schedule", ["constant", "cosine", "linear"], "constant", "How the learning rate falls."),
     ("warmup", int, 0, "Steps over which the learning rate rises."),
     ("encoder-rate", float, 1.0, "Learning rate of the encoder of core or PIC, times this."),
+    ("trunk-rate", float, 0.0, "Learning rate of the core's trunk, times this; 0: it stays."),
+    ("high-resolution", int, 256, "Side of the photographs that the trunk sees in training."),
     ("autoregressive-weight", float, 0.99, "Of autoregressive bits in the loss of core or PIC."),
     ("parallel-weight", float, 0.01, "Of the parallel head in the loss of core or PIC."),
     ("average-decay", float, 0.999, "Of the moving average, which is what is kept."),
@@ -60,6 +67,7 @@ DATA: list[Option] = [
     ("split-column", str, None, "Parquet column with train and val, instead of --held-out."),
     ("balance", str, None, "Parquet column whose groups are drawn equally often."),
     ("balance-power", click.FloatRange(0, 1), 1.0, "Below 1 larger groups are drawn more often."),
+    ("emphasis", str, None, "GROUP=FACTOR,...: groups of --balance that are drawn more often."),
     ("limit", click.IntRange(1), None, "Train on so many photographs only."),
     ("validation-photos", click.IntRange(0), 512, "Held-out photographs used; 0: no validation."),
 ]

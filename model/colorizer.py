@@ -14,7 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.color import COARSE_STEP, NUM_BINS, coarse_from_bins, rgb_from_bins
+from model.color import (
+    COARSE_STEP,
+    NUM_BINS,
+    bins_from_coarse,
+    coarse_from_bins,
+    coarse_from_rgb,
+    rgb_from_bins,
+)
 from model.core import ColTranCore
 from model.inference import most_likely
 from model.sampling import encode, sample_core
@@ -33,7 +40,8 @@ class Method:
     float32 or more in both. upsampler: spatial, or guided: the color upsampler's small picture is
     the result, for whoever enlarges it along the photograph's contours. draft: instead of all
     stages, the core's parallel head in one pass: the mean of its colors, weighted as their
-    distribution at the temperature (the annealed mean of Zhang et al., ECCV 2016, equation 5).
+    distribution at the temperature (the annealed mean of Zhang et al., ECCV 2016, equation 5). Its
+    likelihood is what the core gives to that picture.
 
     Raises:
         ValueError: a setting that does not exist.
@@ -78,7 +86,7 @@ class Colorizer:
 
     The result for a photograph depends on its pixels, its seed and the weights, and not on its
     company: the core always draws `batch_size` pictures at once (the last photograph is repeated
-    where there are fewer), and the upsamplers take one photograph at a time.
+    where there are fewer), and all else takes one photograph at a time.
     """
 
     def __init__(
@@ -139,14 +147,18 @@ class Colorizer:
         gray_high: NDArray[np.uint8],
         seeds: Sequence[int],
         temperature: float = 1.0,
+        hints: NDArray[np.int64] | None = None,
+        palette: NDArray[np.float32] | None = None,
     ) -> Colorized:
         """Colorize any number of photographs.
 
         gray_low: uint8 (B, R, R); gray_high: uint8 (B, S, S), the same photographs; seeds: one a
-        photograph, 0..2^63 - 1; temperature as in `sample_core`.
+        photograph, 0..2^63 - 1; temperature as in `sample_core`. hints (B, R, R) and palette
+        (B, 512): what is known of their colors, as in `ColTranCore.encode`.
 
         Raises:
-            ValueError: shapes or seeds that do not fit.
+            ValueError: shapes or seeds that do not fit, or hints or a palette that the weights
+                cannot use.
         """
         check_batch(gray_low, gray_high, seeds)
         count, step = len(gray_low), self.batch_size
@@ -156,7 +168,11 @@ class Colorizer:
             low, high = (
                 torch.from_numpy(gray[places].astype(np.int64)) for gray in (gray_low, gray_high)
             )
-            parts.append(self._batch(low, high, seeds[places], temperature))
+            known = [
+                None if part is None else torch.from_numpy(part[places])
+                for part in (hints, palette)
+            ]
+            parts.append(self._batch(low, high, known, seeds[places], temperature))
         rgb, log_likelihood, color_bits, spatial_bits, entropy = (
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
@@ -165,27 +181,36 @@ class Colorizer:
 
     @torch.inference_mode()
     def _batch(
-        self, low: Tensor, high: Tensor, seeds: Sequence[int], temperature: float
+        self,
+        low: Tensor,
+        high: Tensor,
+        known: Sequence[Tensor | None],
+        seeds: Sequence[int],
+        temperature: float,
     ) -> tuple[NDArray[np.generic], ...]:
         device, count = self.core.head.weight.device, len(low)
         low, high = low.to(device), high.to(device)
+        seen = high if self.core.config.trunk != "none" else None
+        hints, palette = (None if part is None else part.to(device) for part in known)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
         if self.method.draft:
-            rgb, entropy = expected_color(self.core, low, temperature)
-            tensors = (rgb, unknown, unknown, unknown, entropy)
+            context = encode(self.core, low, seen, hints, palette)
+            rgb, entropy = expected_color(self.core, context, low, temperature)
+            log_likelihood = log_likelihood_of(self.core, context, low, rgb)
+            tensors = (rgb, log_likelihood, unknown, unknown, entropy)
             return tuple(each.cpu().numpy() for each in tensors)
-        lanes = [min(lane, count - 1) for lane in range(self.batch_size)]
-        sample = sample_core(self.core, low[lanes], [seeds[lane] for lane in lanes], temperature)
-        log_likelihood = sample.log_prob_BHW[:count].sum(dim=(1, 2))
-        coarse = coarse_from_bins(sample.bins_BHW[:count])
-        rgb, color_bits = upsample(self.color, coarse, low)
+        sample = sample_core(
+            self.core, low, seeds, temperature, seen, hints, palette, lanes=self.batch_size
+        )
+        log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
+        rgb, color_bits = upsample(self.color, coarse_from_bins(sample.bins_BHW), low)
         spatial_bits = unknown
         if self.method.upsampler == "spatial":
             factor = self.high_resolution // self.low_resolution
             blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
             rgb, spatial_bits = upsample(self.spatial, blurry, high)
-        entropy = sample.entropy_BHW[:count]
-        tensors = (rgb.to(torch.uint8), log_likelihood, color_bits, spatial_bits, entropy)
+        rgb, entropy = rgb.to(torch.uint8), sample.entropy_BHW
+        tensors = (rgb, log_likelihood, color_bits, spatial_bits, entropy)
         return tuple(tensor.cpu().numpy() for tensor in tensors)
 
 
@@ -200,20 +225,34 @@ def check_batch(
 
 
 def expected_color(
-    core: ColTranCore, gray_BHW: Tensor, temperature: float
+    core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
     """The parallel head's mean color, uint8 (B, H, W, 3), and entropy at temperature 1, in bits.
 
-    temperature 0 takes its most likely bin.
+    context_BHWD: of `encode`. temperature 0 takes its most likely bin.
     """
-    logits = torch.cat([core.parallel_head(encode(core, gray)) for gray in gray_BHW.split(1)])
-    logits = logits.float()
+    pairs = zip(context_BHWD.split(1), gray_BHW.split(1), strict=True)
+    logits = torch.cat([core.parallel_from(context, gray) for context, gray in pairs])
     entropy = torch.special.entr(torch.softmax(logits, dim=-1)).sum(dim=-1) / math.log(2)
     centers = rgb_from_bins(torch.arange(NUM_BINS, device=logits.device)) + COARSE_STEP // 2
     if temperature == 0:
         return centers[logits.argmax(dim=-1)].to(torch.uint8), entropy
     weights = torch.softmax(logits / temperature, dim=-1)
     return (weights @ centers.float()).round().to(torch.uint8), entropy
+
+
+def log_likelihood_of(
+    core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, rgb_BHW3: Tensor
+) -> Tensor:
+    """Nats, float64 (B,), that the core gives to pictures, uint8 (B, H, W, 3): teacher-forced."""
+    bins_BHW = bins_from_coarse(coarse_from_rgb(rgb_BHW3))
+    totals = []
+    for bins, context, gray in zip(
+        bins_BHW.split(1), context_BHWD.split(1), gray_BHW.split(1), strict=True
+    ):
+        log_prob = torch.log_softmax(core.decode(bins, context, gray).double(), dim=-1)
+        totals.append(log_prob.gather(-1, bins[..., None]).sum())
+    return torch.stack(totals)
 
 
 def upsample(

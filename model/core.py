@@ -215,6 +215,7 @@ class ColTranCore(nn.Module):
         self.inner = InnerDecoder(config)
         self.norm = nn.LayerNorm(config.hidden, NORM_EPSILON)
         self.head = linear(config.hidden, NUM_BINS)
+        self.log_histogram: Tensor
         if config.histogram:
             self.register_buffer("log_histogram", torch.zeros(256, NUM_BINS))
             nn.init.zeros_(self.parallel_head.weight)
@@ -252,11 +253,15 @@ class ColTranCore(nn.Module):
 
     def parallel_from(self, context: Tensor, gray_BHW: Tensor) -> Tensor:
         """The parallel head on the encoder's context: float32 (B, H, W, 512)."""
-        return self.parallel_head(context).float() + self.prior(gray_BHW)
+        return self._with_prior(self.parallel_head(context).float(), gray_BHW)
 
-    def prior(self, gray_BHW: Tensor) -> Tensor | float:
-        """log p(bin | gray) of the training photographs, (B, H, W, 512); 0 without a histogram."""
-        return self.log_histogram[self.seen(gray_BHW)].float() if self.config.histogram else 0.0
+    def prior(self, gray: Tensor) -> Tensor | None:
+        """log p(bin | gray) of the training photographs, (...) -> float32 (..., 512); or None."""
+        return self.log_histogram[self.seen(gray)].float() if self.config.histogram else None
+
+    def _with_prior(self, logits: Tensor, gray_BHW: Tensor) -> Tensor:
+        prior = self.prior(gray_BHW)
+        return logits if prior is None else logits + prior
 
     def encode(
         self,
@@ -314,7 +319,7 @@ class ColTranCore(nn.Module):
         pixels = self.pixel_embedding(bins_BHW.long())
         upper = self.outer(pixels, context)
         features = self.inner(pixels, upper, context)
-        return self.head(self.norm(features)).float() + self.prior(gray_BHW)
+        return self._with_prior(self.head(self.norm(features)).float(), gray_BHW)
 
     def describe(self) -> dict[str, object]:
         """What a weights file carries in its header."""

@@ -57,8 +57,8 @@ def add_border(rgb_HW3: Tensor, generator: torch.Generator) -> Tensor:
     """Cover the edges with one gray, as mounts and film do, so that borders are learned as gray."""
     side = min(rgb_HW3.shape[:2])
     top, bottom, left, right = (
-        BORDER * side * torch.rand(4, generator=generator) ** 2
-    ).long().tolist()
+        (BORDER * side * torch.rand(4, generator=generator) ** 2).long().tolist()
+    )
     level = torch.rand((), generator=generator)
     level = (0.08 * level if torch.rand((), generator=generator) < 0.5 else 0.6 + 0.4 * level) * 255
     bordered = torch.full_like(rgb_HW3, int(level))

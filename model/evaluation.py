@@ -53,17 +53,23 @@ class ColorDifference(NamedTuple):
 
 
 @torch.inference_mode()
-def score_core(core: ColTranCore, rgb_NRR3: Pixels) -> CoreScores:
+def score_core(
+    core: ColTranCore, rgb_NRR3: Pixels, gray_high_NSS: Tensor | None = None
+) -> CoreScores:
     """Teacher-forced scores of the core; the photographs are one batch.
+
+    gray_high_NSS: integers [0, 255], the same photographs for the trunk, where there is one.
 
     The parallel head's expected color is the mean of the Lab values of all bins' centers, weighted
     by its probabilities: the guess with the least squared error in a* and b* that it can make.
     """
     rgb = torch.from_numpy(rgb_NRR3).to(core.head.weight.device)
     bins = bins_from_coarse(coarse_from_rgb(rgb))
-    context = core.encode(gray_from_rgb(rgb))
-    core_bits = _bits(core.decode(bins, context), bins)
-    logits = core.parallel_head(context).float()
+    gray = gray_from_rgb(rgb)
+    high = None if gray_high_NSS is None else gray_high_NSS.to(rgb.device)
+    context = core.encode(gray, high)
+    core_bits = _bits(core.decode(bins, context, gray), bins)
+    logits = core.parallel_from(context, gray)
     probabilities = logits.double().softmax(dim=-1).cpu().numpy()
     centers = bin_centers()
     expected = probabilities @ np.concatenate((lab_from_rgb(centers)[:, 1:], centers), axis=1)

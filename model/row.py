@@ -19,7 +19,7 @@ from model.core import ColTranCore
 from model.inference import Dense, attend, fuse_projections
 from model.layers import AxialLayer, Modulation, NormModulations, PositionModulations
 
-DrawRow = Callable[[Tensor, Tensor, "Sequence[StepModulations]"], "Drawn"]
+DrawRow = Callable[[Tensor, Tensor | None, Tensor, "Sequence[StepModulations]"], "Drawn"]
 
 
 class Drawn(NamedTuple):
@@ -124,7 +124,8 @@ def row_drawer(
     """A function that draws one row of each picture of a batch.
 
     norms: each inner layer's, from the whole gray context. The function takes uniforms (B, W), what
-    is added to each shifted pixel (W, B, D), and each layer's modulations; it returns (B, W) each.
+    is added to the logits (B, W, V) or None, what is added to each shifted pixel (W, B, D), and
+    each layer's modulations; it returns (B, W) each.
     """
     steps = [
         InnerStep.of(layer, part, batch)
@@ -133,7 +134,10 @@ def row_drawer(
     head = Dense(core.head.weight, core.head.bias, batch)
 
     def draw_row(
-        uniforms_BW: Tensor, start_WBD: Tensor, modulations: Sequence[StepModulations]
+        uniforms_BW: Tensor,
+        prior_BWV: Tensor | None,
+        start_WBD: Tensor,
+        modulations: Sequence[StepModulations],
     ) -> Drawn:
         pixels: list[Drawn] = []
         x = start_WBD[0]
@@ -142,7 +146,10 @@ def row_drawer(
                 x = core.pixel_embedding(pixels[-1].bins) + start_WBD[column]
             for step, part in zip(steps, modulations, strict=True):
                 x = step(x, column, part)
-            pixels.append(draw(head(core.norm(x)), uniforms_BW[:, column], temperature))
+            logits = head(core.norm(x)).float()
+            if prior_BWV is not None:
+                logits = logits + prior_BWV[:, column]
+            pixels.append(draw(logits, uniforms_BW[:, column], temperature))
         return Drawn(*(torch.stack(parts, dim=1) for parts in zip(*pixels, strict=True)))
 
     return as_cuda_graph(draw_row) if core.head.weight.is_cuda else draw_row
@@ -158,13 +165,18 @@ def as_cuda_graph(draw_row: DrawRow) -> DrawRow:
     outputs: list[Tensor] = []
 
     def replay(
-        uniforms_BW: Tensor, start_WBD: Tensor, modulations: Sequence[StepModulations]
+        uniforms_BW: Tensor,
+        prior_BWV: Tensor | None,
+        start_WBD: Tensor,
+        modulations: Sequence[StepModulations],
     ) -> Drawn:
         given = [uniforms_BW, start_WBD]
+        given += [] if prior_BWV is None else [prior_BWV]
         given += [part for layer in modulations for part in layer if part is not None]
         if not inputs:
             inputs.extend(part.clone() for part in given)
             rest = iter(inputs[2:])
+            prior = None if prior_BWV is None else next(rest)
             own = [
                 StepModulations(*(None if part is None else next(rest) for part in layer))
                 for layer in modulations
@@ -172,10 +184,10 @@ def as_cuda_graph(draw_row: DrawRow) -> DrawRow:
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):  # libraries set themselves up, outside of the record
-                draw_row(inputs[0], inputs[1], own)
+                draw_row(inputs[0], prior, inputs[1], own)
             torch.cuda.current_stream().wait_stream(stream)
             with torch.cuda.graph(graph):
-                outputs.extend(draw_row(inputs[0], inputs[1], own))
+                outputs.extend(draw_row(inputs[0], prior, inputs[1], own))
         for old, new in zip(inputs, given, strict=True):
             old.copy_(new)
         graph.replay()

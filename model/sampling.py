@@ -59,21 +59,30 @@ class KeyValueCache:
 
 @torch.no_grad()
 def sample_core(
-    core: ColTranCore, gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float = 1.0
+    core: ColTranCore,
+    gray_BHW: Tensor,
+    seeds_B: Sequence[int],
+    temperature: float = 1.0,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
+    lanes: int = LANES,
 ) -> CoreSample:
     """Draw one picture for each gray photograph.
 
-    gray_BHW: integers [0, 255]. seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides
-    its random numbers. temperature divides the logits; 0 takes the most likely bin of each pixel.
+    seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides its random numbers. temperature
+    divides the logits; 0 takes the most likely bin of each pixel. lanes: so many pictures are drawn
+    at least, by repeating the last photograph. The others are as in `ColTranCore.encode`.
 
     Raises:
         ValueError: a wrong shape, range, number of seeds or temperature.
     """
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     count = len(gray_BHW)
-    lanes = torch.arange(-(-count // LANES) * LANES, device=gray_BHW.device).clamp(max=count - 1)
-    gray_BHW, uniforms = gray_BHW[lanes], uniforms[lanes]
-    context = encode(core, gray_BHW)
+    context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
+    lanes = -(-max(count, lanes) // LANES) * LANES
+    lane = torch.arange(lanes, device=gray_BHW.device).clamp(max=count - 1)
+    gray_BHW, uniforms, context = gray_BHW[lane], uniforms[lane], context[lane]
     batch, height, width = gray_BHW.shape
     outer_norms = [layer.modulate_norms(context) for layer in core.outer.layers]
     inner_norms = [layer.modulate_norms(context) for layer in core.inner.layers]
@@ -85,24 +94,44 @@ def sample_core(
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
         gray_row = context[:, row, None]
-        drawn = draw_row(uniforms[:, row], *start_row(core, row, upper, gray_row))
+        prior = core.prior(gray_BHW[:, row])
+        drawn = draw_row(uniforms[:, row], prior, *start_row(core, row, upper, gray_row))
         bins[:, row], log_prob[:, row], entropy[:, row] = drawn
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
     return CoreSample(bins[:count], log_prob[:count], entropy[:count])
 
 
-def encode(core: ColTranCore, gray_BHW: Tensor) -> Tensor:
-    """`core.encode` in less memory."""
-    context = core.encoder.embed(core.seen(gray_BHW))
-    for photo in context.split(1):
-        run_layers(core.encoder.layers, photo)
-    return context
+def encode(
+    core: ColTranCore,
+    gray_BHW: Tensor,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
+) -> Tensor:
+    """`core.encode`, one photograph at a time: in less memory, and company does not matter."""
+    core.check(gray_BHW, high_BSS, hints_BHW, palette_BV)
+    contexts = []
+    for photo in range(len(gray_BHW)):
+        high, hints, palette = (
+            None if part is None else part[photo, None]
+            for part in (high_BSS, hints_BHW, palette_BV)
+        )
+        context = core.encoder.embed(core.seen(gray_BHW[photo, None]), high, hints, palette)
+        run_layers(core.encoder.layers, context)
+        contexts.append(context)
+    return torch.cat(contexts)
 
 
 @torch.no_grad()
 def sample_core_slow(
-    core: ColTranCore, gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float = 1.0
+    core: ColTranCore,
+    gray_BHW: Tensor,
+    seeds_B: Sequence[int],
+    temperature: float = 1.0,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
 ) -> CoreSample:
     """The same picture as `sample_core`, by one full forward pass for each pixel."""
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
@@ -110,7 +139,7 @@ def sample_core_slow(
     entropy = torch.empty_like(uniforms, dtype=torch.float32)
     for row in range(gray_BHW.shape[1]):
         for column in range(gray_BHW.shape[2]):
-            logits = core(bins, gray_BHW)[:, row, column]
+            logits = core(bins, gray_BHW, high_BSS, hints_BHW, palette_BV)[:, row, column]
             drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
             bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
             entropy[:, row, column] = bits

@@ -40,11 +40,11 @@ class TrainingConfig:
 
     steps: length of the phase, over which the schedule runs. learning_rate is reached after
     `warmup` steps; the encoder of the core learns at `encoder_rate` times it, and its trunk at
-    `trunk_rate` times it (0: not at all). high_resolution: side of what a trunk sees. The loss of core
-    and PIC is autoregressive_weight * autoregressive bits + parallel_weight * parallel head's bits;
-    with autoregressive_weight 0 the decoders are neither run nor changed. crop: the least share
-    of a photograph's height and width, drawn apart, that a random crop keeps. degrade: the share
-    of pictures that are made faded and grainy, as scans of old prints are. bfloat16 computes the
+    `trunk_rate` times it (0: not at all). high_resolution: side of what a trunk sees. The loss of
+    core and PIC is autoregressive_weight * autoregressive bits + parallel_weight * bits of the
+    parallel head; with autoregressive_weight 0 the decoders are neither run nor changed. crop: the
+    least share of a photograph's height and width, drawn apart, that a random crop keeps. degrade:
+    the share of pictures that are made to look like scans of old prints. bfloat16 computes the
     forward pass in mixed precision.
     """
 

@@ -38,7 +38,7 @@ CHANNELS_AT_8, CHANNELS_AT_16, CHANNELS_AT_32 = (STAGES[stage][-1] for stage in 
 
 
 class PhotoMaps(NamedTuple):
-    """What the trunk sees: float32 (B, 40, S/8, S/8), (B, 112, S/16, S/16), (B, 320, S/32, S/32)."""
+    """What the trunk sees: (B, 40, S/8, S/8), (B, 112, S/16, S/16) and (B, 320, S/32, S/32)."""
 
     at_8: Tensor
     at_16: Tensor
@@ -55,9 +55,7 @@ class SameConv(nn.Conv2d):
         height, width = (
             max((-(-size // stride) - 1) * stride + kernel - size, 0) for size in x.shape[-2:]
         )
-        x = functional.pad(
-            x, (width // 2, width - width // 2, height // 2, height - height // 2)
-        )
+        x = functional.pad(x, (width // 2, width - width // 2, height // 2, height - height // 2))
         return functional.conv2d(x, self.weight, self.bias, stride, 0, 1, self.groups)
 
 
@@ -173,22 +171,19 @@ def import_efficientnet_lite0(tensors: Mapping[str, Tensor]) -> EfficientNetLite
         missing = [name for name in parts if name not in tensors]
         if missing:
             raise ValueError(f"not the weights of EfficientNet-Lite0: no tensor {missing[0]}")
-        weight, gain, offset, mean, variance = (tensors[name].double() for name in parts)
         layer = network.get_submodule(target)
-        assert isinstance(layer, SameConv)
-        folded = weight * (gain / (variance + NORM_EPSILON).sqrt()).view(-1, 1, 1, 1)
-        if target == "stem":
-            folded = folded.sum(dim=1, keepdim=True)
-        if folded.shape != layer.weight.shape:
-            expected, found = tuple(layer.weight.shape), tuple(weight.shape)
-            raise ValueError(
-                "not the weights of EfficientNet-Lite0:"
-                f" {parts[0]} should become {expected}, found {found}"
-            )
-        bias = offset - mean * gain / (variance + NORM_EPSILON).sqrt()
+        assert isinstance(layer, SameConv) and layer.bias is not None
+        shape = (len(layer.weight), 3, 3, 3) if target == "stem" else tuple(layer.weight.shape)
+        for name, expected in zip(parts, [shape, *[shape[:1]] * 4], strict=True):
+            if tuple(tensors[name].shape) != expected:
+                found = f"{name} should be {expected}, found {tuple(tensors[name].shape)}"
+                raise ValueError(f"not the weights of EfficientNet-Lite0: {found}")
+        weight, gain, offset, mean, variance = (tensors[name].double() for name in parts)
+        scale = gain / (variance + NORM_EPSILON).sqrt()
+        folded = weight * scale.view(-1, 1, 1, 1)
         with torch.no_grad():
-            layer.weight.copy_(folded)
-            layer.bias.copy_(bias)  # type: ignore[union-attr]
+            layer.weight.copy_(folded.sum(dim=1, keepdim=True) if target == "stem" else folded)
+            layer.bias.copy_(offset - mean * scale)
         left -= set(parts)
     unknown = sorted(name for name in left if not name.startswith(_CLASSIFIER))
     if unknown:

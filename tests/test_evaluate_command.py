@@ -191,7 +191,7 @@ def test_refusals_are_one_line(weights: Path, photographs: Path, tmp_path: Path)
 def test_default_weights_on_real_photographs(shared: Path, repository: Path) -> None:
     if not (repository / "model" / "weights" / "core.safetensors").is_file():
         pytest.skip("no default weights")
-    source = shared / "photos" / "train64.parquet"
+    source = shared / "photos" / "train144.parquet"
     options = ("--split", "validation", "--split-column", "split", "--limit", 8, "--pictures", 1)
     found = figures(run(source, *options))
     assert found["core_bits_per_pixel"] < found["neighbor_bits_per_pixel"]

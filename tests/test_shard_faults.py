@@ -1,7 +1,7 @@
 """What a shard does when memory, decoders or rivals interfere (pipeline/stages.py)."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,13 +30,15 @@ class Small(Colorizer):
         self,
         gray_low: NDArray[np.uint8],
         gray_high: NDArray[np.uint8],
-        seeds: object,
+        seeds: Sequence[int],
         temperature: float = 1.0,
+        hints: NDArray[np.int64] | None = None,
+        palette: NDArray[np.float32] | None = None,
     ) -> Colorized:
         self.asked.append(len(gray_low))
         if len(gray_low) > self.room or (gray_high == 255).all(axis=(1, 2)).any():
             raise MemoryError("no room")
-        return super().colorize(gray_low, gray_high, seeds, temperature)  # type: ignore[arg-type]
+        return super().colorize(gray_low, gray_high, seeds, temperature, hints, palette)
 
 
 def sixteen_photos() -> MemoryStorage:

