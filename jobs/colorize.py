@@ -35,9 +35,11 @@ def check_actors(
     return int(least), int(most)
 
 
-def check_temperature(ctx: click.Context, option: click.Parameter, value: float) -> float:
-    """A number; a range lets NaN pass."""
-    if math.isnan(value):
+def check_temperature(
+    ctx: click.Context, option: click.Parameter, value: float | None
+) -> float | None:
+    """A number, or none; a range lets NaN pass."""
+    if value is not None and math.isnan(value):
         raise click.BadParameter("nan is no temperature")
     return value
 
@@ -131,19 +133,20 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     " size along the photo's contours.",
 )
 @click.option(
-    "--draft",
-    is_flag=True,
-    help="A preview in one pass, without drawing: mean colors, no likelihoods.",
+    "--method",
+    type=click.Choice(["auto", "mean", "sample"]),
+    default="auto",
+    show_default=True,
+    help="mean: the colors that the model expects, in one pass. sample: drawn pixel by pixel, so"
+    " that candidates differ. auto: mean for one candidate, sample for several.",
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 10),
     callback=check_temperature,
-    default=0.7,
-    show_default=True,
-    help="1 draws as the model was trained; below it bolder choices become rarer, and 0 takes the"
-    " most likely color everywhere.",
+    help="Below 1, colors that the model finds likely count for more; 0 takes the most likely one"
+    " everywhere.  [mean: 0.5, sample: 0.7]",
 )
 @click.option(
     "--candidates",

@@ -9,7 +9,7 @@ crops, after the second has gone: each can have gigabytes.
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluate_pic import score_pic, shrink
 from pipeline.evaluation import SHOWN, Evaluation, Shown
 from pipeline.fid import FID_PHOTOS, Features, describe_bias, score_other, score_same
-from pipeline.job import Settings
+from pipeline.job import TEMPERATURES
 from pipeline.photographs import PhotographSet, Split, describe_skipped, read_photographs
 from pipeline.stages import photo_seed
 
@@ -36,7 +36,10 @@ Tell = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """What a command asks for; device "auto", "cpu" or "cuda". pictures: at most so many."""
+    """What a command asks for; device "auto", "cpu" or "cuda". pictures: at most so many.
+
+    method: mean or sample, None: as a single candidate is made. temperature None: the method's.
+    """
 
     weights: Path
     split: Split = "all"
@@ -44,7 +47,7 @@ class EvaluationSettings:
     limit: int | None = None
     pictures: int = 200
     seed: int = 0
-    temperature: float = Settings.temperature
+    temperature: float | None = None
     batch_size: int = 8
     device: str = "auto"
     baseline: str | None = None
@@ -53,7 +56,16 @@ class EvaluationSettings:
     model: str = "coltran"
     precision: str = "float32"
     upsampler: str = "spatial"
-    draft: bool = False
+    method: str | None = None
+
+    def resolved(self) -> "EvaluationSettings":
+        """The same with a method and a temperature. Raises UsageError."""
+        if self.method == "mean" and (self.model != "coltran" or self.upsampler != "spatial"):
+            raise UsageError("--method mean is for the model coltran, without --upsampler")
+        sampled = self.model != "coltran" or self.upsampler != "spatial"
+        method = self.method or ("sample" if sampled else "mean")
+        temperature = TEMPERATURES[method] if self.temperature is None else self.temperature
+        return replace(self, method=method, temperature=temperature)
 
 
 def evaluate(
@@ -70,9 +82,10 @@ def evaluate(
     from model.systems import load_colorizer
 
     started = time.monotonic()
+    settings = settings.resolved()
     device = choose_device(settings.device)
     try:
-        method = Method(settings.precision, settings.upsampler, settings.draft)
+        method = Method(settings.precision, settings.upsampler, settings.method == "mean")
         colorizer = load_colorizer(
             settings.model, settings.weights, device, settings.batch_size, method
         )
@@ -276,6 +289,7 @@ def _score_pictures(
     color, spatial, true_c, result_c, ciede, error = np.array(scores).mean(axis=0)
     result.figures |= {
         "pictures": len(both),
+        "method": settings.method,
         "temperature": settings.temperature,
         "color_bits_per_dim": _number(color),
         "spatial_bits_per_dim": _number(spatial),
@@ -327,6 +341,7 @@ def _draw(
         low = torch.from_numpy(low_NRR3)
     gray_low, gray_high = (gray_from_rgb(each).numpy().astype(np.uint8) for each in (low, high))
     seeds = [photo_seed(settings.seed, digest, 0) for digest in digests]
+    assert settings.temperature is not None  # resolved
     rgb = colorizer.colorize(gray_low, gray_high, seeds, settings.temperature).rgb
     if rgb.shape[1] == gray_high.shape[1]:
         return rgb

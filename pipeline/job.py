@@ -21,6 +21,9 @@ from pipeline.weights_store import fetch_weights
 # Photos. What a kill costs at most, and how often there is news.
 SHARD_SIZE = {"cpu": 4, "cuda": 64}
 
+# By method, chosen on held-out photographs and on scans, by eye (docs/model_card.md).
+TEMPERATURES = {"mean": 0.5, "sample": 0.7}
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -32,13 +35,15 @@ class Settings:
     at least and at most hold the model; None: as many as there are GPUs, or cores. gpus_per_actor:
     share of a GPU that each takes. precision: auto, which is bfloat16 on a GPU and float32 without,
     and what a destination was started with; else as in RunSpec, like recolor, pages,
-    digital_source_type, model, upsampler, draft, sidecar and mark.
+    digital_source_type, model, upsampler, sidecar and mark. method: mean or sample; auto is what
+    a destination was started with, else mean for one candidate and sample for several. temperature
+    None: that of the method.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     """
 
     weights: str
     seed: int = 0
-    temperature: float = 0.7  # chosen on validation pictures of the default weights
+    temperature: float | None = None
     candidates: int = 1
     shard_size: int | None = None
     batch_size: int = 8
@@ -60,7 +65,7 @@ class Settings:
     model: str = "coltran"
     precision: str = "auto"
     upsampler: str = "spatial"
-    draft: bool = False
+    method: str = "auto"
     c2pa_certificate: str | None = None
     c2pa_key: str | None = None
 
@@ -118,11 +123,11 @@ def prepare_job(
     opened, device = open_storage(source), _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
-    _check_method(settings)
+    mean, temperature = _choose_method(settings, destination)
     spec = RunSpec(
         source=opened.uri,
         seed=settings.seed,
-        temperature=settings.temperature,
+        temperature=temperature,
         candidates=settings.candidates,
         output_size=settings.output_size,
         format=settings.format,
@@ -136,8 +141,8 @@ def prepare_job(
         digital_source_type=settings.digital_source_type,
         model=settings.model,
         precision=_choose_precision(settings, destination, device),
-        upsampler="guided" if settings.draft else settings.upsampler,
-        draft=settings.draft,
+        upsampler="guided" if mean else settings.upsampler,
+        draft=mean,
         sidecar=settings.sidecar,
         content_credentials=signer is not None,
         mark=settings.mark,
@@ -252,18 +257,28 @@ def _choose_precision(settings: Settings, destination: Storage, device: str) -> 
     return "bfloat16" if device == "cuda" and settings.model == "coltran" else "float32"
 
 
-def _check_method(settings: Settings) -> None:
-    """Refuse what cannot be together."""
+def _choose_method(settings: Settings, destination: Storage) -> tuple[bool, float]:
+    """Whether pictures are the model's mean color, and the temperature. Raises UsageError."""
     if settings.model != "coltran":
         for name, unwanted in (
             ("--precision bfloat16", settings.precision == "bfloat16"),
             ("--upsampler guided", settings.upsampler != "spatial"),
-            ("--draft", settings.draft),
+            ("--method mean", settings.method == "mean"),
         ):
             if unwanted:
                 raise UsageError(f"{name} is for the model coltran, not {settings.model}")
-    if settings.draft and settings.candidates > 1:
-        raise UsageError(f"--draft has one picture of a photo, not {settings.candidates}")
+    begun = load_run(destination)
+    mean = settings.method == "mean"
+    if settings.method == "auto":
+        few = settings.candidates == 1 and settings.model == "coltran"
+        mean = begun.spec.draft if begun else few and settings.upsampler == "spatial"
+    if mean and settings.candidates > 1:
+        raise UsageError(f"--method mean has one picture of a photo, not {settings.candidates}")
+    if settings.temperature is not None:
+        return mean, settings.temperature
+    if begun and begun.spec.draft == mean:
+        return mean, begun.spec.temperature
+    return mean, TEMPERATURES["mean" if mean else "sample"]
 
 
 def absolute_place(place: str) -> str:
