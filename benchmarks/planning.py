@@ -25,11 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memory import peak_mib
-from pipeline.manifest import Manifest
-from pipeline.plan import FORMAT, RUN, SCHEMA, Plan, RunSpec, Schedule, load_run, part_path
-from pipeline.planning import prepare_run
-from pipeline.results import committed_shards, results_path
-from pipeline.storage import LocalStorage, MemoryStorage
+from pipeline.ledger.manifest import Manifest
+from pipeline.ledger.plan import FORMAT, RUN, SCHEMA, Plan, RunSpec, Schedule, load_run, part_path
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import committed_shards, results_path
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 
 SHARD_SIZE = 1000
 SHARDS_PER_PART = 100

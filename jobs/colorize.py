@@ -12,7 +12,7 @@ import click
 from jobs.progress import Progress, in_json, log_format_option, say
 
 if TYPE_CHECKING:
-    from pipeline.job import Summary
+    from pipeline.run.request import Summary
 
 
 def check_max_failed(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -233,7 +233,7 @@ def colorize(
     """
     from model.weights import WEIGHTS
     from pipeline.colorize import colorize as run
-    from pipeline.job import Settings
+    from pipeline.run.request import Settings
 
     settings = Settings(weights or str(WEIGHTS), **options)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
@@ -254,7 +254,7 @@ def describe_more_pages(photos: int) -> str:
 
 def describe(summary: "Summary") -> str:
     """The closing words of a run."""
-    from pipeline.planning import describe_ignored
+    from pipeline.ledger.planning import describe_ignored
 
     ok = summary.photos - summary.failed - summary.skipped - summary.pending
     lines = [f"{ok:,} of {summary.photos:,} photos colorized"]

@@ -13,7 +13,7 @@ from jobs.progress import Progress
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.evaluation import Figures
+    from pipeline.evaluation.figures import Figures
 
 # What the table says, line by line: words and the figure's name.
 TABLE = (
@@ -146,9 +146,9 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
       autochrome evaluate weights photographs.parquet --split validation --html scores.html
     """
     from model.weights import WEIGHTS
-    from pipeline.evaluate import EvaluationSettings
-    from pipeline.evaluate import evaluate as run
-    from pipeline.evaluation_page import write_page
+    from pipeline.evaluation.evaluate import EvaluationSettings
+    from pipeline.evaluation.evaluate import evaluate as run
+    from pipeline.evaluation.page import write_page
 
     if len(paths) > 2:
         raise click.UsageError("one SRC, or WEIGHTS and SRC, are expected")

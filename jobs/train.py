@@ -15,10 +15,10 @@ from jobs.progress import describe_duration
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from model.training import TrainingConfig
-    from pipeline.learning_curve import Row
-    from pipeline.training import Progress
-    from pipeline.training_job import TrainingJob
+    from model.training.trainer import TrainingConfig
+    from pipeline.training.learning_curve import Row
+    from pipeline.training.request import TrainingJob
+    from pipeline.training.worker import Progress
 
 Command = Callable[..., Any]
 Option = tuple[str, Any, Any, str]
@@ -183,8 +183,8 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
       autochrome train core photographs weights --steps 20000 --hidden 128 --resolution 32
       autochrome train core archive.parquet tuned --init weights --steps 2000 --learning-rate 1e-4
     """
-    from pipeline.train import Resources
-    from pipeline.train import train as run
+    from pipeline.training.ray_train import Resources
+    from pipeline.training.ray_train import train as run
 
     job = build_job(stage, source, out, options)
     workers, cores = options["workers"], os.cpu_count() or 1
@@ -200,8 +200,8 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
 
 def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "TrainingJob":
     """All options as one checked job. Raises UsageError, DestinationMismatch."""
-    from pipeline.training import StageSettings
-    from pipeline.training_job import Data, prepare_start, prepare_training
+    from pipeline.training.request import Data, prepare_start, prepare_training
+    from pipeline.training.worker import StageSettings
 
     config = build_config(stage, options)
     settings = StageSettings(
@@ -220,7 +220,7 @@ def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "Tr
 
 
 def build_config(stage: str, options: dict[str, Any]) -> "TrainingConfig":
-    from model.training import TrainingConfig
+    from model.training.trainer import TrainingConfig
 
     chosen = {field.name: options[field.name] for field in fields(TrainingConfig)}
     if options["encoder_only"]:
@@ -259,7 +259,7 @@ class Teller:
 
 def describe_progress(stage: str, progress: "Progress") -> str:
     """`step 120 of 1,000, core 2.104 parallel 3.210 bits per pixel (held out 2.2 ...), ...`."""
-    from pipeline.learning_curve import unit_of
+    from pipeline.training.learning_curve import unit_of
 
     held_out = f" (held out {_named(progress.validation)})" if progress.validation else ""
     parts = [
@@ -273,7 +273,7 @@ def describe_progress(stage: str, progress: "Progress") -> str:
 
 
 def describe_end(stage: str, row: "Row", place: str) -> str:
-    from pipeline.learning_curve import unit_of
+    from pipeline.training.learning_curve import unit_of
 
     kind = "validation" if row["validation"] else "train"
     return "\n".join(

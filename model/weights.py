@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 
 from model.core import ColTranCore, CoreConfig
-from model.pic import Pic, PicConfig
-from model.pixelcnn import PixelCnn, PixelCnnConfig
+from model.pic.network import Pic, PicConfig
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.upsamplers import (
     ColorUpsampler,
     ColorUpsamplerConfig,
@@ -27,7 +27,15 @@ StageConfig = (
 
 STAGES = ("core", "color", "spatial")
 MODELS = {"coltran": STAGES, "pic": ("pic",)}  # what colorizes, and the stages that it is made of
-TRAINABLE = (*STAGES, "pic", "pixelcnn")
+# Each stage's configuration, and the network that is built of it.
+NETWORKS: dict[str, tuple[Callable[..., StageConfig], Callable[..., Stage]]] = {
+    "core": (CoreConfig, ColTranCore),
+    "color": (ColorUpsamplerConfig, ColorUpsampler),
+    "spatial": (SpatialUpsamplerConfig, SpatialUpsampler),
+    "pic": (PicConfig, Pic),
+    "pixelcnn": (PixelCnnConfig, PixelCnn),
+}
+TRAINABLE = tuple(NETWORKS)
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
 HEADER = "autochrome"  # one entry only: safetensors writes several in any order
@@ -43,34 +51,21 @@ def build_config(stage: str, settings: dict[str, object]) -> StageConfig:
     Raises:
         ValueError: an unknown stage or setting, or a value that cannot be built.
     """
-    classes: dict[str, type[StageConfig]] = {
-        "core": CoreConfig,
-        "color": ColorUpsamplerConfig,
-        "spatial": SpatialUpsamplerConfig,
-        "pic": PicConfig,
-        "pixelcnn": PixelCnnConfig,
-    }
-    if stage not in classes:
-        raise ValueError(f"unknown stage {stage!r}; the stages are {', '.join(classes)}")
-    known = [field.name for field in fields(classes[stage])]
+    if stage not in NETWORKS:
+        raise ValueError(f"unknown stage {stage!r}; the stages are {', '.join(NETWORKS)}")
+    config, _ = NETWORKS[stage]
+    known = [field.name for field in fields(config)]  # type: ignore[arg-type]
     unknown = [name for name in settings if name not in known]
     if unknown:
         names = ", ".join(map(repr, unknown))
         raise ValueError(f"unknown setting of {stage}: {names}; known are {', '.join(known)}")
-    return classes[stage](**settings)  # type: ignore[arg-type]
+    return config(**settings)
 
 
 def build_stage(config: StageConfig) -> Stage:
     """An untrained stage of a configuration."""
-    if isinstance(config, CoreConfig):
-        return ColTranCore(config)
-    if isinstance(config, PicConfig):
-        return Pic(config)
-    if isinstance(config, PixelCnnConfig):
-        return PixelCnn(config)
-    if isinstance(config, SpatialUpsamplerConfig):
-        return SpatialUpsampler(config)
-    return ColorUpsampler(config)
+    network = next(network for kind, network in NETWORKS.values() if kind is type(config))
+    return network(config)
 
 
 def save_stage(model: Stage, path: Path | str, dtype: torch.dtype = torch.float32) -> None:

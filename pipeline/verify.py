@@ -15,21 +15,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
-from pipeline.manifest import Seen
-from pipeline.pages import MOST_PAGES
-from pipeline.plan import Run, RunSpec, Schedule, Shard, is_plan_path
-from pipeline.planning import Redo, plan_retry
-from pipeline.previews import CELLS, FOLDER, map_path, sheet_path
-from pipeline.probe import PROBE
-from pipeline.results import (
+from pipeline.images.pages import MOST_PAGES
+from pipeline.ledger.manifest import Seen
+from pipeline.ledger.plan import Run, RunSpec, Schedule, Shard, is_plan_path
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import (
     committed_shards,
     image_path,
     parse_results,
     results_path,
     shard_of,
 )
-from pipeline.sidecar import sidecar_of, sidecar_path
-from pipeline.storage import PARTIAL, Storage
+from pipeline.provenance.sidecar import sidecar_of, sidecar_path
+from pipeline.review.previews import CELLS, FOLDER, map_path, sheet_path
+from pipeline.storage.base import Storage
+from pipeline.storage.local import PARTIAL
+from pipeline.storage.probe import PROBE
 
 KINDS = {
     "damaged_results": "results that cannot be read, or are of another run",

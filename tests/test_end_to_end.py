@@ -24,12 +24,14 @@ from tiny_models import tiny_pic, write_tiny_weights
 
 from jobs.main import main
 from model.weights import file_digests, save_stage, stage_path
-from pipeline.cluster import quiet_ray
+from pipeline.cluster.session import quiet_ray
 from pipeline.errors import StoreUnavailable
-from pipeline.job import open_run
-from pipeline.results import committed_shards, read_results
-from pipeline.s3 import S3Storage
-from pipeline.storage import LocalStorage, Storage, open_storage
+from pipeline.ledger.results import committed_shards, read_results
+from pipeline.run.request import open_run
+from pipeline.storage.base import Storage
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.open_storage import open_storage
+from pipeline.storage.s3 import S3Storage
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -196,7 +198,7 @@ def test_same_seed_same_bytes_at_any_shard_and_batch_size_through_s3_too(
     bucket: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.pools.SHARDS_PER_WAVE", (4, 4))  # of six
+    monkeypatch.setattr("pipeline.cluster.pools.SHARDS_PER_WAVE", (4, 4))  # of six
     source = S3Storage(bucket, "masters")
     for path in photos.rglob("*"):
         if path.is_file():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import isolation
 from pipeline.errors import PhotoError
-from pipeline.isolation import call_here, call_isolated
+from pipeline.run import isolation
+from pipeline.run.isolation import call_here, call_isolated
 
 
 def shout(text: str) -> str:

@@ -9,11 +9,12 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from simulated_runs import commit, planned
 
-from pipeline.ledger import Ledger
-from pipeline.plan import Run, Schedule
-from pipeline.planning import Redo, plan_retry
-from pipeline.results import committed_shards, read_results
-from pipeline.storage import MemoryStorage, Storage
+from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.status import Ledger
+from pipeline.storage.base import Storage
+from pipeline.storage.memory import MemoryStorage
 
 REASONS = ("corrupt", "missing")
 

@@ -10,11 +10,13 @@ import pytest
 from simulated_runs import SPEC
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.manifest import Manifest, Seen
-from pipeline.plan import Schedule
-from pipeline.planning import prepare_run
-from pipeline.s3 import S3Storage
-from pipeline.storage import LocalStorage, MemoryStorage, Storage
+from pipeline.ledger.manifest import Manifest, Seen
+from pipeline.ledger.plan import Schedule
+from pipeline.ledger.planning import prepare_run
+from pipeline.storage.base import Storage
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from pipeline.storage.s3 import S3Storage
 
 BUCKET = S3Storage("archive", "scans")
 

@@ -20,20 +20,20 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model.colorizer import Colorizer
 from pipeline.errors import PhotoError, UsageError
-from pipeline.imaging import read_full, read_small
-from pipeline.job import Settings, prepare_job
-from pipeline.ledger import Ledger
-from pipeline.names import output_path
-from pipeline.pages import count_pages, page_alone
-from pipeline.plan import Run, RunSpec, Schedule
-from pipeline.planning import prepare_run
-from pipeline.premis import write_premis
-from pipeline.results import read_results
-from pipeline.selection import parse_selection, take_selection
-from pipeline.stages import colorize_shard, photo_seed, read_shard, write_shard
-from pipeline.storage import MemoryStorage
+from pipeline.images.pages import count_pages, page_alone
+from pipeline.images.pillow import read_full, read_small
+from pipeline.ledger.names import output_path
+from pipeline.ledger.plan import Run, RunSpec, Schedule
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import read_results
+from pipeline.ledger.selection import parse_selection, take_selection
+from pipeline.ledger.status import Ledger
+from pipeline.provenance.premis import write_premis
+from pipeline.run.operators import pack, read_row
+from pipeline.run.request import Settings, prepare_job
+from pipeline.run.steps import colorize_shard, photo_seed, read_shard, write_shard
+from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
-from pipeline.workers import pack, read_row
 
 SPEC = RunSpec(
     *("memory://source", 0, 1.0, 1, "full", "auto", {"core": "c0de"}, {"autochrome": "1.2"}),
@@ -301,9 +301,9 @@ def test_first_pages_are_what_they_were_and_others_are_counted(colorizer: Colori
 def test_a_file_of_too_many_pages_is_one_row_and_a_page_too_large_harms_no_other(
     colorizer: Colorizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.MOST_PAGES", 2)
+    monkeypatch.setattr("pipeline.run.steps.MOST_PAGES", 2)
     monkeypatch.setattr("pipeline.verify.MOST_PAGES", 2)
-    monkeypatch.setattr("pipeline.stages.MAX_PIXELS", 500)
+    monkeypatch.setattr("pipeline.run.steps.MAX_PIXELS", 500)
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
     source.write("a.tif", tiff(*PAGES[:3]))
     source.write("b.tif", tiff(PAGES[0][:4], PAGES[1]))

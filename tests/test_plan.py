@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline import planning as module
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
-from pipeline.plan import Plan, Run, RunSpec, Schedule, load_run
-from pipeline.planning import describe_ignored, prepare_run
-from pipeline.storage import LocalStorage, MemoryStorage
+from pipeline.ledger import planning as module
+from pipeline.ledger.plan import Plan, Run, RunSpec, Schedule, load_run
+from pipeline.ledger.planning import describe_ignored, prepare_run
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 
 SPEC = RunSpec(
     source="memory://source",

@@ -1,4 +1,4 @@
-"""What a shard does when memory, decoders or rivals interfere (pipeline/stages.py)."""
+"""What a shard does when memory, decoders or rivals interfere (pipeline/run/steps.py)."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from test_stages import SIZES, SPEC, picture, run_shard, shard_of
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
-from model.colorizer import Colorized, Colorizer
-from pipeline.isolation import call_isolated
-from pipeline.plan import Plan, Run
-from pipeline.results import commit_shard, results_path
-from pipeline.shard_report import ShardReport
-from pipeline.stages import colorize_shard, read_shard, write_shard
-from pipeline.storage import MemoryStorage
+from model.colorized import Colorized
+from model.colorizer import Colorizer
+from pipeline.ledger.plan import Plan, Run
+from pipeline.ledger.results import commit_shard, results_path
+from pipeline.ledger.shard_report import ShardReport
+from pipeline.run.isolation import call_isolated
+from pipeline.run.steps import colorize_shard, read_shard, write_shard
+from pipeline.storage.memory import MemoryStorage
 
 
 class Small(Colorizer):

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
-from model.colorizer import Colorized, Colorizer
+from model.colorized import Colorized
+from model.colorizer import Colorizer
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
-from pipeline.imaging import read_full
-from pipeline.names import output_path
-from pipeline.plan import Plan, Run, RunSpec, Shard
-from pipeline.results import Result, read_results
-from pipeline.stages import (
+from pipeline.images.pillow import read_full
+from pipeline.ledger.names import output_path
+from pipeline.ledger.plan import Plan, Run, RunSpec, Shard
+from pipeline.ledger.results import Result, read_results
+from pipeline.run.steps import (
     MAX_BYTES,
     ShardReport,
     _at_once,
@@ -29,7 +30,8 @@ from pipeline.stages import (
     read_shard,
     write_shard,
 )
-from pipeline.storage import MemoryStorage, Storage, StoredObject
+from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.memory import MemoryStorage
 
 SIZES = (8, 16)
 SPEC = RunSpec(
@@ -444,7 +446,7 @@ def test_no_two_photos_share_an_output_name() -> None:
             assert len(outputs) == len(names)
 
 
-@pytest.mark.parametrize("module", ["pipeline.stages", "pipeline.colorize"])
+@pytest.mark.parametrize("module", ["pipeline.run.steps", "pipeline.colorize"])
 def test_workers_need_no_torch_to_read_and_write(repository: Path, module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0

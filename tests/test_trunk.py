@@ -11,9 +11,9 @@ from tiny_models import perturb, tiny_color, tiny_core, tiny_spatial
 
 from model import Colorizer, ColTranCore, CoreConfig, load_stage, save_stage
 from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
-from model.known_color import draw_known_color, palette_of
 from model.sampling import sample_core, sample_core_slow
-from model.training import Photographs, Trainer, TrainingConfig, fit_histogram, grow
+from model.training.known_color import draw_known_color, palette_of
+from model.training.trainer import Photographs, Trainer, TrainingConfig, fit_histogram, grow
 from model.trunk import EfficientNetLite0, import_efficientnet_lite0
 
 EVERYTHING: dict[str, object] = {

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from simulated_runs import SPEC, planned
 
-from pipeline.ledger import Ledger
-from pipeline.plan import Run, Schedule, Shard, load_run
-from pipeline.previews import map_path, sheet_path
-from pipeline.results import Result, commit_shard, committed_shards
-from pipeline.storage import MemoryStorage
+from pipeline.ledger.plan import Run, Schedule, Shard, load_run
+from pipeline.ledger.results import Result, commit_shard, committed_shards
+from pipeline.ledger.status import Ledger
+from pipeline.review.previews import map_path, sheet_path
+from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
 
 Place = tuple[MemoryStorage, MemoryStorage, Run]

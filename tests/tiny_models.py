@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from model.core import ColTranCore, CoreConfig
-from model.pic import Pic, PicConfig
+from model.pic.network import Pic, PicConfig
 from model.upsamplers import (
     ColorUpsampler,
     ColorUpsamplerConfig,

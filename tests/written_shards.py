@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.encoding import encode
-from pipeline.plan import Plan, Run, RunSpec, Shard
-from pipeline.results import read_results
-from pipeline.stages import Candidate, photo_seed, read_shard, write_shard
-from pipeline.storage import Storage
+from pipeline.images.encoding import encode
+from pipeline.ledger.plan import Plan, Run, RunSpec, Shard
+from pipeline.ledger.results import read_results
+from pipeline.run.steps import Candidate, photo_seed, read_shard, write_shard
+from pipeline.storage.base import Storage
 
 SPEC = RunSpec(
     "memory://source",

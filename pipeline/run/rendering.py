@@ -1,0 +1,84 @@
+"""A finished picture: a master's file and a small picture in, the file of a result out.
+
+Needs neither storage nor Ray, so that it can run in a process of its own.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.errors import PhotoError
+from pipeline.images.chroma import ColorMeter, color_bands
+from pipeline.images.encoding import encode_bands, result_labels
+from pipeline.images.formats import DEEP, output_format
+from pipeline.images.gray import eight_bits
+from pipeline.images.mark import marked
+from pipeline.images.pillow import read_full, resize_rgb
+from pipeline.ledger.plan import RunSpec
+from pipeline.metadata.xmp import Provenance
+from pipeline.provenance.c2pa import Sign
+from pipeline.review.previews import Preview
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3)."""
+
+    file: bytes
+    suffix: str
+    colorfulness: float
+    preview: np.ndarray
+
+
+def render(
+    data: bytes,
+    candidates: Sequence[np.ndarray],
+    spec: RunSpec,
+    seeds: Sequence[int],
+    sign: Sign | None = None,
+    page: int | None = None,
+) -> list[Picture | PhotoError]:
+    """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
+
+    sign: what signs them. page: of several that are all done, from 1; None: the first, of which
+    results say nothing. Raises PhotoError where the master cannot be decoded.
+    """
+    master = read_full(data, page=page or 1)
+    if spec.output_size != "full":
+        size = _fitted(master.gray.shape, int(spec.output_size))
+        gray = resize_rgb(eight_bits(master.gray), size)
+        master = replace(master, gray=gray, dpi=None)
+    pixels = master.gray.size
+    format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
+    if format not in DEEP:
+        master = replace(master, gray=eight_bits(master.gray))
+    gray = master.gray
+    pictures: list[Picture | PhotoError] = []
+    digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
+    for small, seed in zip(candidates, seeds, strict=True):
+        made = Provenance(
+            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest, page
+        )
+        meter, preview = ColorMeter(), Preview(height, width)
+        parts = preview.watch(meter.watch(color_bands(gray, small)))
+        if spec.mark:
+            parts = marked(parts, height, width)
+        labels = result_labels(master, format, made)
+        try:
+            file = encode_bands(parts, height, width, format, labels)
+            if sign is not None:
+                file = sign(file, format, data, master.info.format, made)
+        except PhotoError as error:
+            pictures.append(error)
+        else:
+            pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
+    return pictures
+
+
+def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+    """(width, height) of a frame (H, W) whose longer side is cut to `longest`, never enlarged."""
+    height, width = shape
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(width * scale)), max(1, round(height * scale))
