@@ -10,6 +10,7 @@ import click
 from jobs.colorize import colorize
 from jobs.convert import convert
 from jobs.evaluate import evaluate
+from jobs.preview import preview
 from jobs.progress import in_json, to_line
 from jobs.report import report
 from jobs.resume import resume
@@ -57,6 +58,7 @@ main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
 main.add_command(logs)
+main.add_command(preview)
 main.add_command(report)
 main.add_command(resume)
 main.add_command(status)

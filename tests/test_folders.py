@@ -18,7 +18,7 @@ ROOMS = {
     ),
     "pipeline": (
         "errors", "storage", "metadata", "images", "ledger", "weights", "cluster", "provenance",
-        "review", "training", "run", "evaluation", "verify", "colorize",
+        "review", "training", "run", "evaluation", "single", "verify", "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}

@@ -26,12 +26,13 @@ from pipeline.ledger.names import output_path
 from pipeline.ledger.plan import Run, RunSpec, Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import read_results
+from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.status import Ledger
 from pipeline.provenance.premis import write_premis
 from pipeline.run.operators import pack, read_row
 from pipeline.run.request import Settings, prepare_job
-from pipeline.run.steps import colorize_shard, photo_seed, read_shard, write_shard
+from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
 

@@ -21,12 +21,12 @@ from pipeline.images.pillow import read_full
 from pipeline.ledger.names import output_path
 from pipeline.ledger.plan import Plan, Run, RunSpec, Shard
 from pipeline.ledger.results import Result, read_results
+from pipeline.ledger.seeds import photo_seed
 from pipeline.run.steps import (
     MAX_BYTES,
     ShardReport,
     _at_once,
     colorize_shard,
-    photo_seed,
     read_shard,
     write_shard,
 )

@@ -15,9 +15,10 @@ from tiny_models import write_tiny_weights
 from model.colorized import Colorized
 from model.weights import file_digests
 from pipeline.ledger.plan import Schedule, Shard
+from pipeline.ledger.seeds import photo_seed
 from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up
 from pipeline.run.request import Job, Settings, prepare_job
-from pipeline.run.steps import Candidate, photo_seed, read_shard
+from pipeline.run.steps import Candidate, read_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
 

@@ -8,7 +8,8 @@ import numpy as np
 from pipeline.images.encoding import encode
 from pipeline.ledger.plan import Plan, Run, RunSpec, Shard
 from pipeline.ledger.results import read_results
-from pipeline.run.steps import Candidate, photo_seed, read_shard, write_shard
+from pipeline.ledger.seeds import photo_seed
+from pipeline.run.steps import Candidate, read_shard, write_shard
 from pipeline.storage.base import Storage
 
 SPEC = RunSpec(

@@ -21,8 +21,8 @@ from pipeline.evaluation.fid import FID_PHOTOS, Features, describe_bias, score_o
 from pipeline.evaluation.figures import SHOWN, Evaluation, Shown
 from pipeline.evaluation.pic import score_pic, shrink
 from pipeline.images.chroma import colorfulness, put_color_on
+from pipeline.ledger.seeds import photo_seed
 from pipeline.run.request import TEMPERATURES
-from pipeline.run.steps import photo_seed
 from pipeline.training.photographs import PhotographSet, Split, describe_skipped, read_photographs
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
-from pipeline.errors import PhotoError
+from pipeline.errors import PhotoError, UsageError
 from pipeline.images.chroma import resample
 from pipeline.images.codecs import DeepMaster, color_profile, open_deep
 from pipeline.images.formats import MasterInfo
@@ -124,6 +124,26 @@ def save(
         top += band.height
     file = io.BytesIO()
     image.save(file, format, **options)
+    return file.getvalue()
+
+
+def png_of(picture: Any) -> bytes:
+    """A PNG file of a Pillow image, or of an array: uint8 or uint16 (H, W), or uint8 (H, W, 3).
+
+    Raises UsageError where it is neither.
+    """
+    if not isinstance(picture, Image.Image):
+        array = np.asarray(picture)
+        gray = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
+        rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
+        if not gray and not rgb:
+            raise UsageError(
+                "a picture must be uint8 or uint16 (H, W), or uint8 (H, W, 3), not"
+                f" {array.dtype} {array.shape}"
+            )
+        picture = Image.fromarray(array)
+    file = io.BytesIO()
+    picture.save(file, "PNG")
     return file.getvalue()
 
 

@@ -26,6 +26,7 @@ from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.ledger.names import output_path
 from pipeline.ledger.plan import Run, RunSpec, Shard
 from pipeline.ledger.results import Result, commit_shard, results_path
+from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.shard_report import ShardReport, report_of
 from pipeline.provenance.c2pa import Signer, sign_picture, write_signed
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
@@ -124,13 +125,6 @@ def write_shard(
     sheets.close()
     commit_shard(destination, shard, chain.from_iterable(rows), run.digest, workers)
     return report_of(rows)
-
-
-def photo_seed(run_seed: int, source_sha256: str, candidate: int, page: int = 1) -> int:
-    """A photo's own seed, 0..2^63 - 1: of the run's seed, its content, the candidate and the page,
-    so that pages that look the same are drawn anew."""
-    text = f"{run_seed}:{source_sha256}:{candidate}" + (f":{page}" if page > 1 else "")
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def _read_photo(
