@@ -19,6 +19,7 @@ from pipeline.images.chroma import colorfulness, put_color_on
 from pipeline.images.gray import eight_bits
 from pipeline.images.pillow import read_full, read_small, resize_rgb
 from pipeline.ledger.seeds import photo_seed
+from pipeline.review.previews import fitted
 from pipeline.run.request import TEMPERATURES
 
 GAP = 8  # pixels between the pictures of a preview
@@ -134,6 +135,5 @@ class PhotoColorizer:
             return low, high, eight_bits(read_full(data).gray)
         # A squeezed square, brought back to its proportions: nothing is decoded at full size.
         info, (low, high, square) = read_small(data, (*self._sizes, longest))
-        scale = min(1.0, longest / max(info.width, info.height))
-        size = max(1, round(info.width * scale)), max(1, round(info.height * scale))
-        return low, high, resize_rgb(square, size)
+        height, width = fitted(info.height, info.width, longest)
+        return low, high, resize_rgb(square, (width, height))

@@ -20,7 +20,8 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.fid import FID_PHOTOS, Features, describe_bias, score_other, score_same
 from pipeline.evaluation.figures import SHOWN, Evaluation, Shown
 from pipeline.evaluation.pic import score_pic, shrink
-from pipeline.images.chroma import colorfulness, put_color_on
+from pipeline.images.chroma import LUMA, colorfulness, put_color_on
+from pipeline.ledger.results import null_if_nan
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.request import TEMPERATURES
 from pipeline.training.photographs import PhotographSet, Split, describe_skipped, read_photographs
@@ -212,7 +213,9 @@ def _score_core(
     figures["core_resolution"] = colorizer.low_resolution
     figures["core_bits_per_pixel"] = float(scores.core_bits.mean())
     figures["parallel_bits_per_pixel"] = float(scores.parallel_bits.mean())
-    figures["chroma_r2"] = _number(explained_variance(scores.true_chroma, scores.expected_chroma))
+    figures["chroma_r2"] = null_if_nan(
+        explained_variance(scores.true_chroma, scores.expected_chroma)
+    )
     result.bits["core"] = scores.core_bits
     result.bits["parallel head"] = scores.parallel_bits
     names = ("marginal_bits_per_pixel", "gray_bits_per_pixel", "neighbor_bits_per_pixel")
@@ -225,7 +228,7 @@ def _score_core(
     figures |= {name: float(each.mean()) for name, each in zip(names, bits, strict=True)}
     table = baselines.given_gray() @ lab_from_rgb(bin_centers())[:, 1:]
     guess = block_means(table[gray_from_rgb(torch.from_numpy(small.rgb)).numpy()])
-    figures["gray_chroma_r2"] = _number(explained_variance(scores.true_chroma, guess))
+    figures["gray_chroma_r2"] = null_if_nan(explained_variance(scores.true_chroma, guess))
     figures["baseline_photos"] = baselines.photos
     result.bits["given gray"] = bits.gray
     result.bits["given gray and neighbors"] = bits.neighbor
@@ -261,7 +264,7 @@ def _score_pictures(
         raw = _draw(colorizer, settings, true, [large.digests[k] for k in chosen], low)
         for seen, each in zip(fid or (), (raw, true), strict=False):
             seen.add(each)
-        luma = np.rint(true @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+        luma = np.rint(true @ LUMA).astype(np.uint8)
         pictures = np.stack([put_color_on(*pair) for pair in zip(luma, raw, strict=True)])
         difference = compare(true, pictures)
         color_bits = spatial_bits = np.full(len(chosen), np.nan)
@@ -291,8 +294,8 @@ def _score_pictures(
         "pictures": len(both),
         "method": settings.method,
         "temperature": settings.temperature,
-        "color_bits_per_dim": _number(color),
-        "spatial_bits_per_dim": _number(spatial),
+        "color_bits_per_dim": null_if_nan(color),
+        "spatial_bits_per_dim": null_if_nan(spatial),
         "colorfulness_true": float(true_c),
         "colorfulness_result": float(result_c),
         "colorfulness_difference": float(result_c - true_c),
@@ -346,7 +349,3 @@ def _draw(
     if rgb.shape[1] == gray_high.shape[1]:
         return rgb
     return np.stack([put_color_on(*pair) for pair in zip(gray_high, rgb, strict=True)])
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else float(value)

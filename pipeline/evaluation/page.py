@@ -11,6 +11,7 @@ import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.figures import Evaluation, Shown
+from pipeline.images.chroma import LUMA
 from pipeline.images.encoding import encode
 from pipeline.images.pillow import resize_rgb
 
@@ -111,7 +112,7 @@ def curves(bits: dict[str, np.ndarray]) -> str:
 
 
 def _card(shown: Shown) -> str:
-    gray = np.rint(shown.true @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+    gray = np.rint(shown.true @ LUMA).astype(np.uint8)
     kinds = ("gray", "truth", "result", "expectation of the parallel head")
     pictures = ""
     for kind, picture in zip(kinds, (gray, shown.true, shown.result, shown.expected), strict=True):

@@ -1,6 +1,5 @@
 """The scores of PIC on color photographs: what `evaluate` does for ColTran's core."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from model.pic.colorizer import PicColorizer
 from pipeline.evaluation.figures import Evaluation
+from pipeline.ledger.results import null_if_nan
 from pipeline.training.photographs import PhotographSet
 
 
@@ -37,7 +37,7 @@ def score_pic(
         "pic_resolution": colorizer.low_resolution,
         "pic_bits_per_pixel": float(scores.pic_bits.mean()),
         "pic_parallel_bits_per_pixel": float(scores.parallel_bits.mean()),
-        "chroma_r2": None if math.isnan(explained) else explained,
+        "chroma_r2": null_if_nan(explained),
     }
     return scores.expected_rgb
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.images.guide import GRAY_STEPS, SLOPE_STEPS, guide_of
 
-_RED, _GREEN, _BLUE = 0.299, 0.587, 0.114  # Rec. 601 luma
+LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, of R, G and B
+_RED, _GREEN, _BLUE = LUMA.tolist()
 _BAND_PIXELS = 2**16  # a handful of float32 arrays of this size stays in the cache
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.images.chroma import LUMA
+
 Tone = Literal["gray", "toned", "color"]
 SIDE = 64  # of the square that is looked at
 _LEAST_TONE = 2.0  # mean distance from gray, in codes
@@ -19,7 +21,7 @@ def tone_of(rgb_SS3: np.ndarray) -> Tone:
     if color_beyond_tone(rgb_SS3) >= _LEAST_COLOR:
         return "color"
     pixels = rgb_SS3.reshape(-1, 3).astype(np.float64)
-    differences = pixels - (pixels @ np.array([0.299, 0.587, 0.114]))[:, None]
+    differences = pixels - (pixels @ LUMA)[:, None]
     distance = np.sqrt(np.square(differences).sum(-1)).mean()
     return "toned" if distance >= _LEAST_TONE else "gray"
 
@@ -28,7 +30,7 @@ def color_beyond_tone(rgb_SS3: np.ndarray) -> float:
     """How far colors lie from a curve over brightness, 0..255: 0 for gray and for evenly toned."""
     step = max(1, len(rgb_SS3) // 64)
     pixels = rgb_SS3[::step, ::step].reshape(-1, 3) / 255
-    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    luma = pixels @ LUMA
     powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
     differences = pixels[:, [0, 2]] - luma[:, None]
     curve, *_ = np.linalg.lstsq(powers, differences, rcond=None)

@@ -1,6 +1,7 @@
 """The ledger: one Parquet file per shard, whose existence is the commit of that shard."""
 
 import io
+import math
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -188,6 +189,11 @@ def read_results(
     own = (shard for shard in shards if shard < first_retry)
     for table in read_shards(destination, own, wanted):
         yield _without(table, later).select(columns or table.column_names)
+
+
+def null_if_nan(value: float) -> float | None:
+    """A figure as a column holds it: None where a model does not compute it."""
+    return None if math.isnan(value) else float(value)
 
 
 def image_path(row: Mapping[str, Any]) -> str:

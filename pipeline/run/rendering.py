@@ -19,7 +19,7 @@ from pipeline.images.pillow import read_full, resize_rgb
 from pipeline.ledger.plan import RunSpec
 from pipeline.metadata.xmp import Provenance
 from pipeline.provenance.c2pa import Sign
-from pipeline.review.previews import Preview
+from pipeline.review.previews import Preview, fitted
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,9 @@ def render(
     """
     master = read_full(data, page=page or 1)
     if spec.output_size != "full":
-        size = _fitted(master.gray.shape, int(spec.output_size))
-        gray = resize_rgb(eight_bits(master.gray), size)
+        rows, columns = master.gray.shape
+        height, width = fitted(rows, columns, int(spec.output_size))
+        gray = resize_rgb(eight_bits(master.gray), (width, height))
         master = replace(master, gray=gray, dpi=None)
     pixels = master.gray.size
     format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
@@ -75,10 +76,3 @@ def render(
         else:
             pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
     return pictures
-
-
-def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
-    """(width, height) of a frame (H, W) whose longer side is cut to `longest`, never enlarged."""
-    height, width = shape
-    scale = min(1.0, longest / max(height, width))
-    return max(1, round(width * scale)), max(1, round(height * scale))

@@ -9,7 +9,6 @@ Legend: R S low and high resolution of the model.
 """
 
 import hashlib
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,7 @@ from pipeline.images.pages import MOST_PAGES, count_pages
 from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.ledger.names import output_path
 from pipeline.ledger.plan import Run, RunSpec, Shard
-from pipeline.ledger.results import Result, commit_shard, results_path
+from pipeline.ledger.results import Result, commit_shard, null_if_nan, results_path
 from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.shard_report import ShardReport, report_of
 from pipeline.provenance.c2pa import Signer, sign_picture, write_signed
@@ -229,10 +228,10 @@ def _colorize_photos(
                         candidate=place - first,
                         rank=likeliest.index(place) + 1,
                         seed=seeds[place],
-                        log_likelihood=_known(colors.log_likelihood[place]),
-                        bits_per_pixel=_known(colors.bits_per_pixel[place]),
-                        color_bits_per_dim=_known(colors.color_bits_per_dim[place]),
-                        spatial_bits_per_dim=_known(colors.spatial_bits_per_dim[place]),
+                        log_likelihood=null_if_nan(colors.log_likelihood[place]),
+                        bits_per_pixel=null_if_nan(colors.bits_per_pixel[place]),
+                        color_bits_per_dim=null_if_nan(colors.color_bits_per_dim[place]),
+                        spatial_bits_per_dim=null_if_nan(colors.spatial_bits_per_dim[place]),
                         model_seconds=seconds,
                         device=device,
                     ),
@@ -360,11 +359,6 @@ def _write_candidate(
     if candidate.entropy is None:
         return written
     return replace(written, preview=sheets.add(picture.preview, candidate.entropy))
-
-
-def _known(value: float) -> float | None:
-    """None where a model has no such stage."""
-    return None if math.isnan(value) else float(value)
 
 
 def _failed(result: Result, error: Exception, of_store: str) -> Result:
