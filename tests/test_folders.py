@@ -1,4 +1,7 @@
-"""Folders are layers: what each may import, read from the source without running it."""
+"""Folders are layers: what each may import, read from the source without running it.
+
+`python tests/test_folders.py` prints how many rooms, floors, arrows and circles there are.
+"""
 
 import ast
 import sys
@@ -82,6 +85,24 @@ def arrows(repository: Path, layer: str) -> set[tuple[str, str]]:
     return found
 
 
+def floors(graph: dict[str, set[str]]) -> tuple[int, set[str]]:
+    """The longest chain of imports, and all that are in a circle or above one."""
+    height, left = 0, dict(graph)
+    while free := {name for name, needs in left.items() if not needs & left.keys()}:
+        height += 1
+        left = {name: needs for name, needs in left.items() if name not in free}
+    return height, set(left)
+
+
+def describe(repository: Path, layer: str) -> str:
+    """`model: 18 rooms, 8 floors, 47 arrows, no circle`."""
+    found = arrows(repository, layer)
+    rooms = {room for arrow in found for room in arrow} | set(ROOMS[layer])
+    height, circle = floors({room: {b for a, b in found if a == room} for room in rooms})
+    circles = f"a circle below or in {', '.join(sorted(circle))}" if circle else "no circle"
+    return f"{layer}: {len(rooms)} rooms, {height} floors, {len(found)} arrows, {circles}"
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_arrows_point_one_way(repository: Path, layer: str) -> None:
     above = set(LAYERS[LAYERS.index(layer) + 1 :])
@@ -116,9 +137,15 @@ def test_modules_of_a_room_do_not_import_in_circles(repository: Path, layer: str
         graph[module.removesuffix(".__init__")] = {
             name for name in imports(path) if name.startswith(f"{layer}.")
         }
-    while free := {module for module, needs in graph.items() if not needs & graph.keys()}:
-        graph = {module: needs for module, needs in graph.items() if module not in free}
-    assert not graph, "these import each other"
+    _, circle = floors(graph)
+    assert not circle, "these import each other"
+
+
+def test_floors_and_circles_are_found() -> None:
+    chain = {"attic": {"ground", "middle"}, "middle": {"ground"}, "ground": set[str]()}
+    assert floors(chain) == (3, set())
+    assert floors(chain | {"ground": {"middle"}}) == (0, {"attic", "middle", "ground"})
+    assert floors(chain | {"one": {"two"}, "two": {"one"}}) == (3, {"one", "two"})
 
 
 def test_every_room_says_what_it_is(repository: Path) -> None:
@@ -149,3 +176,8 @@ def test_tests_and_benchmarks_are_not_imported(repository: Path) -> None:
     for layer in LAYERS:
         for path in sources(repository, layer):
             assert not packages(path) & {"tests", "benchmarks"}
+
+
+if __name__ == "__main__":
+    for each in ROOMS:
+        print(describe(Path(__file__).resolve().parents[1], each))
