@@ -22,7 +22,7 @@ from model.colorizer import Colorizer
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.pages import count_pages, page_alone
 from pipeline.images.pillow import read_full, read_small
-from pipeline.ledger.names import output_path
+from pipeline.ledger.names import former_output_path
 from pipeline.ledger.plan import Run, RunSpec, Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import read_results
@@ -156,13 +156,15 @@ def test_names_of_pages_are_those_of_no_other_photo() -> None:
     names = ["a.tif", "a.page-0002.tif", "b.tif", "b.page-0002", "c.tiff", "d.tif"]
     for name in names:
         source.write(name, b"x")
-    assert output_path("d.tif", "tif", None, source, 2) == "images/d.page-0002.tif"
-    assert output_path("c.tiff", "tif", 1, source, 12) == "images/c.page-0012.candidate-1.tiff"
-    assert output_path("d.tif", "png", None, source, 2) == "images/d.tif.page-0002.png"
+    assert former_output_path("d.tif", "tif", None, source, 2) == "images/d.page-0002.tif"
+    assert (
+        former_output_path("c.tiff", "tif", 1, source, 12) == "images/c.page-0012.candidate-1.tiff"
+    )
+    assert former_output_path("d.tif", "png", None, source, 2) == "images/d.tif.page-0002.png"
     for suffix in ("tif", "png"):
         for candidate in (None, 0):
             places = {
-                output_path(name, suffix, candidate, source, page)
+                former_output_path(name, suffix, candidate, source, page)
                 for name in names
                 for page in (None, 1, 2)
             }

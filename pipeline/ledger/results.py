@@ -24,6 +24,7 @@ SCHEMA_VERSION = "1"
 SCHEMA = pa.schema(
     [
         ("photo", pa.string()),
+        ("name", pa.string()),
         ("source_uri", pa.string()),
         ("source_sha256", pa.string()),
         ("source_bytes", pa.int64()),
@@ -69,7 +70,7 @@ class Result:
 
     What is not known (yet) is None. candidate counts from 0, rank from 1 (the most likely of its
     page), attempt and page from 1. pages: how many the photo has, of which a run may take the first
-    only. reason is one of errors.REASONS.
+    only. reason is one of errors.REASONS. name: as in plan.Photo.
     """
 
     photo: str
@@ -77,6 +78,7 @@ class Result:
     shard: int
     source_bytes: int
     source_sha256: str | None = None
+    name: str | None = None
     width: int | None = None
     height: int | None = None
     source_mode: str | None = None
@@ -198,7 +200,8 @@ def null_if_nan(value: float) -> float | None:
 
 def image_path(row: Mapping[str, Any]) -> str:
     """Where an image is in the destination, which may have moved since its URI was recorded."""
-    stem = row["photo"].removesuffix(PurePosixPath(row["photo"]).suffix)
+    name = row["photo"] if row["name"] is None else row["name"]
+    stem = name.removesuffix(PurePosixPath(name).suffix)
     uri: str = row["output_uri"]
     return uri[uri.rfind(f"/images/{stem}") + 1 :]
 
