@@ -232,7 +232,7 @@ def test_names_of_results_are_decided_in_the_plan() -> None:
 
 def test_a_plan_of_an_older_version_has_no_names() -> None:
     source, destination = a_source("a.bmp", "a.bmp.png"), MemoryStorage("to")
-    run = prepare_run(source, destination, SPEC, 2)
+    prepare_run(source, destination, SPEC, 2)
     table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
     file = io.BytesIO()
     pq.write_table(table, file)
@@ -240,10 +240,10 @@ def test_a_plan_of_an_older_version_has_no_names() -> None:
     content = json.loads(destination.read(RUN))
     content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
     destination.write(RUN, json.dumps(content).encode())
-    run = load_run(destination)
-    assert run
-    [shard] = Schedule(destination, run).open()
+    old = load_run(destination)
+    assert old
+    [shard] = Schedule(destination, old).open()
     assert [photo.name for photo in shard.photos] == [None, None]
-    assert plan_retry(destination, run, lambda _: [Redo("a.bmp", 1, 2)])
-    *_, retry = Schedule(destination, run).open()
+    assert plan_retry(destination, old, lambda _: [Redo("a.bmp", 1, 2)])
+    *_, retry = Schedule(destination, old).open()
     assert [photo.name for photo in retry.photos] == [None]
