@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import struct
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -369,3 +370,22 @@ def test_a_run_on_ray_is_told_which_pages(tmp_path: Path) -> None:
     row = read_row(pack(shard), job, False)
     _, photos = pickle.loads(row["work"])
     assert [photo.result.page for photo in photos] == [1, 2]
+
+
+def test_directories_that_share_their_bytes_are_not_read_again_and_again() -> None:
+    entries = 4000
+    one = struct.pack("<H", entries) + struct.pack("<HHII", 270, 2, 1, 0) * entries
+    data = bytearray(b"II*\0\x08\0\0\0" + one * 3)
+    for place in range(len(data) - 2, 8, -2):  # each place may be a directory that leads on
+        data[place : place + 2] = struct.pack("<H", entries)
+    start = time.process_time()
+    count_pages(bytes(data))
+    assert time.process_time() - start < 2
+    chained = bytearray(b"II*\0\x08\0\0\0" + b"\0" * 400_000)
+    for number in range(2_000):
+        place = 8 + 4 * number
+        struct.pack_into("<H", chained, place, entries)
+        struct.pack_into("<I", chained, place + 2 + 12 * entries, place + 4)
+    start = time.process_time()
+    assert 1 <= count_pages(bytes(chained)) < 20
+    assert time.process_time() - start < 2

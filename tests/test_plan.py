@@ -240,10 +240,10 @@ def test_a_plan_of_an_older_version_has_no_names() -> None:
     content = json.loads(destination.read(RUN))
     content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
     destination.write(RUN, json.dumps(content).encode())
-    old = load_run(destination)
-    assert old
-    [shard] = Schedule(destination, old).open()
+    again = load_run(destination)
+    assert again
+    [shard] = Schedule(destination, again).open()
     assert [photo.name for photo in shard.photos] == [None, None]
-    assert plan_retry(destination, old, lambda _: [Redo("a.bmp", 1, 2)])
-    *_, retry = Schedule(destination, old).open()
+    assert plan_retry(destination, again, lambda _: [Redo("a.bmp", 1, 2)])
+    *_, retry = Schedule(destination, again).open()
     assert [photo.name for photo in retry.photos] == [None]

@@ -42,6 +42,7 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("reason", pa.string()),
         ("error", pa.string()),
+        ("note", pa.string()),
         ("output_uri", pa.string()),
         ("output_sha256", pa.string()),
         ("output_bytes", pa.int64()),
@@ -92,6 +93,7 @@ class Result:
     status: str = "ok"  # ok, failed or skipped
     reason: str | None = None
     error: str | None = None
+    note: str | None = None  # of a photo that is done: what was left out, or seen
     output_uri: str | None = None
     output_sha256: str | None = None
     output_bytes: int | None = None

@@ -356,6 +356,7 @@ def _write_candidate(
             output_sha256=hashlib.sha256(file).hexdigest(),
             output_bytes=len(file),
             colorfulness=picture.colorfulness,
+            note="; ".join(filter(None, (result.note, picture.note))) or None,
         )
         if spec.sidecar:
             destination.write(sidecar_path(path), sidecar_of(asdict(written), path, spec))
