@@ -46,8 +46,9 @@ def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
         names = pa.array([f"collection/box-{k // 500:06}/scan-{k:09}.tif" for k in photos.tolist()])
         ones = pa.array(np.ones(len(numbers), np.int32))
         sizes = pa.array(np.full(len(numbers), 30_000_000))
-        none = pa.nulls(len(numbers), pa.int64())
-        table = pa.Table.from_arrays([names, sizes, pa.array(numbers), ones, none], schema=SCHEMA)
+        none, own = pa.nulls(len(numbers), pa.int64()), pa.array([""] * len(numbers))
+        columns = [names, sizes, pa.array(numbers), ones, none, own]
+        table = pa.Table.from_arrays(columns, schema=SCHEMA)
         file = io.BytesIO()
         pq.write_table(table, file, compression="zstd")
         storage.write(part_path(first // SHARDS_PER_PART), file.getvalue())

@@ -78,7 +78,10 @@ def test_a_candidate_that_failed_makes_its_photo_failed() -> None:
     _, destination, run = planned(photos=1, shard_size=1)
     ledger = Ledger(destination, run)
     rows: list[dict[str, object]] = [
-        {"photo": "a", "source_bytes": 1, "attempt": 1, "status": status, "reason": reason}
+        {
+            **{"photo": "a", "name": "a", "source_bytes": 1, "attempt": 1},
+            **{"status": status, "reason": reason},
+        }
         for status, reason in (("ok", None), ("failed", "write_error"), ("ok", None))
     ]
     ledger._add([row for row in rows if row["status"] != "ok"])

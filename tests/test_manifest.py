@@ -10,9 +10,10 @@ import pytest
 from simulated_runs import SPEC
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.ledger.manifest import Manifest, Seen
+from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.seen import Seen
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage

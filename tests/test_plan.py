@@ -1,18 +1,20 @@
 """Freezing a run: what is taken for a photo, what is refused, and what a second command finds."""
 
 import hashlib
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
 from pipeline.ledger import planning as module
-from pipeline.ledger.plan import Plan, Run, RunSpec, Schedule, load_run
-from pipeline.ledger.planning import describe_ignored, prepare_run
+from pipeline.ledger.plan import RUN, Plan, Run, RunSpec, Schedule, load_run, part_path
+from pipeline.ledger.planning import Redo, describe_ignored, plan_retry, prepare_run
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 
@@ -211,3 +213,37 @@ def test_photos_in_shards_are_counted_from_their_numbers(
     chosen = data.draw(some.sets(some.integers(0, shards - 1)))
     expected = sum(number // shard_size in chosen for number in range(photos))
     assert plan.photos_in(chosen) == expected
+
+
+def test_names_of_results_are_decided_in_the_plan() -> None:
+    source, destination = a_source("a.bmp", "a.bmp.png", "b.png", "A.bmp"), MemoryStorage("to")
+    run = prepare_run(source, destination, SPEC, 2)
+    names = {
+        photo.path: photo.name
+        for shard in Schedule(destination, run).open()
+        for photo in shard.photos
+    }
+    assert names["b.png"] == "b.png" and len({str(name).lower() for name in names.values()}) == 4
+    assert all(name for name in names.values())
+    assert plan_retry(destination, run, lambda _: [Redo("a.bmp.png", 1, 2, None, "a~1.png")])
+    *_, retry = Schedule(destination, run).open()
+    assert [photo.name for photo in retry.photos] == ["a~1.png"]
+
+
+def test_a_plan_of_an_older_version_has_no_names() -> None:
+    source, destination = a_source("a.bmp", "a.bmp.png"), MemoryStorage("to")
+    prepare_run(source, destination, SPEC, 2)
+    table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    destination.write(part_path(0), file.getvalue())
+    content = json.loads(destination.read(RUN))
+    content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
+    destination.write(RUN, json.dumps(content).encode())
+    again = load_run(destination)
+    assert again
+    [shard] = Schedule(destination, again).open()
+    assert [photo.name for photo in shard.photos] == [None, None]
+    assert plan_retry(destination, again, lambda _: [Redo("a.bmp", 1, 2)])
+    *_, retry = Schedule(destination, again).open()
+    assert [photo.name for photo in retry.photos] == [None]

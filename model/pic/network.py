@@ -32,6 +32,7 @@ from model.pic.pixelcnn import (
     check_whole,
     mixture_head,
 )
+from model.trunk import STRIDE, PhotoContext, Trunk, check_trunk
 
 CHROMA = 2  # channels
 CHROMA_ZERO = 128  # symbol of a* = 0
@@ -43,7 +44,9 @@ _GROUPS = 8  # of features that are normalized together
 class PicConfig:
     """Sizes. enc: residual blocks of the embedding; inner: of the PixelCNN++, as there.
 
-    resolution: S. factor: S / R, a power of two. No weight depends on the resolution.
+    resolution: S. factor: S / R, a power of two. No weight depends on the resolution. trunk: a
+    pretrained network that looks at the photograph, too, as the paper's does; trunk_dropout: share
+    of its channels that are dropped in training.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -56,8 +59,15 @@ class PicConfig:
     resolution: int = 128
     factor: int = 4
     dropout: float = 0.0
+    trunk: Trunk = "none"
+    trunk_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        check_trunk(self.trunk, self.trunk_dropout)
+        if self.trunk != "none" and self.resolution % STRIDE:
+            raise ValueError(
+                f"a trunk needs a resolution that is a multiple of {STRIDE}, not {self.resolution}"
+            )
         whole = ("hidden", "enc", "inner", "mixtures", "resolution", "factor")
         check_whole(**{name: getattr(self, name) for name in whole})
         check_dropout(self.dropout)
@@ -116,11 +126,17 @@ class LightnessEncoder(nn.Module):
         ]
         self.layers = nn.ModuleList(stack)
         self.norm = nn.GroupNorm(_GROUPS, hidden)
+        self.photo: PhotoContext | None = None
+        if config.trunk != "none":
+            self.photo = PhotoContext(hidden, config.chroma_resolution, config.trunk_dropout)
 
     def forward(self, gray_BSS: Tensor) -> Tensor:
         """Integers [0, 255] (B, S, S) -> (B, R, R, F)."""
         x = self.input(self.lightness[gray_BSS][..., None])
+        seen = None if self.photo is None else self.photo(gray_BSS)
         for layer in self.layers:
+            if isinstance(layer, ResidualBlock) and seen is not None:
+                x, seen = x + seen, None  # before the first block, at the resolution of chroma
             x = layer(torch.relu(x) if isinstance(layer, Convolution) else x)
         return torch.relu(normalized(self.norm, x))
 

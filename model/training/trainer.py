@@ -25,6 +25,7 @@ from model.pic.pixelcnn import PixelCnn
 from model.scaling import blur, scale_by_area
 from model.training.degradation import degrade_some
 from model.training.known_color import draw_known_color
+from model.trunk import EfficientNetLite0
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
@@ -40,7 +41,7 @@ class TrainingConfig:
     """Settings of one phase of training; the defaults are the published ones where it has them.
 
     steps: length of the phase, over which the schedule runs. learning_rate is reached after
-    `warmup` steps; the encoder of the core learns at `encoder_rate` times it, and its trunk at
+    `warmup` steps; the encoder of core or PIC learns at `encoder_rate` times it, its trunk at
     `trunk_rate` times it (0: not at all). high_resolution: side of what a trunk sees. The loss of
     core and PIC is autoregressive_weight * autoregressive bits + parallel_weight * bits of the
     parallel head; with autoregressive_weight 0 the decoders are neither run nor changed. crop: the
@@ -219,8 +220,8 @@ class Trainer:
     ) -> None:
         self.model, self.config, self.low_resolution = model, config, low_resolution
         self.share = share
-        if isinstance(model, ColTranCore) and model.config.trunk != "none":
-            model.encoder.photo.trunk.requires_grad_(config.trunk_rate > 0)
+        if trunk := trunk_of(model):
+            trunk.requires_grad_(config.trunk_rate > 0)
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.optimizers = list(build_optimizers(model, config))
         self.step = 0
@@ -313,6 +314,15 @@ class Trainer:
         self.average.load_state_dict(state["average"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+
+
+def trunk_of(model: nn.Module) -> EfficientNetLite0 | None:
+    """The trunk of a core or of PIC, where it has one."""
+    if isinstance(model, ColTranCore | Pic) and model.config.trunk != "none":
+        photo = model.encoder.photo
+        assert photo is not None
+        return photo.trunk
+    return None
 
 
 def seen_resolution(model: nn.Module, config: TrainingConfig) -> int:

@@ -7,8 +7,8 @@ the same bytes. Both are lossless and compressed by Deflate.
 import io
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,13 +31,14 @@ _LEVEL = 6  # of Deflate in PNG, whose bands are one stream
 
 @dataclass(frozen=True)
 class Labels:
-    """What a result says of itself. dpi: dots per inch (x, y)."""
+    """What a result says of itself. dpi: dots per inch (x, y). texts: as in metadata.exif."""
 
     fields: Fields
     xmp: bytes | None = None
     iptc: bytes | None = None
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def encode_png(bands: Iterable[np.ndarray], height: int, width: int, labels: Labels) -> bytes:
@@ -100,11 +101,14 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
 
 
 def jpeg_extra(labels: Labels) -> bytes:
-    """The segment in which JPEG holds IPTC; empty where there is none or too much."""
-    body = b"Photoshop 3.0\0" + photoshop_block(labels.iptc) if labels.iptc else b""
-    if not body or len(body) > 65_533:
-        return b""
-    return b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
+    """The segments in which JPEG holds IPTC and a comment, as far as they fit."""
+    photoshop = b"Photoshop 3.0\0" + photoshop_block(labels.iptc) if labels.iptc else b""
+    bodies = ((0xED, photoshop), (0xFE, labels.texts.get("Comment", "").encode()))
+    return b"".join(
+        struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+        for marker, body in bodies
+        if 0 < len(body) <= 65_533
+    )
 
 
 def jp2_boxes(labels: Labels) -> bytes:
@@ -130,6 +134,8 @@ def _png_labels(labels: Labels) -> Iterator[bytes]:
         yield _chunk(b"eXIf", exif_block(labels.fields))
     if labels.xmp:
         yield _chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + labels.xmp)
+    for keyword, text in labels.texts.items():
+        yield _chunk(b"iTXt", keyword.encode() + b"\0\0\0\0\0" + text.encode())
     if labels.iptc:  # as ImageMagick does, for want of a standard
         block = photoshop_block(labels.iptc)
         text = f"\niptc\n{len(block):8}\n{block.hex()}\n"

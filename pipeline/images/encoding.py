@@ -99,8 +99,9 @@ def result_labels(
     fields = result_fields(master.metadata, width, height, master.dpi)
     return Labels(
         fitting(fields, most),
-        xmp_packet(master.metadata.xmp, provenance, most, iptc),
+        xmp_packet(master.metadata.xmp, provenance, most, iptc, master.metadata.texts),
         master.metadata.iptc,
         srgb_profile(),
         master.dpi,
+        master.metadata.texts,
     )

@@ -69,7 +69,9 @@ def _places(data: bytes, layout: _Layout) -> list[int]:
     places: list[int] = []
     seen: set[int] = set()
     [first] = [place] = struct.unpack_from(layout.place, data, layout.at)
-    while place and place not in seen and len(seen) < _MOST_DIRECTORIES:
+    spent = 0  # bytes of directories; a file that has them one beside the other has no more
+    while place and place not in seen and len(seen) < _MOST_DIRECTORIES and spent <= len(data):
+        spent += _length(data, layout, place)
         seen.add(place)
         read = _directory(data, layout, place)
         if read is None:
@@ -80,6 +82,14 @@ def _places(data: bytes, layout: _Layout) -> list[int]:
             places.append(place)
         place = following
     return places or [first]
+
+
+def _length(data: bytes, layout: _Layout, place: int) -> int:
+    """How many bytes a directory takes, or says that it takes."""
+    if place + struct.calcsize(layout.count) > len(data):
+        return 0
+    [count] = struct.unpack_from(layout.count, data, place)
+    return int(min(count, _MOST_FIELDS)) * struct.calcsize(layout.entry)
 
 
 def _directory(data: bytes, layout: _Layout, place: int) -> tuple[bool, int] | None:

@@ -108,7 +108,10 @@ def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Maste
         data = page_alone(data, page)
         gray, facts = _decode(data, max_pixels)
         metadata = metadata_of(facts.info.format, data, facts.found)
-    return Master(gray, facts.info, facts.dpi, metadata)
+    dpi = facts.dpi or metadata.dpi
+    if facts.dpi is None and dpi is not None and facts.orientation >= 5:
+        dpi = (dpi[1], dpi[0])
+    return Master(gray, facts.info, dpi, metadata)
 
 
 def save(

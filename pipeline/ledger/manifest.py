@@ -10,7 +10,6 @@ import hashlib
 import io
 import os
 import posixpath
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.ledger.seen import Seen
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
@@ -106,28 +106,6 @@ class Manifest:
                 uri = self._storage.uri_of(path)
                 raise StorageError(f"cannot read {uri}: {error.strerror}") from None
         return io.BytesIO(self._storage.read(path))
-
-
-class Seen:
-    """Which texts have come already; on disk, so that memory does not grow with them."""
-
-    def __init__(self) -> None:
-        self._rows = sqlite3.connect("")  # a temporary file, which goes with the connection
-        self._rows.execute("PRAGMA journal_mode = OFF")
-        self._rows.execute("CREATE TABLE seen (text BLOB PRIMARY KEY) WITHOUT ROWID")
-
-    def add(self, text: str) -> bool:
-        """Whether it is new."""
-        insert = "INSERT OR IGNORE INTO seen VALUES (?)"
-        return self._rows.execute(insert, (_short(text),)).rowcount == 1
-
-    def __contains__(self, text: str) -> bool:
-        query = "SELECT 1 FROM seen WHERE text = ?"
-        return self._rows.execute(query, (_short(text),)).fetchone() is not None
-
-
-def _short(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:

@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
         ("shard", pa.int64()),
         ("attempt", pa.int32()),
         ("seed", pa.int64()),  # null: the run's own
+        ("name", pa.string()),  # of its results; "": the photo's; null: not decided, see names
     ]
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
@@ -118,11 +119,19 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Photo(StoredObject):
+    """A photo of a plan. name: what its results are called by; None in a plan of an older version,
+    which did not decide it."""
+
+    name: str | None = None
+
+
+@dataclass(frozen=True)
 class Shard:
     """The photos that are committed together. attempt counts from 1; seed None: the run's own."""
 
     number: int
-    photos: tuple[StoredObject, ...]
+    photos: tuple[Photo, ...]
     attempt: int = 1
     seed: int | None = None
 
@@ -252,8 +261,14 @@ def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:
         number = int(numbers[start])
         if number not in done:
             rows = table.slice(start, stop - start).to_pylist()
-            photos = tuple(StoredObject(row["photo"], row["bytes"]) for row in rows)
+            photos = tuple(map(_photo, rows))
             yield Shard(number, photos, rows[0]["attempt"], rows[0]["seed"])
+
+
+def _photo(row: dict[str, Any]) -> Photo:
+    return Photo(
+        row["photo"], row["bytes"], name=row["photo"] if row["name"] == "" else row["name"]
+    )
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
 from pipeline.images.formats import MASTER_SUFFIXES
+from pipeline.ledger.names import Names
 from pipeline.ledger.plan import (
     FORMAT,
     RUN,
@@ -33,20 +34,22 @@ from pipeline.storage.open_storage import overlap
 from pipeline.storage.probe import probe_conditional_writes
 
 PHOTOS_PER_PART = 100_000
-PlanRow = tuple[str, int, int, int, int | None]  # as plan.SCHEMA names them
+PlanRow = tuple[str, int, int, int, int | None, str | None]  # as plan.SCHEMA names them
 
 
 @dataclass(frozen=True)
 class Redo:
     """A photo to be done once more, as its `attempt`-th.
 
-    seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt.
+    seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt. name: as in
+    plan.Photo.
     """
 
     photo: str
     size: int
     attempt: int
     seed: int | None = None
+    name: str | None = None
 
 
 def prepare_run(
@@ -121,7 +124,8 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
             if filled == shard or _kind(each) != kind:
                 number, filled, kind = number + 1, 0, _kind(each)
             filled += 1
-            rows.append((each.photo, each.size, number, each.attempt, each.seed))
+            name = _short_name(each.name, each.photo)
+            rows.append((each.photo, each.size, number, each.attempt, each.seed, name))
         path = retry_path(max(schedule.retries, default=0) + 1)
         if destination.write_if_absent(path, _to_parquet(rows)):
             return len(chosen)
@@ -130,6 +134,11 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
 def _kind(redo: Redo) -> tuple[int, int]:
     """Attempt and seed, which the photos of a shard have in common."""
     return redo.attempt, -1 if redo.seed is None else redo.seed
+
+
+def _short_name(name: str | None, photo: str) -> str | None:
+    """A name as a plan has it: most are the photo's own, and take no room."""
+    return "" if name == photo else name
 
 
 def describe_ignored(ignored: dict[str, int]) -> str:
@@ -151,8 +160,12 @@ def _freeze(
     """Write plan/, part by part, then run.json."""
     ignored: Counter[str] = Counter()
     listed = listing(ignored) if listing else source.list()
+    names = Names(spec.candidates, spec.pages == "all", in_order=listing is None)
     photos = (
-        (photo.path, photo.size, number // shard_size, 1, None)
+        (
+            *(photo.path, photo.size, number // shard_size, 1, None),
+            _short_name(names.of(photo.path), photo.path),
+        )
         for number, photo in enumerate(_photos(listed, spec, ignored))
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts

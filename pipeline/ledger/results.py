@@ -24,6 +24,7 @@ SCHEMA_VERSION = "1"
 SCHEMA = pa.schema(
     [
         ("photo", pa.string()),
+        ("name", pa.string()),
         ("source_uri", pa.string()),
         ("source_sha256", pa.string()),
         ("source_bytes", pa.int64()),
@@ -41,6 +42,7 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("reason", pa.string()),
         ("error", pa.string()),
+        ("note", pa.string()),
         ("output_uri", pa.string()),
         ("output_sha256", pa.string()),
         ("output_bytes", pa.int64()),
@@ -69,7 +71,7 @@ class Result:
 
     What is not known (yet) is None. candidate counts from 0, rank from 1 (the most likely of its
     page), attempt and page from 1. pages: how many the photo has, of which a run may take the first
-    only. reason is one of errors.REASONS.
+    only. reason is one of errors.REASONS. name: as in plan.Photo.
     """
 
     photo: str
@@ -77,6 +79,7 @@ class Result:
     shard: int
     source_bytes: int
     source_sha256: str | None = None
+    name: str | None = None
     width: int | None = None
     height: int | None = None
     source_mode: str | None = None
@@ -90,6 +93,7 @@ class Result:
     status: str = "ok"  # ok, failed or skipped
     reason: str | None = None
     error: str | None = None
+    note: str | None = None  # of a photo that is done: what was left out, or seen
     output_uri: str | None = None
     output_sha256: str | None = None
     output_bytes: int | None = None
@@ -198,7 +202,8 @@ def null_if_nan(value: float) -> float | None:
 
 def image_path(row: Mapping[str, Any]) -> str:
     """Where an image is in the destination, which may have moved since its URI was recorded."""
-    stem = row["photo"].removesuffix(PurePosixPath(row["photo"]).suffix)
+    name = row["photo"] if row["name"] is None else row["name"]
+    stem = name.removesuffix(PurePosixPath(name).suffix)
     uri: str = row["output_uri"]
     return uri[uri.rfind(f"/images/{stem}") + 1 :]
 

@@ -89,7 +89,7 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
         if each.photo not in known:
             where = f"no result in {destination.uri}"
             _refuse(selection.name, each.line, f"photo {_short(each.photo)} has {where}")
-        _, _, candidates = known[each.photo]
+        *_, candidates = known[each.photo]
         if each.candidate is not None and (each.page, each.candidate) not in candidates:
             page = f" of page {each.page}" if each.page > 1 else ""
             one = f"candidate {each.candidate}{page} of photo {_short(each.photo)}"
@@ -104,8 +104,8 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
             if each.photo in waiting:
                 waits = f"waits for attempt {waiting[each.photo]}; first: autochrome resume"
                 _refuse(selection.name, each.line, f"photo {_short(each.photo)} {waits}")
-            size, attempt, _ = known[each.photo]
-            yield Redo(each.photo, size, attempt + 1, each.seed)
+            size, attempt, name, _ = known[each.photo]
+            yield Redo(each.photo, size, attempt + 1, each.seed, name)
 
     planned = plan_retry(destination, run, choose)
     _keep(destination, selection)
@@ -143,16 +143,16 @@ def _kept_numbers(destination: Storage) -> list[int]:
 
 def _known(
     destination: Storage, run: Run, selection: Selection
-) -> dict[str, tuple[int, int, set[tuple[int, int]]]]:
-    """Size, last attempt and (page, candidate) of the selection's photos, as far as they have
+) -> dict[str, tuple[int, int, str | None, set[tuple[int, int]]]]:
+    """Size, last attempt, name and (page, candidate) of the selection's photos, as far as they have
     results."""
     wanted = pa.array(sorted({each.photo for each in selection.choices}), pa.string())
-    known: dict[str, tuple[int, int, set[tuple[int, int]]]] = {}
-    columns = ["photo", "source_bytes", "attempt", "page", "candidate"]
+    known: dict[str, tuple[int, int, str | None, set[tuple[int, int]]]] = {}
+    columns = ["photo", "source_bytes", "attempt", "name", "page", "candidate"]
     for table in read_results(destination, run, columns):
         for row in table.filter(pc.is_in(table["photo"], wanted)).to_pylist():
-            entry = known.setdefault(row["photo"], (row["source_bytes"], row["attempt"], set()))
-            entry[2].add((row["page"], row["candidate"]))
+            first = (row["source_bytes"], row["attempt"], row["name"], set[tuple[int, int]]())
+            known.setdefault(row["photo"], first)[3].add((row["page"], row["candidate"]))
     return known
 
 

@@ -15,7 +15,7 @@ from pipeline.ledger.results import DECISIVE, committed_shards, read_shards
 from pipeline.storage.base import Storage
 
 WINDOWS = (1, 5, 15)  # minutes
-_COLUMNS = ["photo", "source_bytes", "attempt", "status", "reason", "page", "pages"]
+_COLUMNS = ["photo", "name", "source_bytes", "attempt", "status", "reason", "page", "pages"]
 _TIMES = ["candidate", "read_seconds", "model_seconds", "write_seconds"]
 _RECENT = 300.0  # seconds, whose shards tell of what the run lacks
 
@@ -63,6 +63,7 @@ class Ledger:
         self._read: set[int] = set()
         # The last attempt of each photo that has no plain success: attempt, size, status, reason.
         self._last: dict[str, tuple[int, int, str, str | None]] = {}
+        self._names: dict[str, str | None] = {}  # of these
         self._works: dict[int, Work] = {}  # of recent shards
         self._several = 0  # photos of more than one page
         self._unread: set[str] = set()  # photos whose pages the first attempt could not count
@@ -108,6 +109,7 @@ class Ledger:
                 reason = None if row["reason"] is None else str(row["reason"])
                 size = int(str(row["source_bytes"]))
                 self._last[photo] = (attempt, size, str(row["status"]), reason)
+                self._names[photo] = None if row["name"] is None else str(row["name"])
 
     def _recent(self) -> set[int]:
         """Shards of the minutes before the last commit."""
@@ -133,7 +135,7 @@ class Ledger:
             waiting = dict(schedule.retried(self._commits.keys()))
             for photo, size, attempt, reason in self.failures():
                 if photo not in waiting and (not reasons or reason in reasons):
-                    yield Redo(photo, size, attempt + 1)
+                    yield Redo(photo, size, attempt + 1, name=self._names[photo])
 
         return plan_retry(self._destination, self._run, choose)
 

@@ -1,8 +1,8 @@
 """What a master says of itself: EXIF fields, XMP and IPTC, from one file into another.
 
-EXIF is a small TIFF; its directories are read field by field and written again, little-endian, with
-their values as they were. What belongs to the stored pixels (their layout, thumbnails, the
-orientation, which is applied by then) stays behind. Damaged fields are left out.
+EXIF is a small TIFF; the fields of its directories that `carried` lists are written again,
+little-endian, with their values as they were. Damaged fields are left out, and so is what goes over
+a limit of bytes or fields: then a note says so, and the photograph is none the worse.
 """
 
 from __future__ import annotations
@@ -14,21 +14,36 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.metadata.carried import EXIF_FIELDS, FIELDS, GPS_FIELDS, TEXTS, describes_pixels
+from pipeline.metadata.segments import (
+    MOST_BYTES,
+    Parts,
+    jpeg2000_parts,
+    jpeg_parts,
+    photoshop_resolution,
+    resource,
+)
+from pipeline.metadata.xmp import left_out
+
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 274, 282, 283, 296
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
-EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
+EXIF, GPS = 34665, 34853
 MAKER_NOTE, COLOR_SPACE, WIDTH, HEIGHT = 37500, 40961, 40962, 40963
-_DIRECTORIES = {EXIF, GPS, INTEROPERABILITY}
-# Of a TIFF's first directory: how its pixels lie, resolutions, thumbnails, and what is carried in
-# another way; what signs the file (52545, C2PA). All else describes the photograph.
-_LEFT_BEHIND = {
-    *range(254, 267), *range(273, 275), *range(277, 285), *range(288, 294), RESOLUTION_UNIT, 297,
-    301, 317, 318, 319, *range(320, 334), *range(336, 348), *range(512, 522), *range(529, 533),
-    XMP, IPTC, PHOTOSHOP, ICC, 37724, 330, 400, 50341, 50838, 50839, 52545, 65000,
-}  # fmt: skip
+_DESCRIPTION, _USER_COMMENT = 270, 37510
+_IN_UNICODE = {_USER_COMMENT, 27, 28}  # texts that name their encoding; 27 and 28 are of GPS
+_RESOLUTION = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
+_MADE_TRUE = {COLOR_SPACE, WIDTH, HEIGHT}  # carried, with what is true of the result
+# What each directory is read for; no other leads anywhere, so that depth is bounded.
+_WANTED = {
+    0: FIELDS | _RESOLUTION | {XMP, IPTC, PHOTOSHOP, EXIF, GPS},
+    EXIF: EXIF_FIELDS | _MADE_TRUE,
+    GPS: GPS_FIELDS,
+}
+_ELSEWHERE = {XMP, IPTC, PHOTOSHOP, *_RESOLUTION}  # carried in another way
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # what a byte order turns
-_MOST_FIELDS = 2000
+_MOST_ENTRIES = 4_000  # looked at in a directory
+_MOST_TEXT = 2**16  # characters of a text of PNG
 
 
 @dataclass(frozen=True)
@@ -43,53 +58,56 @@ class Value:
         return len(self.data) // _SIZES[self.kind]
 
 
-# By tag; EXIF, GPS and INTEROPERABILITY lead to directories.
+# By tag; EXIF and GPS lead to directories.
 Fields = dict[int, "Value | Fields"]
 
 
 @dataclass(frozen=True)
 class Metadata:
+    """texts: those of a PNG, or a JPEG's comment, by their keyword. dpi: as stored, (x, y), where
+    the file's own header may not tell. notes: what was left out, in words."""
+
     fields: Fields = field(default_factory=dict)
     xmp: bytes | None = None
     iptc: bytes | None = None
+    texts: dict[str, str] = field(default_factory=dict)
+    dpi: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
     """What a file says of itself. info: what Pillow found in it."""
-    xmp = info.get("xmp")
+    xmp, parts = info.get("xmp"), Parts()
     if format == "TIFF":
-        own = read_fields(data, everything=True)
+        own, whole = _read(data)
         xmp, iptc = _bytes_of(own, XMP), _bytes_of(own, IPTC)
-        iptc = iptc or _resource(_bytes_of(own, PHOTOSHOP) or b"", 0x0404)
-        fields = {tag: value for tag, value in own.items() if tag not in _LEFT_BEHIND}
+        parts = Parts(photoshop=_bytes_of(own, PHOTOSHOP) or b"")
     else:
-        block = info.get("exif") or _raw_profile(info, "exif") or b""
-        fields = read_fields(block.removeprefix(b"Exif\0\0"))
-        resources = info.get("photoshop")
-        iptc = resources.get(0x0404) if isinstance(resources, dict) else None
-        iptc = iptc or _raw_profile(info, "iptc")
-        if iptc and iptc.startswith(b"8BIM"):
-            iptc = _resource(iptc, 0x0404)
-    return Metadata(fields, xmp if isinstance(xmp, bytes) else None, iptc or None)
+        parts = {"JPEG": jpeg_parts, "JPEG2000": jpeg2000_parts}.get(format, _no_parts)(data)
+        block = info.get("exif") or _raw_profile(info, "exif") or parts.exif
+        own, whole = _read(block.removeprefix(b"Exif\0\0") if isinstance(block, bytes) else b"")
+        xmp, iptc = xmp or parts.xmp, parts.iptc or _raw_profile(info, "iptc")
+    if iptc and iptc.startswith(b"8BIM"):
+        iptc = resource(iptc, 0x0404)
+    iptc = iptc or resource(parts.photoshop, 0x0404)
+    xmp = xmp if isinstance(xmp, bytes) and xmp else None
+    notes = ["" if whole else "EXIF left out in part: too many or too long fields", left_out(xmp)]
+    notes.append("extended XMP left out" if parts.extended else "")
+    if iptc and len(iptc) > MOST_BYTES:
+        iptc, notes = None, [*notes, "IPTC left out: more than 4 MiB"]
+    return Metadata(
+        {tag: value for tag, value in own.items() if tag not in _ELSEWHERE},
+        xmp,
+        iptc or None,
+        _texts(info, parts.comment),
+        _resolution(own) or photoshop_resolution(parts.photoshop),
+        tuple(filter(None, notes)),
+    )
 
 
-def read_fields(data: bytes, everything: bool = False) -> Fields:
-    """The first directory of a TIFF or BigTIFF, and those that it leads to.
-
-    everything: what belongs to the stored pixels too.
-    """
-    order = {b"II": "<", b"MM": ">"}.get(data[:2])
-    if order is None or len(data) < 8:
-        return {}
-    try:
-        big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
-        [start] = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
-    except struct.error:
-        return {}
-    fields = _read_directory(data, start, order, big, set())
-    if everything:
-        return fields
-    return {tag: value for tag, value in fields.items() if tag not in _LEFT_BEHIND}
+def read_fields(data: bytes) -> Fields:
+    """Of the first directory of a TIFF or BigTIFF, and those that it leads to, what is carried."""
+    return {tag: value for tag, value in _read(data)[0].items() if tag not in _ELSEWHERE}
 
 
 def write_fields(fields: Fields, start: int = 8) -> bytes:
@@ -156,32 +174,88 @@ def photoshop_block(iptc: bytes) -> bytes:
     return b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
 
 
-def _read_directory(data: bytes, start: int, order: str, big: bool, seen: set[int]) -> Fields:
-    head, entry = ("Q", "HHQ") if big else ("H", "HHI")
-    inline = 8 if big else 4
-    size = struct.calcsize(order + entry) + inline
-    fields: Fields = {}
-    if start in seen or start + struct.calcsize(order + head) > len(data):
+def _no_parts(data: bytes) -> Parts:
+    return Parts()
+
+
+def _read(data: bytes) -> tuple[Fields, bool]:
+    """Fields of the directories that we know, and whether they were read in full."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or len(data) < 8:
+        return {}, True
+    try:
+        big = struct.unpack_from(f"{order}H", data, 2)[0] == 43
+        [start] = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
+    except struct.error:
+        return {}, True
+    reader = _Reader(data, order, big, min(len(data), MOST_BYTES))
+    return reader.directory(start, 0), reader.whole
+
+
+@dataclass
+class _Reader:
+    """Reads directories. left: bytes of values that may still be taken, as fields can share them;
+    whole: nothing was left out for that."""
+
+    data: bytes
+    order: str
+    big: bool
+    left: int
+    whole: bool = True
+
+    def directory(self, start: int, which: int) -> Fields:
+        """The fields of a directory that are wanted; which: its tag, 0 for the first."""
+        data, order, fields = self.data, self.order, Fields()
+        head, entry, inline = ("Q", "HHQ", 8) if self.big else ("H", "HHI", 4)
+        first = start + struct.calcsize(order + head)
+        if first > len(data):
+            return fields
+        [count] = struct.unpack_from(order + head, data, start)
+        size = struct.calcsize(order + entry) + inline
+        for at in range(first, first + size * min(count, _MOST_ENTRIES), size):
+            if at + size > len(data):
+                break
+            tag, kind, number = struct.unpack_from(order + entry, data, at)
+            if tag not in _WANTED[which] or tag in fields or kind not in _SIZES or not number:
+                continue
+            length, place = number * _SIZES[kind], at + size - inline
+            if length > inline:
+                [place] = struct.unpack_from(f"{order}{'Q' if self.big else 'I'}", data, place)
+            if place + length > len(data):
+                continue
+            if tag in (EXIF, GPS):
+                if kind in (4, 13):
+                    [there] = struct.unpack_from(f"{order}I", data, place)
+                    fields[tag] = self.directory(there, tag)
+            elif length > self.left:
+                self.whole = False
+            elif kind != 13:
+                self.left -= length
+                self._add(fields, tag, kind, data[place : place + length])
+        self.whole &= count <= _MOST_ENTRIES or first + size * _MOST_ENTRIES > len(data)
         return fields
-    seen.add(start)
-    [count] = struct.unpack_from(order + head, data, start)
-    first = start + struct.calcsize(order + head)
-    for at in range(first, first + size * min(count, _MOST_FIELDS), size):
-        if at + size > len(data):
-            break
-        tag, kind, number = struct.unpack_from(order + entry, data, at)
-        place = at + size - inline
-        if number * _SIZES.get(kind, 1) > inline:
-            [place] = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, place)
-        if kind not in _SIZES or place + number * _SIZES[kind] > len(data) or not number:
-            continue
-        if tag in _DIRECTORIES and kind in (4, 13):
-            [there] = struct.unpack_from(f"{order}I", data, place)
-            fields[tag] = _read_directory(data, there, order, big, seen)
-        elif kind != 13:  # directories that we do not know
-            value = data[place : place + number * _SIZES[kind]]
-            fields[tag] = Value(kind, _little_endian(value, kind, order))
-    return fields
+
+    def _add(self, fields: Fields, tag: int, kind: int, value: bytes) -> None:
+        if tag == _DESCRIPTION and describes_pixels(value):
+            return
+        if tag in _IN_UNICODE and value.startswith(b"UNICODE\0"):
+            value = _turned_text(value, self.order)
+        fields[tag] = Value(kind, _little_endian(value, kind, self.order))
+
+
+def _turned_text(value: bytes, order: str) -> bytes:
+    """A text that names its encoding as UTF-16, in the order of a little-endian file.
+
+    Where it has no mark, it is in the file's own order, unless the other makes more sense.
+    """
+    head, body = value[:8], value[8 : 8 + (len(value) - 8) // 2 * 2]
+    text_order = {b"\xfe\xff": ">", b"\xff\xfe": "<"}.get(body[:2])
+    if text_order is None:
+        high, low = body[0::2].count(0), body[1::2].count(0)
+        text_order = order if high == low else (">" if high > low else "<")
+    if text_order == "<":
+        return value
+    return head + np.frombuffer(body, ">u2").astype("<u2").tobytes()
 
 
 def _little_endian(value: bytes, kind: int, order: str) -> bytes:
@@ -195,25 +269,41 @@ def _bytes_of(fields: Fields, tag: int) -> bytes | None:
     return value.data if isinstance(value, Value) else None
 
 
-def _resource(block: bytes, wanted: int) -> bytes | None:
-    """One of Photoshop's image resources."""
-    at = 0
-    while block[at : at + 4] == b"8BIM" and at + 12 <= len(block):
-        [number] = struct.unpack_from(">H", block, at + 4)
-        at += 6 + (block[at + 6] // 2 + 1) * 2  # past a name of even length
-        if at + 4 > len(block):
-            break
-        [size] = struct.unpack_from(">I", block, at)
-        if number == wanted:
-            return block[at + 4 : at + 4 + size]
-        at += 4 + size + size % 2
-    return None
+def _resolution(fields: Fields) -> tuple[float, float] | None:
+    """Dots per inch (x, y) of a directory."""
+    unit, values = fields.get(RESOLUTION_UNIT), []
+    scale = 1.0
+    if isinstance(unit, Value) and unit.kind == 3:
+        scale = {2: 1.0, 3: 2.54}.get(struct.unpack_from("<H", unit.data)[0], 0.0)
+    for tag in (X_RESOLUTION, Y_RESOLUTION):
+        value = fields.get(tag)
+        if not isinstance(value, Value) or value.kind != 5:
+            return None
+        above, below = struct.unpack_from("<II", value.data)
+        values.append(scale * above / below if below else 0.0)
+    return (values[0], values[1]) if all(1 < value <= 65535 for value in values) else None
+
+
+def _texts(info: Mapping[Any, Any], comment: bytes) -> dict[str, str]:
+    """Texts that people wrote into a PNG, and the comment of a JPEG or GIF."""
+    found = {
+        keyword: str(info[keyword]).replace("\0", "")
+        for keyword in TEXTS
+        if isinstance(info.get(keyword), str) and 0 < len(info[keyword]) <= _MOST_TEXT
+    }
+    comment = comment.rstrip(b"\0 \t\r\n")
+    if comment and "Comment" not in found:
+        try:
+            found["Comment"] = comment.decode("utf-8")
+        except UnicodeDecodeError:
+            found["Comment"] = comment.decode("cp1252", errors="replace")
+    return found
 
 
 def _raw_profile(info: Mapping[Any, Any], name: str) -> bytes | None:
     """What ImageMagick writes into PNG: a name, a length and hexadecimal digits, as text."""
     text = info.get(f"Raw profile type {name}")
-    if not isinstance(text, str):
+    if not isinstance(text, str) or len(text) > 3 * MOST_BYTES:
         return None
     try:
         return bytes.fromhex("".join(text.split()[2:]))

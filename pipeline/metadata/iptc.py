@@ -1,19 +1,26 @@
 """IPTC's older form (IIM) as properties of XMP, for formats that have no place for it.
 
 Which field is which property is what IPTC's Photo Metadata Standard says. Text is UTF-8 where the
-block says so or it is valid UTF-8, else Latin-1.
+block says so or it is valid UTF-8, else Windows-1252, as most programs meant that did not say.
 """
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from typing import Literal
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
+
+from pipeline.metadata.carried import TEXTS
 
 _SPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
     "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
 }
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_MOST_BYTES, _MOST_FIELDS = 2**20, 5_000
 _Form = Literal["text", "Alt", "Bag", "Seq"]
 _PROPERTIES: dict[int, tuple[str, _Form]] = {  # by data set of record 2
     5: ("dc:title", "Alt"),
@@ -39,11 +46,13 @@ _PROPERTIES: dict[int, tuple[str, _Form]] = {  # by data set of record 2
     122: ("photoshop:CaptionWriter", "text"),
 }
 _DATE, _TIME = 55, 60
+_FORMS: dict[str, _Form] = {"xmp:CreateDate": "text", "xmp:CreatorTool": "text"}
+_FORMS |= {"dc:creator": "Seq", "dc:source": "text"}
 
 
-def description_of(iptc: bytes, packet: str | None) -> str:
-    """The properties of a block that a packet of XMP does not have, as rdf:Description; may be
-    empty. packet: well-formed, or None."""
+def description_of(iptc: bytes, packet: str | None, texts: Mapping[str, str] | None = None) -> str:
+    """The properties of a block, and of texts by their keyword, that a packet of XMP does not have,
+    as rdf:Description; may be empty. packet: well-formed, or None."""
     known = _names(packet) if packet else frozenset[str]()
     values: dict[int, list[str]] = {}
     for number, value in _fields(iptc):
@@ -55,22 +64,35 @@ def description_of(iptc: bytes, packet: str | None) -> str:
         for number, (name, form) in _PROPERTIES.items()
         if number in values and name not in known
     ]
+    said = known | {name for number, (name, _) in _PROPERTIES.items() if number in values}
+    for keyword, value in (texts or {}).items():
+        property_, clean = TEXTS.get(keyword), _clean(value)
+        if property_ and property_ not in said and clean:
+            form = _FORMS.get(property_, "Alt")
+            lines.append(f"\n  <{property_}>{_formed([clean], form)}</{property_}>")
     if not lines:
         return ""
-    spaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in _SPACES.items())
-    return f'\n <rdf:Description rdf:about="" {spaces}>{"".join(lines)}\n </rdf:Description>'
+    body = "".join(lines)
+    used = {prefix: uri for prefix, uri in _SPACES.items() if f"<{prefix}:" in body}
+    spaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in used.items())
+    about = f'xmlns:rdf="{_RDF}" rdf:about=""'
+    return f"\n <rdf:Description {about} {spaces}>{body}\n </rdf:Description>"
 
 
 def _fields(iptc: bytes) -> Iterator[tuple[int, str]]:
     """Number and text of each filled data set of record 2, as far as the block is sound."""
-    at = 0
-    while at + 5 <= len(iptc) and iptc[at] == 0x1C:
+    at, left, iptc = 0, _MOST_FIELDS, iptc[:_MOST_BYTES]
+    while at + 5 <= len(iptc) and iptc[at] == 0x1C and left:
+        left -= 1
         record, number = iptc[at + 1], iptc[at + 2]
-        size = int.from_bytes(iptc[at + 3 : at + 5], "big")
-        data = iptc[at + 5 : at + 5 + size]
-        if size & 0x8000 or len(data) < size:  # of more than 32,767 bytes, or cut
+        size, start = int.from_bytes(iptc[at + 3 : at + 5], "big"), at + 5
+        if size & 0x8000:  # of more than 32,767 bytes: that many bytes tell how many
+            start += min(size & 0x7FFF, 8)
+            size = int.from_bytes(iptc[at + 5 : start], "big")
+        data = iptc[start : start + size]
+        if len(data) < size:  # cut
             return
-        at += 5 + size
+        at = start + size
         text = _text(data)
         if record == 2 and text:
             yield number, text
@@ -80,8 +102,15 @@ def _text(data: bytes) -> str:
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:
-        text = data.decode("latin-1")
-    return "".join(sign for sign in text if sign >= " " or sign in "\t\n\r").strip()
+        text = data.decode("cp1252", errors="replace")
+    return _clean(text)
+
+
+def _clean(text: str) -> str:
+    """Text as XML can hold it."""
+    kept = (sign for sign in text if sign >= " " or sign in "\t\n\r")
+    return "".join(sign for sign in kept if not "\ud800" <= sign <= "\udfff" and sign < "\ufffe"
+                   or sign > "\uffff").strip()  # fmt: skip
 
 
 def _moment(date: str, time: str) -> str:

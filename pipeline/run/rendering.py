@@ -24,12 +24,14 @@ from pipeline.review.previews import Preview, fitted
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3)."""
+    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3). note:
+    what of the master's metadata was left out, in words; mostly empty."""
 
     file: bytes
     suffix: str
     colorfulness: float
     preview: np.ndarray
+    note: str = ""
 
 
 def render(
@@ -74,5 +76,6 @@ def render(
         except PhotoError as error:
             pictures.append(error)
         else:
-            pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
+            note, small_picture = "; ".join(master.metadata.notes), preview.picture()
+            pictures.append(Picture(file, suffix, meter.colorfulness(), small_picture, note))
     return pictures

@@ -22,8 +22,8 @@ import numpy as np
 from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
 from pipeline.images.pages import MOST_PAGES, count_pages
 from pipeline.images.pillow import MAX_PIXELS, read_small
-from pipeline.ledger.names import output_path
-from pipeline.ledger.plan import Run, RunSpec, Shard
+from pipeline.ledger.names import former_output_path, output_path
+from pipeline.ledger.plan import Photo, Run, RunSpec, Shard
 from pipeline.ledger.results import Result, commit_shard, null_if_nan, results_path
 from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.shard_report import ShardReport, report_of
@@ -32,7 +32,7 @@ from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.review.previews import PreviewSheets
 from pipeline.run.isolation import Call, call_here
 from pipeline.run.rendering import Picture, render
-from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.base import Storage
 
 if TYPE_CHECKING:
     from model.systems import AnyColorizer  # its torch would cost readers and writers seconds
@@ -127,7 +127,7 @@ def write_shard(
 
 
 def _read_photo(
-    photo: StoredObject,
+    photo: Photo,
     shard: Shard,
     source: Storage,
     sizes: tuple[int, int],
@@ -137,7 +137,9 @@ def _read_photo(
 ) -> list[ReadPhoto]:
     start = time.perf_counter()
     uri = source.uri_of(photo.path)
-    result = Result(photo.path, uri, shard.number, photo.size, attempt=shard.attempt)
+    result = Result(
+        photo.path, uri, shard.number, photo.size, name=photo.name, attempt=shard.attempt
+    )
     try:
         if photo.size > MAX_BYTES:
             raise PhotoError("too_large", f"{photo.size:,} bytes; the limit is {MAX_BYTES:,}")
@@ -339,7 +341,10 @@ def _write_candidate(
             raise picture
         number = None if spec.candidates == 1 else result.candidate
         page = _own_page(result, spec)
-        path = output_path(result.photo, picture.suffix, number, source, page)
+        if result.name is None:
+            path = former_output_path(result.photo, picture.suffix, number, source, page)
+        else:
+            path = output_path(result.name, picture.suffix, number, page)
         file = picture.file
         if signer is None:
             destination.write(path, file)
@@ -351,6 +356,7 @@ def _write_candidate(
             output_sha256=hashlib.sha256(file).hexdigest(),
             output_bytes=len(file),
             colorfulness=picture.colorfulness,
+            note="; ".join(filter(None, (result.note, picture.note))) or None,
         )
         if spec.sidecar:
             destination.write(sidecar_path(path), sidecar_of(asdict(written), path, spec))

@@ -12,8 +12,7 @@ from typing import Any
 
 import torch
 
-from model.core import ColTranCore
-from model.training.trainer import TrainingConfig, grow, seen_resolution
+from model.training.trainer import TrainingConfig, grow, seen_resolution, trunk_of
 from model.trunk import STRIDE, EfficientNetLite0, import_efficientnet_lite0
 from model.weights import Stage, build_config, build_stage, load_stage, read_config, stage_path
 from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
@@ -93,8 +92,8 @@ def prepare_start(
             with torch.random.fork_rng(devices=()):
                 torch.manual_seed(seed)
                 start = build_stage(config)
-            if isinstance(start, ColTranCore) and start.config.trunk != "none":
-                start.encoder.photo.trunk = pretrained_trunk()
+            if trunk := trunk_of(start):
+                trunk.load_state_dict(pretrained_trunk().state_dict())
             return start, None
         return _start_from(stage_path(init, stage) if init.is_dir() else init, stage, sizes)
     except (ValueError, TypeError) as error:
