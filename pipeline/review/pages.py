@@ -1,6 +1,6 @@
 """The review page of a run: static files that work from a disk and from a bucket.
 
-    report/index.html, *.js, *.css      the page, as it lies in pipeline/review
+    report/index.html, *.js, *.css      the page, as it lies in pipeline/review/page
     report/previews/                    pictures, from when the results were written (see previews)
     report/data/run.js                  what the run is, and how much of it there is
     report/data/rows-00000.js           what the page sorts and filters by, 2,000 rows or so a file
