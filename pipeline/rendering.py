@@ -20,6 +20,7 @@ from pipeline.mark import marked
 from pipeline.plan import RunSpec
 from pipeline.previews import Preview
 from pipeline.provenance import Provenance
+from pipeline.regions import Kept, keep_color
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,11 @@ def render(
     if spec.output_size != "full":
         size = _fitted(master.gray.shape, int(spec.output_size))
         gray = resize_rgb(eight_bits(master.gray), size)
-        master = replace(master, gray=gray, dpi=None)
+        master = replace(master, gray=gray, dpi=None, kept=_fitted_color(master.kept, size))
     pixels = master.gray.size
     format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
     if format not in DEEP:
-        master = replace(master, gray=eight_bits(master.gray))
+        master = replace(master, gray=eight_bits(master.gray), kept=_in_eight_bits(master.kept))
     gray = master.gray
     pictures: list[Picture | PhotoError] = []
     digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
@@ -62,7 +63,7 @@ def render(
             spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest, page
         )
         meter, preview = ColorMeter(), Preview(height, width)
-        parts = preview.watch(meter.watch(color_bands(gray, small)))
+        parts = preview.watch(meter.watch(keep_color(color_bands(gray, small), master.kept)))
         if spec.mark:
             parts = marked(parts, height, width)
         labels = result_labels(master, format, made)
@@ -75,6 +76,14 @@ def render(
         else:
             pictures.append(Picture(file, suffix, meter.colorfulness(), preview.picture()))
     return pictures
+
+
+def _in_eight_bits(kept: Kept | None) -> Kept | None:
+    return kept and replace(kept, color=eight_bits(kept.color))
+
+
+def _fitted_color(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
+    return kept and replace(kept, color=resize_rgb(eight_bits(kept.color), size))
 
 
 def _fitted(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
