@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.images.chroma import LUMA
 
-Tone = Literal["gray", "toned", "color"]
-SIDE = 64  # of the square that is looked at
+# With color: a gray or toned photograph with a target, a stamp or a mount (see regions).
+Tone = Literal["gray", "toned", "color", "gray_with_color", "toned_with_color"]
+LOOK = 256  # side of the square that is looked at; a tone is that of means of four by four
 _LEAST_TONE = 2.0  # mean distance from gray, in codes
 _LEAST_COLOR = 8.0  # beyond the tone, in codes
 
@@ -35,3 +36,21 @@ def color_beyond_tone(rgb_SS3: np.ndarray) -> float:
     differences = pixels[:, [0, 2]] - luma[:, None]
     curve, *_ = np.linalg.lstsq(powers, differences, rcond=None)
     return 255 * float(np.sqrt(np.square(differences - powers @ curve).sum(-1).mean()))
+
+
+def distances(rgb_SS3: np.ndarray) -> np.ndarray:
+    """How far each cell lies from the tone of most of a picture, 0..255, float64 (S, S).
+
+    The curve is fitted by least distances, not least squares: a mount does not bend it.
+    """
+    pixels = rgb_SS3.reshape(-1, 3) / 255
+    luma = pixels @ np.array([0.299, 0.587, 0.114])
+    powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
+    differences = pixels[:, [0, 2]] - luma[:, None]
+    weights = np.ones(len(luma))
+    for _ in range(8):
+        roots = np.sqrt(weights)[:, None]
+        curve, *_ = np.linalg.lstsq(powers * roots, differences * roots, rcond=None)
+        away = np.sqrt(np.square(differences - powers @ curve).sum(-1))
+        weights = 1 / np.maximum(away, 1 / 255)
+    return 255 * away.reshape(rgb_SS3.shape[:2])
