@@ -140,6 +140,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     help="mean: the colors that the model expects, in one pass. sample: drawn pixel by pixel, so"
     " that candidates differ. auto: mean for one candidate, sample for several.",
 )
+@click.option("--draft", is_flag=True, hidden=True, help="An older name of --method mean.")
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",
@@ -235,6 +236,8 @@ def colorize(
     from pipeline.colorize import colorize as run
     from pipeline.run.request import Settings
 
+    if options.pop("draft"):
+        options["method"] = "mean"
     settings = Settings(weights or str(WEIGHTS), **options)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = run(source, destination, settings, progress)
