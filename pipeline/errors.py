@@ -4,6 +4,7 @@ AutochromeError                 2
 ├── UsageError                  2   a setting, a path or weights that cannot work
 ├── StorageError                2   a store that cannot be read or written
 │   ├── ObjectMissing           2   no such object in it
+│   ├── ObjectTooLarge          2   more bytes than whoever reads it takes
 │   └── StoreUnavailable        2   full, gone or out of reach: no single object is at fault
 ├── EngineError                 1   Ray gave up; resumable
 ├── TooManyFailures             4   more photos failed than --max-failed allows; resumable
@@ -43,6 +44,10 @@ class StorageError(AutochromeError):
 
 
 class ObjectMissing(StorageError):
+    pass
+
+
+class ObjectTooLarge(StorageError):
     pass
 
 

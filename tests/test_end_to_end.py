@@ -256,7 +256,7 @@ def test_more_failures_than_allowed_stop_the_run_which_can_go_on(
 class Deadly(LocalStorage):
     """A folder in which one photo ends the process that reads it, as a decoder's bug can."""
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         if path == "poison.jpg":
             os._exit(1)
         return super().read(path)

@@ -232,7 +232,7 @@ def test_names_of_results_are_decided_in_the_plan() -> None:
 
 def test_a_plan_of_an_older_version_has_no_names() -> None:
     source, destination = a_source("a.bmp", "a.bmp.png"), MemoryStorage("to")
-    run = prepare_run(source, destination, SPEC, 2)
+    prepare_run(source, destination, SPEC, 2)
     table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
     file = io.BytesIO()
     pq.write_table(table, file)

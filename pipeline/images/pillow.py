@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
+from pipeline.deadline import allow
 from pipeline.errors import PhotoError
 from pipeline.images.chroma import resample
 from pipeline.images.codecs import DeepMaster, color_profile, open_deep
@@ -230,6 +231,7 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
+    allow(min(width * height, most))
     if width * height > most:
         raise PhotoError(
             "too_large",

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-from pipeline.storage.base import SINGLE_WRITER, StoredObject
+from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
 
 _NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
@@ -63,13 +63,16 @@ class LocalStorage:
             else:
                 yield StoredObject(path, size, modified)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         place = self._locate(path)
         try:
             if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would wait for ever
                 raise StorageError(f"{self.uri_of(path)} is not a regular file")
             with open(place, "rb") as file:
-                return file.read()
+                refuse_size(self.uri_of(path), os.fstat(file.fileno()).st_size, most)
+                data = file.read() if most is None else file.read(most + 1)
+            refuse_size(self.uri_of(path), len(data), most)  # it has grown meanwhile
+            return data
         except FileNotFoundError as error:
             raise ObjectMissing(f"{self.uri_of(path)} does not exist") from error
         except OSError as error:

@@ -11,7 +11,7 @@ from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-from pipeline.storage.base import SINGLE_WRITER, StoredObject
+from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -91,17 +91,19 @@ class S3Storage:
             if not found["Key"].endswith("/")  # the consoles' idea of an empty folder
         ]
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         """See Storage. Bytes that are not those the store has an MD5 of are not returned."""
         for last in (False, False, True):
             try:
                 answer = self._client.get_object(Bucket=self.bucket, Key=self._key(path))
-                data: bytes = answer["Body"].read()
+                refuse_size(self.uri_of(path), answer.get("ContentLength") or 0, most)
+                data: bytes = answer["Body"].read(None if most is None else most + 1)
             except _boto_errors() as error:
                 # boto3 has retried the request; a body that breaks off is ours to ask for again.
                 if last or _code(error):
                     raise _refused("read", self.uri_of(path), error) from None
                 continue
+            refuse_size(self.uri_of(path), len(data), most)
             expected = self._md5(answer)
             if expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected:
                 return data
