@@ -29,6 +29,14 @@ REASONS = (
 )
 
 
+def shown(text: str) -> str:
+    """Text as a terminal may have it: names of photos can hold anything, commands to it too."""
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
 class AutochromeError(Exception):
     """Its text is one line for people, unless a class says otherwise."""
 

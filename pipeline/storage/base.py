@@ -27,12 +27,14 @@ def refuse_size(uri: str, size: int, most: int | None) -> None:
 class StoredObject:
     """What a listing tells: path relative to the storage's root, size in bytes, last change.
 
-    modified: seconds since 1970 by the store's own clock; None where it does not say.
+    modified: seconds since 1970 by the store's own clock; None where it does not say. skipped: why
+    it cannot be read, in words: a folder without permission, a link that is not followed.
     """
 
     path: str
     size: int
     modified: float | None = field(default=None, compare=False)
+    skipped: str = field(default="", compare=False)
 
 
 class Storage(Protocol):
