@@ -188,6 +188,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Only photos whose path matches, as '1890/*.tif'; may be given again.",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No photos whose path matches.")
+@click.option("--follow-links", is_flag=True, help="Links that lead out of SRC, too.")
 @click.option("--recolor", is_flag=True, help="Do photos that are in color already, too.")
 @click.option(
     "--pages",

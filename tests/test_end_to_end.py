@@ -72,7 +72,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 
 def arguments(source: object, destination: object, weights: Path, *options: object) -> list[str]:
-    """Pictures are drawn, which puts seeds and batches to the test, unless options say otherwise."""
+    """Pictures are drawn, unless options say otherwise: that puts seeds and batches to the test."""
     drawn = () if {"--draft", "--model"} & set(options) else ("--method", "sample")
     given = ("colorize", source, destination, "--weights", weights, *drawn, *options)
     return [str(argument) for argument in given]
@@ -258,7 +258,7 @@ def test_more_failures_than_allowed_stop_the_run_which_can_go_on(
 class Deadly(LocalStorage):
     """A folder in which one photo ends the process that reads it, as a decoder's bug can."""
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         if path == "poison.jpg":
             os._exit(1)
         return super().read(path)

@@ -17,8 +17,8 @@ ROOMS = {
         "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
-        "errors", "storage", "metadata", "images", "ledger", "weights", "cluster", "provenance",
-        "review", "training", "run", "evaluation", "single", "verify", "colorize",
+        "errors", "deadline", "storage", "metadata", "images", "ledger", "weights", "cluster",
+        "provenance", "review", "training", "run", "evaluation", "single", "verify", "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}

@@ -26,6 +26,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
+from pipeline.deadline import allow
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.chroma import resample
 from pipeline.images.codecs import color_profile, open_deep, own_profile
@@ -315,6 +316,7 @@ def _repair_palette(image: Image.Image) -> None:
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
+    allow(min(width * height, most))
     if width * height > most:
         raise PhotoError(
             "too_large",
