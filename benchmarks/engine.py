@@ -29,10 +29,10 @@ import numpy as np
 from PIL import Image
 
 import pipeline.colorize as engine
-from model.colorizer import Colorized
+from model.colorized import Colorized
 from model.weights import WEIGHTS
-from pipeline.cluster import quiet_ray
-from pipeline.job import Job, Settings
+from pipeline.cluster.session import quiet_ray
+from pipeline.run.request import Job, Settings
 
 SIZE = 256
 Row = dict[str, Any]

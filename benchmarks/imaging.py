@@ -52,8 +52,8 @@ def bare(data: bytes) -> float:
 @click.option("--bits", type=click.Choice([8, 16]), default=16, show_default=True)
 @click.option("--format", default="auto", show_default=True)
 def main(megapixels: float, color: bool, bits: int, format: str) -> None:
-    from pipeline.plan import RunSpec
-    from pipeline.rendering import render
+    from pipeline.ledger.plan import RunSpec
+    from pipeline.run.rendering import render
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory does not count
         data = pool.submit(master, megapixels, color, bits).result()

@@ -21,17 +21,17 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.job import Settings, open_run, prepare_job
-from pipeline.plan import Schedule
-from pipeline.probe import PROBE
-from pipeline.results import committed_shards, read_results
-from pipeline.stages import colorize_shard, read_shard, write_shard
-from pipeline.storage import PARTIAL, LocalStorage
+from pipeline.ledger.plan import Schedule
+from pipeline.ledger.results import committed_shards, read_results
+from pipeline.run.request import Settings, open_run, prepare_job
+from pipeline.run.steps import colorize_shard, read_shard, write_shard
+from pipeline.storage.local import PARTIAL, LocalStorage
+from pipeline.storage.probe import PROBE
 from pipeline.verify import prune, verify
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# What may be killed, and how often `choose_victims` takes it. Processes of pipeline.isolation are
-# spared: one that is killed is a photo's own failure, by design.
+# What may be killed, and how often `choose_victims` takes it. Processes of pipeline.run.isolation
+# are spared: one that is killed is a photo's own failure, by design.
 VICTIMS = {
     "driver": 3,
     "raylet": 2,

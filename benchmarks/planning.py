@@ -25,11 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memory import peak_mib
-from pipeline.manifest import Manifest
-from pipeline.plan import FORMAT, RUN, SCHEMA, Plan, RunSpec, Schedule, load_run, part_path
-from pipeline.planning import prepare_run
-from pipeline.results import committed_shards, results_path
-from pipeline.storage import LocalStorage, MemoryStorage
+from pipeline.ledger.manifest import Manifest
+from pipeline.ledger.plan import FORMAT, RUN, SCHEMA, Plan, RunSpec, Schedule, load_run, part_path
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import committed_shards, results_path
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 
 SHARD_SIZE = 1000
 SHARDS_PER_PART = 100
@@ -45,8 +46,9 @@ def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
         names = pa.array([f"collection/box-{k // 500:06}/scan-{k:09}.tif" for k in photos.tolist()])
         ones = pa.array(np.ones(len(numbers), np.int32))
         sizes = pa.array(np.full(len(numbers), 30_000_000))
-        none = pa.nulls(len(numbers), pa.int64())
-        table = pa.Table.from_arrays([names, sizes, pa.array(numbers), ones, none], schema=SCHEMA)
+        none, own = pa.nulls(len(numbers), pa.int64()), pa.array([""] * len(numbers))
+        columns = [names, sizes, pa.array(numbers), ones, none, own]
+        table = pa.Table.from_arrays(columns, schema=SCHEMA)
         file = io.BytesIO()
         pq.write_table(table, file, compression="zstd")
         storage.write(part_path(first // SHARDS_PER_PART), file.getvalue())

@@ -18,11 +18,13 @@ from pathlib import Path
 import click
 
 from memory import peak_mib
-from pipeline.plan import RunSpec, load_run
-from pipeline.planning import prepare_run
-from pipeline.results import Result, commit_shard
-from pipeline.review import write_review
-from pipeline.storage import LocalStorage, MemoryStorage, StoredObject
+from pipeline.ledger.plan import RunSpec, load_run
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import Result, commit_shard
+from pipeline.review.pages import write_review
+from pipeline.storage.base import StoredObject
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 
 SHARD_SIZE = 64
 SPEC = RunSpec("memory://archive", 0, 1.0, 1, "full", "auto", {"core": "c0de" * 16}, {})

@@ -16,9 +16,9 @@ import tifffile
 from PIL import Image
 
 from machine import commit, processor
-from pipeline.imaging import read_small
-from pipeline.plan import RunSpec
-from pipeline.rendering import render
+from pipeline.images.pillow import read_small
+from pipeline.ledger.plan import RunSpec
+from pipeline.run.rendering import render
 
 KINDS = (  # format, bits, megapixels
     ("JPEG", 8, 1),

@@ -22,18 +22,19 @@ from machine import describe_machine, matmul_gflops
 from memory import peak_mib
 from model.color import COARSE_STEP, gray_from_rgb, rgb_from_bins
 from model.core import ColTranCore, CoreConfig
-from model.pic import CHROMA_ZERO, Pic, PicConfig
-from model.pic_colorizer import put_chroma_on
-from model.pixelcnn import PixelCnn, PixelCnnConfig
-from model.pixelcnn_sampling import sample_pixels, sample_pixels_slow
-from model.sampling import sample_core
-from model.training import Photographs, Trainer, TrainingConfig, core_losses, scale_by_area
+from model.pic.colorizer import put_chroma_on
+from model.pic.network import CHROMA_ZERO, Pic, PicConfig
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
+from model.pic.sampling import sample_pixels, sample_pixels_slow
+from model.sampling.cached import sample_core
+from model.scaling import scale_by_area
+from model.training.trainer import Photographs, Trainer, TrainingConfig, core_losses
 from model.weights import Stage, StageConfig, build_stage, load_stage, save_stage
-from pipeline.chroma import colorfulness, put_color_on
-from pipeline.encoding import encode
-from pipeline.imaging import read_small
-from pipeline.photographs import read_photographs
-from pipeline.training_job import balanced_weights
+from pipeline.images.chroma import colorfulness, put_color_on
+from pipeline.images.encoding import encode
+from pipeline.images.pillow import read_small
+from pipeline.training.photographs import read_photographs
+from pipeline.training.request import balanced_weights
 
 RESOLUTION, GRAY, SIDE = 16, 64, 92  # of color, of PIC's and of shown photographs, of the data
 EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"

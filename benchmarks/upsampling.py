@@ -15,7 +15,7 @@ from work import gflop_of
 
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from memory import peak_mib
-from model.inference import most_likely
+from model.sampling.inference import most_likely
 from model.upsamplers import (
     ChannelUpsampler,
     ColorUpsampler,

@@ -12,7 +12,7 @@ import click
 from jobs.progress import Progress, in_json, log_format_option, say
 
 if TYPE_CHECKING:
-    from pipeline.job import Summary
+    from pipeline.run.request import Summary
 
 
 def check_max_failed(ctx: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -35,9 +35,11 @@ def check_actors(
     return int(least), int(most)
 
 
-def check_temperature(ctx: click.Context, option: click.Parameter, value: float) -> float:
-    """A number; a range lets NaN pass."""
-    if math.isnan(value):
+def check_temperature(
+    ctx: click.Context, option: click.Parameter, value: float | None
+) -> float | None:
+    """A number, or none; a range lets NaN pass."""
+    if value is not None and math.isnan(value):
         raise click.BadParameter("nan is no temperature")
     return value
 
@@ -131,19 +133,21 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     " size along the photo's contours.",
 )
 @click.option(
-    "--draft",
-    is_flag=True,
-    help="A preview in one pass, without drawing: mean colors, no likelihoods.",
+    "--method",
+    type=click.Choice(["auto", "mean", "sample"]),
+    default="auto",
+    show_default=True,
+    help="mean: the colors that the model expects, in one pass. sample: drawn pixel by pixel, so"
+    " that candidates differ. auto: mean for one candidate, sample for several.",
 )
+@click.option("--draft", is_flag=True, hidden=True, help="An older name of --method mean.")
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 10),
     callback=check_temperature,
-    default=0.7,
-    show_default=True,
-    help="1 draws as the model was trained; below it bolder choices become rarer, and 0 takes the"
-    " most likely color everywhere.",
+    help="Below 1, colors that the model finds likely count for more; 0 takes the most likely one"
+    " everywhere.  [mean: 0.5, sample: 0.7]",
 )
 @click.option(
     "--candidates",
@@ -184,6 +188,7 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Only photos whose path matches, as '1890/*.tif'; may be given again.",
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="No photos whose path matches.")
+@click.option("--follow-links", is_flag=True, help="Links that lead out of SRC, too.")
 @click.option("--recolor", is_flag=True, help="Do photos that are in color already, too.")
 @click.option(
     "--pages",
@@ -230,8 +235,10 @@ def colorize(
     """
     from model.weights import WEIGHTS
     from pipeline.colorize import colorize as run
-    from pipeline.job import Settings
+    from pipeline.run.request import Settings
 
+    if options.pop("draft"):
+        options["method"] = "mean"
     settings = Settings(weights or str(WEIGHTS), **options)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = run(source, destination, settings, progress)
@@ -251,7 +258,7 @@ def describe_more_pages(photos: int) -> str:
 
 def describe(summary: "Summary") -> str:
     """The closing words of a run."""
-    from pipeline.planning import describe_ignored
+    from pipeline.ledger.planning import describe_ignored
 
     ok = summary.photos - summary.failed - summary.skipped - summary.pending
     lines = [f"{ok:,} of {summary.photos:,} photos colorized"]

@@ -49,7 +49,7 @@ def convert(
       autochrome convert --stage core colorizer_v2 weights/core.safetensors
     """
     from model.published import import_stage
-    from pipeline.tensorflow_checkpoint import read_checkpoint
+    from pipeline.weights.tensorflow_checkpoint import read_checkpoint
 
     if config_file and preset:
         raise UsageError("--config and --preset exclude each other")

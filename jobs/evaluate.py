@@ -13,7 +13,7 @@ from jobs.progress import Progress
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.evaluation import Figures
+    from pipeline.evaluation.figures import Figures
 
 # What the table says, line by line: words and the figure's name.
 TABLE = (
@@ -41,11 +41,6 @@ TABLE = (
     ("  FID, other photographs, center crops", "fid_other"),
     ("  FID of the truth, other photographs, center crops", "fid_other_of_truth"),
 )
-
-
-def check_given(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
-    """A temperature, or none."""
-    return None if value is None else check_temperature(ctx, option, value)
 
 
 @click.command()
@@ -79,8 +74,8 @@ def check_given(ctx: click.Context, option: click.Parameter, value: float | None
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 10),
-    callback=check_given,
-    help="Of the pictures; by default that of autochrome colorize.",
+    callback=check_temperature,
+    help="Of the pictures; by default that of the method in autochrome colorize.",
 )
 @click.option(
     "--precision",
@@ -96,7 +91,11 @@ def check_given(ctx: click.Context, option: click.Parameter, value: float | None
     show_default=True,
     help="As in autochrome colorize: guided leaves out the last stage of the pictures.",
 )
-@click.option("--draft", is_flag=True, help="As in autochrome colorize: pictures in one pass.")
+@click.option(
+    "--method",
+    type=click.Choice(["mean", "sample"]),
+    help="As in autochrome colorize.  [mean for coltran, sample for pic]",
+)
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 4096),
@@ -147,16 +146,14 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
       autochrome evaluate weights photographs.parquet --split validation --html scores.html
     """
     from model.weights import WEIGHTS
-    from pipeline.evaluate import EvaluationSettings
-    from pipeline.evaluate import evaluate as run
-    from pipeline.evaluation_page import write_page
+    from pipeline.evaluation.evaluate import EvaluationSettings
+    from pipeline.evaluation.evaluate import evaluate as run
+    from pipeline.evaluation.page import write_page
 
     if len(paths) > 2:
         raise click.UsageError("one SRC, or WEIGHTS and SRC, are expected")
     if options["save_baseline"] and not options["baseline"]:
         raise UsageError("--save-baseline keeps what --baseline fits: give both")
-    if options["temperature"] is None:
-        del options["temperature"]
     weights = Path(paths[0]) if len(paths) == 2 else WEIGHTS
     with Progress(sys.stderr) as progress:
         result = run(

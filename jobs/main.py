@@ -10,6 +10,7 @@ import click
 from jobs.colorize import colorize
 from jobs.convert import convert
 from jobs.evaluate import evaluate
+from jobs.preview import preview
 from jobs.progress import in_json, to_line
 from jobs.report import report
 from jobs.resume import resume
@@ -17,7 +18,7 @@ from jobs.status import status
 from jobs.submit import logs, stop, submit
 from jobs.train import train
 from jobs.verify import verify
-from pipeline.errors import AutochromeError, Interrupted, UsageError
+from pipeline.errors import AutochromeError, Interrupted, UsageError, shown
 
 
 class Commands(click.Group):
@@ -43,7 +44,7 @@ def tell_error(ctx: click.Context, message: str, code: int) -> NoReturn:
     if in_json(ctx):
         click.echo(to_line("error", message=message, exit_code=code), nl=False, err=True)
     else:
-        click.echo(f"autochrome: {message}", err=True)
+        click.echo(f"autochrome: {shown(message)}", err=True)
     ctx.exit(code)
 
 
@@ -57,6 +58,7 @@ main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
 main.add_command(logs)
+main.add_command(preview)
 main.add_command(report)
 main.add_command(resume)
 main.add_command(status)

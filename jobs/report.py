@@ -19,9 +19,9 @@ def report(destination: str) -> None:
       autochrome report colored
       autochrome report s3://archive/colored
     """
-    from pipeline.job import open_run
-    from pipeline.review import write_review
-    from pipeline.storage import open_storage
+    from pipeline.review.pages import write_review
+    from pipeline.run.request import open_run
+    from pipeline.storage.open_storage import open_storage
 
     place = open_storage(destination)
     click.echo(f"report   {write_review(place, open_run(place))}")

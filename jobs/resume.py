@@ -63,9 +63,9 @@ def resume(
     """
     from model.weights import WEIGHTS
     from pipeline.colorize import resume as run
-    from pipeline.job import Settings
-    from pipeline.selection import parse_selection
-    from pipeline.storage import open_storage
+    from pipeline.ledger.selection import parse_selection
+    from pipeline.run.request import Settings
+    from pipeline.storage.open_storage import open_storage
 
     if reasons and not retry_failed:
         raise UsageError("--reason chooses among failed photos: it needs --retry-failed")

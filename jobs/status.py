@@ -11,7 +11,7 @@ from jobs.colorize import describe_more_pages
 from jobs.progress import describe_duration
 
 if TYPE_CHECKING:
-    from pipeline.ledger import Status
+    from pipeline.ledger.status import Status
 
 
 @click.command()
@@ -41,9 +41,9 @@ def status(destination: str, as_json: bool, watch: bool, every: float) -> None:
       autochrome status s3://archive/colored --watch --every 60
       autochrome status colored --json | jq .pending
     """
-    from pipeline.job import open_run
-    from pipeline.ledger import Ledger
-    from pipeline.storage import open_storage
+    from pipeline.ledger.status import Ledger
+    from pipeline.run.request import open_run
+    from pipeline.storage.open_storage import open_storage
 
     place = open_storage(destination)
     ledger = Ledger(place, open_run(place))

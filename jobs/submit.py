@@ -27,8 +27,8 @@ def send(
     follow: bool,
 ) -> None:
     """Submit a command on a destination, say its id and how to go on, or follow it to its end."""
-    from pipeline import submission
-    from pipeline.storage import open_storage
+    from pipeline.cluster import submission
+    from pipeline.storage.open_storage import open_storage
 
     uri = open_storage(destination).uri
     own = weights is not None and "://" not in weights
@@ -80,7 +80,7 @@ def submit(
       autochrome submit s3://archive/scans s3://archive/colored --address http://127.0.0.1:8265
       autochrome submit s3://archive/scans s3://archive/colored --candidates 4 --follow
     """
-    from pipeline.storage import open_storage
+    from pipeline.storage.open_storage import open_storage
 
     colorize.make_context("colorize", [source, destination, *options])  # refuses what is wrong
     places = [open_storage(place).uri for place in (source, destination)]
@@ -103,7 +103,7 @@ def logs(ctx: click.Context, job: str, address: str | None, follow: bool) -> Non
       autochrome logs autochrome-0123456789ab-1 --address http://127.0.0.1:8265
       autochrome logs s3://archive/colored --follow
     """
-    from pipeline import submission
+    from pipeline.cluster import submission
 
     name = submission.find(address, job_place(job))
     if follow:
@@ -125,7 +125,7 @@ def stop(job: str, address: str | None) -> None:
       autochrome stop autochrome-0123456789ab-1 --address http://127.0.0.1:8265
       autochrome stop s3://archive/colored
     """
-    from pipeline import submission
+    from pipeline.cluster import submission
 
     name = submission.find(address, job_place(job))
     stopped = submission.stop(address, name)
@@ -134,7 +134,7 @@ def stop(job: str, address: str | None) -> None:
 
 def job_place(job: str) -> str:
     """A job's id as it is, or a destination as the URI that ids are made of."""
-    from pipeline.storage import open_storage
-    from pipeline.submission import PREFIX
+    from pipeline.cluster.submission import PREFIX
+    from pipeline.storage.open_storage import open_storage
 
     return job if job.startswith(PREFIX) and "/" not in job else open_storage(job).uri

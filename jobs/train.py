@@ -15,10 +15,10 @@ from jobs.progress import describe_duration
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from model.training import TrainingConfig
-    from pipeline.learning_curve import Row
-    from pipeline.training import Progress
-    from pipeline.training_job import TrainingJob
+    from model.training.trainer import TrainingConfig
+    from pipeline.training.learning_curve import Row
+    from pipeline.training.request import TrainingJob
+    from pipeline.training.worker import Progress
 
 Command = Callable[..., Any]
 Option = tuple[str, Any, Any, str]
@@ -35,7 +35,12 @@ SIZES: list[Option] = [
     ("dropout", float, None, "Share of features that are dropped in training."),
     ("encoder-attention", ["axial", "criss_cross", "full"], None, "Of the core's encoder."),
     ("unconditional", bool, None, "A core that sees no gray photograph: an Axial Transformer."),
-    ("trunk", ["none", "efficientnet_lite0"], None, "Pretrained network that the core looks with."),
+    (
+        "trunk",
+        ["none", "efficientnet_lite0"],
+        None,
+        "Pretrained network that core or PIC uses.",
+    ),
     ("trunk-dropout", float, None, "Share of the trunk's channels that are dropped in training."),
     ("hints", bool, None, "A core that can be told the colors of single pixels."),
     ("palette", bool, None, "A core that can be told the colors of the whole picture."),
@@ -49,7 +54,7 @@ TRAINING: list[Option] = [
     ("schedule", ["constant", "cosine", "linear"], "constant", "How the learning rate falls."),
     ("warmup", int, 0, "Steps over which the learning rate rises."),
     ("encoder-rate", float, 1.0, "Learning rate of the encoder of core or PIC, times this."),
-    ("trunk-rate", float, 0.0, "Learning rate of the core's trunk, times this; 0: it stays."),
+    ("trunk-rate", float, 0.0, "Learning rate of the trunk, times this; 0: it stays."),
     ("high-resolution", int, 256, "Side of the photographs that the trunk sees in training."),
     ("autoregressive-weight", float, 0.99, "Of autoregressive bits in the loss of core or PIC."),
     ("parallel-weight", float, 0.01, "Of the parallel head in the loss of core or PIC."),
@@ -183,8 +188,8 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
       autochrome train core photographs weights --steps 20000 --hidden 128 --resolution 32
       autochrome train core archive.parquet tuned --init weights --steps 2000 --learning-rate 1e-4
     """
-    from pipeline.train import Resources
-    from pipeline.train import train as run
+    from pipeline.training.ray_train import Resources
+    from pipeline.training.ray_train import train as run
 
     job = build_job(stage, source, out, options)
     workers, cores = options["workers"], os.cpu_count() or 1
@@ -200,8 +205,8 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
 
 def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "TrainingJob":
     """All options as one checked job. Raises UsageError, DestinationMismatch."""
-    from pipeline.training import StageSettings
-    from pipeline.training_job import Data, prepare_start, prepare_training
+    from pipeline.training.request import Data, prepare_start, prepare_training
+    from pipeline.training.worker import StageSettings
 
     config = build_config(stage, options)
     settings = StageSettings(
@@ -220,7 +225,7 @@ def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "Tr
 
 
 def build_config(stage: str, options: dict[str, Any]) -> "TrainingConfig":
-    from model.training import TrainingConfig
+    from model.training.trainer import TrainingConfig
 
     chosen = {field.name: options[field.name] for field in fields(TrainingConfig)}
     if options["encoder_only"]:
@@ -259,7 +264,7 @@ class Teller:
 
 def describe_progress(stage: str, progress: "Progress") -> str:
     """`step 120 of 1,000, core 2.104 parallel 3.210 bits per pixel (held out 2.2 ...), ...`."""
-    from pipeline.learning_curve import unit_of
+    from pipeline.training.learning_curve import unit_of
 
     held_out = f" (held out {_named(progress.validation)})" if progress.validation else ""
     parts = [
@@ -273,7 +278,7 @@ def describe_progress(stage: str, progress: "Progress") -> str:
 
 
 def describe_end(stage: str, row: "Row", place: str) -> str:
-    from pipeline.learning_curve import unit_of
+    from pipeline.training.learning_curve import unit_of
 
     kind = "validation" if row["validation"] else "train"
     return "\n".join(

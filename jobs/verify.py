@@ -71,9 +71,9 @@ def verify(
     """
     from model.weights import WEIGHTS
     from pipeline.colorize import resume
-    from pipeline.job import Settings, open_run
-    from pipeline.lease import open_destination
-    from pipeline.storage import open_storage
+    from pipeline.run.request import Settings, open_run
+    from pipeline.storage.lease import open_destination
+    from pipeline.storage.open_storage import open_storage
     from pipeline.verify import prune as prune_orphans
     from pipeline.verify import repair as plan_repair
     from pipeline.verify import verify as run_verify

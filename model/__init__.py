@@ -1,10 +1,11 @@
 """ColTran and PIC in PyTorch: models, samplers and the training loop. Runs without Ray."""
 
-from model.colorizer import Colorized, Colorizer
+from model.colorized import Colorized
+from model.colorizer import Colorizer
 from model.core import ColTranCore, CoreConfig
-from model.pic import Pic, PicConfig
-from model.pic_colorizer import PicColorizer
-from model.pixelcnn import PixelCnn, PixelCnnConfig
+from model.pic.colorizer import PicColorizer
+from model.pic.network import Pic, PicConfig
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.systems import load_colorizer
 from model.upsamplers import (
     ColorUpsampler,

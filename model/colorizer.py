@@ -22,10 +22,11 @@ from model.color import (
     coarse_from_rgb,
     rgb_from_bins,
 )
+from model.colorized import Colorized, check_batch
 from model.core import ColTranCore
-from model.inference import most_likely
-from model.sampling import encode, sample_core
-from model.training import BITS_PER_NAT
+from model.likelihood import BITS_PER_NAT
+from model.sampling.cached import encode, sample_core
+from model.sampling.inference import most_likely
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
 
@@ -59,26 +60,6 @@ class Method:
 
 
 PUBLISHED_METHOD = Method()
-
-
-@dataclass(frozen=True)
-class Colorized:
-    """Pictures and their scores; all arrays have the batch first.
-
-    rgb: uint8 (B, S, S, 3), or (B, R, R, 3) where the spatial upsampler is left out. What a method
-    does not compute is NaN. log_likelihood: float64 (B,), nats, of the core's picture at
-    temperature 1, summed over pixels. bits_per_pixel: the same as bits, per pixel (uniform: 9).
-    color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per channel value that the
-    upsamplers give to their own, most likely, picture. entropy: float32 (B, R, R), bits [0, 9], as
-    in CoreSample.
-    """
-
-    rgb: NDArray[np.uint8]
-    log_likelihood: NDArray[np.float64]
-    bits_per_pixel: NDArray[np.float64]
-    color_bits_per_dim: NDArray[np.float64]
-    spatial_bits_per_dim: NDArray[np.float64]
-    entropy: NDArray[np.float32]
 
 
 class Colorizer:
@@ -212,16 +193,6 @@ class Colorizer:
         rgb, entropy = rgb.to(torch.uint8), sample.entropy_BHW
         tensors = (rgb, log_likelihood, color_bits, spatial_bits, entropy)
         return tuple(tensor.cpu().numpy() for tensor in tensors)
-
-
-def check_batch(
-    gray_low: NDArray[np.uint8], gray_high: NDArray[np.uint8], seeds: Sequence[int]
-) -> None:
-    """Raise ValueError where there are not as many of each, or none."""
-    sizes = len(gray_low), len(gray_high), len(seeds)
-    if len(set(sizes)) > 1 or not sizes[0]:
-        found = "{}, {} and {}".format(*sizes)
-        raise ValueError(f"as many small and large photographs and seeds are needed, not {found}")
 
 
 def expected_color(

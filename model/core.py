@@ -8,7 +8,7 @@ decoder's output moves one row down, the inner decoder's input one column to the
 """
 
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -27,9 +27,8 @@ from model.layers import (
     fourier_features,
     linear,
 )
-from model.trunk import PhotoContext, check_high
+from model.trunk import PhotoContext, Trunk, check_high, check_trunk
 
-Trunk = Literal["none", "efficientnet_lite0"]
 UNKNOWN = NUM_BINS  # the hint of a pixel whose color nobody knows
 
 
@@ -78,16 +77,9 @@ class CoreConfig(ConditioningConfig):
             raise ValueError(
                 f"encoder_attention must be one of {wanted}, not {self.encoder_attention!r}"
             )
-        if self.trunk not in get_args(Trunk):
-            raise ValueError(
-                f"trunk must be one of {', '.join(get_args(Trunk))}, not {self.trunk!r}"
-            )
+        check_trunk(self.trunk, self.trunk_dropout)
         if self.unconditional and self.trunk != "none":
             raise ValueError(f"an unconditional core has no trunk, not {self.trunk!r}")
-        if isinstance(self.trunk_dropout, bool) or not 0 <= self.trunk_dropout < 1:
-            raise ValueError(
-                f"trunk_dropout must be at least 0 and below 1, not {self.trunk_dropout!r}"
-            )
         self.size.check_layers(enc=self.enc, outer=self.outer, inner=self.inner)
 
     @property

@@ -5,8 +5,9 @@ from pathlib import Path
 import torch
 
 from model.colorizer import PUBLISHED_METHOD, Colorizer, Method
-from model.pic_colorizer import PicColorizer
-from model.weights import MODELS, WeightsError
+from model.pic.colorizer import PicColorizer
+from model.pic.network import Pic
+from model.weights import MODELS, WeightsError, load_stage, stage_path
 
 AnyColorizer = Colorizer | PicColorizer
 
@@ -29,4 +30,7 @@ def load_colorizer(
         return Colorizer.load(folder, device, batch_size, method)
     if method != PUBLISHED_METHOD:
         raise WeightsError(f"model {model} has no {method}")
-    return PicColorizer.load(folder, device, batch_size)
+    pic = load_stage(stage_path(folder, "pic"), device)
+    if not isinstance(pic, Pic):
+        raise WeightsError(f"{folder} must hold the stage pic, not {type(pic).__name__}")
+    return PicColorizer(pic, batch_size)

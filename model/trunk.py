@@ -11,7 +11,7 @@ Legend: B batch, S side of the high resolution (a multiple of 32), C channels.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,7 @@ from torch.nn import functional
 from model.color import check_symbols
 from model.layers import linear
 
+Trunk = Literal["none", "efficientnet_lite0"]
 NORM_EPSILON = 1e-3
 STRIDE = 32  # of the last map: the high resolution must be a multiple of it
 
@@ -137,6 +138,14 @@ def resize(maps: Tensor, side: int) -> Tensor:
     if maps.shape[-1] > side:
         return functional.adaptive_avg_pool2d(maps, side)
     return functional.interpolate(maps, (side, side), mode="bilinear", align_corners=False)
+
+
+def check_trunk(trunk: Trunk, dropout: float) -> None:
+    """Refuse settings of a trunk that cannot be built, with a ValueError that names them."""
+    if trunk not in get_args(Trunk):
+        raise ValueError(f"trunk must be one of {', '.join(get_args(Trunk))}, not {trunk!r}")
+    if isinstance(dropout, bool) or not 0 <= dropout < 1:
+        raise ValueError(f"trunk_dropout must be at least 0 and below 1, not {dropout!r}")
 
 
 def check_high(gray_BSS: Tensor, count: int) -> None:

@@ -21,7 +21,16 @@ from functools import partial
 from itertools import chain, islice
 from typing import Any, Protocol
 
-from pipeline.cluster import capacity, cluster_joined, describe_wait, on_cluster, quiet_ray
+from pipeline.cluster.pools import (
+    ACTOR_CORES,
+    SHARDS_PER_WAVE,
+    TASK_CORES,
+    Pools,
+    size_pools,
+    size_wave,
+)
+from pipeline.cluster.session import capacity, cluster_joined, describe_wait, on_cluster, quiet_ray
+from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import (
     AutochromeError,
     EngineError,
@@ -30,7 +39,15 @@ from pipeline.errors import (
     TooManyFailures,
     UsageError,
 )
-from pipeline.job import (
+from pipeline.ledger.plan import Schedule, Shard
+from pipeline.ledger.planning import describe_planning, refuse_overlap
+from pipeline.ledger.results import committed_shards
+from pipeline.ledger.selection import Selection, take_selection
+from pipeline.ledger.shard_report import ShardReport
+from pipeline.ledger.status import Ledger
+from pipeline.run.metrics import Metrics
+from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up, write_row
+from pipeline.run.request import (
     Job,
     Settings,
     Summary,
@@ -40,26 +57,9 @@ from pipeline.job import (
     reopen_job,
     summarize,
 )
-from pipeline.lease import Lease, open_destination
-from pipeline.ledger import Ledger
-from pipeline.metrics import Metrics
-from pipeline.plan import Schedule, Shard
-from pipeline.planning import describe_planning, refuse_overlap
-from pipeline.pools import (
-    ACTOR_CORES,
-    SHARDS_PER_WAVE,
-    TASK_CORES,
-    Pools,
-    size_pools,
-    size_wave,
-)
-from pipeline.probe import probe_conditional_writes
-from pipeline.results import committed_shards
-from pipeline.selection import Selection, take_selection
-from pipeline.shard_report import ShardReport
-from pipeline.storage import open_storage
-from pipeline.watchdog import Watchdog
-from pipeline.workers import ColorizeActor, Row, pack, read_row, warm_up, write_row
+from pipeline.storage.lease import Lease, open_destination
+from pipeline.storage.open_storage import open_storage
+from pipeline.storage.probe import probe_conditional_writes
 
 # Without any news before Ray gives up. A CPU can need hours for a shard of a large model, a writer
 # for one of large masters, a cloud for a node; the watchdog tells the user, who may stop it.

@@ -15,21 +15,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
-from pipeline.manifest import Seen
-from pipeline.pages import MOST_PAGES
-from pipeline.plan import Run, RunSpec, Schedule, Shard, is_plan_path
-from pipeline.planning import Redo, plan_retry
-from pipeline.previews import CELLS, FOLDER, map_path, sheet_path
-from pipeline.probe import PROBE
-from pipeline.results import (
+from pipeline.images.pages import MOST_PAGES
+from pipeline.ledger.plan import Run, RunSpec, Schedule, Shard, is_plan_path
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import (
     committed_shards,
     image_path,
     parse_results,
     results_path,
     shard_of,
 )
-from pipeline.sidecar import sidecar_of, sidecar_path
-from pipeline.storage import PARTIAL, Storage
+from pipeline.ledger.seen import Seen
+from pipeline.provenance.sidecar import sidecar_of, sidecar_path
+from pipeline.review.previews import CELLS, FOLDER, map_path, sheet_path
+from pipeline.storage.base import Storage
+from pipeline.storage.local import PARTIAL
+from pipeline.storage.probe import PROBE
 
 KINDS = {
     "damaged_results": "results that cannot be read, or are of another run",
@@ -182,8 +183,8 @@ def _check_results(
         superseded = last.get(photo, 1) > shard.attempt
         if what and not superseded:
             findings.problems.append(Problem("incomplete", photo, f"{what} in {path}"))
-            size = planned[photo].size
-            findings.redo[photo] = Redo(photo, size, shard.attempt + 1)
+            size, name = planned[photo].size, planned[photo].name
+            findings.redo[photo] = Redo(photo, size, shard.attempt + 1, name=name)
     return [row for photo in planned for row in by_photo[photo]]
 
 
@@ -255,8 +256,9 @@ def _check_files(
             if problem:
                 findings.problems.append(problem)
                 if problem.kind in _REDO:
-                    redo = Redo(row["photo"], row["source_bytes"], row["attempt"] + 1)
-                    findings.redo[row["photo"]] = redo
+                    photo, attempt = row["photo"], row["attempt"] + 1
+                    redo = Redo(photo, row["source_bytes"], attempt, name=row["name"])
+                    findings.redo[photo] = redo
     findings.images += sum(row["photo"] in chosen for row in images)
     findings.sources += len(sources)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from pipeline.cluster import ENVIRONMENT
+from pipeline.cluster.session import ENVIRONMENT
 
 # Before torch, ray or boto3 are imported: they read these once.
 os.environ.update(
@@ -85,7 +85,7 @@ def faults(bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> It
     retries = "botocore.retries"
     monkeypatch.setattr(f"{retries}.standard.ExponentialBackoff.delay_amount", lambda *_: 0.001)
     monkeypatch.setattr(f"{retries}.bucket.TokenBucket.acquire", lambda *_: True)
-    monkeypatch.setattr("pipeline.s3._CONFLICT_WAITS", (0.001, 0.001, 0.001))
+    monkeypatch.setattr("pipeline.storage.s3._CONFLICT_WAITS", (0.001, 0.001, 0.001))
     with fault_proxy(s3_endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         yield proxy

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.encoding import encode
-from pipeline.imaging import resize_rgb
+from pipeline.images.encoding import encode
+from pipeline.images.pillow import resize_rgb
 
 
 def made_photograph(number: int, side: int = 24) -> np.ndarray:

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime
 
-from pipeline.plan import Run, RunSpec, Shard
-from pipeline.planning import prepare_run
-from pipeline.results import Result, commit_shard
-from pipeline.storage import MemoryStorage, Storage
+from pipeline.ledger.plan import Run, RunSpec, Shard
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import Result, commit_shard
+from pipeline.storage.base import Storage
+from pipeline.storage.memory import MemoryStorage
 
 SPEC = RunSpec("memory://source", 0, 1.0, 1, "full", "auto", {}, {})
 

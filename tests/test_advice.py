@@ -7,9 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from simulated_runs import planned
 
-from pipeline.advice import Work, advise, work_of, workers_of
-from pipeline.results import Result, commit_shard, results_path
-from pipeline.storage import MemoryStorage
+from pipeline.ledger.advice import Work, advise, work_of, workers_of
+from pipeline.ledger.results import Result, commit_shard, results_path
+from pipeline.storage.memory import MemoryStorage
 
 ENDS = [10.0 * number for number in range(10)]
 

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from pipeline.errors import PhotoError
-from pipeline.imaging import read_small
-from pipeline.plan import RunSpec
-from pipeline.rendering import render
+from pipeline.images.pillow import read_small
+from pipeline.ledger.plan import RunSpec
+from pipeline.run.rendering import render
 
 spec = RunSpec("nowhere", 0, 1.0, 1, "full", "auto", {}, {"autochrome": "0"})
 for path in Path(sys.argv[1]).iterdir():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.baselines import MAX_BYTES, Baselines
+from model.evaluation.baselines import MAX_BYTES, Baselines
 from model.weights import WeightsError, load_stage
 
 RED, GREEN, BLUE = (200, 30, 30), (30, 130, 30), (90, 90, 220)

@@ -1,11 +1,11 @@
-"""Predicted color on the luminance of a master (pipeline/chroma.py)."""
+"""Predicted color on the luminance of a master (pipeline/images/chroma.py)."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline.chroma import colorfulness, put_color_on
+from pipeline.images.chroma import colorfulness, put_color_on
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

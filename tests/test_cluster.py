@@ -1,8 +1,8 @@
-"""Which Ray a command works with, and what it waits for there (pipeline/cluster.py)."""
+"""Which Ray a command works with, and what it waits for there (pipeline/cluster/session.py)."""
 
 import pytest
 
-from pipeline.cluster import address, evenly_spread, quiet_ray
+from pipeline.cluster.session import address, evenly_spread, quiet_ray
 from pipeline.errors import UsageError
 
 

@@ -12,7 +12,7 @@ from tiny_models import write_tiny_weights
 from jobs.colorize import colorize, describe
 from jobs.main import main
 from pipeline.colorize import failure_limit
-from pipeline.job import Settings, Summary
+from pipeline.run.request import Settings, Summary
 
 
 def run(*arguments: object) -> Result:

@@ -10,7 +10,7 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 from model import Colorizer, WeightsError
 from model.color import bins_from_coarse, coarse_from_bins, coarse_from_rgb, rgb_from_bins
 from model.colorizer import Method
-from model.sampling import sample_core
+from model.sampling.cached import sample_core
 from model.weights import load_stage, stage_path
 
 

@@ -15,7 +15,7 @@ from jobs.convert import convert
 from model.published import AVERAGE
 from model.weights import load_stage, read_config
 from pipeline.errors import UsageError
-from pipeline.tensorflow_checkpoint import read_checkpoint
+from pipeline.weights.tensorflow_checkpoint import read_checkpoint
 
 VARIABLES = published("color", SMALL)
 

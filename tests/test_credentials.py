@@ -15,16 +15,22 @@ import pytest
 from signing_chains import Chain, write_chain
 from written_shards import SPEC, gray_photo, write
 
-from pipeline.credentials import Signer, read_signer, refuse_unsigned, sign_picture, write_signed
 from pipeline.errors import PhotoError, UsageError
-from pipeline.formats import MIME_OF_FORMAT
-from pipeline.imaging import read_full, read_rgb
-from pipeline.isolation import call_isolated
-from pipeline.job import Job, Settings, reopen_job
-from pipeline.plan import RunSpec
-from pipeline.planning import prepare_run
-from pipeline.provenance import SOURCE_TYPES, Provenance, xmp_packet
-from pipeline.storage import MemoryStorage
+from pipeline.images.formats import MIME_OF_FORMAT
+from pipeline.images.pillow import read_full, read_rgb
+from pipeline.ledger.plan import RunSpec
+from pipeline.ledger.planning import prepare_run
+from pipeline.metadata.xmp import SOURCE_TYPES, Provenance, xmp_packet
+from pipeline.provenance.c2pa import (
+    Signer,
+    read_signer,
+    refuse_unsigned,
+    sign_picture,
+    write_signed,
+)
+from pipeline.run.isolation import call_isolated
+from pipeline.run.request import Job, Settings, reopen_job
+from pipeline.storage.memory import MemoryStorage
 
 SIGNED = replace(SPEC, content_credentials=True)
 MADE = Provenance("trainedAlgorithmicMedia", "1.2", {}, 0, "")

@@ -11,7 +11,7 @@ from tiny_models import perturb, tiny_core
 from model.core import ColTranCore, CoreConfig
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
 from model.sampling import sample_core, sample_core_slow
-from model.training import Trainer, grow
+from model.training.trainer import Trainer, grow
 from model.weights import WEIGHTS, load_stage, read_config, save_stage
 
 L = 4

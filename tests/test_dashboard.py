@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import metrics
+from pipeline.run import metrics
 
 # What a run tells Prometheus: kind and tags of each metric.
 METRICS = {

@@ -44,12 +44,20 @@ def test_every_command_has_help_an_example_and_a_section(repository: Path, name:
     assert [each.opts[0] for each in options if f"`{each.opts[0]}" not in section[1]] == []
 
 
-def test_the_map_of_the_readme_names_every_source_file(repository: Path) -> None:
-    tree = (repository / "README.md").read_text(encoding="utf-8").split("## Map")[1]
-    block = tree.split("```")[1]
-    for folder in ("model", "pipeline", "jobs", "benchmarks"):
-        part = block.split(f"\n{folder}/")[1]
-        listed = re.split(r"\n(?! )", part)[0]
-        named = set(re.findall(r"^  (\S+\.py)", listed, re.MULTILINE))
-        present = {path.name for path in (repository / folder).glob("*.py")} - {"__init__.py"}
-        assert named == present, f"{folder}: {named ^ present}"
+def test_the_map_names_every_source_file(repository: Path) -> None:
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = text.split("## Map")[1].split("```")[1]
+    named, parents = [], [""] * 3
+    for line in block.splitlines():
+        if found := re.match(r"( *)(\S+)  ", line):
+            depth, name = len(found[1]) // 2, found[2]
+            parents[depth] = name
+            named.append("".join(parents[:depth]) + name)
+    listed = {name for name in named if name.endswith(".py")}
+    present = {
+        path.relative_to(repository).as_posix()
+        for folder in ("model", "pipeline", "jobs", "benchmarks")
+        for path in (repository / folder).rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    assert listed == present, listed ^ present

@@ -18,10 +18,10 @@ from simulated_runs import foreign_lines
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
-from pipeline.cluster import quiet_ray
-from pipeline.job import open_run
-from pipeline.results import read_results
-from pipeline.storage import LocalStorage
+from pipeline.cluster.session import quiet_ray
+from pipeline.ledger.results import read_results
+from pipeline.run.request import open_run
+from pipeline.storage.local import LocalStorage
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 

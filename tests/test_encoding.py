@@ -14,14 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageFile, IptcImagePlugin
 
-from pipeline.chroma import color_bands, put_color_on
-from pipeline.codecs import open_deep
-from pipeline.encoding import encode, encode_bands, result_labels
-from pipeline.formats import DEEP, MasterInfo
-from pipeline.gray import eight_bits
-from pipeline.imaging import Master, read_full
-from pipeline.metadata import metadata_of, photoshop_block, read_fields
-from pipeline.provenance import Provenance, xmp_packet
+from pipeline.images.chroma import color_bands, put_color_on
+from pipeline.images.codecs import open_deep
+from pipeline.images.encoding import encode, encode_bands, result_labels
+from pipeline.images.formats import DEEP, MasterInfo
+from pipeline.images.gray import eight_bits
+from pipeline.images.pillow import Master, read_full
+from pipeline.metadata.exif import metadata_of, photoshop_block, read_fields
+from pipeline.metadata.xmp import Provenance, xmp_packet
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF")
 LABELED = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF")

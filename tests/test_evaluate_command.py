@@ -12,12 +12,12 @@ from made_photographs import made_photograph, write_photographs
 from tiny_models import tiny_pic, write_tiny_weights
 
 from jobs.main import main
-from model.frechet import frechet_distance
+from model.evaluation.frechet import frechet_distance
 from model.weights import save_stage, stage_path
-from pipeline.encoding import encode
-from pipeline.evaluate import EvaluationSettings, evaluate
-from pipeline.photographs import read_photographs
-from pipeline.storage import open_storage
+from pipeline.evaluation.evaluate import EvaluationSettings, evaluate
+from pipeline.images.encoding import encode
+from pipeline.storage.open_storage import open_storage
+from pipeline.training.photographs import read_photographs
 
 KEYS = """photos core_resolution core_bits_per_pixel parallel_bits_per_pixel chroma_r2
 marginal_bits_per_pixel gray_bits_per_pixel neighbor_bits_per_pixel color_bits_per_dim

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
-from model.evaluation import (
+from model.evaluation.frechet import Inception, frechet_distance
+from model.evaluation.scores import (
     bin_centers,
     block_means,
     compare,
@@ -17,8 +18,7 @@ from model.evaluation import (
     score_core,
     score_upsampler,
 )
-from model.frechet import Inception, frechet_distance
-from model.training import core_losses, upsampler_losses
+from model.training.trainer import core_losses, upsampler_losses
 
 
 def photographs(count: int, side: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""A folder is a layer: what each may import, read from the source without running it."""
+"""Folders are layers: what each may import, read from the source without running it."""
 
 import ast
 import sys
@@ -8,23 +8,40 @@ from pathlib import Path
 import pytest
 
 LAYERS = ("model", "pipeline", "jobs")  # an arrow points to the left, never to the right
+# The rooms of each layer, from the ground up: a package, or a module beside the packages. Each may
+# import from those before it.
+ROOMS = {
+    "model": (
+        "color", "lab", "likelihood", "scaling", "layers", "trunk", "criss_cross", "core",
+        "upsamplers", "colorized", "sampling", "pic", "weights", "published", "training",
+        "evaluation", "colorizer", "systems",
+    ),
+    "pipeline": (
+        "errors", "deadline", "storage", "metadata", "images", "ledger", "weights", "cluster",
+        "provenance", "review", "training", "run", "evaluation", "single", "verify", "colorize",
+    ),
+}  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}
 # One door for each system outside.
 DOORS = {
-    "boto3": {"pipeline/s3.py"},
-    "botocore": {"pipeline/s3.py"},
-    "PIL": {"pipeline/imaging.py"},
-    "c2pa": {"pipeline/credentials.py"},
-    "cryptography": {"pipeline/credentials.py"},
-    "imagecodecs": {"pipeline/codecs.py"},
-    "tifffile": {"pipeline/codecs.py"},
+    "boto3": {"pipeline/storage/s3.py"},
+    "botocore": {"pipeline/storage/s3.py"},
+    "PIL": {"pipeline/images/pillow.py"},
+    "c2pa": {"pipeline/provenance/c2pa.py"},
+    "cryptography": {"pipeline/provenance/c2pa.py"},
+    "imagecodecs": {f"pipeline/images/{name}.py" for name in ("codecs", "jpegs", "tiffs")},
+    "tifffile": {"pipeline/images/tiffs.py"},
     "ray": {
-        f"pipeline/{name}.py"
-        for name in ("cluster", "colorize", "metrics", "photographs", "submission", "train")
+        "pipeline/cluster/session.py",
+        "pipeline/cluster/submission.py",
+        "pipeline/colorize.py",
+        "pipeline/run/metrics.py",
+        "pipeline/training/photographs.py",
+        "pipeline/training/ray_train.py",
     },
-    "matplotlib": {"pipeline/learning_curve.py"},
-    "tensorboard": {"pipeline/learning_curve.py"},
-    "tensorflow": {"pipeline/tensorflow_checkpoint.py"},
+    "matplotlib": {"pipeline/training/learning_curve.py"},
+    "tensorboard": {"pipeline/training/learning_curve.py"},
+    "tensorflow": {"pipeline/weights/tensorflow_checkpoint.py"},
 }
 
 
@@ -46,6 +63,25 @@ def packages(path: Path) -> set[str]:
     return {name.split(".")[0] for name in imports(path)}
 
 
+def room_of(module: str) -> str | None:
+    """`pipeline.images.codecs` -> images; None for a layer itself."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else None
+
+
+def arrows(repository: Path, layer: str) -> set[tuple[str, str]]:
+    """(room, room that it imports), within a layer."""
+    found = set()
+    for path in sources(repository, layer):
+        relative = path.relative_to(repository / layer)
+        room = relative.parts[0].removesuffix(".py")
+        for name in imports(path):
+            other = room_of(name) if name.split(".")[0] == layer else None
+            if room != "__init__" and other not in (None, room):
+                found.add((room, str(other)))
+    return found
+
+
 @pytest.mark.parametrize("layer", LAYERS)
 def test_arrows_point_one_way(repository: Path, layer: str) -> None:
     above = set(LAYERS[LAYERS.index(layer) + 1 :])
@@ -53,6 +89,43 @@ def test_arrows_point_one_way(repository: Path, layer: str) -> None:
     assert files
     for path in files:
         assert not packages(path) & above, f"{path} imports {packages(path) & above}"
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_rooms_import_from_the_floors_below_them(repository: Path, layer: str) -> None:
+    order = ROOMS[layer]
+    there = {
+        path.name.removesuffix(".py")
+        for path in (repository / layer).iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert there - {"__init__"} == set(order), "each room has its place in the order"
+    upward = {
+        (room, other)
+        for room, other in arrows(repository, layer)
+        if order.index(other) >= order.index(room)
+    }
+    assert not upward
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_modules_of_a_room_do_not_import_in_circles(repository: Path, layer: str) -> None:
+    graph = {}
+    for path in sources(repository, layer):
+        module = path.relative_to(repository).with_suffix("").as_posix().replace("/", ".")
+        graph[module.removesuffix(".__init__")] = {
+            name for name in imports(path) if name.startswith(f"{layer}.")
+        }
+    while free := {module for module, needs in graph.items() if not needs & graph.keys()}:
+        graph = {module: needs for module, needs in graph.items() if module not in free}
+    assert not graph, "these import each other"
+
+
+def test_every_room_says_what_it_is(repository: Path) -> None:
+    for layer in ROOMS:
+        for path in (repository / layer).rglob("__init__.py"):
+            words = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+            assert words and len(words) > 60, path
 
 
 def test_model_needs_nothing_but_torch_numpy_and_safetensors(repository: Path) -> None:

@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy
 from jobs.convert import convert
 from model import ColorUpsampler, ColTranCore, SpatialUpsampler, load_stage
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb, rgb_from_bins
-from model.sampling import CoreSample, sample_core
+from model.sampling.cached import CoreSample, sample_core
 
 Arrays = dict[str, Tensor]
 

@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from pipeline.chroma import means, put_color_on, resample
-from pipeline.guide import picture_area
+from pipeline.images.chroma import means, put_color_on, resample
+from pipeline.images.guide import picture_area
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.gray import eight_bits
-from pipeline.imaging import Master, read_full, read_small
-from pipeline.isolation import call_isolated
-from pipeline.plan import RunSpec
-from pipeline.rendering import render
+from pipeline.images.gray import eight_bits
+from pipeline.images.pillow import Master, read_full, read_small
+from pipeline.ledger.plan import RunSpec
+from pipeline.run.isolation import call_isolated
+from pipeline.run.rendering import render
 
 # The photograph that all of them show is this file's.
 PLAIN = "09b-png-text.png"

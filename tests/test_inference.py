@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model import inference
-from model.inference import Dense, attend, most_likely, run_layers, split_lines
 from model.layers import LayerSize, axial_encoder
+from model.sampling import inference
+from model.sampling.inference import Dense, attend, most_likely, run_layers, split_lines
 from model.upsamplers import (
     ChannelUpsampler,
     ColorUpsampler,

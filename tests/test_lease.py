@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import lease as module
 from pipeline.errors import StorageError, StoreUnavailable, UsageError
-from pipeline.lease import LEASE, Lease, open_destination
-from pipeline.storage import LocalStorage, MemoryStorage
+from pipeline.storage import lease as module
+from pipeline.storage.lease import LEASE, Lease, open_destination
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 
 
 @pytest.fixture(autouse=True)

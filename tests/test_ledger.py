@@ -9,11 +9,12 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from simulated_runs import commit, planned
 
-from pipeline.ledger import Ledger
-from pipeline.plan import Run, Schedule
-from pipeline.planning import Redo, plan_retry
-from pipeline.results import committed_shards, read_results
-from pipeline.storage import MemoryStorage, Storage
+from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.status import Ledger
+from pipeline.storage.base import Storage
+from pipeline.storage.memory import MemoryStorage
 
 REASONS = ("corrupt", "missing")
 
@@ -77,7 +78,10 @@ def test_a_candidate_that_failed_makes_its_photo_failed() -> None:
     _, destination, run = planned(photos=1, shard_size=1)
     ledger = Ledger(destination, run)
     rows: list[dict[str, object]] = [
-        {"photo": "a", "source_bytes": 1, "attempt": 1, "status": status, "reason": reason}
+        {
+            **{"photo": "a", "name": "a", "source_bytes": 1, "attempt": 1},
+            **{"status": status, "reason": reason},
+        }
         for status, reason in (("ok", None), ("failed", "write_error"), ("ok", None))
     ]
     ledger._add([row for row in rows if row["status"] != "ok"])

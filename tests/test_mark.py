@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from written_shards import SPEC, gray_photo, run_of, write
 
-from pipeline.chroma import bands
-from pipeline.codecs import open_deep
-from pipeline.encoding import encode
 from pipeline.errors import DestinationMismatch
-from pipeline.imaging import read_full, read_rgb
-from pipeline.mark import draw_mark, marked, place_of_mark
-from pipeline.planning import check_spec
-from pipeline.storage import MemoryStorage
+from pipeline.images.chroma import bands
+from pipeline.images.codecs import open_deep
+from pipeline.images.encoding import encode
+from pipeline.images.mark import draw_mark, marked, place_of_mark
+from pipeline.images.pillow import read_full, read_rgb
+from pipeline.ledger.planning import check_spec
+from pipeline.storage.memory import MemoryStorage
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

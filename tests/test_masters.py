@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from pipeline.errors import REASONS, PhotoError
-from pipeline.gray import luma
-from pipeline.imaging import read_full, read_small
-from pipeline.isolation import call_isolated
+from pipeline.images.gray import luma
+from pipeline.images.pillow import read_full, read_small
+from pipeline.run.isolation import call_isolated
 
 DEEP = np.random.default_rng(0).integers(0, 65536, (48, 64, 3), dtype=np.uint16)
 EXACT = DEEP @ [0.299, 0.587, 0.114]

@@ -5,13 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.metrics import METRICS
+from pipeline.run.metrics import METRICS
 
 PROGRAM = """
 import time, urllib.request
-from pipeline.cluster import quiet_ray
-from pipeline.metrics import Metrics
-from pipeline.shard_report import ShardReport
+from pipeline.cluster.session import quiet_ray
+from pipeline.run.metrics import Metrics
+from pipeline.ledger.shard_report import ShardReport
 
 report = ShardReport(
     3, 1, {"ok": 2, "failed": 1}, {"corrupt": 1}, {"read": 500, "written": 0},

@@ -4,6 +4,7 @@ import hashlib
 import io
 import pickle
 import struct
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,21 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model.colorizer import Colorizer
 from pipeline.errors import PhotoError, UsageError
-from pipeline.imaging import read_full, read_small
-from pipeline.job import Settings, prepare_job
-from pipeline.ledger import Ledger
-from pipeline.names import output_path
-from pipeline.pages import count_pages, page_alone
-from pipeline.plan import Run, RunSpec, Schedule
-from pipeline.planning import prepare_run
-from pipeline.premis import write_premis
-from pipeline.results import read_results
-from pipeline.selection import parse_selection, take_selection
-from pipeline.stages import colorize_shard, photo_seed, read_shard, write_shard
-from pipeline.storage import MemoryStorage
+from pipeline.images.pages import count_pages, page_alone
+from pipeline.images.pillow import read_full, read_small
+from pipeline.ledger.names import former_output_path
+from pipeline.ledger.plan import Run, RunSpec, Schedule
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import read_results
+from pipeline.ledger.seeds import photo_seed
+from pipeline.ledger.selection import parse_selection, take_selection
+from pipeline.ledger.status import Ledger
+from pipeline.provenance.premis import write_premis
+from pipeline.run.operators import pack, read_row
+from pipeline.run.request import Settings, prepare_job
+from pipeline.run.steps import colorize_shard, read_shard, write_shard
+from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
-from pipeline.workers import pack, read_row
 
 SPEC = RunSpec(
     *("memory://source", 0, 1.0, 1, "full", "auto", {"core": "c0de"}, {"autochrome": "1.2"}),
@@ -155,13 +157,15 @@ def test_names_of_pages_are_those_of_no_other_photo() -> None:
     names = ["a.tif", "a.page-0002.tif", "b.tif", "b.page-0002", "c.tiff", "d.tif"]
     for name in names:
         source.write(name, b"x")
-    assert output_path("d.tif", "tif", None, source, 2) == "images/d.page-0002.tif"
-    assert output_path("c.tiff", "tif", 1, source, 12) == "images/c.page-0012.candidate-1.tiff"
-    assert output_path("d.tif", "png", None, source, 2) == "images/d.tif.page-0002.png"
+    assert former_output_path("d.tif", "tif", None, source, 2) == "images/d.page-0002.tif"
+    assert (
+        former_output_path("c.tiff", "tif", 1, source, 12) == "images/c.page-0012.candidate-1.tiff"
+    )
+    assert former_output_path("d.tif", "png", None, source, 2) == "images/d.tif.page-0002.png"
     for suffix in ("tif", "png"):
         for candidate in (None, 0):
             places = {
-                output_path(name, suffix, candidate, source, page)
+                former_output_path(name, suffix, candidate, source, page)
                 for name in names
                 for page in (None, 1, 2)
             }
@@ -301,9 +305,9 @@ def test_first_pages_are_what_they_were_and_others_are_counted(colorizer: Colori
 def test_a_file_of_too_many_pages_is_one_row_and_a_page_too_large_harms_no_other(
     colorizer: Colorizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.stages.MOST_PAGES", 2)
+    monkeypatch.setattr("pipeline.run.steps.MOST_PAGES", 2)
     monkeypatch.setattr("pipeline.verify.MOST_PAGES", 2)
-    monkeypatch.setattr("pipeline.stages.MAX_PIXELS", 500)
+    monkeypatch.setattr("pipeline.run.steps.MAX_PIXELS", 500)
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
     source.write("a.tif", tiff(*PAGES[:3]))
     source.write("b.tif", tiff(PAGES[0][:4], PAGES[1]))
@@ -366,3 +370,22 @@ def test_a_run_on_ray_is_told_which_pages(tmp_path: Path) -> None:
     row = read_row(pack(shard), job, False)
     _, photos = pickle.loads(row["work"])
     assert [photo.result.page for photo in photos] == [1, 2]
+
+
+def test_directories_that_share_their_bytes_are_not_read_again_and_again() -> None:
+    entries = 4000
+    one = struct.pack("<H", entries) + struct.pack("<HHII", 270, 2, 1, 0) * entries
+    data = bytearray(b"II*\0\x08\0\0\0" + one * 3)
+    for place in range(len(data) - 2, 8, -2):  # each place may be a directory that leads on
+        data[place : place + 2] = struct.pack("<H", entries)
+    start = time.process_time()
+    count_pages(bytes(data))
+    assert time.process_time() - start < 2
+    chained = bytearray(b"II*\0\x08\0\0\0" + b"\0" * 400_000)
+    for number in range(2_000):
+        place = 8 + 4 * number
+        struct.pack_into("<H", chained, place, entries)
+        struct.pack_into("<I", chained, place + 2 + 12 * entries, place + 4)
+    start = time.process_time()
+    assert 1 <= count_pages(bytes(chained)) < 20
+    assert time.process_time() - start < 2

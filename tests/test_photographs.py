@@ -9,16 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 from made_photographs import made_photograph, made_png, write_parquet, write_photographs
 
-from pipeline.encoding import encode
 from pipeline.errors import StorageError, UsageError
-from pipeline.photographs import (
+from pipeline.images.encoding import encode
+from pipeline.storage.open_storage import open_storage
+from pipeline.training.photographs import (
     EmptySet,
     PhotographSet,
     color_beyond_tone,
     describe_skipped,
     read_photographs,
 )
-from pipeline.storage import open_storage
 
 PNGS = [made_png(number) for number in range(12)]
 DIGESTS = {hashlib.sha256(png).hexdigest() for png in PNGS}

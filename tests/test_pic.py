@@ -11,16 +11,16 @@ from tiny_models import tiny_core, tiny_pic
 
 from model import WeightsError
 from model.lab import lab_from_rgb, rgb_from_lab
-from model.pic import Pic, PicConfig, chroma_from_rgb
-from model.pic_colorizer import PicColorizer, put_chroma_on
-from model.pixelcnn import PixelCnn, PixelCnnConfig
-from model.pixelcnn_sampling import sample_pixels, sample_pixels_slow
+from model.pic.colorizer import PicColorizer, put_chroma_on
+from model.pic.network import Pic, PicConfig, chroma_from_rgb
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
+from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.systems import load_colorizer
-from model.training import Trainer, grow
+from model.training.trainer import Trainer, grow
 from model.weights import WEIGHTS, load_stage, save_stage, stage_path
-from pipeline import training
-from pipeline.storage import MemoryStorage
-from pipeline.training import Progress, StageSettings, StageTraining, read_history
+from pipeline.storage.memory import MemoryStorage
+from pipeline.training import worker as training
+from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
 
 
 def grays(count: int, side: int = 16) -> np.ndarray:

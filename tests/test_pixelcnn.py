@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_models import perturb
 
-from model.mixture import Mixture, channel_logits, log_mass, log_prob, scaled
-from model.pixelcnn import PixelCnn, PixelCnnConfig
-from model.pixelcnn_sampling import draw_pixel, sample_pixels, sample_pixels_slow
-from model.training import Photographs, Trainer, TrainingConfig
+from model.pic.mixture import Mixture, channel_logits, log_mass, log_prob, scaled
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
+from model.pic.sampling import draw_pixel, sample_pixels, sample_pixels_slow
+from model.training.trainer import Photographs, Trainer, TrainingConfig
 
 SEEDS = [3, 2**63 - 1, 11]
 

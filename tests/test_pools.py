@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline.cluster import Capacity
-from pipeline.pools import SHARDS_IN_FLIGHT, Pools, size_pools, size_wave
+from pipeline.cluster.pools import SHARDS_IN_FLIGHT, Pools, size_pools, size_wave
+from pipeline.cluster.session import Capacity
 
 GIB = 2**30
 MACHINE = Capacity(cores=8, gpus=2, most_cores=8, most_gpus=2, object_bytes=8 * GIB)

@@ -20,10 +20,11 @@ from hypothesis import strategies as some
 from premis_rules import breaches
 from written_shards import SPEC, gray_photo, run_of, write
 
-from pipeline.encoding import encode
-from pipeline.premis import PREMIS, write_premis
-from pipeline.results import SCHEMA, Result, read_results
-from pipeline.storage import LocalStorage, MemoryStorage
+from pipeline.images.encoding import encode
+from pipeline.ledger.results import SCHEMA, Result, read_results
+from pipeline.provenance.premis import PREMIS, write_premis
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 
 P = {"": premis_rules.SPACE.strip("{}")}
 DONE = Result(

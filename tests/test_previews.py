@@ -8,8 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from PIL import Image
 
-from pipeline.previews import CELL, CELLS, Preview, PreviewSheets, fitted, map_path, sheet_path
-from pipeline.storage import MemoryStorage
+from pipeline.review.previews import (
+    CELL,
+    CELLS,
+    Preview,
+    PreviewSheets,
+    fitted,
+    map_path,
+    sheet_path,
+)
+from pipeline.storage.memory import MemoryStorage
 
 
 def opened(storage: MemoryStorage, path: str) -> np.ndarray:

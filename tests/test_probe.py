@@ -9,9 +9,10 @@ import s3_servers
 from fault_proxy import Broken, FaultProxy, Refusal, first
 
 from pipeline.errors import StoreUnavailable, UsageError
-from pipeline.probe import probe_conditional_writes
-from pipeline.s3 import S3Storage
-from pipeline.storage import LocalStorage, MemoryStorage
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from pipeline.storage.probe import probe_conditional_writes
+from pipeline.storage.s3 import S3Storage
 
 
 @pytest.mark.parametrize("server", ["s3_endpoint", "ministack_endpoint"])

@@ -35,7 +35,7 @@ def test_the_recipe_makes_weights_of_the_shipped_sizes(
     subprocess.run(given, env=environment, check=True)
     calls = [json.loads(line) for line in log.read_text().splitlines()]
     assert [call[:2] for call in calls[:-1]] == [
-        *[["train", "core"]] * 3,
+        *[["train", "core"]] * 4,
         ["train", "color"],
         *[["train", "spatial"]] * 2,
     ]

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.plan import Plan, Run, RunSpec
-from pipeline.results import (
+from pipeline.ledger.plan import Plan, Run, RunSpec
+from pipeline.ledger.results import (
     SCHEMA,
     Result,
     commit_shard,
@@ -17,7 +17,7 @@ from pipeline.results import (
     read_results,
     results_path,
 )
-from pipeline.storage import MemoryStorage
+from pipeline.storage.memory import MemoryStorage
 
 RUN = Run(RunSpec("memory://s", 0, 1.0, 1, "full", "auto", {}, {}), Plan(4, 4, 1, 4, (), {}), "d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)

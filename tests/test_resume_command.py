@@ -8,7 +8,7 @@ from simulated_runs import SPEC, planned
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
-from pipeline.storage import MemoryStorage
+from pipeline.storage.memory import MemoryStorage
 
 
 def run(*arguments: object) -> Result:

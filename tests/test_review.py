@@ -18,14 +18,16 @@ from PIL import Image
 from simulated_runs import SPEC
 
 from jobs.main import main
-from pipeline.encoding import encode
-from pipeline.plan import Run, Schedule
-from pipeline.planning import prepare_run
-from pipeline.previews import PreviewSheets
-from pipeline.results import Result, commit_shard
-from pipeline.review import FIELDS, PAGE, page_files, write_review
-from pipeline.selection import parse_selection, take_selection
-from pipeline.storage import LocalStorage, MemoryStorage, Storage
+from pipeline.images.encoding import encode
+from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import Result, commit_shard
+from pipeline.ledger.selection import parse_selection, take_selection
+from pipeline.review.pages import FIELDS, PAGE, page_files, write_review
+from pipeline.review.previews import PreviewSheets
+from pipeline.storage.base import Storage
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
 
 MOMENT = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
@@ -169,7 +171,7 @@ def test_the_last_attempt_is_shown_and_what_was_decided(tmp_path: Path) -> None:
 def test_files_are_cut_between_photos_and_older_ones_removed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipeline.review.ROWS_PER_FILE", 3)
+    monkeypatch.setattr("pipeline.review.pages.ROWS_PER_FILE", 3)
     destination = MemoryStorage("destination")
     run = reviewed(destination)
     destination.write("report/data/rows-00099.js", b"of a larger page")

@@ -6,7 +6,8 @@ from test_core import OPTIONS
 from tiny_models import tiny_core
 
 from model.core import ColTranCore
-from model.sampling import draw, sample_core, sample_core_slow
+from model.sampling import sample_core, sample_core_slow
+from model.sampling.draw import draw
 
 SEEDS = [3, 2**63 - 1, 11]
 

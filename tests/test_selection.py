@@ -9,12 +9,18 @@ from hypothesis import strategies as some
 from simulated_runs import commit, planned
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.ledger import Ledger
-from pipeline.plan import Run, Schedule, Shard
-from pipeline.planning import Redo, plan_retry
-from pipeline.results import committed_shards
-from pipeline.selection import COLUMNS, MOST_SEED, kept_selections, parse_selection, take_selection
-from pipeline.storage import Storage
+from pipeline.ledger.plan import Run, Schedule, Shard
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import committed_shards
+from pipeline.ledger.selection import (
+    COLUMNS,
+    MOST_SEED,
+    kept_selections,
+    parse_selection,
+    take_selection,
+)
+from pipeline.ledger.status import Ledger
+from pipeline.storage.base import Storage
 
 HEADER = "photo,candidate,decision,seed\n"
 PATHS = some.text(some.sampled_from("aé日\uf7e9 /.,;\"'=\r\n"), min_size=1, max_size=12)

@@ -1,7 +1,7 @@
 """What the driver hears of a shard, and Prometheus from it."""
 
-from pipeline.results import Result
-from pipeline.shard_report import ShardReport, report_of
+from pipeline.ledger.results import Result
+from pipeline.ledger.shard_report import ShardReport, report_of
 
 GOOD = Result(
     *("a.jpg", "/a.jpg", 0, 100),

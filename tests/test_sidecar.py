@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from written_shards import SPEC, candidates_of, gray_photo
 
-from pipeline.plan import Run, Schedule
-from pipeline.planning import prepare_run
-from pipeline.results import committed_shards
-from pipeline.sidecar import sidecar_of, sidecar_path
-from pipeline.stages import write_shard
-from pipeline.storage import MemoryStorage
+from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.results import committed_shards
+from pipeline.provenance.sidecar import sidecar_of, sidecar_path
+from pipeline.run.steps import write_shard
+from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import prune, repair, verify
 
 Place = tuple[MemoryStorage, MemoryStorage, Run]

@@ -22,8 +22,8 @@ from tiny_models import write_tiny_weights
 
 from killed_runs import undisturbed_images
 from pipeline.colorize import colorize
-from pipeline.job import Job, Settings
-from pipeline.workers import ColorizeActor, Row
+from pipeline.run.operators import ColorizeActor, Row
+from pipeline.run.request import Job, Settings
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -60,7 +60,7 @@ def committed(out: Path) -> int:
 
 # A command whose watchdog barks after a second.
 IMPATIENT = """
-from pipeline.watchdog import Watchdog
+from pipeline.cluster.watchdog import Watchdog
 Watchdog.__init__.__defaults__ = (1.0,)
 from jobs.main import main
 

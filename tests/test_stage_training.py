@@ -9,12 +9,14 @@ import torch
 from made_photographs import made_photograph
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
-from model.training import Photographs, TrainingConfig, core_losses, upsampler_losses
+from model.training.trainer import Photographs, TrainingConfig, core_losses, upsampler_losses
 from model.weights import Stage, load_stage
-from pipeline import training
 from pipeline.errors import UsageError
-from pipeline.storage import LocalStorage, MemoryStorage, Storage
-from pipeline.training import Progress, StageSettings, StageTraining, read_history
+from pipeline.storage.base import Storage
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from pipeline.training import worker as training
+from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
 
 RGB = torch.stack([torch.from_numpy(made_photograph(number, 16)) for number in range(6)])
 HELD_OUT = torch.stack([torch.from_numpy(made_photograph(number, 8)) for number in range(6, 9)])

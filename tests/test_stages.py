@@ -13,23 +13,26 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 from tiny_models import tiny_color, tiny_core, tiny_spatial
+from written_shards import planned
 
-from model.colorizer import Colorized, Colorizer
+from model.colorized import Colorized
+from model.colorizer import Colorizer
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
-from pipeline.imaging import read_full
-from pipeline.names import output_path
-from pipeline.plan import Plan, Run, RunSpec, Shard
-from pipeline.results import Result, read_results
-from pipeline.stages import (
-    MAX_BYTES,
+from pipeline.images.pillow import read_full
+from pipeline.ledger.names import former_output_path, output_path
+from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard
+from pipeline.ledger.results import Result, read_results
+from pipeline.ledger.seeds import photo_seed
+from pipeline.run import steps
+from pipeline.run.steps import (
     ShardReport,
     _at_once,
     colorize_shard,
-    photo_seed,
     read_shard,
     write_shard,
 )
-from pipeline.storage import MemoryStorage, Storage, StoredObject
+from pipeline.storage.base import Storage
+from pipeline.storage.memory import MemoryStorage
 
 SIZES = (8, 16)
 SPEC = RunSpec(
@@ -60,7 +63,7 @@ def picture(seed: int, format: str = "PNG", size: tuple[int, int] = (30, 20)) ->
 
 
 def shard_of(source: Storage, number: int = 0) -> Shard:
-    return Shard(number, tuple(source.list()))
+    return Shard(number, planned(source))
 
 
 def run_shard(
@@ -117,7 +120,9 @@ def test_a_photo_becomes_a_picture_and_a_row(
         "device": "cpu",
     }
     assert {name: row[name] for name in expected} == expected
-    assert all(value is not None for name, value in row.items() if name not in ("reason", "error"))
+    assert all(
+        value is not None for name, value in row.items() if name not in ("reason", "error", "note")
+    )
     pixels = SIZES[0] ** 2
     likelihood = float(str(row["log_likelihood"]))
     assert row["bits_per_pixel"] == pytest.approx(-likelihood / np.log(2) / pixels)
@@ -135,9 +140,9 @@ def test_what_cannot_be_read_is_a_row_and_harms_no_other(
     }
     for name, data in files.items():
         source.write(name, data)
-    photos = [*source.list(), StoredObject("gone.png", 3), StoredObject("huge.tif", MAX_BYTES + 1)]
+    photos = [*planned(source), Photo("gone.png", 3, name="gone.png")]
     counts, rows = run_shard(source, destination, colorizer, shard=Shard(0, tuple(photos)))
-    assert counts == ShardReport(photos=7, failed=5)
+    assert counts == ShardReport(photos=6, failed=4)
     assert {row["photo"]: row["reason"] for row in rows} == {
         "a.png": None,
         "empty.jpg": "corrupt",
@@ -145,7 +150,6 @@ def test_what_cannot_be_read_is_a_row_and_harms_no_other(
         "text.jpg": "unsupported",
         "z.png": None,
         "gone.png": "missing",
-        "huge.tif": "too_large",
     }
     for row in rows:
         failed = row["reason"] is not None
@@ -247,7 +251,7 @@ def test_the_same_photo_gives_the_same_bytes_in_any_company(
     source.write("copy-of-3.png", picture(3))
     run_shard(source, destination, colorizer)
     alone = MemoryStorage("alone")
-    run_shard(source, alone, colorizer, shard=Shard(9, (StoredObject("3.png", 1),)))
+    run_shard(source, alone, colorizer, shard=Shard(9, (Photo("3.png", 1),)))
     pictures = [
         destination.read("images/3.png"),
         destination.read("images/copy-of-3.png"),
@@ -277,7 +281,7 @@ class Elsewhere(MemoryStorage):
         self.on_read: dict[str, Callable[[], bytes]] = {}
         self.on_write: dict[str, Exception] = {}
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         return self.on_read.get(path, lambda: super(Elsewhere, self).read(path))()
 
     def write(self, path: str, data: bytes) -> None:
@@ -423,7 +427,7 @@ def test_seeds_depend_on_run_content_and_candidate_and_fit_63_bits() -> None:
     ],
 )
 def test_output_names(photo: str, suffix: str, candidate: int | None, path: str) -> None:
-    assert output_path(photo, suffix, candidate, MemoryStorage()) == path
+    assert output_path(photo, suffix, candidate) == path
 
 
 def test_large_pictures_are_finished_one_by_one() -> None:
@@ -433,18 +437,32 @@ def test_large_pictures_are_finished_one_by_one() -> None:
     assert [at_once(side) for side in (None, 5000, 7000, 22_000)] == [4, 4, 2, 1]
 
 
-def test_no_two_photos_share_an_output_name() -> None:
+def test_no_two_photos_share_an_output_name_in_a_plan_without_names() -> None:
     source = MemoryStorage()
     names = ["a", "a.jpg", "a.jpg.png", "a.png", "a.tif", "a.tif.png", "A.png", "a.jpg.jpg"]
     for name in names:
         source.write(name, b"x")
     for suffix in ("jpg", "png", "tif", "webp"):
         for candidate in (None, 0):
-            outputs = {output_path(name, suffix, candidate, source) for name in names}
+            outputs = {former_output_path(name, suffix, candidate, source) for name in names}
             assert len(outputs) == len(names)
 
 
-@pytest.mark.parametrize("module", ["pipeline.stages", "pipeline.colorize"])
+@pytest.mark.parametrize("module", ["pipeline.run.steps", "pipeline.colorize"])
 def test_workers_need_no_torch_to_read_and_write(repository: Path, module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0
+
+
+def test_a_file_is_too_large_by_what_the_store_has_not_by_what_a_list_says(
+    monkeypatch: pytest.MonkeyPatch,
+    source: MemoryStorage,
+    destination: MemoryStorage,
+    colorizer: Colorizer,
+) -> None:
+    source.write("a.png", picture(1))
+    source.write("b.png", picture(2) + b"\0" * 10_000)
+    monkeypatch.setattr(steps, "MAX_BYTES", 10_000)
+    photos = (Photo("a.png", 2**40, name="a.png"), Photo("b.png", 1, name="b.png"))
+    _, rows = run_shard(source, destination, colorizer, shard=Shard(0, photos))
+    assert [row["reason"] for row in rows] == [None, "too_large"]

@@ -10,10 +10,10 @@ from test_resume_command import write_run
 
 from jobs.main import main
 from jobs.status import describe
-from pipeline.job import open_run
-from pipeline.ledger import Status
-from pipeline.plan import Schedule
-from pipeline.storage import LocalStorage
+from pipeline.ledger.plan import Schedule
+from pipeline.ledger.status import Status
+from pipeline.run.request import open_run
+from pipeline.storage.local import LocalStorage
 
 STATUS = Status(
     photos=1200,

@@ -16,17 +16,13 @@ from fault_proxy import FaultProxy, sprinkle
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline import storage as module
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-from pipeline.s3 import S3Storage
-from pipeline.storage import (
-    LocalStorage,
-    MemoryStorage,
-    Storage,
-    StoredObject,
-    open_storage,
-    overlap,
-)
+from pipeline.storage import local as module
+from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from pipeline.storage.open_storage import open_storage, overlap
+from pipeline.storage.s3 import S3Storage
 
 ODD_NAMES = ("a b.jpg", "100%.jpg", "#1?.jpg", "käse 猫.jpg", "a+b&c=d.jpg", "'\".jpg", "%41.jpg")
 
@@ -315,6 +311,6 @@ class TestFolder:
     def test_a_full_disk_is_the_stores_fault(self) -> None:
         if not os.path.exists("/dev/full"):
             pytest.skip("no /dev/full on this system")
-        error = module._explained("write", "a", OSError(28, "No space left on device"))
+        error = module.as_storage_error("write", "a", OSError(28, "No space left on device"))
         assert isinstance(error, StoreUnavailable)
         assert str(error) == "cannot write a: No space left on device"

@@ -13,8 +13,8 @@ from ray_clusters import simulated_cluster
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
-from pipeline import submission
-from pipeline.s3 import S3Storage
+from pipeline.cluster import submission
+from pipeline.storage.s3 import S3Storage
 
 # Ray's client asks aiohttp in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")

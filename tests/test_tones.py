@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from pipeline.imaging import read_small
-from pipeline.tones import tone_of
+from pipeline.images.pillow import read_small
+from pipeline.images.tones import tone_of
 
 
 def saved(pixels: np.ndarray) -> bytes:

@@ -14,14 +14,15 @@ import torch
 from made_photographs import made_png, write_parquet, write_photographs
 from tiny_models import tiny_core
 
-from model.training import Photographs, TrainingConfig
-from pipeline.cluster import quiet_ray
+from model.training.trainer import Photographs, TrainingConfig
+from pipeline.cluster.session import quiet_ray
 from pipeline.errors import EngineError, UsageError
-from pipeline.photographs import read_photographs
-from pipeline.storage import LocalStorage, MemoryStorage
-from pipeline.train import Resources, follow, train
-from pipeline.training import Progress, StageSettings, StageTraining, read_history
-from pipeline.training_job import Data, TrainingJob
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
+from pipeline.training.photographs import read_photographs
+from pipeline.training.ray_train import Resources, follow, train
+from pipeline.training.request import Data, TrainingJob
+from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")

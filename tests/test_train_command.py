@@ -26,14 +26,14 @@ from jobs.train import (
     train,
 )
 from model.core import CoreConfig
-from model.pic import PicConfig
-from model.pixelcnn import PixelCnnConfig
-from model.training import Photographs, TrainingConfig
+from model.pic.network import PicConfig
+from model.pic.pixelcnn import PixelCnnConfig
+from model.training.trainer import Photographs, TrainingConfig
 from model.weights import load_stage
-from pipeline.photographs import read_photographs
-from pipeline.storage import MemoryStorage
-from pipeline.training import Progress, StageSettings, StageTraining
-from pipeline.training_job import Data, prepare_start
+from pipeline.storage.memory import MemoryStorage
+from pipeline.training.photographs import read_photographs
+from pipeline.training.request import Data, prepare_start
+from pipeline.training.worker import Progress, StageSettings, StageTraining
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")

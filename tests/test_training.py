@@ -10,14 +10,13 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial
 from torch import Tensor
 
 from model.core import ColTranCore, CoreConfig
-from model.training import (
+from model.scaling import blur, scale_by_area
+from model.training.trainer import (
     Photographs,
     Share,
     Trainer,
     TrainingConfig,
-    blur,
     grow,
-    scale_by_area,
     stretch_relative_bias,
 )
 from model.upsamplers import ChannelUpsampler

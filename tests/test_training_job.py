@@ -14,11 +14,10 @@ import torch
 from tiny_models import tiny_core, write_tiny_weights
 
 from model.core import ColTranCore
-from model.training import TrainingConfig, grow
+from model.training.trainer import TrainingConfig, grow
 from pipeline.errors import DestinationMismatch, UsageError
-from pipeline.photographs import PhotographSet
-from pipeline.training import StageSettings
-from pipeline.training_job import (
+from pipeline.training.photographs import PhotographSet
+from pipeline.training.request import (
     TrainingJob,
     balanced_weights,
     freeze_training,
@@ -27,6 +26,7 @@ from pipeline.training_job import (
     prepare_training,
     pretrained_trunk,
 )
+from pipeline.training.worker import StageSettings
 
 SIZES = {"hidden": 16, "ff": 24, "heads": 2, "enc": 1, "resolution": 8}
 DATA: Mapping[str, Any] = {"side": None}

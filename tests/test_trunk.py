@@ -11,9 +11,10 @@ from tiny_models import perturb, tiny_color, tiny_core, tiny_spatial
 
 from model import Colorizer, ColTranCore, CoreConfig, load_stage, save_stage
 from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
-from model.known_color import draw_known_color, palette_of
+from model.pic.network import Pic, PicConfig
 from model.sampling import sample_core, sample_core_slow
-from model.training import Photographs, Trainer, TrainingConfig, fit_histogram, grow
+from model.training.known_color import draw_known_color, palette_of
+from model.training.trainer import Photographs, Trainer, TrainingConfig, fit_histogram, grow
 from model.trunk import EfficientNetLite0, import_efficientnet_lite0
 
 EVERYTHING: dict[str, object] = {
@@ -303,3 +304,26 @@ def test_known_colors_are_those_of_the_photograph() -> None:
 def test_the_trunk_is_small_enough_to_ship() -> None:
     assert sum(each.numel() for each in EfficientNetLite0().parameters()) < 3_450_000
     assert perturb(EfficientNetLite0(), 0.01)(torch.zeros(1, 32, 32)).at_32.shape == (1, 320, 1, 1)
+
+
+def test_pic_looks_with_the_same_trunk(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden": 8, "enc": 2, "inner": 1, "mixtures": 2, "resolution": 64, "factor": 8}
+    pic = perturb(Pic(PicConfig(**sizes, trunk="efficientnet_lite0")), 0.1)
+    gray = torch.randint(256, (1, 64, 64), generator=torch.manual_seed(5))
+    other = gray.clone()
+    other[0, 0, 0] = 255 - other[0, 0, 0]
+    assert bool((pic.encode(other) != pic.encode(gray)).any(-1).all()), "the whole picture"
+    save_stage(pic, tmp_path / "pic.safetensors")
+    loaded = load_stage(tmp_path / "pic.safetensors")
+    assert isinstance(loaded, Pic)
+    torch.testing.assert_close(loaded.encode(gray), pic.encode(gray), rtol=0, atol=1e-4)
+    trainer = Trainer(pic, TrainingConfig(steps=2, batch_size=2, optimizer="muon", trunk_rate=0.1))
+    before = pic.encoder.photo.trunk.stem.weight.clone()  # type: ignore[union-attr]
+    for losses in trainer.run(photographs()):
+        assert losses["pic"] < 40
+    assert not torch.equal(before, pic.encoder.photo.trunk.stem.weight)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="a multiple of 32, not 48"):
+        PicConfig(resolution=48, trunk="efficientnet_lite0")
+    with pytest.raises(ValueError, match="trunk must be one of"):
+        PicConfig(trunk="vgg")  # type: ignore[arg-type]

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 
 import pytest
 from simulated_runs import SPEC, planned
+from written_shards import planned as photos_of
 
-from pipeline.ledger import Ledger
-from pipeline.plan import Run, Schedule, Shard, load_run
-from pipeline.previews import map_path, sheet_path
-from pipeline.results import Result, commit_shard, committed_shards
-from pipeline.storage import MemoryStorage
+from pipeline.ledger.plan import Run, Schedule, Shard, load_run
+from pipeline.ledger.results import Result, commit_shard, committed_shards
+from pipeline.ledger.status import Ledger
+from pipeline.review.previews import map_path, sheet_path
+from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
 
 Place = tuple[MemoryStorage, MemoryStorage, Run]
@@ -103,7 +104,7 @@ def damage_results(source: MemoryStorage, destination: MemoryStorage) -> None:
 def take_results_of_another_run(source: MemoryStorage, destination: MemoryStorage) -> None:
     other = "results/shard-000001.parquet"
     shard = Shard(
-        1, tuple(found for found in source.list() if found.path in ("002.jpg", "003.jpg"))
+        1, tuple(found for found in photos_of(source) if found.path in ("002.jpg", "003.jpg"))
     )
     rows = rows_of(shard, source, destination)
     destination.delete(other)

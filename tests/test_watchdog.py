@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from pipeline.watchdog import Watchdog
+from pipeline.cluster.watchdog import Watchdog
 
 
 def test_silence_is_explained_again_and_again() -> None:

@@ -1,4 +1,4 @@
-"""The operators of a run outside of Ray (pipeline/workers.py)."""
+"""The operators of a run outside of Ray (pipeline/run/operators.py)."""
 
 import pickle
 import tempfile
@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 from tiny_models import write_tiny_weights
 
-from model.colorizer import Colorized
+from model.colorized import Colorized
 from model.weights import file_digests
-from pipeline.job import Job, Settings, prepare_job
-from pipeline.plan import Schedule, Shard
-from pipeline.s3 import S3Storage
-from pipeline.stages import Candidate, photo_seed, read_shard
-from pipeline.storage import MemoryStorage
-from pipeline.workers import ColorizeActor, Row, pack, read_row, warm_up
+from pipeline.ledger.plan import Schedule, Shard
+from pipeline.ledger.seeds import photo_seed
+from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up
+from pipeline.run.request import Job, Settings, prepare_job
+from pipeline.run.steps import Candidate, read_shard
+from pipeline.storage.memory import MemoryStorage
+from pipeline.storage.s3 import S3Storage
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from model.core import ColTranCore, CoreConfig
-from model.pic import Pic, PicConfig
+from model.pic.network import Pic, PicConfig
 from model.upsamplers import (
     ColorUpsampler,
     ColorUpsamplerConfig,
@@ -54,7 +54,7 @@ def tiny_spatial(resolution: int = 16) -> SpatialUpsampler:
 def tiny_pic(resolution: int = 16, factor: int = 4) -> Pic:
     torch.manual_seed(3)
     sizes = {"hidden": 8, "enc": 2, "inner": 1, "mixtures": 2}
-    return perturb(Pic(PicConfig(**sizes, resolution=resolution, factor=factor)), 0.1)
+    return perturb(Pic(PicConfig(**sizes, resolution=resolution, factor=factor)), 0.1)  # type: ignore[arg-type]
 
 
 def write_tiny_weights(folder: Path, low: int = 8, high: int = 16) -> Path:

@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.encoding import encode
-from pipeline.plan import Plan, Run, RunSpec, Shard
-from pipeline.results import read_results
-from pipeline.stages import Candidate, photo_seed, read_shard, write_shard
-from pipeline.storage import Storage
+from pipeline.images.encoding import encode
+from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard
+from pipeline.ledger.results import read_results
+from pipeline.ledger.seeds import photo_seed
+from pipeline.run.steps import Candidate, read_shard, write_shard
+from pipeline.storage.base import Storage
 
 SPEC = RunSpec(
     "memory://source",
@@ -58,11 +59,16 @@ def candidates_of(spec: RunSpec, source: Storage, shard: Shard) -> list[list[Can
     return every
 
 
+def planned(source: Storage) -> tuple[Photo, ...]:
+    """What a source holds, as a plan has it where no two photos could share a name."""
+    return tuple(Photo(each.path, each.size, name=each.path) for each in source.list())
+
+
 def write(
     source: Storage, destination: Storage, spec: RunSpec = SPEC, **options: Any
 ) -> list[dict[str, Any]]:
     """All photos of a source as one shard; its committed rows. options: as of write_shard."""
-    shard = Shard(0, tuple(source.list()))
+    shard = Shard(0, planned(source))
     run = run_of(spec, len(shard.photos))
     write_shard(0, candidates_of(spec, source, shard), source, destination, run, **options)
     [table] = read_results(destination, run)

@@ -1,0 +1,108 @@
+"""autochrome preview: single photographs, at once and without Ray."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.errors import PhotoError, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LONGEST = 640  # side of each picture in a preview
+
+
+@click.command()
+@click.argument(
+    "photos",
+    nargs=-1,
+    required=True,
+    metavar="PHOTO...",
+    type=click.Path(exists=True, path_type=Path),
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE|FOLDER",
+    help="JPEG, PNG or WebP; a folder for several photos.  [default: NAME.preview.jpg, here]",
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(0, 8),
+    default=0,
+    show_default=True,
+    help="Pictures drawn pixel by pixel, beside the one of expected colors.",
+)
+@click.option("--seed", default=0, show_default=True, help="Another seed draws other candidates.")
+@click.option(
+    "--weights", metavar="FOLDER", help="As for colorize; by default those of Autochrome."
+)
+def preview(
+    photos: tuple[Path, ...], output: Path | None, candidates: int, seed: int, weights: str | None
+) -> None:
+    """Colorize single photographs here and now: gray, color and candidates side by side.
+
+    Nothing of a run is made: no plan, no results, no Ray. The colors are those that autochrome
+    colorize would give.
+
+    \b
+    Exit codes: 0, 2 wrong usage, 3 a photo could not be colorized.
+
+    \b
+    Examples:
+      autochrome preview portrait.tif
+      autochrome preview portrait.tif street.jpg --candidates 2 -o previews
+    """
+    places = [
+        place_of(photo, photos, output) for photo in photos
+    ]  # refuses before all that is slow
+    from model.weights import WEIGHTS
+    from pipeline.single import PhotoColorizer
+
+    colorizer, failed = PhotoColorizer(weights or WEIGHTS), False
+    for photo, place in zip(photos, places, strict=True):
+        try:
+            write_preview(colorizer.preview(photo.read_bytes(), seed, candidates, LONGEST), place)
+        except PhotoError as error:
+            click.echo(f"autochrome: {photo}: {error.reason}: {error}", err=True)
+            failed = True
+        else:
+            click.echo(place)
+    click.get_current_context().exit(3 if failed else 0)
+
+
+def place_of(photo: Path, photos: tuple[Path, ...], output: Path | None) -> Path:
+    """The file that a photo's preview is written to. Raises UsageError."""
+    if photo.is_dir():
+        raise UsageError(f"{photo} is a folder: autochrome colorize does folders")
+    name = f"{photo.stem}.preview.jpg"
+    if output is None:
+        place = Path(name)
+    elif len(photos) > 1 or output.is_dir():
+        place = output / name
+    else:
+        place = output
+    if place.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
+        raise UsageError(f"{place} is no JPEG, PNG or WebP file")
+    if any(place.exists() and os.path.samefile(place, each) for each in photos):
+        raise UsageError(f"{place} is one of the photos: masters are never written to")
+    if not place.parent.is_dir() and len(photos) == 1:
+        raise UsageError(f"{place.parent} is no folder")
+    return place
+
+
+def write_preview(rgb_HW3: "np.ndarray", place: Path) -> None:
+    """Raises UsageError where the place cannot be written."""
+    from pipeline.images.pillow import save
+
+    format = {".png": "PNG", ".webp": "WEBP"}.get(place.suffix.lower(), "JPEG")
+    height, width = rgb_HW3.shape[:2]
+    file = save([rgb_HW3], height, width, format, quality=90)
+    try:
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(file)
+    except OSError as error:
+        raise UsageError(f"{place} cannot be written: {error.strerror}") from error

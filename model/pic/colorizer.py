@@ -1,0 +1,87 @@
+"""PIC as a colorizer: what model.colorizer.Colorizer is for ColTran, with the same results.
+
+Legend: B batch, S side of the gray photograph and of the result, R side of the drawn chroma.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from model.colorized import Colorized, check_batch
+from model.lab import lab_from_rgb, rgb_from_lab
+from model.pic.network import CHROMA_ZERO, Pic
+from model.pic.sampling import sample_pixels
+
+
+class PicColorizer:
+    """Gray photographs -> color with the likelihood of their chroma.
+
+    There are no upsamplers: their bits are NaN. The result for a photograph depends on its pixels,
+    its seed and the weights, and not on its company.
+    """
+
+    def __init__(self, pic: Pic, batch_size: int = 8) -> None:
+        """Raises ValueError: an impossible batch size."""
+        if batch_size < 1:
+            raise ValueError(f"batch size must be at least 1, not {batch_size}")
+        self.pic, self.batch_size = pic, batch_size
+        self.low_resolution = pic.config.chroma_resolution
+        self.high_resolution = pic.config.resolution
+
+    def colorize(
+        self,
+        gray_low: NDArray[np.uint8],
+        gray_high: NDArray[np.uint8],
+        seeds: Sequence[int],
+        temperature: float = 1.0,
+    ) -> Colorized:
+        """Colorize any number of photographs, from their large gray alone.
+
+        gray_low: uint8 (B, R, R), not looked at; gray_high: uint8 (B, S, S); seeds: one a
+        photograph, 0..2^63 - 1; temperature as in `sample_pixels`.
+
+        Raises:
+            ValueError: shapes or seeds that do not fit.
+        """
+        check_batch(gray_low, gray_high, seeds)
+        count, step = len(gray_high), self.batch_size
+        pictures, likelihoods, entropies = [], [], []
+        for start in range(0, count, step):
+            places = slice(start, start + step)
+            chroma, likelihood, entropy = self._draw(gray_high[places], seeds[places], temperature)
+            pairs = zip(gray_high[places], chroma, strict=True)
+            pictures += [put_chroma_on(gray, each) for gray, each in pairs]
+            likelihoods.append(likelihood)
+            entropies.append(entropy)
+        log_likelihood = np.concatenate(likelihoods)
+        bits = -log_likelihood / (np.log(2) * self.low_resolution**2)
+        none = np.full(count, np.nan)
+        entropy = np.concatenate(entropies)
+        return Colorized(np.stack(pictures), log_likelihood, bits, none, none, entropy)
+
+    @torch.inference_mode()
+    def _draw(
+        self, gray_BSS: NDArray[np.uint8], seeds: Sequence[int], temperature: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
+        """Chroma (B, R, R, 2), its log-likelihood (B,), and the entropy of each pixel (B, R, R)."""
+        gray = torch.from_numpy(gray_BSS.astype(np.int64)).to(self.pic.encoder.lightness.device)
+        # One at a time: convolutions may choose their order of sums by the size of a batch.
+        embedding = torch.cat([self.pic.encode(one[None]) for one in gray])
+        sample = sample_pixels(self.pic.pixelcnn, seeds, embedding, temperature)
+        chroma = (sample.values_BHWC - CHROMA_ZERO).double()
+        parts = (chroma, sample.log_prob_BHW.sum(dim=(1, 2)), sample.entropy_BHW.float())
+        chroma_BRR2, log_prob_B, entropy_BRR = (part.cpu().numpy() for part in parts)
+        return chroma_BRR2, log_prob_B, entropy_BRR
+
+
+def put_chroma_on(gray_SS: NDArray[np.uint8], chroma_RR2: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Lightness of a gray photograph, a and b brought to its size smoothly -> uint8 (S, S, 3)."""
+    planes = torch.from_numpy(chroma_RR2).permute(2, 0, 1)[None]
+    large: Tensor = functional.interpolate(planes, gray_SS.shape, mode="bilinear")[0]
+    lightness = lab_from_rgb(gray_SS[..., None].repeat(3, -1))[..., :1]
+    lab = np.concatenate((lightness, large.permute(1, 2, 0).numpy()), axis=-1)
+    return np.rint(rgb_from_lab(lab)).astype(np.uint8)

@@ -1,0 +1,214 @@
+"""PIC, probabilistic image colorization: chroma by PixelCNN++, given an embedding of gray.
+
+Royer, Kolesnikov and Lampert, "Probabilistic Image Colorization", BMVC 2017. A convolutional
+network embeds the lightness L; the embedding conditions a PixelCNN++ over the channels a and b of
+CIE Lab at a reduced resolution. Trained by maximum likelihood.
+
+The embedding also has a head of its own that guesses each pixel without any neighbor, like the
+parallel head of ColTran's core; the paper has none.
+
+Legend: B batch, S side of the gray photograph, R = S / factor side of its chroma, F features.
+Chroma is discretized by rounding a* and b* to whole numbers: symbol = value + 128, 0..255.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from model.color import check_symbols, gray_from_rgb
+from model.lab import lab_from_rgb
+from model.pic.mixture import Mixture, log_prob
+from model.pic.pixelcnn import (
+    LN2,
+    Convolution,
+    PixelCnn,
+    PixelCnnConfig,
+    check_dropout,
+    check_whole,
+    mixture_head,
+)
+from model.trunk import STRIDE, PhotoContext, Trunk, check_trunk
+
+CHROMA = 2  # channels
+CHROMA_ZERO = 128  # symbol of a* = 0
+_DILATIONS = (1, 2, 4)
+_GROUPS = 8  # of features that are normalized together
+
+
+@dataclass(frozen=True, kw_only=True)
+class PicConfig:
+    """Sizes. enc: residual blocks of the embedding; inner: of the PixelCNN++, as there.
+
+    resolution: S. factor: S / R, a power of two. No weight depends on the resolution. trunk: a
+    pretrained network that looks at the photograph, too, as the paper's does; trunk_dropout: share
+    of its channels that are dropped in training.
+
+    Raises:
+        ValueError: a setting that cannot be built, with its name and value.
+    """
+
+    hidden: int = 160
+    enc: int = 6
+    inner: int = 4
+    mixtures: int = 10
+    resolution: int = 128
+    factor: int = 4
+    dropout: float = 0.0
+    trunk: Trunk = "none"
+    trunk_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_trunk(self.trunk, self.trunk_dropout)
+        if self.trunk != "none" and self.resolution % STRIDE:
+            raise ValueError(
+                f"a trunk needs a resolution that is a multiple of {STRIDE}, not {self.resolution}"
+            )
+        whole = ("hidden", "enc", "inner", "mixtures", "resolution", "factor")
+        check_whole(**{name: getattr(self, name) for name in whole})
+        check_dropout(self.dropout)
+        if self.hidden % _GROUPS:
+            raise ValueError(f"hidden must be a multiple of {_GROUPS}, not {self.hidden}")
+        if self.factor & (self.factor - 1) or self.resolution % self.factor:
+            pair = f"{self.factor} with resolution {self.resolution}"
+            raise ValueError(f"factor must be a power of two that divides resolution, not {pair}")
+
+    @property
+    def chroma_resolution(self) -> int:
+        return self.resolution // self.factor
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions of 3 x 3, each after a norm and a ReLU."""
+
+    def __init__(self, features: int, dilation: int, dropout: float) -> None:
+        super().__init__()
+        pad = (dilation,) * 4
+        self.first_norm = nn.GroupNorm(_GROUPS, features)
+        self.first = Convolution(features, features, (3, 3), pad, dilation=dilation)
+        self.second_norm = nn.GroupNorm(_GROUPS, features)
+        self.dropout = nn.Dropout(dropout)
+        self.second = Convolution(features, features, (3, 3), (1, 1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, R, R, F) -> (B, R, R, F)."""
+        inner = self.first(torch.relu(normalized(self.first_norm, x)))
+        return x + self.second(self.dropout(torch.relu(normalized(self.second_norm, inner))))
+
+
+def normalized(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """A norm of channels first on a picture with channels last."""
+    return norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+
+class LightnessEncoder(nn.Module):
+    """Gray photograph -> embedding at the resolution of chroma."""
+
+    lightness: Tensor
+
+    def __init__(self, config: PicConfig) -> None:
+        super().__init__()
+        hidden, halvings = config.hidden, config.factor.bit_length() - 1
+        grays = np.arange(256)[:, None].repeat(3, 1)
+        table = torch.from_numpy(lab_from_rgb(grays)[:, 0]).float() / 50 - 1
+        self.register_buffer("lightness", table, persistent=False)
+        self.input = Convolution(1, hidden, (3, 3), (1, 1, 1, 1), stride=2 if halvings else 1)
+        stack: list[nn.Module] = [
+            Convolution(hidden, hidden, (3, 3), (1, 1, 1, 1), stride=2) for _ in range(1, halvings)
+        ]
+        stack += [
+            ResidualBlock(hidden, _DILATIONS[place % len(_DILATIONS)], config.dropout)
+            for place in range(config.enc)
+        ]
+        self.layers = nn.ModuleList(stack)
+        self.norm = nn.GroupNorm(_GROUPS, hidden)
+        self.photo: PhotoContext | None = None
+        if config.trunk != "none":
+            self.photo = PhotoContext(hidden, config.chroma_resolution, config.trunk_dropout)
+
+    def forward(self, gray_BSS: Tensor) -> Tensor:
+        """Integers [0, 255] (B, S, S) -> (B, R, R, F)."""
+        x = self.input(self.lightness[gray_BSS][..., None])
+        seen = None if self.photo is None else self.photo(gray_BSS)
+        for layer in self.layers:
+            if isinstance(layer, ResidualBlock) and seen is not None:
+                x, seen = x + seen, None  # before the first block, at the resolution of chroma
+            x = layer(torch.relu(x) if isinstance(layer, Convolution) else x)
+        return torch.relu(normalized(self.norm, x))
+
+
+class Pic(nn.Module):
+    """The embedding and the PixelCNN++ that it conditions."""
+
+    stage: ClassVar[str] = "pic"
+
+    def __init__(self, config: PicConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = LightnessEncoder(config)
+        self.parallel_head = mixture_head(config.hidden, CHROMA, config.mixtures)
+        sizes = PixelCnnConfig(
+            hidden=config.hidden,
+            inner=config.inner,
+            mixtures=config.mixtures,
+            channels=CHROMA,
+            resolution=config.chroma_resolution,
+            dropout=config.dropout,
+        )
+        self.pixelcnn = PixelCnn(sizes, config.hidden)
+
+    def encode(self, gray_BSS: Tensor) -> Tensor:
+        """Embedding (B, R, R, F) of integers [0, 255] (B, S, S). Raises ValueError."""
+        check_symbols("gray", gray_BSS, 256, (self.config.resolution,) * 2)
+        return self.encoder(gray_BSS.long())
+
+    def forward(self, chroma_BRR2: Tensor, gray_BSS: Tensor) -> Tensor:
+        """Nats of each pixel's true chroma, symbols 0..255: float32 (B, R, R).
+
+        Raises:
+            ValueError: symbols of a wrong type, shape or range.
+        """
+        return self.pixelcnn.log_likelihood(chroma_BRR2, self.encode(gray_BSS))
+
+    def parallel_mixture(self, embedding: Tensor) -> Mixture:
+        """Each pixel's chroma without its neighbors."""
+        return Mixture.read(self.parallel_head(embedding).float(), CHROMA)
+
+    def log_likelihoods(self, rgb_BSS3: Tensor, autoregressive: bool = True) -> dict[str, Tensor]:
+        """Nats (B, R, R) of true chroma: `pic` pixel by pixel, `parallel` without neighbors."""
+        chroma = chroma_from_rgb(rgb_BSS3, self.config.factor)
+        embedding = self.encode(gray_from_rgb(rgb_BSS3))
+        found = {"parallel": log_prob(self.parallel_mixture(embedding), chroma)}
+        if autoregressive:
+            found["pic"] = self.pixelcnn.log_likelihood(chroma, embedding)
+        return found
+
+    def losses(self, rgb_BSS3: Tensor, autoregressive: bool = True) -> dict[str, Tensor]:
+        """Mean bits per pixel, a and b together; a blind guess of 256 values each: 16."""
+        found = self.log_likelihoods(rgb_BSS3, autoregressive)
+        return {name: -nats.mean() / LN2 for name, nats in found.items()}
+
+    def describe(self) -> dict[str, object]:
+        """What a weights file carries in its header."""
+        return {"stage": self.stage, **asdict(self.config)}
+
+
+def chroma_from_rgb(rgb_BSS3: Tensor, factor: int) -> Tensor:
+    """Integers [0, 255] (B, S, S, 3) -> symbols of a and b, int64 (B, S / factor, S / factor, 2).
+
+    Of the mean color of each block.
+    """
+    planes = rgb_BSS3.permute(0, 3, 1, 2).double()
+    blocks = functional.avg_pool2d(planes, factor).permute(0, 2, 3, 1)
+    chroma = lab_from_rgb(blocks.cpu().numpy())[..., 1:]
+    symbols = np.rint(chroma).astype(np.int64) + CHROMA_ZERO
+    return torch.from_numpy(symbols.clip(0, 255)).to(rgb_BSS3.device)
+
+
+def bits_per_pixel(nats: Tensor) -> Tensor:
+    """Mean bits per pixel of each picture: (B, R, R) -> (B,)."""
+    return -nats.double().mean(dim=(1, 2)) / math.log(2)

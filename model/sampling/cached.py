@@ -1,0 +1,173 @@
+"""Drawing coarse color from the core, pixel by pixel (paper, section 3.4: semi-parallel sampling).
+
+Legend: B batch, H W rows and columns, D features, N heads, C features of a head, V = 512 bins,
+M lines attended side by side (the columns of a row, or the one row being drawn), L their length.
+
+`sample_core_slow` is the definition: call `forward` for each pixel and draw. `sample_core` makes
+the same picture from caches: the encoder runs once, each row of the outer decoder once, each pixel
+of the inner decoder once (`row`), and every modulation once, where its context is first complete.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from model.core import ColTranCore
+from model.layers import AxialAttention, AxialLayer, NormModulations, PositionModulations
+from model.sampling.draw import CoreSample, draw_uniforms
+from model.sampling.inference import attend, run_layers
+from model.sampling.row import StepModulations, row_drawer
+
+# Matrix products of few rows take other kernels, whose sums differ in the last bit: measured on
+# x86-64, at fewer than four rows a thread. So that company never changes a picture, batches are
+# filled up to a multiple of this by repeating the last photograph.
+LANES = 8
+
+
+@dataclass
+class KeyValueCache:
+    """Keys and values of the finished places along the attended axis: each (B, M, N, L, C)."""
+
+    keys: Tensor
+    values: Tensor
+
+    @classmethod
+    def empty(cls, batch: int, lines: int, attention: AxialAttention) -> "KeyValueCache":
+        weight, heads = attention.k.weight, attention.heads
+        shape = (batch, lines, heads, attention.length, weight.shape[0] // heads)
+        return cls(weight.new_zeros(shape), weight.new_zeros(shape))
+
+
+@torch.no_grad()
+def sample_core(
+    core: ColTranCore,
+    gray_BHW: Tensor,
+    seeds_B: Sequence[int],
+    temperature: float = 1.0,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
+    lanes: int = LANES,
+) -> CoreSample:
+    """Draw one picture for each gray photograph.
+
+    seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides its random numbers. temperature
+    divides the logits; 0 takes the most likely bin of each pixel. lanes: so many pictures are drawn
+    at least, by repeating the last photograph. The others are as in `ColTranCore.encode`.
+
+    Raises:
+        ValueError: a wrong shape, range, number of seeds or temperature.
+    """
+    uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
+    count = len(gray_BHW)
+    context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
+    lanes = -(-max(count, lanes) // LANES) * LANES
+    lane = torch.arange(lanes, device=gray_BHW.device).clamp(max=count - 1)
+    gray_BHW, uniforms, context = gray_BHW[lane], uniforms[lane], context[lane]
+    batch, height, width = gray_BHW.shape
+    outer_norms = [layer.modulate_norms(context) for layer in core.outer.layers]
+    inner_norms = [layer.modulate_norms(context) for layer in core.inner.layers]
+    columns = [KeyValueCache.empty(batch, width, layer.attention) for layer in core.outer.layers]
+    draw_row = row_drawer(core, batch, inner_norms, temperature)
+
+    bins, log_prob = torch.empty_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
+    entropy = torch.empty_like(uniforms, dtype=torch.float32)
+    upper = torch.zeros_like(context[:, :1])
+    for row in range(height):
+        gray_row = context[:, row, None]
+        prior = core.prior(gray_BHW[:, row])
+        drawn = draw_row(uniforms[:, row], prior, *start_row(core, row, upper, gray_row))
+        bins[:, row], log_prob[:, row], entropy[:, row] = drawn
+        if row + 1 < height:
+            upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
+    return CoreSample(bins[:count], log_prob[:count], entropy[:count])
+
+
+def encode(
+    core: ColTranCore,
+    gray_BHW: Tensor,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
+) -> Tensor:
+    """`core.encode`, one photograph at a time: in less memory, and company does not matter."""
+    core.check(gray_BHW, high_BSS, hints_BHW, palette_BV)
+    contexts = []
+    for photo in range(len(gray_BHW)):
+        high, hints, palette = (
+            None if part is None else part[photo, None]
+            for part in (high_BSS, hints_BHW, palette_BV)
+        )
+        context = core.encoder.embed(core.seen(gray_BHW[photo, None]), high, hints, palette)
+        run_layers(core.encoder.layers, context)
+        contexts.append(context)
+    return torch.cat(contexts)
+
+
+def start_row(
+    core: ColTranCore, row: int, upper: Tensor, gray_row: Tensor
+) -> tuple[Tensor, list[StepModulations]]:
+    """All that a row of the inner decoder owes to finished rows and gray, both (B, 1, W, D).
+
+    Returns what is added to each shifted pixel, (W, B, D), and each layer's modulations.
+    """
+    start = (core.inner.position.row[row] + core.inner.position.column).expand_as(upper)
+    if core.inner.skip:
+        start = start + gray_row + upper
+    context = torch.cat((gray_row, upper), dim=-1)
+    positions = [layer.modulate_positions(context) for layer in core.inner.layers]
+    return start[:, 0].transpose(0, 1), [StepModulations.of(part) for part in positions]
+
+
+def finish_row(
+    core: ColTranCore,
+    row: int,
+    bins_BHW: Tensor,
+    gray_row: Tensor,
+    norms: list[NormModulations],
+    columns: list[KeyValueCache],
+) -> Tensor:
+    """The outer decoder at one finished row: the context of the row below, (B, 1, W, D)."""
+    x = core.pixel_embedding(bins_BHW[:, row, None]) + core.outer.position.row[row]
+    x = x + core.outer.position.column
+    if core.outer.skip:
+        x = x + gray_row
+    for layer, norm, cache in zip(core.outer.layers, norms, columns, strict=True):
+        positions = layer.modulate_positions(gray_row)
+        if layer.attention.masked:
+            x = step_layer(layer, x, positions, norm, cache, row)
+        else:
+            x = layer(x, positions, norm)
+    return x
+
+
+def step_layer(
+    layer: AxialLayer,
+    x: Tensor,
+    positions: PositionModulations,
+    norms: NormModulations,
+    cache: KeyValueCache,
+    place: int,
+) -> Tensor:
+    """A masked layer at one place of its axis, (B, 1, M, D) -> (B, 1, M, D), on cached places."""
+    attended = attend_cached(layer.attention, x, positions, cache, place)
+    return layer.finish(x, attended, positions, norms)
+
+
+def attend_cached(
+    attention: AxialAttention,
+    x: Tensor,
+    positions: PositionModulations,
+    cache: KeyValueCache,
+    place: int,
+) -> Tensor:
+    """Attend from one place to itself and all before it; (B, 1, M, D) -> (B, 1, M, D)."""
+    q, k, v = (part[:, 0].flatten(0, 1) for part in attention.project(x, positions))
+    keys, values = cache.keys.flatten(0, 1), cache.values.flatten(0, 1)  # (B M, N, L, C)
+    keys[:, :, place], values[:, :, place] = k, v
+    last = attention.length - 1  # relative_bias[:, key - query + last], for keys 0..place
+    bias = attention.relative_bias[:, None, last - place : last + 1]
+    mixed = attend(q[:, :, None], keys[:, :, : place + 1], values[:, :, : place + 1], bias)
+    return attention.output(mixed.reshape(*x.shape[:1], 1, -1, x.shape[-1]))

@@ -1,0 +1,418 @@
+"""The training loop of all three stages, on one process and without Ray (paper, section 5.1).
+
+Legend: B batch, H W rows and columns (the stage's resolution), N photographs, S their side.
+
+Everything random in step `i` is drawn from generators seeded by (seed, i), so a run that is resumed
+from a checkpoint repeats the very steps that it would have made.
+"""
+
+import copy
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb, gray_from_rgb
+from model.core import ColTranCore
+from model.likelihood import bits
+from model.pic.network import Pic
+from model.pic.pixelcnn import PixelCnn
+from model.scaling import blur, scale_by_area
+from model.training.degradation import degrade_some
+from model.training.known_color import draw_known_color
+from model.trunk import EfficientNetLite0
+from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
+
+Optimizer = Literal["rmsprop", "adamw", "muon"]
+Schedule = Literal["constant", "cosine", "linear"]
+TRUNK = "encoder.photo.trunk."
+HISTOGRAM_PHOTOS, HISTOGRAM_BATCH = 8192, 64
+HISTOGRAM_SPREAD = 3.0  # of 255
+StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler, Pic, PixelCnn)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Settings of one phase of training; the defaults are the published ones where it has them.
+
+    steps: length of the phase, over which the schedule runs. learning_rate is reached after
+    `warmup` steps; the encoder of core or PIC learns at `encoder_rate` times it, its trunk at
+    `trunk_rate` times it (0: not at all). high_resolution: side of what a trunk sees. The loss of
+    core and PIC is autoregressive_weight * autoregressive bits + parallel_weight * bits of the
+    parallel head; with autoregressive_weight 0 the decoders are neither run nor changed. crop: the
+    least share of a photograph's height and width, drawn apart, that a random crop keeps. degrade:
+    the share of pictures that are made to look like scans of old prints. bfloat16 computes the
+    forward pass in mixed precision.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float = 3e-4
+    optimizer: Optimizer = "rmsprop"
+    schedule: Schedule = "constant"
+    warmup: int = 0
+    encoder_rate: float = 1.0
+    trunk_rate: float = 0.0
+    high_resolution: int = 256
+    autoregressive_weight: float = 0.99
+    parallel_weight: float = 0.01
+    average_decay: float = 0.999
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    crop: float = 0.7
+    degrade: float = 0.0
+    bfloat16: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, choices in (("optimizer", get_args(Optimizer)), ("schedule", get_args(Schedule))):
+            if getattr(self, name) not in choices:
+                wanted = ", ".join(choices)
+                raise ValueError(f"{name} must be one of {wanted}, not {getattr(self, name)!r}")
+        for name in ("steps", "batch_size", "learning_rate", "clip_norm", "high_resolution"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"crop must be above 0 and at most 1, not {self.crop!r}")
+        if not 0 <= self.degrade <= 1:
+            raise ValueError(f"degrade must be between 0 and 1, not {self.degrade!r}")
+
+    def rate_at(self, step: int) -> float:
+        """Share of the learning rate that step `step` uses, 0..1."""
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        if self.schedule == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * done))
+        return 1.0 - done if self.schedule == "linear" else 1.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several workers computes.
+
+    Each worker draws the randomness of the whole batch, computes the losses of its own pictures,
+    and gets the gradients of the whole: so training is the same with any number of workers, but
+    for the order of sums and for dropout. Several workers need a torch.distributed process group.
+    """
+
+    rank: int = 0
+    workers: int = 1
+
+    def of(self, count: int) -> slice:
+        """The places of a batch, or of any list of that length, that are this worker's."""
+        return slice(self.rank * count // self.workers, (self.rank + 1) * count // self.workers)
+
+    def add_up(self, tensors: list[Tensor]) -> None:
+        """Replace each tensor by its sum over all workers, in one message."""
+        if self.workers == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(flat)
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Share()
+
+
+@dataclass(frozen=True)
+class Photographs:
+    """A data set in memory: rgb uint8 (N, S, S, 3), and how often each is drawn (N,), any scale."""
+
+    rgb: Tensor
+    weights: Tensor
+
+    def __post_init__(self) -> None:
+        if self.rgb.dtype != torch.uint8 or self.rgb.dim() != 4 or self.rgb.shape[-1] != CHANNELS:
+            found = f"{self.rgb.dtype} {tuple(self.rgb.shape)}"
+            raise ValueError(f"photographs must be uint8 (N, S, S, 3), not {found}")
+        if not len(self.rgb):
+            raise ValueError("the set of photographs is empty")
+
+    def crops(
+        self,
+        resolution: int,
+        least: float,
+        count: int,
+        generator: torch.Generator,
+        share: Share = ALONE,
+    ) -> Tensor:
+        """Random, flipped crops scaled by averaging areas: uint8 (count, R, R, 3), or a share."""
+        picked = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        side = self.rgb.shape[1]
+        low = max(round(least * side), min(resolution, side))
+        own = range(count)[share.of(count)]
+        batch = torch.empty(len(own), resolution, resolution, CHANNELS, dtype=torch.uint8)
+        for place, index in enumerate(picked.tolist()):
+            height, width = torch.randint(low, side + 1, (2,), generator=generator).tolist()
+            top = int(torch.randint(side - height + 1, (1,), generator=generator))
+            left = int(torch.randint(side - width + 1, (1,), generator=generator))
+            flip = torch.rand((), generator=generator) < 0.5
+            if place in own:
+                crop = self.rgb[index, top : top + height, left : left + width]
+                crop = crop.flip(1) if flip else crop
+                batch[place - own.start] = scale_by_area(crop[None], resolution)[0]
+        return batch
+
+
+def core_losses(
+    core: ColTranCore,
+    rgb_BSS3: Tensor,
+    autoregressive: bool = True,
+    known_seeds_B: Tensor | None = None,
+) -> dict[str, Tensor]:
+    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`).
+
+    rgb_BSS3: true photographs, at the high resolution where the core has a trunk, else at its own.
+    known_seeds_B: seeds of the hints and palettes that the core is given; None: none are given.
+    """
+    high = None
+    rgb_BRR3 = rgb_BSS3
+    if core.config.trunk != "none":
+        high, rgb_BRR3 = gray_from_rgb(rgb_BSS3), scale_by_area(rgb_BSS3, core.config.resolution)
+    gray, targets = gray_from_rgb(rgb_BRR3), bins_from_coarse(coarse_from_rgb(rgb_BRR3))
+    hints = palette = None
+    if known_seeds_B is not None and (core.config.hints or core.config.palette):
+        known = draw_known_color(rgb_BRR3.cpu(), known_seeds_B)
+        hints = known.hints_BRR.to(gray.device) if core.config.hints else None
+        palette = known.palette_BV.to(gray.device) if core.config.palette else None
+    context = core.encode(gray, high, hints, palette)
+    losses = {"parallel": bits(core.parallel_from(context, gray), targets)}
+    if autoregressive:
+        losses["core"] = bits(core.decode(targets, context, gray), targets)
+    return losses
+
+
+def upsampler_losses(
+    upsampler: ChannelUpsampler, rgb_BHW3: Tensor, channel_B: Tensor, low_resolution: int
+) -> dict[str, Tensor]:
+    """Bits per channel value, of one channel a picture (published: drawn at random)."""
+    if isinstance(upsampler, ColorUpsampler):
+        poor = coarse_from_rgb(rgb_BHW3)
+    else:
+        poor = blur(rgb_BHW3, low_resolution)
+    picture = torch.arange(len(rgb_BHW3))
+    logits = upsampler.channel_logits(
+        poor[picture, :, :, channel_B], gray_from_rgb(rgb_BHW3), channel_B
+    )
+    return {upsampler.stage: bits(logits, rgb_BHW3[picture, :, :, channel_B].long())}
+
+
+class Trainer:
+    """One stage in training: the model, its optimizer and its moving average.
+
+    `low_resolution` is the side of what the spatial upsampler sharpens; the others ignore it.
+    """
+
+    def __init__(
+        self,
+        model: ColTranCore | ChannelUpsampler | Pic | PixelCnn,
+        config: TrainingConfig,
+        low_resolution: int = 64,
+        share: Share = ALONE,
+    ) -> None:
+        self.model, self.config, self.low_resolution = model, config, low_resolution
+        self.share = share
+        if trunk := trunk_of(model):
+            trunk.requires_grad_(config.trunk_rate > 0)
+        self.average = copy.deepcopy(model).requires_grad_(False)
+        self.optimizers = list(build_optimizers(model, config))
+        self.step = 0
+
+    def run(self, photographs: Photographs) -> Iterator[dict[str, float]]:
+        """Train from the current step to the last; yields the losses of each step, in bits."""
+        while self.step < self.config.steps:
+            seed = self.config.seed * 1_000_003 + self.step
+            generator = torch.Generator().manual_seed(seed)
+            resolution, size = seen_resolution(self.model, self.config), self.config.batch_size
+            batch = photographs.crops(resolution, self.config.crop, size, generator, self.share)
+            yield self.train_on(batch, generator)
+
+    def train_on(self, rgb_BHW3: Tensor, generator: torch.Generator) -> dict[str, float]:
+        """One step on one batch, uint8 (B, H, W, 3) at the model's resolution.
+
+        With several workers, B is this worker's share of the configured batch size. Returns the
+        losses of the whole batch.
+        """
+        self.model.train()
+        device = next(self.model.parameters()).device
+        count = len(rgb_BHW3) if self.share.workers == 1 else self.config.batch_size
+        channel = torch.randint(CHANNELS, (count,), generator=generator)
+        channel = channel[self.share.of(count)].to(device)
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        if self.config.degrade:
+            seeds = torch.randint(2**62, (count,), generator=generator)
+            rgb_BHW3 = degrade_some(rgb_BHW3, self.config.degrade, seeds[self.share.of(count)])
+        known_seeds = torch.randint(2**62, (count,), generator=generator)[self.share.of(count)]
+        torch.manual_seed(seed + self.share.rank)  # for dropout
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            losses = self.losses(rgb_BHW3.to(device), channel, known_seeds)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        part = len(rgb_BHW3) / count
+        (self.total(losses) * part).backward()
+        values = torch.stack(list(losses.values())).detach() * part
+        gradients = [each.grad for each in self.model.parameters() if each.grad is not None]
+        self.share.add_up([*gradients, values])
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
+        rate = self.config.rate_at(self.step)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["full_rate"] * rate
+            optimizer.step()
+        self.update_average()
+        self.step += 1
+        return dict(zip(losses, values.tolist(), strict=True))
+
+    def losses(
+        self, rgb_BHW3: Tensor, channel_B: Tensor, known_seeds_B: Tensor
+    ) -> dict[str, Tensor]:
+        autoregressive = self.config.autoregressive_weight > 0
+        if isinstance(self.model, ColTranCore):
+            return core_losses(self.model, rgb_BHW3, autoregressive, known_seeds_B)
+        if isinstance(self.model, Pic):
+            return self.model.losses(rgb_BHW3, autoregressive)
+        if isinstance(self.model, PixelCnn):
+            return self.model.losses(rgb_BHW3)
+        return upsampler_losses(self.model, rgb_BHW3, channel_B, self.low_resolution)
+
+    def total(self, losses: dict[str, Tensor]) -> Tensor:
+        config = self.config
+        autoregressive, parallel = config.autoregressive_weight, config.parallel_weight
+        weights = {"core": autoregressive, "pic": autoregressive, "parallel": parallel}
+        parts = [weights.get(name, 1.0) * loss for name, loss in losses.items()]
+        return torch.stack(parts).sum()
+
+    @torch.no_grad()
+    def update_average(self) -> None:
+        # Early on the plain mean of all steps so far: otherwise the average remembers its start.
+        decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
+        averages: list[Tensor] = list(self.average.parameters())
+        values: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(averages, values, 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """All that an exact continuation needs, for `torch.save`."""
+        return {
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from what `state` returned."""
+        self.step = state["step"]
+        self.model.load_state_dict(state["model"])
+        self.average.load_state_dict(state["average"])
+        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+
+
+def trunk_of(model: nn.Module) -> EfficientNetLite0 | None:
+    """The trunk of a core or of PIC, where it has one."""
+    if isinstance(model, ColTranCore | Pic) and model.config.trunk != "none":
+        photo = model.encoder.photo
+        assert photo is not None
+        return photo.trunk
+    return None
+
+
+def seen_resolution(model: nn.Module, config: TrainingConfig) -> int:
+    """Side of the photographs that a stage is trained on."""
+    if isinstance(model, ColTranCore) and model.config.trunk != "none":
+        return config.high_resolution
+    return int(model.config.resolution)  # type: ignore[union-attr, arg-type]
+
+
+def fit_histogram(core: ColTranCore, photographs: Photographs) -> None:
+    """Fill the table log p(bin | gray) from photographs, drawn as training draws them.
+
+    Smoothed along gray, where neighbors look alike, and by the colors of all photographs.
+    """
+    generator = torch.Generator().manual_seed(0)
+    counts = torch.zeros(256, NUM_BINS, dtype=torch.float64)
+    for _ in range(HISTOGRAM_PHOTOS // HISTOGRAM_BATCH):
+        rgb = photographs.crops(core.config.resolution, 1.0, HISTOGRAM_BATCH, generator)
+        bins = bins_from_coarse(coarse_from_rgb(rgb))
+        symbols = (gray_from_rgb(rgb) * NUM_BINS + bins).flatten()
+        counts += torch.bincount(symbols, minlength=256 * NUM_BINS).view(256, NUM_BINS)
+    gray = torch.arange(256, dtype=torch.float64)
+    near = torch.exp(-0.5 * ((gray[:, None] - gray) / HISTOGRAM_SPREAD) ** 2)
+    smooth = near @ counts
+    # A bin whose brightness is far from a gray value never comes with it; a thousandth of a count
+    # keeps it possible, as saved weights are rounded and photographs are degraded.
+    smooth += 1e-3
+    core.log_histogram.copy_((smooth / smooth.sum(dim=1, keepdim=True)).log())
+
+
+def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch.optim.Optimizer]:
+    """The optimizers of a phase; each group remembers its full learning rate as `full_rate`.
+
+    "muon" trains the matrices inside the layers by Muon and all the rest by AdamW.
+    """
+    muon: list[dict[str, Any]] = []
+    other: list[dict[str, Any]] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        rate = config.encoder_rate if name.startswith("encoder.") else 1.0
+        rate = config.trunk_rate if name.startswith(TRUNK) else rate
+        inside = ".layers." in f".{name}" and parameter.dim() == 2 and name.endswith("weight")
+        use_muon = config.optimizer == "muon" and inside
+        full = config.learning_rate * rate
+        (muon if use_muon else other).append({"params": [parameter], "lr": full, "full_rate": full})
+    if muon:
+        yield torch.optim.Muon(
+            muon, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+    if config.optimizer == "rmsprop":
+        yield torch.optim.RMSprop(other, alpha=0.9, eps=1e-7, foreach=True)
+    else:
+        yield torch.optim.AdamW(
+            other, betas=(0.9, 0.99), weight_decay=config.weight_decay, foreach=True
+        )
+
+
+@torch.no_grad()
+def grow(model: StageT, resolution: int) -> StageT:
+    """The same stage at another resolution, with all that depends on place interpolated.
+
+    Position embeddings and spatial averages are stretched over the new grid, relative biases over
+    the new distances, so that a photograph in the new size is seen as it was in the old one.
+    """
+    grown = type(model)(dataclasses.replace(model.config, resolution=resolution))
+    old, new = model.state_dict(), grown.state_dict()
+    scale = resolution / model.config.resolution
+    for name, value in old.items():
+        if name.endswith("relative_bias"):
+            new[name] = stretch_relative_bias(value, scale)
+        elif name.endswith("spatial_average"):
+            size = (resolution, resolution)
+            planes = functional.interpolate(value.permute(0, 3, 1, 2), size, mode="bilinear")
+            new[name] = planes.permute(0, 2, 3, 1)
+        elif name.endswith(("position.row", "position.column")):
+            line = value.flatten(0, -2).T[None]  # (1, D, length)
+            stretched = functional.interpolate(line, resolution, mode="linear")[0].T
+            new[name] = stretched.reshape(new[name].shape)
+        else:
+            new[name] = value
+    grown.load_state_dict(new)
+    return grown
+
+
+def stretch_relative_bias(bias: Tensor, scale: float) -> Tensor:
+    """(N, 2 L) -> (N, 2 L'): the bias at distance d becomes that of d / scale, interpolated."""
+    length = bias.shape[1] // 2
+    new_length = round(length * scale)
+    distance = torch.arange(2 * new_length, device=bias.device) - (new_length - 1)
+    place = (distance / scale + length - 1).clamp(0, 2 * length - 2)
+    low = place.floor().long()
+    return torch.lerp(bias[:, low], bias[:, (low + 1).clamp(max=2 * length - 1)], place - low)

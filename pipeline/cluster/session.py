@@ -1,0 +1,193 @@
+"""How Ray is started, without a word on the terminal, and what it has to offer."""
+
+import logging
+import math
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+
+from pipeline.errors import EngineError, UsageError
+
+ENVIRONMENT = {  # which Ray reads when it is imported, or started
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # a warning less
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its long words about lost workers, which it replaces
+    "RAY_SCHEDULER_EVENTS": "0",
+    "RAY_task_oom_retries": "2",  # else a task that takes all memory would come again for ever
+    "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
+}
+_START_SECONDS = 180.0
+
+
+def on_cluster() -> bool:
+    """Whether Ray runs elsewhere, or for others too: its nodes may come and go."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def address() -> str:
+    """What Ray is given as such: without one, it would join any cluster of this machine."""
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What a Ray has, and what it may grow to.
+
+    object_bytes: what may be spread evenly over the object stores, until the smallest is full.
+    """
+
+    cores: float
+    gpus: float
+    most_cores: float
+    most_gpus: float
+    object_bytes: int
+
+
+def capacity() -> Capacity:
+    """That of the caller's Ray, of RAY_ADDRESS, or of one of our own.
+
+    A cluster that is scaled by Ray says how far; of another, whose nodes come and go by other
+    hands, nobody knows: then it may grow without bounds.
+    """
+    with quiet_ray():
+        import ray
+        from ray._private.state import state  # Ray Data's own source; there is no public one
+
+        now = ray.cluster_resources()
+        most = (state.get_max_resources_from_cluster_config() or {}) if on_cluster() else now
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        unknown = 0 if most else math.inf
+        cores, gpus = (float(now.get(kind, 0)) for kind in ("CPU", "GPU"))
+        return Capacity(
+            cores=cores,
+            gpus=gpus,
+            most_cores=max(cores, float(most.get("CPU", unknown))),
+            most_gpus=max(gpus, float(most.get("GPU", unknown if gpus else 0))),
+            object_bytes=evenly_spread(nodes),
+        )
+
+
+def evenly_spread(nodes: Sequence[Mapping[str, float]]) -> int:
+    """Bytes that fill the smallest object store of the nodes that work, when all get the same.
+
+    nodes: the resources of each, as Ray names them. Before any works, the head stands for them.
+    """
+    working = [node for node in nodes if node.get("CPU") or node.get("GPU")] or nodes
+    return len(working) * int(min(node.get("object_store_memory", 0) for node in working))
+
+
+def describe_wait(kind: str, share: float) -> str:
+    """What a run waits for that needs so much CPU or GPU for each actor, in words.
+
+    Ray must be running.
+    """
+    import ray
+
+    nodes = sum(1 for node in ray.nodes() if node["Alive"])
+    total = float(ray.cluster_resources().get(kind, 0))
+    free = float(ray.available_resources().get(kind, 0))
+    on = f"{nodes} node{'' if nodes == 1 else 's'}"
+    if total < share:
+        return f"waiting for a node with a {kind}: there is none among {on}"
+    if total - free < share:
+        return f"waiting for workers to start: no {kind} of {total:g} on {on} is in use"
+    taken = f"{total - free:g} of {total:g} {kind}s on {on} are taken"
+    return f"{taken}: a shard takes long, or storage does not answer"
+
+
+@contextmanager
+def cluster_joined() -> Iterator[None]:
+    """On a cluster, one connection as long as the block: with the last one goes the code that was
+    sent with a job. A Ray of our own starts where it is needed, and only there."""
+    with quiet_ray() if on_cluster() else nullcontext():
+        yield
+
+
+@contextmanager
+def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
+    """The caller's Ray, that of RAY_ADDRESS, or one of our own; yields whether it ends with the
+    block.
+
+    num_cpus: how many it believes to have, by default what there are. Raises UsageError,
+    EngineError.
+    """
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import ray
+    import ray.data
+
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):  # its log file stays
+            handler.setLevel(logging.CRITICAL + 1)
+    own = not ray.is_initialized()
+    if own:
+        _check_answer(address())
+        with _standard_error_closed(), _signals_kept():
+            try:
+                ray.init(
+                    address=address(),
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                )
+            except Exception as error:
+                cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                raise EngineError(f"Ray did not start: {cause}") from error
+    try:
+        yield own
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _check_answer(place: str) -> None:
+    """Ray itself would wait for minutes for a cluster that is not there."""
+    host, _, port = place.rpartition(":")
+    if not port.isdecimal() or "/" in host:
+        return  # "local", "auto" or an address of a kind that only Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), 10).close()
+    except OSError as error:
+        raise UsageError(f"RAY_ADDRESS: no Ray answers at {place}: {error}") from None
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and would end this process with a trace of its own."""
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread() and handler is not None:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _standard_error_closed() -> Iterator[None]:
+    """While Ray starts: its C++ part announces there that it was told to be quiet.
+
+    On a machine with far too much to do, it may wait for an answer of its own that was lost, for
+    ever and deaf to signals; then this process ends, with the code of an EngineError.
+    """
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+
+    def give_up() -> None:
+        message = f"autochrome: Ray did not start within {_START_SECONDS:g} s; try again\n"
+        os.write(saved, message.encode())
+        os._exit(EngineError.exit_code)
+
+    timer = threading.Timer(_START_SECONDS, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        timer.cancel()
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)

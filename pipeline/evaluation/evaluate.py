@@ -1,0 +1,351 @@
+"""The scores of a folder of weights on color photographs, which are turned gray here.
+
+Two sizes of each photograph are read: the core and the color upsampler are scored at their own
+resolution, the spatial upsampler and the finished pictures at theirs. Photographs of the second
+kind (`pictures`) can be fewer, because they take most of the time. FID reads a third set, of center
+crops, after the second has gone: each can have gigabytes.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import UsageError
+from pipeline.evaluation.fid import FID_PHOTOS, Features, describe_bias, score_other, score_same
+from pipeline.evaluation.figures import SHOWN, Evaluation, Shown
+from pipeline.evaluation.pic import score_pic, shrink
+from pipeline.images.chroma import LUMA, colorfulness, put_color_on
+from pipeline.ledger.results import null_if_nan
+from pipeline.ledger.seeds import photo_seed
+from pipeline.run.request import TEMPERATURES
+from pipeline.training.photographs import PhotographSet, Split, describe_skipped, read_photographs
+
+if TYPE_CHECKING:
+    from model.colorizer import Colorizer
+    from model.evaluation.baselines import Baselines
+    from model.evaluation.frechet import Inception
+    from model.systems import AnyColorizer
+
+Tell = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """What a command asks for; device "auto", "cpu" or "cuda". pictures: at most so many.
+
+    method: mean or sample, None: as a single candidate is made. temperature None: the method's.
+    """
+
+    weights: Path
+    split: Split = "all"
+    split_column: str | None = None
+    limit: int | None = None
+    pictures: int = 200
+    seed: int = 0
+    temperature: float | None = None
+    batch_size: int = 8
+    device: str = "auto"
+    baseline: str | None = None
+    save_baseline: Path | None = None
+    inception: Path | None = None
+    model: str = "coltran"
+    precision: str = "float32"
+    upsampler: str = "spatial"
+    method: str | None = None
+
+    def resolved(self) -> "EvaluationSettings":
+        """The same with a method and a temperature. Raises UsageError."""
+        if self.method == "mean" and (self.model != "coltran" or self.upsampler != "spatial"):
+            raise UsageError("--method mean is for the model coltran, without --upsampler")
+        sampled = self.model != "coltran" or self.upsampler != "spatial"
+        method = self.method or ("sample" if sampled else "mean")
+        temperature = TEMPERATURES[method] if self.temperature is None else self.temperature
+        return replace(self, method=method, temperature=temperature)
+
+
+def evaluate(
+    source: str, settings: EvaluationSettings, tell: Tell, warn: Callable[[str], None]
+) -> Evaluation:
+    """Score the weights. Raises AutochromeError.
+
+    tell(step, done, all) counts the photographs of a step. warn is told before the work starts what
+    makes figures unfair.
+    """
+    from model.colorizer import Method
+    from model.evaluation.frechet import Inception
+    from model.pic.colorizer import PicColorizer
+    from model.systems import load_colorizer
+
+    started = time.monotonic()
+    settings = settings.resolved()
+    device = choose_device(settings.device)
+    try:
+        method = Method(settings.precision, settings.upsampler, settings.method == "mean")
+        colorizer = load_colorizer(
+            settings.model, settings.weights, device, settings.batch_size, method
+        )
+        inception = settings.inception and Inception(settings.inception, device)
+        baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
+    except ValueError as error:  # of weights, of the network
+        raise UsageError(str(error)) from None
+    read = partial(
+        read_photographs, source, split=settings.split, split_column=settings.split_column
+    )
+    large_too = isinstance(colorizer, PicColorizer) or colorizer.core.config.trunk != "none"
+    side = colorizer.high_resolution if large_too else colorizer.low_resolution
+    seen = read(side=side, limit=settings.limit)  # what the likelihood is scored on
+    small = shrink(seen, colorizer.low_resolution) if large_too else seen
+    if inception and min(len(small) // 2, settings.pictures) < 2:
+        given = f"{len(small)} and {settings.pictures}"
+        raise UsageError(f"FID needs at least 4 photographs and --pictures 2, not {given}")
+    result = Evaluation()
+    if small.skipped:
+        result.notes.append(describe_skipped(small.skipped))
+    if leaked := sum(digest in fitted_on for digest in small.digests):
+        words = f"the histograms were fitted on {leaked:,} of the {len(small):,} photographs"
+        result.notes.append(f"{words}, which flatters the histograms")
+        warn(result.notes[-1])
+    steps = 3 if inception else 2
+    if isinstance(colorizer, PicColorizer):
+        tell_pic = partial(tell, f"step 1 of {steps}, PIC")
+        expected = score_pic(result, seen.rgb, colorizer, tell_pic)
+    else:
+        tell_core = partial(tell, f"step 1 of {steps}, core")
+        high = seen.rgb if large_too else None
+        expected = _score_core(result, small, high, colorizer, baselines, tell_core)
+    large = read(side=colorizer.high_resolution, limit=min(len(small), settings.pictures))
+    fid = (Features(inception), Features(inception)) if inception else None
+    tell_pictures = partial(tell, f"step 2 of {steps}, pictures")
+    _score_pictures(result, small, large, expected, colorizer, settings, fid, tell_pictures)
+    del large
+    if inception and fid:
+        half = min(len(small) // 2, settings.pictures, FID_PHOTOS)
+        tell_crops = partial(tell, f"step 3 of {steps}, center crops")
+        tell_crops(0, half)
+        crops = read(side=colorizer.high_resolution, limit=2 * half, fit="crop")
+        _score_fid(result, fid, crops, colorizer, settings, inception, tell_crops)
+    result.figures["seconds"] = round(time.monotonic() - started, 1)
+    return result
+
+
+def choose_device(wanted: str) -> str:
+    """cpu or cuda. Raises UsageError."""
+    import torch
+
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: PyTorch finds no GPU here")
+    return (
+        "cuda" if wanted == "auto" and torch.cuda.is_available() else wanted.replace("auto", "cpu")
+    )
+
+
+def load_baselines(
+    settings: EvaluationSettings, resolution: int
+) -> tuple["Baselines | None", frozenset[str]]:
+    """Fitted on --baseline, else those of the weights, else those of Autochrome; None: no fit.
+
+    With the digests of what they were fitted on: files do not hold these, so none are known then.
+    """
+    from model.evaluation.baselines import BASELINES, Baselines
+    from model.weights import WEIGHTS
+
+    if settings.model == "pic":
+        return None, frozenset()  # they count bins, which PIC does not know
+    if settings.baseline:
+        photographs = read_photographs(
+            settings.baseline, resolution, "train", split_column=settings.split_column
+        )
+        fitted = Baselines.fit(photographs.rgb)
+        if settings.save_baseline:
+            try:
+                fitted.save(settings.save_baseline)
+            except OSError as error:
+                place = settings.save_baseline
+                raise UsageError(f"{place} cannot be written: {error.strerror}") from None
+        return fitted, frozenset(photographs.digests)
+    for folder in (settings.weights, WEIGHTS):
+        path = folder / BASELINES
+        if path.exists() and (found := Baselines.load(path)).resolution == resolution:
+            return found, frozenset()
+    return None, frozenset()
+
+
+def _score_core(
+    result: Evaluation,
+    small: PhotographSet,
+    high_NSS3: np.ndarray | None,
+    colorizer: "Colorizer",
+    baselines: "Baselines | None",
+    tell: Callable[[int, int], None],
+) -> np.ndarray:
+    """Bits and chroma; returns the parallel head's expected colors, uint8 (N, R, R, 3).
+
+    high_NSS3: the same photographs at the high resolution, for cores with a trunk.
+    """
+    import torch
+
+    from model.color import gray_from_rgb
+    from model.evaluation.scores import (
+        CoreScores,
+        bin_centers,
+        block_means,
+        explained_variance,
+        score_core,
+    )
+    from model.lab import lab_from_rgb
+
+    parts = []
+    tell(0, len(small))
+    for start in range(0, len(small), colorizer.batch_size):
+        batch = slice(start, start + colorizer.batch_size)
+        seen = None if high_NSS3 is None else gray_from_rgb(torch.from_numpy(high_NSS3[batch]))
+        parts.append(score_core(colorizer.core, small.rgb[batch], seen))
+        tell(min(start + colorizer.batch_size, len(small)), len(small))
+    scores = CoreScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    figures = result.figures
+    figures["photos"] = len(small)
+    figures["core_resolution"] = colorizer.low_resolution
+    figures["core_bits_per_pixel"] = float(scores.core_bits.mean())
+    figures["parallel_bits_per_pixel"] = float(scores.parallel_bits.mean())
+    figures["chroma_r2"] = null_if_nan(
+        explained_variance(scores.true_chroma, scores.expected_chroma)
+    )
+    result.bits["core"] = scores.core_bits
+    result.bits["parallel head"] = scores.parallel_bits
+    names = ("marginal_bits_per_pixel", "gray_bits_per_pixel", "neighbor_bits_per_pixel")
+    figures |= dict.fromkeys((*names, "gray_chroma_r2", "baseline_photos"))
+    if baselines is None:
+        size = f"{colorizer.low_resolution} x {colorizer.low_resolution}"
+        result.notes.append(f"no baselines of {size} pixels: fit some with --baseline SRC")
+        return scores.expected_rgb
+    bits = baselines.bits(small.rgb)
+    figures |= {name: float(each.mean()) for name, each in zip(names, bits, strict=True)}
+    table = baselines.given_gray() @ lab_from_rgb(bin_centers())[:, 1:]
+    guess = block_means(table[gray_from_rgb(torch.from_numpy(small.rgb)).numpy()])
+    figures["gray_chroma_r2"] = null_if_nan(explained_variance(scores.true_chroma, guess))
+    figures["baseline_photos"] = baselines.photos
+    result.bits["given gray"] = bits.gray
+    result.bits["given gray and neighbors"] = bits.neighbor
+    return scores.expected_rgb
+
+
+def _score_pictures(
+    result: Evaluation,
+    small: PhotographSet,
+    large: PhotographSet,
+    expected: np.ndarray,
+    colorizer: "AnyColorizer",
+    settings: EvaluationSettings,
+    fid: tuple[Features, Features] | None,
+    tell: Callable[[int, int], None],
+) -> None:
+    """Upsamplers and finished pictures; fid sees the model's own, and the truth."""
+    from model.colorizer import Colorizer
+    from model.evaluation.scores import compare, score_upsampler
+
+    place_of = {name: place for place, name in enumerate(small.names)}
+    # A photograph at the edge of being gray may be in one set only.
+    both = [k for k, name in enumerate(large.names) if name in place_of]
+    if not both:
+        raise UsageError("no photograph could be read in both of the model's sizes")
+    scores: list[tuple[float, ...]] = []
+    every = max(1, len(both) // SHOWN)
+    tell(0, len(both))
+    for start in range(0, len(both), colorizer.batch_size):
+        chosen = both[start : start + colorizer.batch_size]
+        places = [place_of[large.names[k]] for k in chosen]
+        low, true = small.rgb[places], large.rgb[chosen]
+        raw = _draw(colorizer, settings, true, [large.digests[k] for k in chosen], low)
+        for seen, each in zip(fid or (), (raw, true), strict=False):
+            seen.add(each)
+        luma = np.rint(true @ LUMA).astype(np.uint8)
+        pictures = np.stack([put_color_on(*pair) for pair in zip(luma, raw, strict=True)])
+        difference = compare(true, pictures)
+        color_bits = spatial_bits = np.full(len(chosen), np.nan)
+        if isinstance(colorizer, Colorizer):
+            color_bits = score_upsampler(colorizer.color, low, colorizer.low_resolution)
+            spatial_bits = score_upsampler(colorizer.spatial, true, colorizer.low_resolution)
+        for i, k in enumerate(chosen):
+            scores.append(
+                (
+                    color_bits[i],
+                    spatial_bits[i],
+                    colorfulness(true[i]),
+                    colorfulness(pictures[i]),
+                    difference.ciede2000[i],
+                    difference.chroma_error[i],
+                )
+            )
+            if (start + i) % every == 0 and len(result.shown) < SHOWN:
+                name, bits = next(iter(result.bits.items()))  # of core or PIC
+                words = f"{name} {bits[places[i]]:.2f} bits per pixel"
+                words += f" · CIEDE2000 {difference.ciede2000[i]:.1f}"
+                guess = put_color_on(luma[i], expected[places[i]])
+                result.shown.append(Shown(large.names[k], true[i], pictures[i], guess, words))
+        tell(start + len(chosen), len(both))
+    color, spatial, true_c, result_c, ciede, error = np.array(scores).mean(axis=0)
+    result.figures |= {
+        "pictures": len(both),
+        "method": settings.method,
+        "temperature": settings.temperature,
+        "color_bits_per_dim": null_if_nan(color),
+        "spatial_bits_per_dim": null_if_nan(spatial),
+        "colorfulness_true": float(true_c),
+        "colorfulness_result": float(result_c),
+        "colorfulness_difference": float(result_c - true_c),
+        "ciede2000_mean": float(ciede),
+        "chroma_rmse": math.sqrt(error),
+    }
+
+
+def _score_fid(
+    result: Evaluation,
+    squeezed: tuple[Features, Features],
+    crops: PhotographSet,
+    colorizer: "AnyColorizer",
+    settings: EvaluationSettings,
+    inception: "Inception",
+    tell: Callable[[int, int], None],
+) -> None:
+    """Both protocols: squeezed results and truth, which are seen already, and center crops."""
+    draw = partial(_draw, colorizer, settings)
+    other = score_other(crops, inception, draw, colorizer.batch_size, tell)
+    figures = score_same(*squeezed) | other
+    result.figures |= figures
+    result.notes += describe_bias(figures)
+
+
+def _draw(
+    colorizer: "AnyColorizer",
+    settings: EvaluationSettings,
+    high_NSS3: np.ndarray,
+    digests: Sequence[str],
+    low_NRR3: np.ndarray | None = None,
+) -> np.ndarray:
+    """The model's own pictures, uint8 (N, S, S, 3), of photographs that are turned gray.
+
+    Without the small size, the large one is scaled by areas, as published.
+    """
+    import torch
+
+    from model.color import gray_from_rgb
+    from model.training.trainer import scale_by_area
+
+    high = torch.from_numpy(high_NSS3)
+    if low_NRR3 is None:
+        low = scale_by_area(high, colorizer.low_resolution)
+    else:
+        low = torch.from_numpy(low_NRR3)
+    gray_low, gray_high = (gray_from_rgb(each).numpy().astype(np.uint8) for each in (low, high))
+    seeds = [photo_seed(settings.seed, digest, 0) for digest in digests]
+    assert settings.temperature is not None  # resolved
+    rgb = colorizer.colorize(gray_low, gray_high, seeds, settings.temperature).rgb
+    if rgb.shape[1] == gray_high.shape[1]:
+        return rgb
+    return np.stack([put_color_on(*pair) for pair in zip(gray_high, rgb, strict=True)])

@@ -1,0 +1,94 @@
+"""FID by the two published protocols, which differ in the photographs and in how they are squares.
+
+Same photographs: results against their own truth, whole frames squeezed, 5,000 of them.
+Other photographs: results of 5,000 against the truth of another 5,000, center crops.
+
+Of pictures only features are kept (16 kB each instead of 200), and one protocol follows the other.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from model.evaluation.frechet import Inception
+    from pipeline.training.photographs import PhotographSet
+
+FID_PHOTOS = 5_000
+
+FidFigures = dict[str, int | float]
+# Colors photographs, uint8 (N, S, S, 3), that have these digests.
+Draw = Callable[[np.ndarray, Sequence[str]], np.ndarray]
+
+
+class Features:
+    """What the network sees in up to FID_PHOTOS pictures, gathered batch by batch."""
+
+    def __init__(self, inception: "Inception") -> None:
+        self._inception = inception
+        self._parts: list[np.ndarray] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, rgb_NSS3: np.ndarray) -> None:
+        """See pictures, uint8 (N, S, S, 3). Raises UsageError where the network fails on them."""
+        taken = rgb_NSS3[: FID_PHOTOS - self._count]
+        if not len(taken):
+            return
+        try:
+            self._parts.append(self._inception.features(taken))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+        self._count += len(taken)
+
+    def distance(self, other: "Features") -> float:
+        """FID. Raises UsageError: too few pictures."""
+        from model.evaluation.frechet import frechet_distance
+
+        if min(len(self), len(other)) < 2:
+            raise UsageError("too few photographs are left for FID")
+        return frechet_distance(np.concatenate(self._parts), np.concatenate(other._parts))
+
+
+def score_same(results: Features, truth: Features) -> FidFigures:
+    """The figures of the protocol with the same photographs."""
+    return {"fid_same": results.distance(truth), "fid_same_photos": len(results)}
+
+
+def score_other(
+    crops: "PhotographSet",
+    inception: "Inception",
+    draw: Draw,
+    batch_size: int,
+    tell: Callable[[int, int], None],
+) -> FidFigures:
+    """The figures of the protocol with other photographs; the first half of crops is colorized."""
+    half = min(FID_PHOTOS, len(crops) // 2)
+    results, own, others = (Features(inception) for _ in range(3))
+    for start in range(0, half, batch_size):
+        places = slice(start, min(start + batch_size, half))
+        results.add(draw(crops.rgb[places], crops.digests[places]))
+        own.add(crops.rgb[places])
+        others.add(crops.rgb[half + places.start : half + places.stop])
+        tell(places.stop, half)
+    return {
+        "fid_other": results.distance(others),
+        "fid_other_of_truth": own.distance(others),
+        "fid_other_photos": half,
+    }
+
+
+def describe_bias(figures: FidFigures) -> list[str]:
+    """A note where there are fewer photographs than in published figures."""
+    same, half = figures["fid_same_photos"], figures["fid_other_photos"]
+    if min(same, half) >= FID_PHOTOS:
+        return []
+    return [
+        f"FID of {same:,} and {half:,} photographs is biased upward: published figures have"
+        f" {FID_PHOTOS:,} results (--pictures {FID_PHOTOS}) and {FID_PHOTOS:,} others"
+    ]

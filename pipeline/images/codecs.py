@@ -1,0 +1,178 @@
+"""Masters that Pillow would read with fewer bits, or not at all, and color profiles.
+
+This and its neighbors tiffs and jpegs are all that knows imagecodecs. Legend: H W rows and columns,
+C channels.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.images.boxes import CMYK, LAB, SYCC, open_container
+from pipeline.images.gray import Kind, Profile, Samples, rgb_of_ycc
+from pipeline.images.jpegs import open_jpeg
+from pipeline.images.masters import DeepMaster
+from pipeline.images.tiffs import TIFF_STARTS, open_tiff
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
+
+
+def open_deep(data: bytes) -> DeepMaster | None:
+    """A master that Pillow would not read, or read with less than its bits; None for others.
+
+    Only the header is read. decode raises PhotoError (unsupported), or whatever a damaged file
+    makes decoders raise.
+    """
+    if data[:8] == _PNG:
+        return _open_png(data)
+    if data[:4] in TIFF_STARTS:
+        return open_tiff(data)
+    return open_jpeg(data) if data[:2] == b"\xff\xd8" else _open_jpeg2000(data)
+
+
+def own_profile(data: bytes, found: Mapping[Any, Any]) -> bytes | None:
+    """The color profile of a file that Pillow has opened. found: what Pillow tells of it."""
+    container = open_container(data)
+    if container is not None:
+        return container.icc
+    icc = found.get("icc_profile") or (_bitmap_profile(data) if data[:2] == b"BM" else None)
+    return icc if isinstance(icc, bytes) else None
+
+
+def _bitmap_profile(data: bytes) -> bytes | None:
+    """The profile embedded in a BMP of version 5, where there is one."""
+    [header] = struct.unpack_from("<I", data, 14) if len(data) >= 138 else [0]
+    if header < 124 or data[70:74] != b"DEBM":
+        return None
+    place, size = struct.unpack_from("<II", data, 14 + 112)
+    return data[14 + place : 14 + place + size] or None
+
+
+def color_profile(icc: bytes, kind: Kind) -> Profile | None:
+    """What takes pixels of this kind from a profile to sRGB.
+
+    None where the profile is sRGB, which moves nothing by more than a code of 255, or where it is
+    damaged or belongs to another kind of pixels: then values count as they are.
+    """
+    if icc[16:20] != {"gray": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}.get(kind):
+        return None
+    steps = np.linspace(0, 255, 256 if kind == "gray" else 6).astype(np.uint8)
+    axes = _CHANNELS[kind]
+    probe = np.stack(np.meshgrid(*[steps] * axes, indexing="ij"), -1).reshape(1, -1, axes)
+    try:
+        moved = _to_srgb(probe, icc, kind)
+    except Exception:  # of many kinds, by what is damaged
+        return None
+    if kind != "cmyk" and np.abs(moved.astype(int) - probe).max() <= 1:
+        return None
+    if kind != "gray":
+        return lambda band: _to_srgb(band, icc, kind)
+    tables = {
+        dtype: _to_srgb(np.arange(np.iinfo(dtype).max + 1, dtype=dtype)[None, :, None], icc, kind)
+        for dtype in (np.uint8, np.uint16)
+    }
+    return lambda band: tables[band.dtype.type][0][band[..., 0]]
+
+
+def _to_srgb(band: np.ndarray, icc: bytes, kind: Kind) -> np.ndarray:
+    """Pixels uint8 or uint16 (h, W, C) in sRGB, (h, W, 3) of the same type."""
+    import imagecodecs
+
+    if kind == "cmyk":
+        given, highest = band, 1
+    else:  # as floats, since the whole numbers of this library lose what is nearly black
+        highest = int(np.iinfo(band.dtype).max)
+        given = (band[..., 0] if kind == "gray" else band) / np.float32(highest)
+    moved = imagecodecs.cms_transform(
+        np.ascontiguousarray(given),
+        icc,
+        imagecodecs.cms_profile("srgb"),
+        colorspace=kind,
+        outcolorspace="rgb",
+        outdtype=str(given.dtype),
+        intent=imagecodecs.CMS.INTENT.RELATIVE_COLORIMETRIC,
+    )
+    return np.rint((moved * np.float32(highest)).clip(0, np.iinfo(band.dtype).max)).astype(
+        band.dtype
+    )
+
+
+def deflate(data: bytes) -> bytes:
+    """Compressed by Deflate, as zlib does, in a third of its time (libdeflate)."""
+    import imagecodecs
+
+    return bytes(imagecodecs.deflate_encode(data, level=6))
+
+
+def encode_jpeg2000(rgb_HW3: np.ndarray) -> bytes:
+    """A lossless JPEG 2000 in sRGB of uint8 or uint16 (H, W, 3), or (H, W, 1)."""
+    import imagecodecs
+
+    pixels = rgb_HW3 if rgb_HW3.shape[2] == 3 else rgb_HW3[..., 0]
+    return bytes(imagecodecs.jpeg2k_encode(pixels, level=0, reversible=True, codecformat="jp2"))
+
+
+def _open_png(data: bytes) -> DeepMaster | None:
+    import imagecodecs
+
+    depth, color = data[24:25], data[25:26]
+    if depth != b"\x10" or color not in (b"\x02", b"\x04", b"\x06"):
+        return None  # palettes have 8 bits, and Pillow reads gray alone bit by bit
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    kind: Kind = "gray" if color == b"\x04" else "rgb"
+
+    def decode() -> Samples:
+        values = _as_HWC(imagecodecs.png_decode(data))
+        return Samples(values[..., : len(mode)], kind, 65535)  # one color may be transparent
+
+    mode = {b"\x02": "RGB", b"\x04": "LA", b"\x06": "RGBA"}[color]
+    return DeepMaster(width, height, f"{mode};16", len(mode), "PNG", decode, 16, header=data)
+
+
+def _open_jpeg2000(data: bytes) -> DeepMaster | None:
+    import imagecodecs
+
+    container = open_container(data)
+    if container is None or container.palette:
+        return None
+    at = container.start + 4
+    right, bottom, left, top = (
+        int.from_bytes(data[at + place : at + place + 4], "big") for place in (4, 8, 12, 16)
+    )
+    count = int.from_bytes(data[at + 36 : at + 38], "big")
+    parts = data[at + 38 : at + 38 + 3 * count]
+    if len(set(parts[::3])) != 1 or set(parts[1::3]) | set(parts[2::3]) != {1}:
+        return None  # of several depths or resolutions, which Pillow brings together
+    bits, signed = (parts[0] & 0x7F) + 1, bool(parts[0] & 0x80)
+    if bits > 32 or (bits <= 8 and not signed and container.space != LAB):
+        return None
+    kinds: dict[int | None, Kind] = {CMYK: "cmyk", LAB: "lab"}
+    kind = "gray" if count < 3 else kinds.get(container.space, "rgb")
+    if container.icc and container.icc[16:20] == b"CMYK" and count >= 4:
+        kind = "cmyk"
+    white = float(2 ** (bits - signed) - 1)
+
+    def decode() -> Samples:
+        # Of the container, this library would apply the profile, and leave half of gray unwritten.
+        values = _as_HWC(imagecodecs.jpeg2k_decode(data[container.start :]))
+        if container.space == SYCC and count >= 3:
+            values = rgb_of_ycc(values, 2**bits)
+        return Samples(values, kind, white)
+
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(count, f"{count}")
+    mode = {"cmyk": "CMYK", "lab": "LAB"}.get(kind, mode)
+    return DeepMaster(
+        *(right - left, bottom - top, f"{mode};{bits}" if bits != 8 else mode, count, "JPEG2000"),
+        *(decode, bits, "i" if signed else "u"),
+        icc=container.icc,
+        header=data,
+    )
+
+
+def _as_HWC(values: np.ndarray) -> np.ndarray:
+    return values[..., None] if values.ndim == 2 else values

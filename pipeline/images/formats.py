@@ -1,0 +1,90 @@
+"""Formats of files: their suffixes, their limits, and which one a result gets."""
+
+from dataclasses import dataclass, field
+
+from pipeline.images.tones import Tone
+
+FORMAT_OF_SUFFIX = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".jp2": "JPEG2000",
+    ".j2k": "JPEG2000",
+    ".j2c": "JPEG2000",
+    ".jpf": "JPEG2000",
+    ".jpx": "JPEG2000",
+    ".avif": "AVIF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".pbm": "PPM",
+    ".pgm": "PPM",
+    ".ppm": "PPM",
+    ".pnm": "PPM",
+}
+MASTER_SUFFIXES = frozenset(FORMAT_OF_SUFFIX)
+SUFFIX_OF_FORMAT = {
+    "JPEG": "jpg",
+    "PNG": "png",
+    "TIFF": "tif",
+    "WEBP": "webp",
+    "JPEG2000": "jp2",
+    "AVIF": "avif",
+}
+MIME_OF_FORMAT = {
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+    "JPEG2000": "image/jp2",
+    "AVIF": "image/avif",
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "PPM": "image/x-portable-anymap",
+}
+LONGEST_SIDE = {
+    "JPEG": 65_500,
+    "PNG": 2**31 - 1,
+    "TIFF": 2**31 - 1,
+    "WEBP": 16_383,
+    "JPEG2000": 2**31 - 1,
+    "AVIF": 65_536,
+}
+# Encoders of these hold 40 to 50 bytes a pixel (measured), where others hold 11 at most.
+MOST_PIXELS = {"WEBP": 125_000_000, "JPEG2000": 125_000_000, "AVIF": 100_000_000}
+SIGNABLE = frozenset({"JPEG", "PNG", "TIFF", "WEBP", "AVIF"})  # what can hold content credentials
+DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample where the master has
+
+
+@dataclass(frozen=True)
+class MasterInfo:
+    """What a master is: upright width and height, format, mode as stored ("L", "RGB;16", ...).
+
+    tone: gray, toned or color; None where nobody has looked.
+    """
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    tone: Tone | None = field(default=None, compare=False)
+
+
+def output_format(
+    requested: str, info: MasterInfo, signed: bool = False, pixels: int = 0
+) -> tuple[str, str]:
+    """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff, webp,
+    jp2 or avif. auto is the master's format, or PNG where we do not write it, cannot sign it, or
+    it cannot be that large. pixels: of the result.
+    """
+    if requested == "auto":
+        known = SIGNABLE if signed else SUFFIX_OF_FORMAT.keys()
+        fits = info.format in known and pixels <= MOST_PIXELS.get(info.format, pixels)
+        format = info.format if fits else "PNG"
+    else:
+        format = {"JP2": "JPEG2000"}.get(requested.upper(), requested.upper())
+    return format, SUFFIX_OF_FORMAT[format]

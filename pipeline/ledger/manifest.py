@@ -1,0 +1,142 @@
+"""Lists of photographs: Parquet or CSV with a column `uri`, or an S3 Inventory in Parquet.
+
+`uri` is a photo's URI inside of the source, or its path relative to it. `size` (bytes) may stand
+beside it. An inventory has `bucket`, `key` and perhaps `size`, `is_latest`, `is_delete_marker`.
+Rows are streamed; of a file in a bucket the whole is in memory, of a folder one file at a time.
+"""
+
+import csv
+import hashlib
+import io
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import StorageError, UsageError
+from pipeline.ledger.seen import Seen
+from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.local import LocalStorage
+from pipeline.storage.open_storage import open_storage
+
+_BATCH = 65_536
+
+
+class Manifest:
+    """A list of photographs: one file, or a folder of Parquet files."""
+
+    def __init__(self, uri: str) -> None:
+        """Raises UsageError, StorageError: no such file."""
+        self.uri = uri
+        if uri.lower().endswith((".parquet", ".csv")) and not os.path.isdir(uri):
+            folder, _, name = uri.rpartition("/")
+            self._storage = open_storage(folder or ("/" if uri.startswith("/") else "."))
+            self._paths = [name]
+        else:
+            self._storage = open_storage(uri)
+            found = (each.path for each in self._storage.list())
+            self._paths = [path for path in found if path.lower().endswith(".parquet")]
+        if not self._paths:
+            raise UsageError(f"the manifest {uri} is neither Parquet nor CSV, nor a folder of them")
+
+    def digest(self) -> str:
+        """SHA-256 over the bytes of its files. Raises StorageError."""
+        whole = hashlib.sha256()
+        for path in self._paths:
+            whole.update(hashlib.sha256(self._storage.read(path)).digest())
+        return whole.hexdigest()
+
+    def photos(self, source: Storage, ignored: Counter[str]) -> Iterator[StoredObject]:
+        """What it lists, in its order; a photo that comes again is counted as "repeated".
+
+        Size 0 means that it is not told. Raises UsageError (a row that is not inside of the
+        source, a column that is missing), StorageError.
+        """
+        seen = Seen()
+        for path in self._paths:
+            uri = self._storage.uri_of(path)
+            rows = self._csv(path) if path.lower().endswith(".csv") else self._parquet(path)
+            for number, (listed, size) in enumerate(rows, 1):
+                photo = _inside(listed, source)
+                if photo is None:
+                    raise UsageError(f"{uri}, row {number:,}: {listed} is not in {source.uri}")
+                if seen.add(photo):
+                    yield StoredObject(photo, size)
+                else:
+                    ignored["repeated"] += 1
+
+    def _csv(self, path: str) -> Iterator[tuple[str, int]]:
+        uri = self._storage.uri_of(path)
+        try:
+            with self._open(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
+                rows = csv.DictReader(text)
+                if "uri" not in (rows.fieldnames or ()):
+                    raise UsageError(f"{uri} has no column 'uri' in its first line")
+                for row in rows:
+                    size = row.get("size") or ""
+                    yield row["uri"] or "", int(size) if size.isdigit() else 0
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise UsageError(f"{uri} is no CSV file in UTF-8: {error}") from error
+
+    def _parquet(self, path: str) -> Iterator[tuple[str, int]]:
+        uri = self._storage.uri_of(path)
+        try:
+            with self._open(path) as opened, pq.ParquetFile(opened) as file:
+                names = set(file.schema_arrow.names)
+                if not ({"uri"} <= names or {"bucket", "key"} <= names):
+                    known = ", ".join(file.schema_arrow.names)
+                    raise UsageError(f"{uri} has no column 'uri'; its columns are {known}")
+                wanted = ["uri", "bucket", "key", "size", "is_latest", "is_delete_marker"]
+                columns = [name for name in wanted if name in names]
+                for batch in file.iter_batches(_BATCH, columns=columns):
+                    yield from _rows(pa.Table.from_batches([batch]))
+        except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"{uri} is no Parquet file that is understood: {cause}") from error
+
+    def _open(self, path: str) -> Any:
+        if isinstance(self._storage, LocalStorage):
+            try:
+                return open(self._storage.uri_of(path), "rb")
+            except OSError as error:
+                uri = self._storage.uri_of(path)
+                raise StorageError(f"cannot read {uri}: {error.strerror}") from None
+        return io.BytesIO(self._storage.read(path))
+
+
+def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
+    for name, wanted in (("is_latest", True), ("is_delete_marker", False)):
+        if name in table.column_names:  # an inventory of versions
+            table = table.filter(pc.equal(pc.fill_null(table[name], wanted), wanted))
+    if "uri" in table.column_names:
+        uris = [uri or "" for uri in table["uri"].to_pylist()]
+    else:
+        pairs = zip(table["bucket"].to_pylist(), table["key"].to_pylist(), strict=True)
+        uris = [f"s3://{bucket}/{key}" for bucket, key in pairs]
+    sizes = table["size"].to_pylist() if "size" in table.column_names else [0] * len(uris)
+    for uri, size in zip(uris, sizes, strict=True):
+        if not uri.endswith("/"):  # the consoles' idea of an empty folder
+            yield uri, size or 0
+
+
+def _inside(listed: str, source: Storage) -> str | None:
+    """The path of a listed photo relative to the source; None where it is elsewhere."""
+    root = source.uri.rstrip("/") + "/"
+    if listed.startswith(root):
+        path = listed[len(root) :]
+    elif "://" in listed or not listed:
+        return None
+    elif not isinstance(source, LocalStorage):
+        path = listed  # a key, which names exactly that object
+    elif listed.startswith("/"):
+        return None
+    else:
+        path = posixpath.normpath(listed)
+        if path.split("/")[0] in ("..", "."):
+            path = listed  # reading it will say that it is not inside
+    return path or None

@@ -1,0 +1,310 @@
+"""What a run will do, decided once: settings and digests in run.json, photos in plan/.
+
+`run.json` is written last and only if absent, so that it commits the plan: a destination without it
+has no plan yet. Where it is there already, the frozen plan counts and the source is not listed
+again; the shard size of a later command is then of no effect (pictures do not depend on it). What
+a command may change between runs of one destination (device, batch size, progress) is no part of a
+RunSpec; what decides pictures or names is, and a difference is refused.
+
+    plan/part-00000.parquet     photos by shard, none of them in two parts
+    plan/retry-00001.parquet    photos that are done once more, as shards with further numbers
+
+Both are written once and never changed; pipeline.ledger.planning makes them.
+"""
+
+import hashlib
+import io
+import json
+import re
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields, replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import ObjectMissing, StorageError
+from pipeline.storage.base import Storage, StoredObject
+
+RUN = "run.json"
+FORMAT = "autochrome-run-2"
+SCHEMA = pa.schema(
+    [
+        ("photo", pa.string()),
+        ("bytes", pa.int64()),
+        ("shard", pa.int64()),
+        ("attempt", pa.int32()),
+        ("seed", pa.int64()),  # null: the run's own
+        ("name", pa.string()),  # of its results; "": the photo's; null: not decided, see names
+    ]
+)
+_RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
+_PART = re.compile(r"plan/part-\d{5,}\.parquet")
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """All that decides the pictures and their names.
+
+    source: URI. candidates: pictures per photo. output_size: "full" or "256". format: auto, jpeg,
+    png, tiff, webp, jp2 or avif. weights: SHA-256 by stage. versions: of what decides bytes.
+    manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
+    patterns of their paths. recolor: photographs in color are done too. pages: first, or all of a
+    TIFF's. digital_source_type: a term of IPTC's, written into each picture. model: coltran or pic.
+    precision, upsampler, draft: as in model.colorizer.Method. sidecar: a JSON file beside each
+    picture. content_credentials: pictures are signed, whoever's certificate it is. mark: a visible
+    one.
+    """
+
+    source: str
+    seed: int
+    temperature: float
+    candidates: int
+    output_size: str
+    format: str
+    weights: dict[str, str]
+    versions: dict[str, str]
+    manifest: str | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    recolor: bool = False
+    pages: str = "first"
+    digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
+    model: str = "coltran"
+    precision: str = "float32"
+    upsampler: str = "spatial"
+    draft: bool = False
+    sidecar: bool = False
+    content_credentials: bool = False
+    mark: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much there is to do, without what retries add.
+
+    ignored counts what was listed and is not planned: by suffix, or "hidden", "filtered",
+    "repeated". digests: SHA-256 of each part.
+    """
+
+    photos: int
+    shards: int
+    shard_size: int
+    shards_per_part: int
+    digests: tuple[str, ...]
+    ignored: dict[str, int]
+
+    def photos_in(self, shards: AbstractSet[int]) -> int:
+        """How many photos those of these shards have that are the plan's own."""
+        own = sum(1 for shard in shards if shard < self.shards)
+        missing = self.shards * self.shard_size - self.photos  # of the last
+        return self.shard_size * own - missing * (self.shards - 1 in shards)
+
+    def shards_of(self, part: int) -> range:
+        first = part * self.shards_per_part
+        return range(first, min(first + self.shards_per_part, self.shards))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A frozen run; digest is the SHA-256 of its run.json."""
+
+    spec: RunSpec
+    plan: Plan
+    digest: str
+
+
+@dataclass(frozen=True)
+class Photo(StoredObject):
+    """A photo of a plan. name: what its results are called by; None in a plan of an older version,
+    which did not decide it."""
+
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The photos that are committed together. attempt counts from 1; seed None: the run's own."""
+
+    number: int
+    photos: tuple[Photo, ...]
+    attempt: int = 1
+    seed: int | None = None
+
+    def spec(self, spec: RunSpec) -> RunSpec:
+        """The run's settings, with the seed that was asked for where that is another one."""
+        return spec if self.seed is None else replace(spec, seed=self.seed)
+
+
+class Schedule:
+    """All shards of a run: the plan's own, and those that retries have added until now."""
+
+    def __init__(self, destination: Storage, run: Run) -> None:
+        """Raises StorageError."""
+        self._destination, self._run = destination, run
+        self.retries = sorted(
+            int(match[1])
+            for match in (_RETRY.fullmatch(each.path) for each in destination.list("plan"))
+            if match
+        )
+        self._tables = [_read_table(destination, retry_path(number)) for number in self.retries]
+        numbers = [table["shard"].to_numpy() for table in self._tables]
+        extra = np.concatenate([np.empty(0, np.int64), *numbers])
+        shards, sizes = np.unique(extra, return_counts=True)
+        self._sizes = dict(zip(shards.tolist(), sizes.tolist(), strict=True))
+        self.shards = max([run.plan.shards, *(number + 1 for number in self._sizes)])
+        self.photos = run.plan.photos + len(extra)  # those of retries count again
+
+    def photos_in(self, shards: AbstractSet[int]) -> int:
+        return self._run.plan.photos_in(shards) + sum(
+            size for number, size in self._sizes.items() if number in shards
+        )
+
+    def open(self, done: AbstractSet[int] = frozenset()) -> Iterator[Shard]:
+        """The shards that are not done, in order. Raises StorageError.
+
+        Parts of the plan are read one by one, and those that are done not at all.
+        """
+        plan = self._run.plan
+        for part, digest in enumerate(plan.digests):
+            if not all(shard in done for shard in plan.shards_of(part)):
+                table = _read_table(self._destination, part_path(part), digest)
+                yield from _shards(table, done)
+        for table in self._tables:
+            yield from _shards(table, done)
+
+    def retried(self, done: AbstractSet[int]) -> Iterator[tuple[str, int]]:
+        """Photo and attempt of all that retries have planned and that is not done."""
+        for table in self._tables:
+            for shard in _shards(table, done):
+                yield from ((photo.path, shard.attempt) for photo in shard.photos)
+
+    def seeds(self) -> dict[str, int]:
+        """The seed of the last attempt that is planned, of photos that have got another one."""
+        last: dict[str, int] = {}
+        for table in self._tables:  # in the order of their attempts
+            seeded = table.filter(pc.is_valid(table["seed"]))
+            last.update(zip(seeded["photo"].to_pylist(), seeded["seed"].to_pylist(), strict=True))
+        return last
+
+    def attempts(self, done: AbstractSet[int]) -> dict[str, int]:
+        """The last attempt that is done, of photos that were tried more than once."""
+        open_numbers = self._sizes.keys() - done
+        return {
+            photo.path: shard.attempt
+            for table in self._tables
+            for shard in _shards(table, open_numbers)
+            for photo in shard.photos
+        }
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of what computes and encodes; "+cpu" and the like, a matter of device, are cut."""
+    names = ("autochrome", "imagecodecs", "pillow", "tifffile", "torch")
+    return {name: version(name).partition("+")[0] for name in names}
+
+
+def load_run(destination: Storage) -> Run | None:
+    """The run of a destination; None where there is none yet. Raises StorageError."""
+    try:
+        data = destination.read(RUN)
+    except ObjectMissing:
+        return None
+    try:
+        content = json.loads(data)
+        if content.pop("format_version") != FORMAT:
+            raise ValueError("of another version")
+        plan = Plan(**_with_tuples(Plan, content.pop("plan")))
+        spec = RunSpec(**_with_tuples(RunSpec, content))
+        _check_types(spec, plan)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        uri = destination.uri_of(RUN)
+        raise StorageError(f"{uri} is no run of Autochrome: {cause[:200]}") from error
+    return Run(spec, plan, hashlib.sha256(data).hexdigest())
+
+
+def _check_types(spec: RunSpec, plan: Plan) -> None:
+    """Raises ValueError where a value is not of the kind that it should be."""
+    kinds: dict[str, Any] = {
+        "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
+        "dict[str, str]": dict, "dict[str, int]": dict, "tuple[str, ...]": tuple,
+    }  # fmt: skip
+    for record in (spec, plan):
+        for each in fields(record):
+            kind = kinds[each.type if isinstance(each.type, str) else _kind_name(each.type)]
+            value = getattr(record, each.name)
+            parts = [*value, *value.values()] if isinstance(value, dict) else value
+            sound = isinstance(value, kind)
+            if sound and isinstance(value, tuple | dict):
+                sound = all(isinstance(part, str | int) for part in parts)
+            if not sound:
+                raise ValueError(f"{each.name} is {value!r}"[:100])
+    if min(plan.photos, plan.shards, plan.shard_size, plan.shards_per_part) < 1:
+        raise ValueError("a plan of nothing")
+
+
+def _kind_name(kind: Any) -> str:
+    return kind.__name__ if kind.__class__ is type else str(kind)
+
+
+def part_path(part: int) -> str:
+    return f"plan/part-{part:05d}.parquet"
+
+
+def retry_path(number: int) -> str:
+    return f"plan/retry-{number:05d}.parquet"
+
+
+def is_plan_path(path: str) -> bool:
+    return bool(_PART.fullmatch(path) or _RETRY.fullmatch(path))
+
+
+def _with_tuples(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    tuples = {field.name for field in fields(kind) if "tuple" in str(field.type)}
+    return {name: tuple(value) if name in tuples else value for name, value in content.items()}
+
+
+def _read_table(destination: Storage, path: str, digest: str | None = None) -> pa.Table:
+    data = destination.read(path)
+    uri = destination.uri_of(path)
+    if digest is not None and hashlib.sha256(data).hexdigest() != digest:
+        raise StorageError(f"{uri} is not what {RUN} was written for; restore it from a copy")
+    try:
+        return pq.read_table(io.BytesIO(data), schema=SCHEMA)
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None
+
+
+def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:
+    numbers = table["shard"].to_numpy()
+    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    for start, stop in zip(edges, edges[1:], strict=False):
+        number = int(numbers[start])
+        if number not in done:
+            rows = table.slice(start, stop - start).to_pylist()
+            photos = tuple(map(_photo, rows))
+            yield Shard(number, photos, rows[0]["attempt"], rows[0]["seed"])
+
+
+def _photo(row: dict[str, Any]) -> Photo:
+    return Photo(
+        row["photo"], row["bytes"], name=row["photo"] if row["name"] == "" else row["name"]
+    )
+
+
+def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+    """One line for each setting that differs: `weights.core: was X, now Y`."""
+    lines = []
+    for name in sorted(was.keys() | now.keys()):
+        old, new = was.get(name, "absent"), now.get(name, "absent")
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{above}{name}.")
+        elif old != new:
+            lines.append(f"{above}{name}: was {old}, now {new}")
+    return lines

@@ -1,0 +1,258 @@
+"""Making plans: which photos there are, and which of them are done once more."""
+
+import hashlib
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import PurePosixPath
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
+from pipeline.images.formats import MASTER_SUFFIXES
+from pipeline.ledger.names import Names
+from pipeline.ledger.plan import (
+    FORMAT,
+    RUN,
+    SCHEMA,
+    Plan,
+    Run,
+    RunSpec,
+    Schedule,
+    differences,
+    is_plan_path,
+    load_run,
+    part_path,
+    retry_path,
+)
+from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.open_storage import overlap
+from pipeline.storage.probe import probe_conditional_writes
+
+PHOTOS_PER_PART = 100_000
+# Folders and files that systems leave beside photographs, and lists without a suffix.
+_OF_SYSTEMS = {
+    *("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information"),
+    *("__MACOSX", "lost+found", "Thumbs.db", "desktop.ini", "Icon\r"),
+}
+_LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANIFEST|INDEX", re.I)
+_BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
+PlanRow = tuple[str, int, int, int, int | None, str | None]  # as plan.SCHEMA names them
+
+
+@dataclass(frozen=True)
+class Redo:
+    """A photo to be done once more, as its `attempt`-th.
+
+    seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt. name: as in
+    plan.Photo.
+    """
+
+    photo: str
+    size: int
+    attempt: int
+    seed: int | None = None
+    name: str | None = None
+
+
+def prepare_run(
+    source: Storage,
+    destination: Storage,
+    spec: RunSpec,
+    shard_size: int,
+    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None = None,
+    begin: Callable[[], None] = lambda: None,
+) -> Run:
+    """The destination's run: the one that is there, or a new one, planned now.
+
+    listing: yields what there is instead of the source's own listing, and counts what it leaves
+    out. begin: called before a new one is planned.
+    Raises UsageError (no photo, places overlap, the destination holds something else),
+    DestinationMismatch, StorageError.
+    """
+    refuse_overlap(source, destination)
+    found = load_run(destination)
+    if found is None:
+        _refuse_others_files(destination)
+        begin()
+        found = _freeze(source, destination, spec, shard_size, listing)
+    check_spec(destination, found.spec, spec)
+    return found
+
+
+def describe_planning(destination: Storage) -> str:
+    """What a run does that has no plan yet, in words."""
+    parts = sum(1 for _ in destination.list("plan"))
+    return f"the source is being listed, {parts * PHOTOS_PER_PART:,} photos are planned"
+
+
+def refuse_overlap(source: Storage, destination: Storage) -> None:
+    """Raises UsageError where writing to one would be writing to the other."""
+    if overlap(source, destination):
+        raise UsageError(
+            f"the destination {destination.uri} and the source {source.uri} must not lie inside"
+            " each other"
+        )
+
+
+def check_spec(destination: Storage, frozen: RunSpec, wanted: RunSpec) -> None:
+    """Raises DestinationMismatch where a run was started with other settings."""
+    changed = differences(asdict(frozen), asdict(wanted))
+    if changed:
+        raise DestinationMismatch(
+            "\n".join([f"{destination.uri} belongs to a run with other settings", *changed])
+        )
+
+
+def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterable[Redo]]) -> int:
+    """Add shards for photos to be done once more; returns how many photos.
+
+    redo: chooses them, given what is planned already; asked again where another command has
+    planned a retry at the same moment. Raises StorageError.
+    """
+    while True:
+        schedule = Schedule(destination, run)
+        seeds = schedule.seeds()
+        chosen = [
+            each if each.seed is not None else replace(each, seed=seeds.get(each.photo))
+            for each in redo(schedule)
+        ]
+        chosen.sort(key=lambda each: (*_kind(each), each.photo.encode()))
+        if not chosen:
+            return 0
+        number, shard = schedule.shards - 1, run.plan.shard_size
+        rows: list[PlanRow] = []
+        filled, kind = shard, (0, -1)
+        for each in chosen:
+            if filled == shard or _kind(each) != kind:
+                number, filled, kind = number + 1, 0, _kind(each)
+            filled += 1
+            name = _short_name(each.name, each.photo)
+            rows.append((each.photo, each.size, number, each.attempt, each.seed, name))
+        path = retry_path(max(schedule.retries, default=0) + 1)
+        if destination.write_if_absent(path, _to_parquet(rows)):
+            return len(chosen)
+
+
+def _kind(redo: Redo) -> tuple[int, int]:
+    """Attempt and seed, which the photos of a shard have in common."""
+    return redo.attempt, -1 if redo.seed is None else redo.seed
+
+
+def _short_name(name: str | None, photo: str) -> str | None:
+    """A name as a plan has it: most are the photo's own, and take no room."""
+    return "" if name == photo else name
+
+
+def describe_ignored(ignored: dict[str, int]) -> str:
+    """A phrase for people: `3 other files ignored (2 .txt, 1 hidden)`."""
+    count = sum(ignored.values())
+    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{number:,} {shown(kind)}" for kind, number in kinds[:5])
+    more = ", ..." if len(kinds) > 5 else ""
+    return f"{count:,} other file{'' if count == 1 else 's'} ignored ({named}{more})"
+
+
+def _freeze(
+    source: Storage,
+    destination: Storage,
+    spec: RunSpec,
+    shard_size: int,
+    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None,
+) -> Run:
+    """Write plan/, part by part, then run.json."""
+    ignored: Counter[str] = Counter()
+    listed = listing(ignored) if listing else source.list()
+    names = Names(spec.candidates, spec.pages == "all", in_order=listing is None)
+    photos = (
+        (
+            *(photo.path, photo.size, number // shard_size, 1, None),
+            _short_name(names.of(photo.path), photo.path),
+        )
+        for number, photo in enumerate(_photos(listed, spec, ignored))
+    )
+    shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
+    count, digests = 0, list[str]()
+    while rows := list(islice(photos, shards_per_part * shard_size)):
+        if not digests:
+            probe_conditional_writes(destination)  # the first write of all
+        digests.append(_write_part(destination, len(digests), rows))
+        count += len(rows)
+    if not count:
+        others = f"; {describe_ignored(ignored)}" if ignored else ""
+        raise UsageError(f"no photograph in {source.uri}{others}")
+    plan = Plan(
+        photos=count,
+        shards=-(-count // shard_size),
+        shard_size=shard_size,
+        shards_per_part=shards_per_part,
+        digests=tuple(digests),
+        ignored=dict(sorted(ignored.items())),
+    )
+    content = {"format_version": FORMAT, **asdict(spec), "plan": asdict(plan)}
+    destination.write_if_absent(RUN, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
+    run = load_run(destination)  # another command's, where that came first
+    if run is None:
+        raise StorageError(f"{destination.uri_of(RUN)} was written and is not there")
+    return run
+
+
+def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str:
+    data, path = _to_parquet(rows), part_path(part)
+    # Where it is there already: of an interrupted start, or of a command that starts just now.
+    if not destination.write_if_absent(path, data) and destination.read(path) != data:
+        raise UsageError(
+            f"{destination.uri_of(path)} is of an interrupted start with another source or"
+            " shard size; remove plan/ there, and start again"
+        )
+    return hashlib.sha256(data).hexdigest()
+
+
+def _to_parquet(rows: Sequence[PlanRow]) -> bytes:
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows), SCHEMA)]  # noqa: B905
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
+    return file.getvalue()
+
+
+def _photos(
+    listed: Iterable[StoredObject], spec: RunSpec, ignored: Counter[str]
+) -> Iterator[StoredObject]:
+    """What is taken for a photograph; the rest is counted."""
+    for found in listed:
+        suffix, parts = PurePosixPath(found.path).suffix.lower().rstrip(), found.path.split("/")
+        if found.skipped:
+            ignored[found.skipped] += 1
+        elif any(part.startswith(".") and part not in (".", "..") for part in parts):
+            ignored["hidden"] += 1
+        elif not _OF_SYSTEMS.isdisjoint(parts) or _LISTS.fullmatch(parts[-1]):
+            ignored["of the system"] += 1
+        elif suffix and suffix not in MASTER_SUFFIXES:
+            ignored[suffix] += 1
+        elif not _chosen(found.path, spec):
+            ignored["filtered"] += 1
+        else:
+            yield found
+
+
+def _chosen(path: str, spec: RunSpec) -> bool:
+    if spec.include and not any(fnmatchcase(path, pattern) for pattern in spec.include):
+        return False
+    return not any(fnmatchcase(path, pattern) for pattern in spec.exclude)
+
+
+def _refuse_others_files(destination: Storage) -> None:
+    """A destination without a run must be empty, or hold the beginnings of one."""
+    for found in destination.list():
+        hidden = any(part.startswith(".") for part in found.path.split("/"))
+        if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:
+            raise UsageError(
+                f"{destination.uri} holds {found.path} and no run.json: it is no destination of"
+                " Autochrome; choose an empty one"
+            )

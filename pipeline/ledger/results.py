@@ -1,0 +1,235 @@
+"""The ledger: one Parquet file per shard, whose existence is the commit of that shard."""
+
+import io
+import math
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import StorageError
+from pipeline.ledger.plan import Run
+from pipeline.storage.base import Storage
+
+SCHEMA_VERSION = "1"
+SCHEMA = pa.schema(
+    [
+        ("photo", pa.string()),
+        ("name", pa.string()),
+        ("source_uri", pa.string()),
+        ("source_sha256", pa.string()),
+        ("source_bytes", pa.int64()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("source_mode", pa.string()),
+        ("source_tone", pa.string()),
+        ("page", pa.int32()),
+        ("pages", pa.int32()),
+        ("shard", pa.int64()),
+        ("attempt", pa.int32()),
+        ("candidate", pa.int32()),
+        ("rank", pa.int32()),
+        ("seed", pa.int64()),
+        ("status", pa.string()),
+        ("reason", pa.string()),
+        ("error", pa.string()),
+        ("note", pa.string()),
+        ("output_uri", pa.string()),
+        ("output_sha256", pa.string()),
+        ("output_bytes", pa.int64()),
+        ("log_likelihood", pa.float64()),
+        ("bits_per_pixel", pa.float64()),
+        ("color_bits_per_dim", pa.float64()),
+        ("spatial_bits_per_dim", pa.float64()),
+        ("colorfulness", pa.float64()),
+        ("preview", pa.int32()),
+        ("read_seconds", pa.float64()),
+        ("model_seconds", pa.float64()),
+        ("write_seconds", pa.float64()),
+        ("device", pa.string()),
+        ("finished_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+DECISIVE = ("skipped", "ok", "failed")  # of a photo's rows, the last of these is what it is
+_ATTEMPT = "autochrome.attempt_id"
+_READERS = 16
+_NAME = re.compile(r"results/shard-(\d{6,})\.parquet")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One row: a candidate of a photo's page, or what failed before it had any (candidate 0).
+
+    What is not known (yet) is None. candidate counts from 0, rank from 1 (the most likely of its
+    page), attempt and page from 1. pages: how many the photo has, of which a run may take the first
+    only. reason is one of errors.REASONS. name: as in plan.Photo.
+    """
+
+    photo: str
+    source_uri: str
+    shard: int
+    source_bytes: int
+    source_sha256: str | None = None
+    name: str | None = None
+    width: int | None = None
+    height: int | None = None
+    source_mode: str | None = None
+    source_tone: str | None = None  # gray, toned or color
+    page: int = 1
+    pages: int | None = None
+    attempt: int = 1
+    candidate: int = 0
+    rank: int | None = None
+    seed: int | None = None
+    status: str = "ok"  # ok, failed or skipped
+    reason: str | None = None
+    error: str | None = None
+    note: str | None = None  # of a photo that is done: what was left out, or seen
+    output_uri: str | None = None
+    output_sha256: str | None = None
+    output_bytes: int | None = None
+    log_likelihood: float | None = None
+    bits_per_pixel: float | None = None
+    color_bits_per_dim: float | None = None
+    spatial_bits_per_dim: float | None = None
+    colorfulness: float | None = None
+    preview: int | None = None  # its cell in the shard's sheets, see previews
+    read_seconds: float | None = None
+    model_seconds: float | None = None
+    write_seconds: float | None = None
+    device: str | None = None
+    finished_at: datetime | None = None
+
+
+def commit_shard(
+    destination: Storage,
+    shard: int,
+    results: Iterable[Result],
+    run_digest: str,
+    workers: Mapping[str, str] | None = None,
+) -> bool:
+    """Write a shard's results, last and whole; False where another worker was first.
+
+    A store may apply a write whose answer is lost, and refuse its repetition: the attempt's own id
+    in what is there tells such a write from another worker's. workers: who has done it, and beside
+    how many (pipeline.ledger.advice); no picture depends on it. Raises StorageError.
+    """
+    attempt = uuid.uuid4().hex
+    metadata = {
+        "autochrome.schema_version": SCHEMA_VERSION,
+        "autochrome.run_sha256": run_digest,
+        _ATTEMPT: attempt,
+        **{f"autochrome.{name}": value for name, value in (workers or {}).items()},
+    }
+    table = pa.Table.from_pylist([asdict(result) for result in results], SCHEMA)
+    file = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
+    path = results_path(shard)
+    if destination.write_if_absent(path, file.getvalue()):
+        return True
+    there = parse_results(destination.read(path), destination.uri_of(path))
+    return (there.schema.metadata or {}).get(_ATTEMPT.encode()) == attempt.encode()
+
+
+def results_path(shard: int) -> str:
+    return f"results/shard-{shard:06d}.parquet"
+
+
+def shard_of(path: str) -> int | None:
+    """The inverse of results_path; None for what is no shard's results."""
+    match = _NAME.fullmatch(path)
+    return int(match[1]) if match and results_path(int(match[1])) == path else None
+
+
+def committed_shards(destination: Storage) -> dict[int, float | None]:
+    """Which shards are committed, and when by the store's clock, from a listing alone."""
+    found = ((shard_of(each.path), each.modified) for each in destination.list("results"))
+    return {shard: modified for shard, modified in found if shard is not None}
+
+
+def read_shards(
+    destination: Storage, shards: Iterable[int], columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of each of these shards in order, read ahead; all columns, or those named.
+
+    Their metadata comes with them. Raises StorageError.
+    """
+
+    def read(shard: int) -> pa.Table:
+        path = results_path(shard)
+        return parse_results(destination.read(path), destination.uri_of(path), columns)
+
+    rest = iter(shards)
+    with ThreadPoolExecutor(_READERS) as pool:
+        while some := list(islice(rest, 8 * _READERS)):
+            yield from pool.map(read, some)
+
+
+def read_results(
+    destination: Storage, run: Run, columns: list[str] | None = None
+) -> Iterator[pa.Table]:
+    """The rows of each photo's last attempt, a table for each shard; all columns, or those named.
+
+    Memory does not grow with the photos, but with those that were tried again.
+    Raises StorageError.
+    """
+    wanted = columns and [*columns, *({"photo"} - set(columns))]
+    shards = sorted(committed_shards(destination))
+    first_retry = run.plan.shards
+    later: set[str] = set()  # of a photo's attempts, the last is in the shard of highest number
+    retries = [shard for shard in shards if shard >= first_retry][::-1]
+    for table in read_shards(destination, retries, wanted):
+        yield _without(table, later).select(columns or table.column_names)
+        later.update(table["photo"].to_pylist())
+    own = (shard for shard in shards if shard < first_retry)
+    for table in read_shards(destination, own, wanted):
+        yield _without(table, later).select(columns or table.column_names)
+
+
+def null_if_nan(value: float) -> float | None:
+    """A figure as a column holds it: None where a model does not compute it."""
+    return None if math.isnan(value) else float(value)
+
+
+def image_path(row: Mapping[str, Any]) -> str:
+    """Where an image is in the destination, which may have moved since its URI was recorded."""
+    name = row["photo"] if row["name"] is None else row["name"]
+    stem = name.removesuffix(PurePosixPath(name).suffix)
+    uri: str = row["output_uri"]
+    return uri[uri.rfind(f"/images/{stem}") + 1 :]
+
+
+def _without(table: pa.Table, photos: set[str]) -> pa.Table:
+    table = table.replace_schema_metadata()  # which differs from shard to shard
+    there = set(table["photo"].to_pylist()) & photos
+    if not there:
+        return table
+    return table.filter(pc.invert(pc.is_in(table["photo"], pa.array(sorted(there), pa.string()))))
+
+
+def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a results file, with its metadata. Raises StorageError.
+
+    Of a column that came later than the file, the rows have what Result has by itself.
+    """
+    try:
+        with pq.ParquetFile(io.BytesIO(data)) as file:
+            there = file.schema_arrow.names
+            wanted = columns or [*there, *(name for name in SCHEMA.names if name not in there)]
+            table = file.read([name for name in wanted if name in there])
+    except (pa.ArrowException, OSError) as error:
+        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None
+    for name in wanted:
+        if name not in there:
+            value = pa.scalar(getattr(Result, name), SCHEMA.field(name).type)
+            table = table.append_column(SCHEMA.field(name), pa.repeat(value, len(table)))
+    return table if table.column_names == wanted else table.select(wanted)

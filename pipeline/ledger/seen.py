@@ -1,0 +1,43 @@
+"""Which texts have come already, of more than memory should hold."""
+
+import hashlib
+import sqlite3
+
+_MOST_IN_MEMORY = 200_000
+
+
+class Seen:
+    """Which texts have come already; of many, on disk, so that memory does not grow with them."""
+
+    def __init__(self) -> None:
+        self._few: set[str] = set()
+        self._rows: sqlite3.Connection | None = None
+
+    def add(self, text: str) -> bool:
+        """Whether it is new."""
+        if self._rows is not None:
+            insert = "INSERT OR IGNORE INTO seen VALUES (?)"
+            return self._rows.execute(insert, (_short(text),)).rowcount == 1
+        before = len(self._few)
+        self._few.add(text)
+        if len(self._few) > _MOST_IN_MEMORY:
+            self._move()
+        return self._rows is not None or len(self._few) > before
+
+    def __contains__(self, text: str) -> bool:
+        if self._rows is None:
+            return text in self._few
+        query = "SELECT 1 FROM seen WHERE text = ?"
+        return self._rows.execute(query, (_short(text),)).fetchone() is not None
+
+    def _move(self) -> None:
+        self._rows = sqlite3.connect("")  # a temporary file, which goes with the connection
+        self._rows.execute("PRAGMA journal_mode = OFF")
+        self._rows.execute("CREATE TABLE seen (text BLOB PRIMARY KEY) WITHOUT ROWID")
+        texts = ((_short(text),) for text in self._few)
+        self._rows.executemany("INSERT INTO seen VALUES (?)", texts)
+        self._few.clear()
+
+
+def _short(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

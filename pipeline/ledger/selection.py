@@ -1,0 +1,225 @@
+"""What people decided about results: a CSV file, and what follows from it.
+
+One line for a photo and candidate: `photo,candidate,decision,seed`, and `page` where photos have
+several; without it, the first is meant. approve and reject are kept in the destination and change
+nothing else; redo plans the photo, all pages of it, once more with the seed given. Files are kept
+as selections/selection-00001.csv and so on, each written once; of what is decided twice, the later
+file counts.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.errors import StorageError, UsageError
+from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import committed_shards, read_results
+from pipeline.storage.base import Storage
+
+COLUMNS = ("photo", "candidate", "decision", "seed")  # beside an optional "page"
+DECISIONS = ("approve", "reject", "redo")
+MOST_SEED = 2**63 - 1
+_KEPT = re.compile(r"selections/selection-(\d{5,})\.csv")
+_LONGEST_NAME = 80  # of a value in a message
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One line. candidate is None only for redo, which does all of a photo's; seed, 0..2^63 - 1, is
+    only for redo. page: from 1."""
+
+    line: int
+    photo: str
+    candidate: int | None
+    decision: str
+    seed: int | None
+    page: int = 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A file's choices, its bytes, and its name for messages."""
+
+    name: str
+    data: bytes
+    choices: tuple[Choice, ...]
+
+
+def parse_selection(name: str, data: bytes) -> Selection:
+    """A CSV file in UTF-8 with the columns of COLUMNS in any order.
+
+    Raises UsageError, which names line and value, where it is malformed, a decision, candidate or
+    seed is none, or a photo's lines contradict each other.
+    """
+    choices: list[Choice] = []
+    seen: dict[tuple[str, int, int | None], int] = {}
+    redone: dict[str, int] = {}
+    decided: dict[str, int] = {}
+    for line, row in _rows(name, data):
+        choice = _choice(name, line, row)
+        key, photo = (choice.photo, choice.page, choice.candidate), choice.photo
+        earlier = seen.get(key) or redone.get(photo)
+        if choice.decision == "redo":
+            earlier = earlier or decided.get(photo)
+            redone[photo] = line
+        if earlier:
+            _refuse(name, line, f"{_short(photo)} is decided in line {earlier} already")
+        seen[key] = line
+        decided.setdefault(photo, line)
+        choices.append(choice)
+    return Selection(name, data, tuple(choices))
+
+
+def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
+    """Plan what is to be redone, keep the file; returns how many photos are planned.
+
+    A photo whose last attempt was planned with the same seed is left out, so that the same command
+    again goes on with what is there. Raises UsageError (a photo that has no result there, a
+    candidate that it does not have, or one that waits for another attempt) and StorageError.
+    """
+    known = _known(destination, run, selection)
+    for each in selection.choices:
+        if each.photo not in known:
+            where = f"no result in {destination.uri}"
+            _refuse(selection.name, each.line, f"photo {_short(each.photo)} has {where}")
+        *_, candidates = known[each.photo]
+        if each.candidate is not None and (each.page, each.candidate) not in candidates:
+            page = f" of page {each.page}" if each.page > 1 else ""
+            one = f"candidate {each.candidate}{page} of photo {_short(each.photo)}"
+            _refuse(selection.name, each.line, f"{one} has no result in {destination.uri}")
+
+    def choose(schedule: Schedule) -> Iterator[Redo]:
+        waiting = dict(schedule.retried(committed_shards(destination).keys()))
+        seeds = schedule.seeds()
+        for each in selection.choices:
+            if each.decision != "redo" or seeds.get(each.photo, run.spec.seed) == each.seed:
+                continue
+            if each.photo in waiting:
+                waits = f"waits for attempt {waiting[each.photo]}; first: autochrome resume"
+                _refuse(selection.name, each.line, f"photo {_short(each.photo)} {waits}")
+            size, attempt, name, _ = known[each.photo]
+            yield Redo(each.photo, size, attempt + 1, each.seed, name)
+
+    planned = plan_retry(destination, run, choose)
+    _keep(destination, selection)
+    return planned
+
+
+def kept_selections(destination: Storage) -> Iterator[tuple[int, Selection]]:
+    """Number and content of each file that was taken, in order. Raises StorageError."""
+    for number in _kept_numbers(destination):
+        path = _kept_path(number)
+        uri = destination.uri_of(path)
+        try:
+            yield number, parse_selection(uri, destination.read(path))
+        except UsageError as error:
+            raise StorageError(f"{error}: it was changed since it was taken") from None
+
+
+def _keep(destination: Storage, selection: Selection) -> None:
+    numbers = _kept_numbers(destination)
+    if any(destination.read(_kept_path(number)) == selection.data for number in numbers[-1:]):
+        return  # the same command again
+    number = max(numbers, default=0) + 1
+    while not destination.write_if_absent(_kept_path(number), selection.data):
+        number += 1
+
+
+def _kept_path(number: int) -> str:
+    return f"selections/selection-{number:05d}.csv"
+
+
+def _kept_numbers(destination: Storage) -> list[int]:
+    matches = (_KEPT.fullmatch(each.path) for each in destination.list("selections"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def _known(
+    destination: Storage, run: Run, selection: Selection
+) -> dict[str, tuple[int, int, str | None, set[tuple[int, int]]]]:
+    """Size, last attempt, name and (page, candidate) of the selection's photos, as far as they have
+    results."""
+    wanted = pa.array(sorted({each.photo for each in selection.choices}), pa.string())
+    known: dict[str, tuple[int, int, str | None, set[tuple[int, int]]]] = {}
+    columns = ["photo", "source_bytes", "attempt", "name", "page", "candidate"]
+    for table in read_results(destination, run, columns):
+        for row in table.filter(pc.is_in(table["photo"], wanted)).to_pylist():
+            first = (row["source_bytes"], row["attempt"], row["name"], set[tuple[int, int]]())
+            known.setdefault(row["photo"], first)[3].add((row["page"], row["candidate"]))
+    return known
+
+
+def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Line number and values of each record after the header; empty lines are skipped."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line, wrong = data.count(b"\n", 0, error.start) + 1, data[error.start : error.end]
+        _refuse(name, line, f"{wrong!r} is no UTF-8")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    header: list[str] | None = None
+    start = 1
+    while True:
+        try:
+            values = next(reader, None)
+        except csv.Error as error:
+            _refuse(name, start, f"no CSV: {error}")
+        if values is None:
+            break
+        line, start = start, reader.line_num + 1
+        if header is None:
+            header = values
+            if sorted(header) not in (sorted(COLUMNS), sorted((*COLUMNS, "page"))):
+                _refuse(name, line, f"columns {_short(','.join(values))}, not {','.join(COLUMNS)}")
+        elif len(values) == len(header):
+            yield line, dict(zip(header, map(_as_named, values), strict=True))
+        elif values:
+            found = f"{len(values)} values, not {len(header)}"
+            _refuse(name, line, f"{found}: {_short(','.join(values))}")
+    if header is None:
+        _refuse(name, 1, f"the file is empty; its first line must be {','.join(COLUMNS)}")
+
+
+def _as_named(value: str) -> str:
+    """Without the apostrophe that keeps a spreadsheet from running a value."""
+    return value[1:] if value[:1] == "'" and value[1:2] in tuple("=+-@'\t\r") else value
+
+
+def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:
+    decision = row["decision"]
+    if decision not in DECISIONS:
+        _refuse(name, line, f"decision {_short(decision)} is none of {', '.join(DECISIONS)}")
+    if not row["photo"]:
+        _refuse(name, line, "photo '' is no path")
+    candidate = None
+    if row["candidate"] or decision != "redo":
+        candidate = _whole(name, line, "candidate", row["candidate"], 2**31 - 1)
+    seed = None
+    if decision == "redo":
+        seed = _whole(name, line, "seed", row["seed"], MOST_SEED)
+    elif row["seed"]:
+        _refuse(name, line, f"seed {_short(row['seed'])} belongs to no {decision}, only to redo")
+    page = _whole(name, line, "page", row.get("page") or "1", 2**31 - 1)
+    return Choice(line, row["photo"], candidate, decision, seed, page)
+
+
+def _whole(name: str, line: int, column: str, value: str, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,19}", value) or int(value) > most:
+        _refuse(name, line, f"{column} {_short(value)} is no whole number from 0 to {most}")
+    return int(value)
+
+
+def _short(value: str) -> str:
+    """A value as it is quoted in a message of one line."""
+    return repr(value if len(value) <= _LONGEST_NAME else f"{value[:_LONGEST_NAME]}...")
+
+
+def _refuse(name: str, line: int, why: str) -> NoReturn:
+    raise UsageError(f"{name}, line {line}: {why}")

@@ -1,0 +1,63 @@
+"""What the driver hears of a shard that is committed: counts and times, no rows."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from pipeline.ledger.results import DECISIVE, Result
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """Photos of a shard, and how many of them failed; what else there is to tell is empty where
+    another command had committed it.
+
+    statuses, reasons: photos by these. bytes: read and written. seconds: for each photo, by stage
+    (read, colorize, write).
+    """
+
+    photos: int
+    failed: int
+    statuses: dict[str, int] = field(default_factory=dict, compare=False)
+    reasons: dict[str, int] = field(default_factory=dict, compare=False)
+    bytes: dict[str, int] = field(default_factory=dict, compare=False)
+    seconds: dict[str, list[float]] = field(default_factory=dict, compare=False)
+
+
+def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
+    """The report of a shard, given the rows of each of its photos.
+
+    Of a photo's candidates and pages, one that failed decides, then one that is done.
+    """
+    statuses, reasons = Counter[str](), Counter[str]()
+    read = written = 0
+    seconds: dict[str, list[float]] = {"read": [], "colorize": [], "write": []}
+    for rows in photos:
+        decisive = max(rows, key=lambda row: DECISIVE.index(row.status))
+        statuses[decisive.status] += 1
+        if decisive.reason:
+            reasons[decisive.reason] += 1
+        if rows[0].source_sha256:
+            read += rows[0].source_bytes
+        written += sum(row.output_bytes or 0 for row in rows)
+        times = {
+            "read": _sum(row.read_seconds for row in rows if not row.candidate),
+            "colorize": _sum(row.model_seconds for row in rows),
+            "write": _sum(row.write_seconds for row in rows),
+        }
+        for stage, time in times.items():
+            if time is not None:
+                seconds[stage].append(time)
+    return ShardReport(
+        photos=statuses.total(),
+        failed=statuses["failed"],
+        statuses=dict(statuses),
+        reasons=dict(reasons),
+        bytes={"read": read, "written": written},
+        seconds=seconds,
+    )
+
+
+def _sum(times: Iterable[float | None]) -> float | None:
+    known = [time for time in times if time is not None]
+    return sum(known) if known else None

@@ -1,0 +1,190 @@
+"""What is done and what is not: queries over plan/ and results/, which are the only state."""
+
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.ledger.advice import Work, advise, work_of
+from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import DECISIVE, committed_shards, read_shards
+from pipeline.storage.base import Storage
+
+WINDOWS = (1, 5, 15)  # minutes
+_COLUMNS = ["photo", "name", "source_bytes", "attempt", "status", "reason", "page", "pages"]
+_TIMES = ["candidate", "read_seconds", "model_seconds", "write_seconds"]
+_RECENT = 300.0  # seconds, whose shards tell of what the run lacks
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run is; photos, but for stragglers and shards.
+
+    failed: of their last attempt, by reason. skipped: left as they are, with all pages that are
+    taken. more_pages: those that have more pages than are taken. retrying: failed ones
+    that are planned once more. rates: photos/s over the last so many minutes. seconds_left: None
+    where nothing moves. since: seconds since the last commit. stragglers: shards that are not done
+    while later ones are. advice: which workers the run lacks, where that can be told.
+    """
+
+    photos: int
+    done: int
+    skipped: int
+    failed: dict[str, int]
+    pending: int
+    retrying: int
+    shards: int
+    shards_done: int
+    rates: dict[int, float]
+    seconds_left: float | None
+    since: float | None
+    stragglers: list[int]
+    advice: str | None
+    more_pages: int = 0
+
+    @property
+    def complete(self) -> bool:
+        return not self.pending and not self.retrying
+
+
+class Ledger:
+    """The results of a run; every shard is read once, however often `refresh` is called.
+
+    Memory does not grow with the photos, but with those that failed or were tried again.
+    """
+
+    def __init__(self, destination: Storage, run: Run) -> None:
+        self._destination, self._run = destination, run
+        self._commits: dict[int, float | None] = {}
+        self._read: set[int] = set()
+        # The last attempt of each photo that has no plain success: attempt, size, status, reason.
+        self._last: dict[str, tuple[int, int, str, str | None]] = {}
+        self._names: dict[str, str | None] = {}  # of these
+        self._works: dict[int, Work] = {}  # of recent shards
+        self._several = 0  # photos of more than one page
+        self._unread: set[str] = set()  # photos whose pages the first attempt could not count
+
+    def refresh(self) -> None:
+        """Read what was committed since the last time. Raises StorageError."""
+        self._commits = committed_shards(self._destination)
+        recent = self._recent()
+        self._works = {shard: work for shard, work in self._works.items() if shard in recent}
+        new = sorted(self._commits.keys() - self._read)
+        columns = _COLUMNS + _TIMES
+        for shard, table in zip(new, read_shards(self._destination, new, columns), strict=True):
+            if shard in recent and (work := work_of(table)):
+                self._works[shard] = work
+            skipped = table.filter(pc.equal(table["status"], "skipped"))["photo"]
+            notable = pc.or_(pc.not_equal(table["status"], "ok"), pc.greater(table["attempt"], 1))
+            notable = pc.or_(notable, pc.is_in(table["photo"], skipped.combine_chunks()))
+            self._add(table.filter(notable).to_pylist())
+            self._count_pages(table)
+            self._read.add(shard)
+
+    def _count_pages(self, table: pa.Table) -> None:
+        """Each photo counts once, in the attempt that opened it first."""
+        first = pc.and_(pc.equal(table["candidate"], 0), pc.equal(table["page"], 1))
+        table = table.filter(first).select(["photo", "attempt", "pages"])
+        new = pc.equal(table["attempt"], 1)
+        self._several += pc.sum(pc.greater(table.filter(new)["pages"], 1)).as_py() or 0
+        self._unread.update(
+            table.filter(pc.and_(new, pc.is_null(table["pages"])))["photo"].to_pylist()
+        )
+        for row in table.filter(pc.invert(new)).to_pylist() if self._unread else ():
+            if row["pages"] is not None and row["photo"] in self._unread:
+                self._unread.remove(row["photo"])
+                self._several += row["pages"] > 1
+
+    def _add(self, rows: list[dict[str, object]]) -> None:
+        for row in rows:
+            photo, attempt = str(row["photo"]), int(str(row["attempt"]))
+            known = self._last.get(photo)
+            rank = DECISIVE.index(str(row["status"]))
+            # Of the candidates and pages of one attempt, one that failed counts, or one is done.
+            if known is None or (attempt, rank) > (known[0], DECISIVE.index(known[2])):
+                reason = None if row["reason"] is None else str(row["reason"])
+                size = int(str(row["source_bytes"]))
+                self._last[photo] = (attempt, size, str(row["status"]), reason)
+                self._names[photo] = None if row["name"] is None else str(row["name"])
+
+    def _recent(self) -> set[int]:
+        """Shards of the minutes before the last commit."""
+        times = {shard: when for shard, when in self._commits.items() if when is not None}
+        last = max(times.values(), default=0.0)
+        return {shard for shard, when in times.items() if when > last - _RECENT}
+
+    def failures(self) -> Iterator[tuple[str, int, int, str]]:
+        """Photo, its size, its last attempt and the reason why that failed."""
+        for photo, (attempt, size, status, reason) in self._last.items():
+            if status == "failed":
+                yield photo, size, attempt, reason or "internal"
+
+    def retry_failed(self, reasons: Collection[str] = ()) -> int:
+        """Plan failed photos, or those that failed for one of these reasons, once more.
+
+        Those that wait for another attempt already are left out. Returns how many are planned.
+        Raises StorageError.
+        """
+
+        def choose(schedule: Schedule) -> Iterator[Redo]:
+            self.refresh()
+            waiting = dict(schedule.retried(self._commits.keys()))
+            for photo, size, attempt, reason in self.failures():
+                if photo not in waiting and (not reasons or reason in reasons):
+                    yield Redo(photo, size, attempt + 1, name=self._names[photo])
+
+        return plan_retry(self._destination, self._run, choose)
+
+    def status(self, now: float | None = None) -> Status:
+        """Raises StorageError."""
+        schedule, plan = Schedule(self._destination, self._run), self._run.plan
+        done = self._commits.keys()
+        waiting = dict(schedule.retried(done))
+        failed = Counter(reason for *_, reason in self.failures())
+        skipped = sum(status == "skipped" for _, _, status, _ in self._last.values())
+        times = {shard: when for shard, when in self._commits.items() if when is not None}
+        now = time.time() if now is None else now
+        rates = {
+            minutes: schedule.photos_in(
+                {shard for shard, when in times.items() if when > now - 60 * minutes}
+            )
+            / self._span(times, now, 60 * minutes)
+            for minutes in WINDOWS
+        }
+        pending = plan.photos - plan.photos_in(done)
+        rate = next((rates[minutes] for minutes in WINDOWS if rates[minutes]), 0)
+        left = pending + len(waiting)
+        last = max(done, default=-1)
+        return Status(
+            photos=plan.photos,
+            done=plan.photos_in(done) - failed.total() - skipped,
+            skipped=skipped,
+            more_pages=self._several if self._run.spec.pages == "first" else 0,
+            failed=dict(sorted(failed.items(), key=lambda item: (-item[1], item[0]))),
+            pending=pending,
+            retrying=len(waiting),
+            shards=schedule.shards,
+            shards_done=len(done),
+            rates=rates,
+            seconds_left=left / rate if rate and left else (0.0 if not left else None),
+            since=now - max(times.values()) if times else None,
+            stragglers=[shard for shard in range(last) if shard not in done],
+            advice=self._advice(times) if left else None,
+        )
+
+    def _advice(self, times: dict[int, float]) -> str | None:
+        ends = {shard: times[shard] for shard in self._works}
+        first, last = min(ends.values(), default=0.0), max(ends.values(), default=0.0)
+        # What came before the first of these commits is counted in full for none of the others.
+        counted = [shard for shard in ends if ends[shard] > first]
+        works = [self._works[shard] for shard in counted]
+        return advise(works, [ends[shard] for shard in counted], last - first)
+
+    @staticmethod
+    def _span(times: dict[int, float], now: float, seconds: float) -> float:
+        """A window's length; less where the run is younger than that."""
+        return max(1.0, min(seconds, now - min(times.values(), default=now)))

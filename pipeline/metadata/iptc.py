@@ -1,0 +1,145 @@
+"""IPTC's older form (IIM) as properties of XMP, for formats that have no place for it.
+
+Which field is which property is what IPTC's Photo Metadata Standard says. Text is UTF-8 where the
+block says so or it is valid UTF-8, else Windows-1252, as most programs meant that did not say.
+"""
+
+from collections.abc import Iterator, Mapping, Set
+from typing import Literal
+from xml.etree import ElementTree
+from xml.sax.saxutils import escape
+
+from pipeline.metadata.carried import TEXTS
+
+_SPACES = {
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
+}
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_MOST_BYTES, _MOST_FIELDS = 2**20, 5_000
+_Form = Literal["text", "Alt", "Bag", "Seq"]
+_PROPERTIES: dict[int, tuple[str, _Form]] = {  # by data set of record 2
+    5: ("dc:title", "Alt"),
+    10: ("photoshop:Urgency", "text"),
+    15: ("photoshop:Category", "text"),
+    20: ("photoshop:SupplementalCategories", "Bag"),
+    25: ("dc:subject", "Bag"),
+    40: ("photoshop:Instructions", "text"),
+    55: ("photoshop:DateCreated", "text"),
+    80: ("dc:creator", "Seq"),
+    85: ("photoshop:AuthorsPosition", "text"),
+    90: ("photoshop:City", "text"),
+    92: ("Iptc4xmpCore:Location", "text"),
+    95: ("photoshop:State", "text"),
+    100: ("Iptc4xmpCore:CountryCode", "text"),
+    101: ("photoshop:Country", "text"),
+    103: ("photoshop:TransmissionReference", "text"),
+    105: ("photoshop:Headline", "text"),
+    110: ("photoshop:Credit", "text"),
+    115: ("photoshop:Source", "text"),
+    116: ("dc:rights", "Alt"),
+    120: ("dc:description", "Alt"),
+    122: ("photoshop:CaptionWriter", "text"),
+}
+_DATE, _TIME = 55, 60
+_FORMS: dict[str, _Form] = {"xmp:CreateDate": "text", "xmp:CreatorTool": "text"}
+_FORMS |= {"dc:creator": "Seq", "dc:source": "text"}
+
+
+def description_of(iptc: bytes, packet: str | None, texts: Mapping[str, str] | None = None) -> str:
+    """The properties of a block, and of texts by their keyword, that a packet of XMP does not have,
+    as rdf:Description; may be empty. packet: well-formed, or None."""
+    known = _names(packet) if packet else frozenset[str]()
+    values: dict[int, list[str]] = {}
+    for number, value in _fields(iptc):
+        values.setdefault(number, []).append(value)
+    if _DATE in values:
+        values[_DATE] = [_moment(values[_DATE][0], values.get(_TIME, [""])[0])]
+    lines = [
+        f"\n  <{name}>{_formed(values[number], form)}</{name}>"
+        for number, (name, form) in _PROPERTIES.items()
+        if number in values and name not in known
+    ]
+    said = known | {name for number, (name, _) in _PROPERTIES.items() if number in values}
+    for keyword, value in (texts or {}).items():
+        property_, clean = TEXTS.get(keyword), _clean(value)
+        if property_ and property_ not in said and clean:
+            form = _FORMS.get(property_, "Alt")
+            lines.append(f"\n  <{property_}>{_formed([clean], form)}</{property_}>")
+    if not lines:
+        return ""
+    body = "".join(lines)
+    used = {prefix: uri for prefix, uri in _SPACES.items() if f"<{prefix}:" in body}
+    spaces = " ".join(f'xmlns:{prefix}="{uri}"' for prefix, uri in used.items())
+    about = f'xmlns:rdf="{_RDF}" rdf:about=""'
+    return f"\n <rdf:Description {about} {spaces}>{body}\n </rdf:Description>"
+
+
+def _fields(iptc: bytes) -> Iterator[tuple[int, str]]:
+    """Number and text of each filled data set of record 2, as far as the block is sound."""
+    at, left, iptc = 0, _MOST_FIELDS, iptc[:_MOST_BYTES]
+    while at + 5 <= len(iptc) and iptc[at] == 0x1C and left:
+        left -= 1
+        record, number = iptc[at + 1], iptc[at + 2]
+        size, start = int.from_bytes(iptc[at + 3 : at + 5], "big"), at + 5
+        if size & 0x8000:  # of more than 32,767 bytes: that many bytes tell how many
+            start += min(size & 0x7FFF, 8)
+            size = int.from_bytes(iptc[at + 5 : start], "big")
+        data = iptc[start : start + size]
+        if len(data) < size:  # cut
+            return
+        at = start + size
+        text = _text(data)
+        if record == 2 and text:
+            yield number, text
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("cp1252", errors="replace")
+    return _clean(text)
+
+
+def _clean(text: str) -> str:
+    """Text as XML can hold it."""
+    kept = (sign for sign in text if sign >= " " or sign in "\t\n\r")
+    return "".join(sign for sign in kept if not "\ud800" <= sign <= "\udfff" and sign < "\ufffe"
+                   or sign > "\uffff").strip()  # fmt: skip
+
+
+def _moment(date: str, time: str) -> str:
+    """CCYYMMDD and HHMMSS±HHMM, the latter perhaps empty, as XMP has them; zeros are unknown."""
+    parts = [part for part in (date[:4], date[4:6], date[6:8]) if part.strip("0")]
+    day = "-".join(parts)
+    if len(parts) < 3 or len(time) < 6:
+        return day
+    zone = f"{time[6:9]}:{time[9:11]}" if len(time) >= 11 else ""
+    return f"{day}T{time[:2]}:{time[2:4]}:{time[4:6]}{zone}"
+
+
+def _formed(values: list[str], form: _Form) -> str:
+    if form == "text":
+        return escape(values[0])
+    if form == "Alt":
+        values = values[:1]
+    mark = ' xml:lang="x-default"' if form == "Alt" else ""
+    items = "".join(f"<rdf:li{mark}>{escape(value)}</rdf:li>" for value in values)
+    return f"<rdf:{form}>{items}</rdf:{form}>"
+
+
+def _names(packet: str) -> Set[str]:
+    """Properties that a packet has, as we call them."""
+    prefixes = {uri: prefix for prefix, uri in _SPACES.items()}
+    found = set()
+    for element in ElementTree.fromstring(packet.strip().encode()).iter():
+        for name in (element.tag, *element.attrib):
+            space, _, own = name[1:].partition("}")
+            if space in prefixes:
+                found.add(f"{prefixes[space]}:{own}")
+    return found

@@ -1,0 +1,111 @@
+"""Where containers keep what is said of a picture: segments of JPEG, boxes of JPEG 2000, resources
+of Photoshop. Each is walked once, from its start to its end."""
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+MOST_BYTES = 2**22  # of one kind, all its parts together
+_MOST_PARTS = 10_000
+_SIGNATURES = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")  # of Photoshop's resources
+_PHOTOSHOP = b"Photoshop 3.0\0"
+_EXTENDED = b"http://ns.adobe.com/xmp/extension/\0"
+_UUIDS = {
+    b"JpgTiffExif->JP2": "exif",
+    bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e"): "exif",
+    bytes.fromhex("be7acfcb97a942e89c71999491e3afac"): "xmp",
+    bytes.fromhex("33c7a4d2b81d4723a0baf1a3e097ad38"): "iptc",
+    bytes.fromhex("2c4c0100850440b9a03e562148d6dfeb"): "photoshop",
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What was found; empty where there is nothing. extended: XMP goes on in further segments."""
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    iptc: bytes = b""
+    photoshop: bytes = b""
+    comment: bytes = b""
+    extended: bool = False
+
+
+def jpeg_parts(data: bytes) -> Parts:
+    """Photoshop's resources and the comment of a JPEG: those before its first scan."""
+    photoshop, comment, extended, size = [], b"", False, 0
+    at = 2
+    for _ in range(_MOST_PARTS):
+        while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] == b"\xff":
+            at += 1  # filling
+        head = data[at : at + 4]
+        if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA):
+            break
+        if head[1] == 0x01 or 0xD0 <= head[1] <= 0xD8:
+            at += 2
+            continue
+        [length] = struct.unpack(">H", head[2:])
+        body = data[at + 4 : at + 2 + length]
+        if head[1] == 0xED and body.startswith(_PHOTOSHOP) and size < MOST_BYTES:
+            photoshop.append(body[len(_PHOTOSHOP) :])
+            size += len(body)
+        elif head[1] == 0xE1 and body.startswith(_EXTENDED):
+            extended = True
+        elif head[1] == 0xFE and not comment:
+            comment = body
+        at += 2 + max(length, 2)
+    return Parts(photoshop=b"".join(photoshop), comment=comment, extended=extended)
+
+
+def jpeg2000_parts(data: bytes) -> Parts:
+    """What lies in the boxes of a JPEG 2000 file beside its picture."""
+    found: dict[str, bytes] = {}
+    at = 0 if data[4:8] == b"jP  " else len(data)
+    for _ in range(_MOST_PARTS):
+        if at + 8 > len(data):
+            break
+        length, kind = struct.unpack_from(">I4s", data, at)
+        start = at + 8
+        if length == 1 and at + 16 <= len(data):
+            [length] = struct.unpack_from(">Q", data, start)
+            start += 8
+        end = len(data) if length == 0 else at + length
+        if end < start:
+            break
+        if kind == b"uuid" and end - start <= MOST_BYTES:
+            name = _UUIDS.get(data[start : start + 16])
+            if name:
+                found.setdefault(name, data[start + 16 : end])
+        at = end
+    return Parts(**found)  # type: ignore[arg-type]
+
+
+def resource(block: bytes, wanted: int) -> bytes | None:
+    """One of Photoshop's image resources."""
+    for number, value in _resources(block):
+        if number == wanted:
+            return value
+    return None
+
+
+def photoshop_resolution(block: bytes) -> tuple[float, float] | None:
+    """Dots per inch (x, y) of the resource that tells them."""
+    value = resource(block, 0x03ED)
+    if value is None or len(value) < 16:
+        return None
+    x, _, _, y = struct.unpack_from(">IHHI", value)
+    return x / 65536, y / 65536
+
+
+def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    for _ in range(_MOST_PARTS):
+        if block[at : at + 4] not in _SIGNATURES or at + 12 > len(block):
+            return
+        [number] = struct.unpack_from(">H", block, at + 4)
+        at += 6 + (block[at + 6] // 2 + 1) * 2  # past a name of even length
+        if at + 4 > len(block):
+            return
+        [size] = struct.unpack_from(">I", block, at)
+        yield number, block[at + 4 : at + 4 + size]
+        at += 4 + size + size % 2

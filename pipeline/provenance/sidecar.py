@@ -1,0 +1,76 @@
+"""A file beside each picture that says how it was made, as JSON, for those who do not read XMP.
+
+It tells nothing that the picture's row does not, and no time, so that it can be made again from the
+row, byte by byte: by another worker after a loss, and by `verify`, which compares.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.ledger.plan import RunSpec
+from pipeline.metadata.xmp import SOURCE_TYPES
+
+FORMAT = "autochrome-sidecar-1"
+_SCORES = (
+    *("log_likelihood", "bits_per_pixel", "color_bits_per_dim", "spatial_bits_per_dim"),
+    "colorfulness",
+)
+
+
+def sidecar_path(image: str) -> str:
+    """Where an image's sidecar is; no photograph's own result ends so."""
+    return f"{image}.json"
+
+
+def sidecar_of(row: Mapping[str, Any], image: str, spec: RunSpec) -> bytes:
+    """The sidecar of an image, given its path in the destination and its row of the results."""
+    pages = {"page": row["page"], "pages": row["pages"]} if (row.get("pages") or 1) > 1 else {}
+    content = {
+        "format_version": FORMAT,
+        "photo": row["photo"],
+        "source": {
+            "uri": row["source_uri"],
+            "sha256": row["source_sha256"],
+            "bytes": row["source_bytes"],
+            "width": row["width"],
+            "height": row["height"],
+            "mode": row["source_mode"],
+            "tone": row["source_tone"],
+            **pages,
+        },
+        "result": {
+            "path": image,
+            "sha256": row["output_sha256"],
+            "bytes": row["output_bytes"],
+            "digital_source_type": SOURCE_TYPES + spec.digital_source_type,
+        },
+        "tool": {
+            "name": "Autochrome",
+            "version": spec.versions["autochrome"],
+            "libraries": {
+                name: number for name, number in spec.versions.items() if name != "autochrome"
+            },
+        },
+        "model": {"name": "ColTran", "weights_sha256": spec.weights},
+        "settings": {
+            "run_seed": spec.seed,
+            "temperature": spec.temperature,
+            "candidates": spec.candidates,
+            "output_size": spec.output_size,
+            "format": spec.format,
+            "mark": spec.mark,
+        },
+        "seed": row["seed"],
+        "candidate": row["candidate"],
+        "rank": row["rank"],
+        "scores": {name: _finite(row[name]) for name in _SCORES},
+    }
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode() + b"\n"
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON knows no infinity."""
+    return value if value is not None and math.isfinite(value) else None

@@ -1,0 +1,167 @@
+"""The review page of a run: static files that work from a disk and from a bucket.
+
+    report/index.html, *.js, *.css      the page, as it lies in pipeline/review
+    report/previews/                    pictures, from when the results were written (see previews)
+    report/data/run.js                  what the run is, and how much of it there is
+    report/data/rows-00000.js           what the page sorts and filters by, 2,000 rows or so a file
+    report/data/details-00000.js        the same rows: what it shows of one that is opened
+    report/data/selection-00001.js      decisions that were taken back, as ledger.selection keeps
+
+Data are scripts that call a function, as a page on a disk may not fetch. Rows are written as they
+are read: memory does not grow with them.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from importlib.resources import files
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+from pipeline.ledger.plan import Run
+from pipeline.ledger.results import image_path, read_results
+from pipeline.ledger.selection import kept_selections
+from pipeline.review.previews import fitted
+from pipeline.storage.base import Storage
+
+PAGE = "report/index.html"
+ROWS_PER_FILE = 2000
+# What is there of each row for all photos at once; width and height are those of the preview.
+FIELDS = (
+    *("photo", "candidate", "rank", "status", "reason", "error", "bits", "colorfulness"),
+    *("attempt", "shard", "preview", "width", "height", "page", "pages"),
+)
+DETAIL_FIELDS = (
+    *("file", "width", "height", "source_mode", "source_tone", "source_sha256", "output_sha256"),
+    *("seed", "log_likelihood", "color_bits_per_dim", "spatial_bits_per_dim", "device"),
+    "finished_at",
+)
+_DATA = "report/data"
+Row = dict[str, Any]
+
+
+def write_review(destination: Storage, run: Run) -> str:
+    """Write the page of what is committed now, and return its URI. Raises StorageError."""
+    data = _Data(destination)
+    finished: datetime | None = None
+    for table in read_results(destination, run):
+        for _, rows in groupby(table.to_pylist(), key=itemgetter("photo")):
+            photo = list(rows)
+            data.add(photo)
+            finished = max(filter(None, [finished, photo[-1]["finished_at"]]), default=None)
+    data.flush()
+    selections = []
+    for number, selection in kept_selections(destination):
+        selections.append(number)
+        lines = [
+            (each.photo, each.candidate, each.decision, *([each.page] if each.page > 1 else []))
+            for each in selection.choices
+        ]
+        data.write(f"selection-{number:05d}", "selection", lines)
+    settings = asdict(run.spec) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
+    about = {
+        "digest": run.digest,
+        "version": data.version(),
+        "source": run.spec.source,
+        "finished": f"{finished:%Y-%m-%d %H:%M} UTC" if finished else "",
+        "seed": str(run.spec.seed),  # 64 bits, more than a number of JavaScript holds
+        "weights": ", ".join(f"{name} {digest}" for name, digest in run.spec.weights.items()),
+        "planned": run.plan.photos,
+        "chunks": data.chunks,
+        "selections": selections,
+        "fields": FIELDS,
+        "detail_fields": DETAIL_FIELDS,
+        "settings": list(_flat(settings)),
+    }
+    data.write("run", "run", about)
+    data.remove_others()
+    for name, content in page_files():
+        destination.write(f"report/{name}", content)
+    return destination.uri_of(PAGE)
+
+
+def page_files() -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of the page itself, index.html last."""
+    found = sorted(files("pipeline.review").joinpath("page").iterdir(), key=lambda each: each.name)
+    for each in found:
+        if each.name.endswith((".js", ".css")):
+            yield each.name, each.read_bytes()
+    for each in found:
+        if each.name.endswith(".html"):
+            yield "index.html", each.read_bytes()
+
+
+class _Data:
+    """Files of report/data. No photo lies in two of them."""
+
+    def __init__(self, destination: Storage) -> None:
+        self._destination = destination
+        self._rows: list[Sequence[object]] = []
+        self._details: list[Sequence[object]] = []
+        self._written: set[str] = set()
+        self._digest = hashlib.sha256()
+        self.chunks = 0
+
+    def add(self, photo: Sequence[Row]) -> None:
+        self._rows += map(_index, photo)
+        self._details += map(_detail, photo)
+        if len(self._rows) >= ROWS_PER_FILE:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._rows:
+            for name, values in (("details", self._details), ("rows", self._rows)):
+                self.write(f"{name}-{self.chunks:05d}", name, self.chunks, values)
+            self.chunks += 1
+            self._rows, self._details = [], []
+
+    def write(self, name: str, function: str, *values: object) -> None:
+        """A script that calls a function of the page; JSON in ASCII is also JavaScript."""
+        arguments = ",".join(json.dumps(value, separators=(",", ":")) for value in values)
+        script = f"review.{function}({arguments});\n".encode("ascii")
+        path = f"{_DATA}/{name}.js"
+        self._digest.update(script)
+        self._destination.write(path, script)
+        self._written.add(path)
+
+    def version(self) -> str:
+        """Of what is written so far: a browser that has seen other data reads them anew."""
+        return self._digest.hexdigest()[:16]
+
+    def remove_others(self) -> None:
+        """What an earlier and larger page has left."""
+        for found in list(self._destination.list(_DATA)):
+            if found.path not in self._written:
+                self._destination.delete(found.path)
+
+
+def _index(row: Row) -> list[object]:
+    shape = fitted(row["height"], row["width"]) if row["preview"] is not None else (None, None)
+    known = row | {"bits": _rounded(row["bits_per_pixel"], 3)}
+    known |= {"colorfulness": _rounded(row["colorfulness"], 1)}
+    known |= {"height": shape[0], "width": shape[1]}
+    return [known[name] for name in FIELDS]
+
+
+def _detail(row: Row) -> list[object]:
+    known = row | {"file": image_path(row) if row["output_uri"] else None}
+    known |= {"seed": None if row["seed"] is None else str(row["seed"])}
+    moment = row["finished_at"]
+    known |= {"finished_at": f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else None}
+    return [known[name] for name in DETAIL_FIELDS]
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
+
+
+def _flat(settings: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as (name, value), with the names on the way."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}".replace("_", " "), "none" if value is None else str(value)

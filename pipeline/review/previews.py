@@ -1,0 +1,109 @@
+"""Small pictures of a shard's results for the review page: a few sheets of many instead of many.
+
+A sheet holds up to 16 results in cells, 4 by 4, row by row: one JPEG of the pictures, one gray PNG
+of where the core was undecided. They are written before the shard's commit, and always the same
+bytes. Sheets are small because a page that is sorted by a score needs one cell of each.
+
+Legend: H W of the result, R side of the model's low resolution.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from pipeline.images.encoding import encode
+from pipeline.images.gray import eight_bits
+from pipeline.images.pillow import resize_rgb
+from pipeline.storage.base import Storage
+
+CELL = 256  # pixels: the longer side of a picture
+COLUMNS = 4
+CELLS = COLUMNS**2
+FOLDER = "report/previews"
+MOST_BITS = 9.0  # of entropy: 512 bins alike; white on the map
+_QUALITY = 80
+
+
+def fitted(height: int, width: int, longest: int = CELL) -> tuple[int, int]:
+    """(height, width) of a frame whose longer side is cut to `longest`, never enlarged."""
+    scale = min(1.0, longest / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def sheet_path(shard: int, sheet: int) -> str:
+    return f"{FOLDER}/shard-{shard:06d}-{sheet:03d}.jpg"
+
+
+def map_path(shard: int, sheet: int) -> str:
+    return f"{FOLDER}/shard-{shard:06d}-{sheet:03d}.uncertainty.png"
+
+
+class Preview:
+    """The small picture of a result, taken from its bands (h, W, 3) while they pass."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self._shape = fitted(height, width)
+        self._step = max(1, max(height, width) // (4 * CELL))  # enough to be scaled down smoothly
+        self._rows = 0
+        self._parts: list[np.ndarray] = []
+
+    def watch(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The same bands uint8 or uint16, looked at while they pass."""
+        for part in parts:
+            first = -self._rows % self._step
+            some = part[first :: self._step, :: self._step]
+            if len(some):
+                self._parts.append(eight_bits(some.reshape(len(some), -1)).reshape(some.shape))
+            self._rows += len(part)
+            yield part
+
+    def picture(self) -> np.ndarray:
+        """uint8 (h, w, 3), fitted to CELL, of all bands."""
+        height, width = self._shape
+        return resize_rgb(np.concatenate(self._parts), (width, height))
+
+
+class PreviewSheets:
+    """The sheets of a shard; each is written as soon as it is full."""
+
+    def __init__(self, destination: Storage, shard: int) -> None:
+        self._destination, self._shard = destination, shard
+        self._count = 0
+        self._pictures: list[np.ndarray] = []
+        self._maps: list[np.ndarray] = []
+
+    def add(self, picture_HW3: np.ndarray, entropy_RR: np.ndarray) -> int:
+        """Give a result its cell, counted from 0 over all sheets. Raises StorageError.
+
+        picture_HW3: uint8, as of Preview. entropy_RR: float32, bits [0, 9].
+        """
+        self._pictures.append(picture_HW3)
+        share = np.clip(entropy_RR / MOST_BITS, 0, 1)
+        self._maps.append(np.rint(share * 255).astype(np.uint8))
+        self._count += 1
+        if len(self._pictures) == CELLS:
+            self.close()
+        return self._count - 1
+
+    def close(self) -> None:
+        """Write what is not written yet. Raises StorageError."""
+        if not self._pictures:
+            return
+        sheet = (self._count - 1) // CELLS
+        color = encode(_tiled(self._pictures, CELL), "JPEG", quality=_QUALITY)
+        self._destination.write(sheet_path(self._shard, sheet), color)
+        side = self._maps[0].shape[0]
+        self._destination.write(
+            map_path(self._shard, sheet), encode(_tiled(self._maps, side), "PNG")
+        )
+        self._pictures, self._maps = [], []
+
+
+def _tiled(pictures: list[np.ndarray], side: int) -> np.ndarray:
+    """Pictures (h, w, ...) of at most `side` pixels, each at the upper left of its cell."""
+    shape = (COLUMNS * side, COLUMNS * side, *pictures[0].shape[2:])
+    canvas = np.zeros(shape, np.uint8)
+    for place, picture in enumerate(pictures):
+        top, left = place // COLUMNS * side, place % COLUMNS * side
+        canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return canvas

@@ -1,0 +1,110 @@
+"""The three operators of a run, as Ray Data calls them: a shard is a row, in and out.
+
+Shells around pipeline.run.steps, which does the work and runs without Ray.
+"""
+
+import os
+import pickle
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.cluster.pools import Pools
+from pipeline.errors import StoreUnavailable
+from pipeline.ledger.advice import workers_of
+from pipeline.ledger.plan import RunSpec, Shard
+from pipeline.ledger.shard_report import ShardReport
+from pipeline.run.isolation import call_here, call_isolated
+from pipeline.run.request import Job
+from pipeline.run.steps import Candidate, ReadPhoto, colorize_shard, read_shard, write_shard
+from pipeline.weights.store import fetch_weights
+
+Row = dict[str, Any]
+
+
+def pack(shard: Shard, work: object = None, trouble: str = "", actor: str = "") -> Row:
+    """A row of a data set; pickled, because Arrow would first try to make columns of all parts."""
+    return {"work": pickle.dumps((shard, work)), "trouble": trouble, "actor": actor}
+
+
+def read_row(row: Row, job: Job, isolated: bool) -> Row:
+    shard, _ = pickle.loads(row["work"])
+    call = call_isolated if isolated else call_here
+    try:
+        spec = job.run.spec
+        photos = read_shard(shard, job.source, job.sizes, call, spec.recolor, spec.pages)
+        return pack(shard, photos)
+    except StoreUnavailable as error:
+        return pack(shard, trouble=str(error))
+
+
+def warm_up(weights: str, model: str, digests: Mapping[str, str]) -> None:
+    """Fetch the weights to this machine, and read them and PyTorch once.
+
+    An actor that starts later, in a process of its own, finds all of it there and in the system's
+    cache: on a new machine its disk is what takes longest. What fails here, that actor will tell.
+    """
+    from model.systems import load_colorizer
+
+    load_colorizer(model, fetch_weights(weights, digests))
+
+
+class ColorizeActor:
+    """The actor: a shell around the loaded model.
+
+    Ray calls it from several threads. One shard at a time is colorized; another is unpacked or
+    packed meanwhile, so that the model need not wait for that.
+    """
+
+    def __init__(self, job: Job) -> None:
+        import torch
+
+        from model.colorizer import Method
+        from model.systems import load_colorizer
+
+        self._spec, self._on_cpu = job.run.spec, job.device == "cpu"
+        folder = fetch_weights(job.weights, job.run.spec.weights)
+        spec = job.run.spec
+        method = Method(spec.precision, spec.upsampler, spec.draft)
+        self._colorizer = load_colorizer(spec.model, folder, job.device, job.batch_size, method)
+        self._device = "cpu" if self._on_cpu else torch.cuda.get_device_name()
+        self._name, self._turn = f"{socket.gethostname()}:{os.getpid()}", threading.Lock()
+
+    def __call__(self, row: Row) -> Row:
+        if row["trouble"]:
+            return row
+        shard, photos = pickle.loads(row["work"])
+        spec = shard.spec(self._spec)
+        with self._turn:
+            colored = self._colorize(photos, spec)
+        return pack(shard, colored, actor=self._name)
+
+    def _colorize(self, photos: list[ReadPhoto], spec: RunSpec) -> list[list[Candidate]]:
+        if self._on_cpu:
+            import torch
+
+            torch.set_num_threads(1)  # of this thread: an actor has one core, the rest is others'
+        return colorize_shard(photos, self._colorizer, spec, self._device)
+
+
+def write_row(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
+    shard, photos = pickle.loads(row["work"])
+    report, trouble = ShardReport(0, 0), row["trouble"]
+    call = call_isolated if isolated else call_here
+    workers = workers_of(row["actor"], pools.readers, pools.writers)
+    if not trouble:
+        try:
+            report = write_shard(
+                shard.number,
+                photos,
+                job.source,
+                job.destination,
+                job.run,
+                call,
+                workers,
+                job.signer,
+            )
+        except StoreUnavailable as error:
+            trouble = str(error)
+    return {"shard": shard.number, "trouble": trouble, "report": pickle.dumps(report)}

@@ -1,0 +1,92 @@
+"""A finished picture: a master's file and a small picture in, the file of a result out.
+
+Needs neither storage nor Ray, so that it can run in a process of its own.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.errors import PhotoError
+from pipeline.images.chroma import ColorMeter, color_bands
+from pipeline.images.encoding import encode_bands, result_labels
+from pipeline.images.formats import DEEP, output_format
+from pipeline.images.gray import eight_bits
+from pipeline.images.mark import marked
+from pipeline.images.pillow import read_full, resize_rgb
+from pipeline.images.regions import Kept, keep_color
+from pipeline.ledger.plan import RunSpec
+from pipeline.metadata.xmp import Provenance
+from pipeline.provenance.c2pa import Sign
+from pipeline.review.previews import Preview, fitted
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3). note:
+    what of the master's metadata was left out, in words; mostly empty."""
+
+    file: bytes
+    suffix: str
+    colorfulness: float
+    preview: np.ndarray
+    note: str = ""
+
+
+def render(
+    data: bytes,
+    candidates: Sequence[np.ndarray],
+    spec: RunSpec,
+    seeds: Sequence[int],
+    sign: Sign | None = None,
+    page: int | None = None,
+) -> list[Picture | PhotoError]:
+    """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
+
+    sign: what signs them. page: of several that are all done, from 1; None: the first, of which
+    results say nothing. Raises PhotoError where the master cannot be decoded.
+    """
+    master = read_full(data, page=page or 1)
+    if spec.output_size != "full":
+        rows, columns = master.gray.shape
+        height, width = fitted(rows, columns, int(spec.output_size))
+        gray = resize_rgb(eight_bits(master.gray), (width, height))
+        master = replace(
+            master, gray=gray, dpi=None, kept=_fitted_color(master.kept, (width, height))
+        )
+    pixels = master.gray.size
+    format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
+    if format not in DEEP:
+        master = replace(master, gray=eight_bits(master.gray), kept=_in_eight_bits(master.kept))
+    gray = master.gray
+    pictures: list[Picture | PhotoError] = []
+    digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
+    for small, seed in zip(candidates, seeds, strict=True):
+        made = Provenance(
+            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest, page
+        )
+        meter, preview = ColorMeter(), Preview(height, width)
+        parts = preview.watch(meter.watch(keep_color(color_bands(gray, small), master.kept)))
+        if spec.mark:
+            parts = marked(parts, height, width)
+        labels = result_labels(master, format, made)
+        try:
+            file = encode_bands(parts, height, width, format, labels)
+            if sign is not None:
+                file = sign(file, format, data, master.info.format, made)
+        except PhotoError as error:
+            pictures.append(error)
+        else:
+            note, small_picture = "; ".join(master.metadata.notes), preview.picture()
+            pictures.append(Picture(file, suffix, meter.colorfulness(), small_picture, note))
+    return pictures
+
+
+def _in_eight_bits(kept: Kept | None) -> Kept | None:
+    return kept and replace(kept, color=eight_bits(kept.color))
+
+
+def _fitted_color(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
+    return kept and replace(kept, color=resize_rgb(eight_bits(kept.color), size))

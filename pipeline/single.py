@@ -1,0 +1,139 @@
+"""One photograph at a time, in this process and without Ray: for previews and notebooks.
+
+The pictures are those that a run would give for the same photograph, weights, seed and method.
+
+Legend: H W rows and columns, R S low and high resolution of the model.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.colorizer import Colorizer, Method
+from model.systems import load_colorizer
+from model.weights import WeightsError
+from pipeline.errors import UsageError
+from pipeline.images.chroma import colorfulness, put_color_on
+from pipeline.images.gray import eight_bits
+from pipeline.images.pillow import read_full, read_small, resize_rgb
+from pipeline.ledger.seeds import photo_seed
+from pipeline.review.previews import fitted
+from pipeline.run.request import TEMPERATURES
+
+GAP = 8  # pixels between the pictures of a preview
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One colorized picture, uint8 (H, W, 3), and its scores.
+
+    seed: the photograph's own, of the run's seed and its content; of no effect on a mean picture.
+    log_likelihood (nats), bits_per_pixel (a blind guess: 9): of the core's small picture.
+    colorfulness: Hasler and Suesstrunk's measure.
+    """
+
+    rgb: np.ndarray
+    seed: int
+    log_likelihood: float
+    bits_per_pixel: float
+    colorfulness: float
+
+
+@dataclass(frozen=True)
+class Colorization:
+    """What became of a photograph.
+
+    gray: uint8 (H, W). candidates: likeliest first, at least one. uncertainty: float32 (R, R), bits
+    [0, 9], how undecided the model was at each place of the squeezed frame.
+    """
+
+    gray: np.ndarray
+    candidates: tuple[Candidate, ...]
+    uncertainty: np.ndarray
+
+    @property
+    def rgb(self) -> np.ndarray:
+        """The first candidate's picture, uint8 (H, W, 3)."""
+        return self.candidates[0].rgb
+
+
+class PhotoColorizer:
+    """Weights that are loaded once, for any number of photographs."""
+
+    def __init__(self, weights: Path | str) -> None:
+        """weights: a folder with ColTran's three stages. Raises UsageError."""
+        try:
+            colorizer = load_colorizer("coltran", weights)
+        except WeightsError as error:
+            raise UsageError(str(error)) from error
+        assert isinstance(colorizer, Colorizer)
+        self._sampling = colorizer
+        stages = colorizer.core, colorizer.color, colorizer.spatial
+        self._mean = Colorizer(*stages, method=Method(draft=True))
+        self._sizes = colorizer.low_resolution, colorizer.high_resolution
+
+    def colorize(
+        self,
+        data: bytes,
+        seed: int = 0,
+        candidates: int = 1,
+        method: str = "auto",
+        temperature: float | None = None,
+        longest: int | None = None,
+    ) -> Colorization:
+        """Colorize a photograph's file.
+
+        method: mean, sample, or auto, which is mean for one candidate and sample for several.
+        temperature None: the method's own. longest: side that the pictures are shrunk to; None: as
+        large as the photograph. Raises PhotoError, UsageError.
+        """
+        if candidates < 1:
+            raise UsageError(f"at least one candidate is needed, not {candidates}")
+        if method not in ("auto", "mean", "sample"):
+            raise UsageError(f"method must be auto, mean or sample, not {method!r}")
+        mean = method == "mean" or (method == "auto" and candidates == 1)
+        if mean and candidates > 1:
+            raise UsageError(f"method mean has one picture of a photo, not {candidates}")
+        low, high, gray = self._read(data, longest)
+        digest = hashlib.sha256(data).hexdigest()
+        seeds = [photo_seed(seed, digest, number) for number in range(candidates)]
+        if temperature is None:
+            temperature = TEMPERATURES["mean" if mean else "sample"]
+        colorizer = self._mean if mean else self._sampling
+        lows, highs = (np.repeat(each[None], candidates, axis=0) for each in (low, high))
+        colors = colorizer.colorize(lows, highs, seeds, temperature)
+        found = [
+            Candidate(
+                picture := put_color_on(gray, colors.rgb[place]),
+                seeds[place],
+                float(colors.log_likelihood[place]),
+                float(colors.bits_per_pixel[place]),
+                colorfulness(picture),
+            )
+            for place in range(candidates)
+        ]
+        found.sort(key=lambda candidate: -candidate.log_likelihood)
+        return Colorization(gray, tuple(found), colors.entropy[0])
+
+    def preview(self, data: bytes, seed: int, candidates: int, longest: int) -> np.ndarray:
+        """Gray, expected colors and candidates side by side, uint8 (h, w, 3). Raises PhotoError."""
+        mean = self.colorize(data, seed, 1, "mean", None, longest)
+        pictures = [np.stack([mean.gray] * 3, axis=-1), mean.rgb]
+        if candidates:
+            drawn = self.colorize(data, seed, candidates, "sample", None, longest)
+            pictures += [candidate.rgb for candidate in drawn.candidates]
+        gap = np.full((len(mean.gray), GAP, 3), 255, np.uint8)
+        parts = [part for picture in pictures for part in (gap, picture)]
+        return np.concatenate(parts[1:], axis=1)
+
+    def _read(self, data: bytes, longest: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The model's two grays, and the one that color is put on, uint8."""
+        if longest is None:
+            _, (low, high) = read_small(data, self._sizes)
+            return low, high, eight_bits(read_full(data).gray)
+        # A squeezed square, brought back to its proportions: nothing is decoded at full size.
+        info, (low, high, square) = read_small(data, (*self._sizes, longest))
+        height, width = fitted(info.height, info.width, longest)
+        return low, high, resize_rgb(square, (width, height))

