@@ -39,6 +39,7 @@ NETWORKS: dict[str, tuple[Callable[..., StageConfig], Callable[..., Stage]]] = {
 TRAINABLE = tuple(NETWORKS)
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
+_REPEATS, _FEW = ("enc", "outer", "inner"), 64  # settings that count layers
 _SMALL = 2**12  # numbers of a configuration that need no weights to speak for them
 HEADER = "autochrome"  # one entry only: safetensors writes several in any order
 
@@ -104,6 +105,9 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
         if not isinstance(stage, str):
             raise ValueError(f"stage {stage!r}")
         _check_sizes(settings, elements)
+        repeats = [settings[name] for name in _REPEATS if isinstance(settings.get(name), int)]
+        if any(each > max(len(names), _FEW) for each in repeats):
+            raise ValueError(f"{max(repeats):,} layers are too many for {len(names):,} tensors")
         return stage, build_config(stage, settings)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise WeightsError(f"{path} has an unusable configuration: {error}") from error

@@ -44,7 +44,7 @@ from pipeline.images.gray import (
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pages import page_alone
 from pipeline.images.regions import Kept, Look, look_at
-from pipeline.images.tiffs import open_refused
+from pipeline.images.tiffs import open_refused, xmp_orientation
 from pipeline.images.tones import LOOK
 from pipeline.metadata.exif import Metadata, metadata_of
 
@@ -430,11 +430,15 @@ def _deep_samples(image: Image.Image) -> Samples:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 where EXIF is absent or damaged (the picture itself is not)."""
+    """Orientation, 1..8, of EXIF or else of XMP; 1 where both are absent or damaged (the picture
+    itself is not)."""
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        value = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
         return 1
+    packet = image.info.get("xmp")
+    if value is None and isinstance(packet, bytes):
+        value = xmp_orientation(packet)
     return value if value in _UPRIGHT else 1
 
 

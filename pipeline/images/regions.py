@@ -3,6 +3,9 @@
 They are small, or lie along the edge of the frame; beyond them the print is gray, or toned by one
 curve. Such a picture is not in color, and what was printed in color keeps its own.
 
+Measured as tones is: of 322 color photographs 0.6 % no longer count as such; of 18 toned
+scans with a target, stamp or mount put on them, 16 to 18 are seen for what they are.
+
 Legend: H W rows and columns of the master, S side of the square that is looked at.
 """
 
@@ -13,14 +16,15 @@ import numpy as np
 
 from pipeline.images.tones import Tone, distances, tone_of
 
-_COLORED = 28.0  # codes beyond the tone that make a cell colored
-_ROUND_IT = 10.0  # and those beside it
+_COLORED = 40.0  # codes beyond the tone that make a cell colored
+_VIVID = 64.0  # the same, where the whole counts as gray or toned: stains of old prints do not
+_ROUND_IT = 14.0  # and cells beside it
 _LEAST_CELLS = 24  # fewer are dust, or noise
-_MOST_BEYOND = 3.0  # mean square root of what is left, in codes: the print is gray or toned
+_MOST_BEYOND = 7.0  # root of the mean square of what is left: scans of prints lie below it
 _SMALL = 0.08  # of the frame, wherever it lies
 _AT_EDGE = 0.25  # of the frame, along one edge
 _AROUND = 0.7  # of the frame, on three of its edges or all
-_STRAIGHT = 0.93  # of the rectangle that is left inside of a mount
+_LINE = 0.4  # of a row or column that make it one of a strip or a mount
 
 
 @dataclass(frozen=True)
@@ -40,21 +44,24 @@ class Kept:
 
 
 def look_at(rgb_SS3: np.ndarray) -> Look:
-    """What a picture uint8 (S, S, 3), S = LOOK, is, apart from targets, stamps and mounts."""
-    whole = tone_of(_quarters(rgb_SS3))
-    beyond = distances(rgb_SS3)
-    if np.count_nonzero(beyond > _COLORED) < _LEAST_CELLS:
-        return Look(whole)
-    colored = _grown(_closed(beyond > _COLORED), beyond > _ROUND_IT)
-    rest = ~colored
-    if not _is_beside(colored) or not rest.any():
-        return Look(whole)
-    if np.sqrt(np.square(beyond[rest]).mean()) > _MOST_BEYOND:
-        return Look(whole)
-    tone = tone_of(_quarters(_without(rgb_SS3, colored)))
-    if tone == "color":
-        return Look(whole)
-    return Look("toned_with_color" if tone == "toned" else "gray_with_color", colored)
+    """What a picture uint8 (S, S, 3) is, apart from targets, stamps and mounts.
+
+    The tone is that of most of the frame, or that of its middle, which no mount reaches.
+    """
+    small = _quarters(rgb_SS3)
+    whole, side = tone_of(small), len(small)
+    middle = small[side // 4 : -side // 4, side // 4 : -side // 4]
+    least = _COLORED if whole == "color" else _VIVID
+    for print_alone in (small, middle):
+        beyond = distances(rgb_SS3, print_alone)
+        if np.count_nonzero(beyond > least) < _LEAST_CELLS:
+            return Look(whole)
+        cells = _beside(beyond)
+        if cells is not None and np.sqrt(np.square(beyond[~cells]).mean()) <= _MOST_BEYOND:
+            tone = tone_of(_quarters(_without(rgb_SS3, cells)))
+            if tone != "color":
+                return Look("toned_with_color" if tone == "toned" else "gray_with_color", cells)
+    return Look(whole)
 
 
 def keep_color(parts: Iterable[np.ndarray], kept: Kept | None) -> Iterator[np.ndarray]:
@@ -71,20 +78,25 @@ def keep_color(parts: Iterable[np.ndarray], kept: Kept | None) -> Iterator[np.nd
         yield part
 
 
-def _is_beside(colored: np.ndarray) -> bool:
-    """Whether colored cells are a small thing, a strip along an edge, or a mount around a print."""
-    share = colored.mean()
-    if share <= _SMALL:
-        return True
-    rows, columns = (np.flatnonzero((~colored).any(axis)) for axis in (1, 0))
-    if not rows.size or not columns.size:
-        return False
-    inside = ~colored[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    if inside.mean() < _STRAIGHT:
-        return False
-    last = len(colored) - 1
-    edges = [rows[0] > 0, rows[-1] < last, columns[0] > 0, columns[-1] < last]
-    return bool(share <= (_AROUND if sum(edges) >= 3 else _AT_EDGE))
+def _beside(beyond: np.ndarray) -> np.ndarray | None:
+    """The cells (S, S) of small things, of a strip along an edge, and of a mount around a print;
+    None where more than that is colored."""
+    strong = _closed(beyond > _COLORED)
+    edges = [_depth(strong[::-1]), _depth(strong), _depth(strong.T[::-1]), _depth(strong.T)]
+    bottom, top, right, left = edges
+    cells, side = np.ones_like(strong), len(strong)
+    cells[top : side - bottom, left : side - right] = False  # with a target's gray patches
+    most = _AROUND if sum(map(bool, edges)) >= 3 else _AT_EDGE
+    things = _grown(strong & ~cells, (beyond > _ROUND_IT) & ~cells)
+    if cells.mean() > most or things[~cells].sum() > _SMALL * cells.size:
+        return None
+    return cells | things
+
+
+def _depth(colored: np.ndarray) -> int:
+    """How many rows from the top, up to half of them, are a strip: mostly colored cells."""
+    plain = colored[: len(colored) // 2].mean(axis=1) < _LINE
+    return int(np.argmax(plain)) if plain.any() else len(plain)
 
 
 def _quarters(rgb_SS3: np.ndarray) -> np.ndarray:

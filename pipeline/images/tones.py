@@ -30,27 +30,31 @@ def tone_of(rgb_SS3: np.ndarray) -> Tone:
 def color_beyond_tone(rgb_SS3: np.ndarray) -> float:
     """How far colors lie from a curve over brightness, 0..255: 0 for gray and for evenly toned."""
     step = max(1, len(rgb_SS3) // 64)
-    pixels = rgb_SS3[::step, ::step].reshape(-1, 3) / 255
-    luma = pixels @ LUMA
-    powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
-    differences = pixels[:, [0, 2]] - luma[:, None]
+    powers, differences = _tone_terms(rgb_SS3[::step, ::step])
     curve, *_ = np.linalg.lstsq(powers, differences, rcond=None)
     return 255 * float(np.sqrt(np.square(differences - powers @ curve).sum(-1).mean()))
 
 
-def distances(rgb_SS3: np.ndarray) -> np.ndarray:
-    """How far each cell lies from the tone of most of a picture, 0..255, float64 (S, S).
+def distances(rgb_SS3: np.ndarray, of_HW3: np.ndarray) -> np.ndarray:
+    """How far each cell lies from the tone of most of another picture, 0..255, float64 (S, S).
 
-    The curve is fitted by least distances, not least squares: a mount does not bend it.
+    The curve is fitted by least distances, not least squares: a stamp does not bend it.
     """
-    pixels = rgb_SS3.reshape(-1, 3) / 255
-    luma = pixels @ np.array([0.299, 0.587, 0.114])
-    powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
-    differences = pixels[:, [0, 2]] - luma[:, None]
-    weights = np.ones(len(luma))
+    powers, differences = _tone_terms(of_HW3)
+    weights = np.ones(len(powers))
     for _ in range(8):
         roots = np.sqrt(weights)[:, None]
         curve, *_ = np.linalg.lstsq(powers * roots, differences * roots, rcond=None)
         away = np.sqrt(np.square(differences - powers @ curve).sum(-1))
         weights = 1 / np.maximum(away, 1 / 255)
+    powers, differences = _tone_terms(rgb_SS3)
+    away = np.sqrt(np.square(differences - powers @ curve).sum(-1))
     return 255 * away.reshape(rgb_SS3.shape[:2])
+
+
+def _tone_terms(rgb_HW3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Powers of the luma, (H W, 3), and red's and blue's differences to it, (H W, 2)."""
+    pixels = rgb_HW3.reshape(-1, 3) / 255
+    luma = pixels @ LUMA
+    powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
+    return powers, pixels[:, [0, 2]] - luma[:, None]

@@ -113,12 +113,17 @@ def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
     for name, wanted in (("is_latest", True), ("is_delete_marker", False)):
         if name in table.column_names:  # an inventory of versions
             table = table.filter(pc.equal(pc.fill_null(table[name], wanted), wanted))
+    for name in sorted({"uri", "bucket", "key"} & {*table.column_names}):
+        if any(not isinstance(each, str | None) for each in table[name].to_pylist()):
+            raise TypeError(f"column {name!r} holds {table.schema.field(name).type}, not text")
     if "uri" in table.column_names:
         uris = [uri or "" for uri in table["uri"].to_pylist()]
     else:
         pairs = zip(table["bucket"].to_pylist(), table["key"].to_pylist(), strict=True)
         uris = [f"s3://{bucket}/{key}" for bucket, key in pairs]
-    sizes = table["size"].to_pylist() if "size" in table.column_names else [0] * len(uris)
+    sizes = [0] * len(uris)
+    if "size" in table.column_names:
+        sizes = pc.cast(table["size"], pa.int64()).to_pylist()
     for uri, size in zip(uris, sizes, strict=True):
         if not uri.endswith("/"):  # the consoles' idea of an empty folder
             yield uri, size or 0
