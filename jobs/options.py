@@ -115,24 +115,24 @@ RECIPE: list[Decorator] = [
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        help="Of the model's numbers; bfloat16 is faster where the processor has it. auto is bfloat16"
-        " on a GPU, float32 without.",
+        help="Of the model's numbers; bfloat16 is faster where the processor has it. auto is"
+        " bfloat16 on a GPU, float32 without.",
     ),
     click.option(
         "--upsampler",
         type=click.Choice(["spatial", "guided"]),
         default="spatial",
         show_default=True,
-        help="guided leaves out the model's last and longest stage: its small color is brought to full"
-        " size along the photo's contours.",
+        help="guided leaves out the model's last and longest stage: its small color is brought to"
+        " full size along the photo's contours.",
     ),
     click.option(
         "--method",
         type=click.Choice(["auto", "mean", "sample"]),
         default="auto",
         show_default=True,
-        help="mean: the colors that the model expects, in one pass. sample: drawn pixel by pixel, so"
-        " that candidates differ. auto: mean for one candidate, sample for several.",
+        help="mean: the colors that the model expects, in one pass. sample: drawn pixel by pixel,"
+        " so that candidates differ. auto: mean for one candidate, sample for several.",
     ),
     click.option("--draft", is_flag=True, hidden=True, help="An older name of --method mean."),
     click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures."),
@@ -140,8 +140,8 @@ RECIPE: list[Decorator] = [
         "--temperature",
         type=click.FloatRange(0, 10),
         callback=check_temperature,
-        help="Below 1, colors that the model finds likely count for more; 0 takes the most likely one"
-        " everywhere.  [mean: 0.5, sample: 0.7]",
+        help="Below 1, colors that the model finds likely count for more; 0 takes the most likely"
+        " one everywhere.  [mean: 0.5, sample: 0.7]",
     ),
     click.option(
         "--candidates",
@@ -167,8 +167,8 @@ RECIPE: list[Decorator] = [
     click.option(
         "--shard-size",
         type=click.IntRange(1, 100_000),
-        help="Photos that are committed together; pictures do not depend on it. Only counts at the"
-        " first start.  [default: 64 on a GPU, 4 without]",
+        help="Photos that are committed together; pictures do not depend on it. Only counts at"
+        " the first start.  [default: 64 on a GPU, 4 without]",
     ),
     click.option(
         "--manifest",
