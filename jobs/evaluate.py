@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.colorize import check_temperature
+from jobs.options import check_temperature
 from jobs.progress import Progress
 from pipeline.errors import UsageError
 

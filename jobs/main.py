@@ -18,7 +18,7 @@ from jobs.status import status
 from jobs.submit import logs, stop, submit
 from jobs.train import train
 from jobs.verify import verify
-from pipeline.errors import AutochromeError, Interrupted, UsageError
+from pipeline.errors import AutochromeError, Interrupted, UsageError, shown
 
 
 class Commands(click.Group):
@@ -44,7 +44,7 @@ def tell_error(ctx: click.Context, message: str, code: int) -> NoReturn:
     if in_json(ctx):
         click.echo(to_line("error", message=message, exit_code=code), nl=False, err=True)
     else:
-        click.echo(f"autochrome: {message}", err=True)
+        click.echo(f"autochrome: {shown(message)}", err=True)
     ctx.exit(code)
 
 

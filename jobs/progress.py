@@ -10,6 +10,8 @@ from typing import Self, TextIO
 
 import click
 
+from pipeline.errors import shown
+
 WIDTH = 24
 _FORMAT = "autochrome.log_format"  # in a context's meta, which all contexts of a command share
 
@@ -50,6 +52,7 @@ class Progress:
 
     def wait(self, why: str) -> None:
         """Say what a run waits for."""
+        why = shown(why)
         with self._lock:
             if self._json:
                 self._stream.write(to_line("waiting", message=why))

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from jobs.colorize import finish, running_options
+from jobs.colorize import finish
+from jobs.options import running_options
 from jobs.progress import Progress, in_json
 from jobs.submit import send
 from pipeline.errors import REASONS, UsageError

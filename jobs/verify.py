@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.colorize import finish, running_options
+from jobs.colorize import finish
+from jobs.options import running_options
 from jobs.progress import Progress, in_json, say
 from pipeline.errors import UsageError
 

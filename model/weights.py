@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -38,6 +39,8 @@ NETWORKS: dict[str, tuple[Callable[..., StageConfig], Callable[..., Stage]]] = {
 TRAINABLE = tuple(NETWORKS)
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
+_REPEATS, _FEW = ("enc", "outer", "inner"), 64  # settings that count layers
+_SMALL = 2**12  # numbers of a configuration that need no weights to speak for them
 HEADER = "autochrome"  # one entry only: safetensors writes several in any order
 
 
@@ -85,18 +88,39 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            names = list(file.keys())
+            elements = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
     except FileNotFoundError:
         raise WeightsError(f"no weights file at {path}") from None
     except (safetensors.SafetensorError, OSError) as error:
         raise WeightsError(f"{path} is not a readable safetensors file: {error}") from None
-    settings = json.loads(metadata.get(HEADER, "{}"))
-    if settings.pop("format", None) != FORMAT:
+    try:
+        settings = json.loads(metadata.get(HEADER, "{}"))
+    except (ValueError, RecursionError):
+        settings = None
+    if not isinstance(settings, dict) or settings.pop("format", None) != FORMAT:
         raise WeightsError(f"{path} is not a weights file of Autochrome in format {FORMAT}")
     try:
         stage = settings.pop("stage", None)
+        if not isinstance(stage, str):
+            raise ValueError(f"stage {stage!r}")
+        _check_sizes(settings, elements)
+        repeats = [settings[name] for name in _REPEATS if isinstance(settings.get(name), int)]
+        if any(each > max(len(names), _FEW) for each in repeats):
+            raise ValueError(f"{max(repeats):,} layers are too many for {len(names):,} tensors")
         return stage, build_config(stage, settings)
-    except ValueError as error:
-        raise WeightsError(f"{path} has an unusable configuration: {error}") from None
+    except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
+        raise WeightsError(f"{path} has an unusable configuration: {error}") from error
+
+
+def _check_sizes(settings: object, elements: int) -> None:
+    """No number of a configuration is larger than what the file holds: else a few bytes could ask
+    for any amount of memory. Raises ValueError."""
+    inner = settings.values() if isinstance(settings, dict) else settings
+    for value in inner if isinstance(inner, Iterable) and not isinstance(inner, str) else ():
+        if isinstance(value, int) and abs(value) > max(elements, _SMALL):
+            raise ValueError(f"{value:,} is too large for {elements:,} weights")
+        _check_sizes(value, elements)
 
 
 def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
@@ -106,14 +130,19 @@ def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
         WeightsError: the file cannot be read, or its tensors do not fit its configuration.
     """
     _, config = read_config(path)
-    model = build_stage(config)
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    tensors = safetensors.torch.load_file(path)
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
+    try:
+        with torch.device("meta"):  # shapes alone: nothing is allocated before they fit
+            outline = build_stage(config)
+    except (ValueError, TypeError, RuntimeError, ZeroDivisionError, AssertionError) as error:
+        raise WeightsError(f"{path} has an unusable configuration: {error}") from error
+    expected = {name: tuple(value.shape) for name, value in outline.state_dict().items()}
+    with safetensors.safe_open(path, framework="pt") as file:
+        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             wanted, came = expected.get(name, "no such tensor"), found.get(name, "is missing")
             raise WeightsError(f"{path}: {name} should be {wanted}, found {came}")
+    model, tensors = build_stage(config), safetensors.torch.load_file(path)
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
     return model.to(device).eval().requires_grad_(False)
 

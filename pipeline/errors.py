@@ -4,6 +4,7 @@ AutochromeError                 2
 ├── UsageError                  2   a setting, a path or weights that cannot work
 ├── StorageError                2   a store that cannot be read or written
 │   ├── ObjectMissing           2   no such object in it
+│   ├── ObjectTooLarge          2   more bytes than whoever reads it takes
 │   └── StoreUnavailable        2   full, gone or out of reach: no single object is at fault
 ├── EngineError                 1   Ray gave up; resumable
 ├── TooManyFailures             4   more photos failed than --max-failed allows; resumable
@@ -28,6 +29,14 @@ REASONS = (
 )
 
 
+def shown(text: str) -> str:
+    """Text as a terminal may have it: names of photos can hold anything, commands to it too."""
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
+        for sign in text
+    )
+
+
 class AutochromeError(Exception):
     """Its text is one line for people, unless a class says otherwise."""
 
@@ -43,6 +52,10 @@ class StorageError(AutochromeError):
 
 
 class ObjectMissing(StorageError):
+    pass
+
+
+class ObjectTooLarge(StorageError):
     pass
 
 

@@ -20,8 +20,8 @@ ROOMS = {
         "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
-        "errors", "storage", "metadata", "images", "ledger", "weights", "cluster", "provenance",
-        "review", "training", "run", "evaluation", "single", "verify", "colorize",
+        "errors", "deadline", "storage", "metadata", "images", "ledger", "weights", "cluster",
+        "provenance", "review", "training", "run", "evaluation", "single", "verify", "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}
@@ -32,8 +32,8 @@ DOORS = {
     "PIL": {"pipeline/images/pillow.py"},
     "c2pa": {"pipeline/provenance/c2pa.py"},
     "cryptography": {"pipeline/provenance/c2pa.py"},
-    "imagecodecs": {"pipeline/images/codecs.py"},
-    "tifffile": {"pipeline/images/codecs.py"},
+    "imagecodecs": {f"pipeline/images/{name}.py" for name in ("codecs", "jpegs", "tiffs")},
+    "tifffile": {"pipeline/images/tiffs.py"},
     "ray": {
         "pipeline/cluster/session.py",
         "pipeline/cluster/submission.py",

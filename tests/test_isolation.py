@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.deadline import allow
 from pipeline.errors import PhotoError
 from pipeline.run import isolation
 from pipeline.run.isolation import call_here, call_isolated
@@ -86,3 +87,38 @@ def test_a_hang_in_a_worker_ends_the_worker(
         call_here(hang)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+
+
+def take(size: int) -> int:
+    return len(bytearray(size))
+
+
+def take_in_a_decoder() -> None:
+    raise PhotoError("corrupt", "the picture cannot be decoded: cannot allocate 3 GB")
+
+
+def decode_for(seconds: float, pixels: int) -> str:
+    allow(pixels)
+    time.sleep(seconds)
+    return "done"
+
+
+def test_a_process_gets_no_more_memory_than_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation, "free_memory", lambda: 2**28)
+    assert call_isolated(take, 2**24) == 2**24
+    with pytest.raises(MemoryError):
+        call_isolated(take, 2**31)
+    with pytest.raises(PhotoError) as caught:
+        call_isolated(take_in_a_decoder)
+    assert caught.value.reason == "out_of_memory"
+
+
+def test_free_memory_is_that_of_the_machine_or_less() -> None:
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert isolation.LEAST_ROOM <= isolation.free_memory() < whole
+
+
+@pytest.mark.parametrize("call", [call_here, call_isolated])
+def test_time_grows_with_the_pixels(monkeypatch: pytest.MonkeyPatch, call: isolation.Call) -> None:
+    monkeypatch.setattr(isolation, "SECONDS", 0.3)
+    assert call(decode_for, 1.0, 10**8) == "done"

@@ -3,15 +3,16 @@
 import hashlib
 import io
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from pipeline.errors import DestinationMismatch, StorageError, UsageError
+from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
 from pipeline.ledger import planning as module
 from pipeline.ledger.plan import RUN, Plan, Run, RunSpec, Schedule, load_run, part_path
 from pipeline.ledger.planning import Redo, describe_ignored, plan_retry, prepare_run
@@ -247,3 +248,102 @@ def test_a_plan_of_an_older_version_has_no_names() -> None:
     assert plan_retry(destination, again, lambda _: [Redo("a.bmp", 1, 2)])
     *_, retry = Schedule(destination, again).open()
     assert [photo.name for photo in retry.photos] == [None]
+
+
+def test_what_systems_leave_beside_photographs_is_none() -> None:
+    names = (
+        "a.jpg",
+        "@eaDir/a.jpg",
+        "b/.DS_Store",
+        "SHA256SUMS",
+        "Thumbs.db",
+        "b/md5sums",
+        "c/IMG",
+    )
+    destination = MemoryStorage("destination")
+    run = prepare_run(a_source(*names), destination, SPEC, 8)
+    [shard] = Schedule(destination, run).open()
+    assert [photo.path for photo in shard.photos] == ["a.jpg", "c/IMG"]
+    assert run.plan.ignored == {"hidden": 1, "of the system": 4}
+
+
+def test_keys_that_are_no_file_paths_are_planned_as_they_are() -> None:
+    source, destination = MemoryStorage("source"), MemoryStorage("destination")
+    keys = ["../b.jpg", "./b.jpg", "/b.jpg", "a//b.jpg", "a/b.jpg", "b.jpg "]
+    for key in keys:
+        source.write(key, b"x")
+    run = prepare_run(source, destination, SPEC, 8)
+    [shard] = Schedule(destination, run).open()
+    assert [photo.path for photo in shard.photos] == sorted(keys)
+    assert len({photo.name for photo in shard.photos}) == len(keys)
+
+
+def test_unreadable_folders_and_links_that_leave_are_named_and_passed_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/a.jpg", "in/lost/b.jpg", "out/c.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "in" / "away").symlink_to(tmp_path / "out")
+    (tmp_path / "in" / "d.jpg").symlink_to(tmp_path / "out" / "c.jpg")
+    (tmp_path / "in" / "e.jpg").symlink_to(tmp_path / "in" / "a.jpg")
+    scan = os.scandir
+
+    def refuse(place: str) -> object:
+        if place.endswith("lost"):
+            raise PermissionError(13, "Permission denied")
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    destination = MemoryStorage("destination")
+    source = LocalStorage(str(tmp_path / "in"), follow_links=False)
+    run = prepare_run(source, destination, replace(SPEC, source=source.uri), 8)
+    [shard] = Schedule(destination, run).open()
+    assert [photo.path for photo in shard.photos] == ["a.jpg", "e.jpg"]
+    assert run.plan.ignored == {"link out of the source": 2, "unreadable folder lost": 1}
+    assert len(list(LocalStorage(str(tmp_path / "in")).list())) == 5
+
+
+@pytest.mark.parametrize("other", ["thesis.docx", "images/a.jpg", "deep/er/x.txt"])
+def test_a_destination_with_files_of_others_is_refused(other: str) -> None:
+    destination = MemoryStorage("destination")
+    destination.write(other, b"x")
+    with pytest.raises(UsageError, match="choose an empty one"):
+        prepare_run(a_source("a.jpg"), destination, SPEC, 8)
+
+
+def test_names_are_shown_without_commands_to_a_terminal() -> None:
+    assert shown("a\x1b[2Jb\tc\u202ed") == "a\\x1b[2Jb\\tc\\u202ed" and shown("Häfen") == "Häfen"
+
+
+JSON = some.recursive(
+    some.none() | some.booleans() | some.integers() | some.floats() | some.text(max_size=8),
+    lambda inner: some.lists(inner, max_size=3) | some.dictionaries(some.text(max_size=8), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(some.data())
+def test_whatever_run_json_holds_the_user_sees_one_line(data: some.DataObject) -> None:
+    destination = MemoryStorage("destination")
+    prepare_run(a_source("a.jpg"), destination, SPEC, 8)
+    content = json.loads(destination.read(RUN))
+    where = content if data.draw(some.booleans()) else content["plan"]
+    where[data.draw(some.sampled_from(sorted(where)))] = data.draw(JSON)
+    destination.write(RUN, json.dumps(content).encode())
+    try:
+        run = load_run(destination)
+    except StorageError as error:
+        assert "\n" not in str(error)
+    else:
+        assert run is not None and run.plan.photos_in({0}) >= 0
+
+
+@given(some.binary(max_size=80) | some.text(max_size=80).map(str.encode))
+def test_whatever_bytes_run_json_has_the_user_sees_one_line(data: bytes) -> None:
+    destination = MemoryStorage("destination")
+    destination.write(RUN, data)
+    with pytest.raises(StorageError, match="is no run of Autochrome") as caught:
+        load_run(destination)
+    assert "\n" not in str(caught.value)

@@ -1,20 +1,25 @@
 """What a shard does when memory, decoders or rivals interfere (pipeline/run/steps.py)."""
 
+import io
 import os
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from test_stages import SIZES, SPEC, picture, run_shard, shard_of
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
 from model.colorized import Colorized
 from model.colorizer import Colorizer
+from pipeline.cluster.session import ENVIRONMENT
 from pipeline.ledger.plan import Plan, Run
 from pipeline.ledger.results import commit_shard, results_path
 from pipeline.ledger.shard_report import ShardReport
+from pipeline.run import isolation
 from pipeline.run.isolation import call_isolated
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.memory import MemoryStorage
@@ -115,3 +120,31 @@ def test_where_another_worker_was_first_nothing_is_written() -> None:
     commit_shard(destination, 0, [], "digest")
     assert write_shard(0, colored, source, destination, run) == ShardReport(16, 0)
     assert list(destination.objects) == [results_path(0)]
+
+
+def test_a_photo_that_needs_more_memory_than_there_is_harms_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, destination = MemoryStorage("source"), MemoryStorage("destination")
+    for number in range(7):
+        source.write(f"{number}.png", picture(number))
+    source.write("hog.png", gray_png(16_000))
+    monkeypatch.setattr(isolation, "free_memory", lambda: 2**27)
+    shard, run = shard_of(source), Run(SPEC, Plan(8, 1, 8, 1, (), {}), "digest")
+    start = time.monotonic()
+    read = read_shard(shard, source, SIZES, call_isolated)
+    colored = colorize_shard(read, Small(room=16), SPEC, "cpu")
+    report = write_shard(0, colored, source, destination, run, call_isolated)
+    assert time.monotonic() - start < 120
+    assert (report.photos, report.failed, report.reasons) == (8, 1, {"out_of_memory": 1})
+    assert sum(path.startswith("images/") for path in destination.objects) == 7
+
+
+def gray_png(side: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("L", (side, side), 90).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def test_ray_does_not_repeat_for_ever_what_took_all_memory() -> None:
+    assert 0 <= int(ENVIRONMENT["RAY_task_oom_retries"]) <= 3

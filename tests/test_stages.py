@@ -23,8 +23,8 @@ from pipeline.ledger.names import former_output_path, output_path
 from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard
 from pipeline.ledger.results import Result, read_results
 from pipeline.ledger.seeds import photo_seed
+from pipeline.run import steps
 from pipeline.run.steps import (
-    MAX_BYTES,
     ShardReport,
     _at_once,
     colorize_shard,
@@ -140,9 +140,9 @@ def test_what_cannot_be_read_is_a_row_and_harms_no_other(
     }
     for name, data in files.items():
         source.write(name, data)
-    photos = [*planned(source), Photo("gone.png", 3), Photo("huge.tif", MAX_BYTES + 1)]
+    photos = [*planned(source), Photo("gone.png", 3, name="gone.png")]
     counts, rows = run_shard(source, destination, colorizer, shard=Shard(0, tuple(photos)))
-    assert counts == ShardReport(photos=7, failed=5)
+    assert counts == ShardReport(photos=6, failed=4)
     assert {row["photo"]: row["reason"] for row in rows} == {
         "a.png": None,
         "empty.jpg": "corrupt",
@@ -150,7 +150,6 @@ def test_what_cannot_be_read_is_a_row_and_harms_no_other(
         "text.jpg": "unsupported",
         "z.png": None,
         "gone.png": "missing",
-        "huge.tif": "too_large",
     }
     for row in rows:
         failed = row["reason"] is not None
@@ -282,7 +281,7 @@ class Elsewhere(MemoryStorage):
         self.on_read: dict[str, Callable[[], bytes]] = {}
         self.on_write: dict[str, Exception] = {}
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         return self.on_read.get(path, lambda: super(Elsewhere, self).read(path))()
 
     def write(self, path: str, data: bytes) -> None:
@@ -453,3 +452,17 @@ def test_no_two_photos_share_an_output_name_in_a_plan_without_names() -> None:
 def test_workers_need_no_torch_to_read_and_write(repository: Path, module: str) -> None:
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0
+
+
+def test_a_file_is_too_large_by_what_the_store_has_not_by_what_a_list_says(
+    monkeypatch: pytest.MonkeyPatch,
+    source: MemoryStorage,
+    destination: MemoryStorage,
+    colorizer: Colorizer,
+) -> None:
+    source.write("a.png", picture(1))
+    source.write("b.png", picture(2) + b"\0" * 10_000)
+    monkeypatch.setattr(steps, "MAX_BYTES", 10_000)
+    photos = (Photo("a.png", 2**40, name="a.png"), Photo("b.png", 1, name="b.png"))
+    _, rows = run_shard(source, destination, colorizer, shard=Shard(0, photos))
+    assert [row["reason"] for row in rows] == [None, "too_large"]

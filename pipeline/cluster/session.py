@@ -18,6 +18,7 @@ ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its long words about lost workers, which it replaces
     "RAY_SCHEDULER_EVENTS": "0",
+    "RAY_task_oom_retries": "2",  # else a task that takes all memory would come again for ever
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
 _START_SECONDS = 180.0

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
@@ -21,6 +22,7 @@ from model.weights import MODELS
 from pipeline.errors import EngineError, UsageError
 
 PREFIX = "autochrome-"
+AGENT_SECONDS = 90.0  # in which a cluster that has just started takes jobs
 MOST_WEIGHTS = 200 * 2**20  # bytes that are sent; larger weights belong in a bucket
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("model", "pipeline", "jobs")
@@ -53,13 +55,28 @@ def submit(
                 )
         _pack(Path(folder), weights)
         name = f"{stem}-{len(known) + 1}"
-        client.submit_job(
+        _send(
+            client,
             entrypoint=shlex.join(["python", "-c", _ENTRY, *command]),
             submission_id=name,  # which no second job can have: two commands at once are one job
             runtime_env={"working_dir": folder},
             metadata={"destination": destination},
         )
         return name
+
+
+def _send(client: Any, **job: Any) -> None:
+    """Send a job. The server of a cluster that has just started is there before the agent that
+    takes jobs, and says so."""
+    last = time.monotonic() + AGENT_SECONDS
+    while True:
+        try:
+            client.submit_job(**job)
+            return
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > last:
+                raise
+            time.sleep(1)
 
 
 def job_of(destination: str) -> str:

@@ -1,64 +1,56 @@
-"""Masters that Pillow would read with fewer bits, and color profiles.
+"""Masters that Pillow would read with fewer bits, or not at all, and color profiles.
 
-The only file that knows tifffile and imagecodecs. Legend: H W rows and columns, C channels.
+This and its neighbors tiffs and jpegs are all that knows imagecodecs. Legend: H W rows and columns,
+C channels.
 """
 
 from __future__ import annotations
 
-import io
-import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import struct
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PhotoError
-from pipeline.images.gray import Kind, Profile, Samples
+from pipeline.images.boxes import CMYK, LAB, SYCC, open_container
+from pipeline.images.gray import Kind, Profile, Samples, rgb_of_ycc
+from pipeline.images.jpegs import open_jpeg
+from pipeline.images.masters import DeepMaster
+from pipeline.images.tiffs import TIFF_STARTS, open_tiff
 
-if TYPE_CHECKING:
-    import tifffile
-
-_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG = b"\x89PNG\r\n\x1a\n"
-_SIZ = b"\xff\x4f\xff\x51"  # how the codestream of JPEG 2000 starts
-_MOST_CHANNELS = 8
 _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
-_GRAY, _RGB, _CMYK, _LAB = (0, 1), (2,), (5,), (8, 9)  # TIFF's PhotometricInterpretation
-_PALETTE = 3
-
-
-@dataclass(frozen=True)
-class DeepMaster:
-    """A picture with more bits than Pillow reads of it; `decode` gives its pixels as stored.
-
-    mode: as "RGB;16". channels: alpha counts. orientation, dpi and icc are those of TIFF; else 1,
-    None and None.
-    """
-
-    width: int
-    height: int
-    mode: str
-    channels: int
-    format: str
-    decode: Callable[[], Samples]
-    orientation: int = 1
-    dpi: tuple[float, float] | None = None
-    icc: bytes | None = None
 
 
 def open_deep(data: bytes) -> DeepMaster | None:
-    """A PNG, TIFF or JPEG 2000 that Pillow would read with less than its bits; None for others.
+    """A master that Pillow would not read, or read with less than its bits; None for others.
 
     Only the header is read. decode raises PhotoError (unsupported), or whatever a damaged file
     makes decoders raise.
     """
     if data[:8] == _PNG:
         return _open_png(data)
-    if data[:4] in _TIFF:
-        return _open_tiff(data)
-    start = data.find(_SIZ, 0, 1 << 16)
-    return None if start < 0 else _open_jpeg2000(data, start + 4)
+    if data[:4] in TIFF_STARTS:
+        return open_tiff(data)
+    return open_jpeg(data) if data[:2] == b"\xff\xd8" else _open_jpeg2000(data)
+
+
+def own_profile(data: bytes, found: Mapping[Any, Any]) -> bytes | None:
+    """The color profile of a file that Pillow has opened. found: what Pillow tells of it."""
+    container = open_container(data)
+    if container is not None:
+        return container.icc
+    icc = found.get("icc_profile") or (_bitmap_profile(data) if data[:2] == b"BM" else None)
+    return icc if isinstance(icc, bytes) else None
+
+
+def _bitmap_profile(data: bytes) -> bytes | None:
+    """The profile embedded in a BMP of version 5, where there is one."""
+    [header] = struct.unpack_from("<I", data, 14) if len(data) >= 138 else [0]
+    if header < 124 or data[70:74] != b"DEBM":
+        return None
+    place, size = struct.unpack_from("<II", data, 14 + 112)
+    return data[14 + place : 14 + place + size] or None
 
 
 def color_profile(icc: bytes, kind: Kind) -> Profile | None:
@@ -135,117 +127,52 @@ def _open_png(data: bytes) -> DeepMaster | None:
     kind: Kind = "gray" if color == b"\x04" else "rgb"
 
     def decode() -> Samples:
-        return Samples(_as_HWC(imagecodecs.png_decode(data)), kind, 65535)
+        values = _as_HWC(imagecodecs.png_decode(data))
+        return Samples(values[..., : len(mode)], kind, 65535)  # one color may be transparent
 
     mode = {b"\x02": "RGB", b"\x04": "LA", b"\x06": "RGBA"}[color]
-    return DeepMaster(width, height, f"{mode};16", len(mode), "PNG", decode)
+    return DeepMaster(width, height, f"{mode};16", len(mode), "PNG", decode, 16, header=data)
 
 
-def _open_jpeg2000(data: bytes, at: int) -> DeepMaster | None:
+def _open_jpeg2000(data: bytes) -> DeepMaster | None:
     import imagecodecs
 
+    container = open_container(data)
+    if container is None or container.palette:
+        return None
+    at = container.start + 4
     right, bottom, left, top = (
         int.from_bytes(data[at + place : at + place + 4], "big") for place in (4, 8, 12, 16)
     )
     count = int.from_bytes(data[at + 36 : at + 38], "big")
-    depths = {value & 0x7F for value in data[at + 38 : at + 38 + 3 * count : 3]}
-    if len(depths) != 1 or not 8 <= (depth := depths.pop()) < 16:
-        return None  # 8 bits a sample at most, as the depth is less by one in the file
-    kind: Kind = "gray" if count < 3 else "rgb"
+    parts = data[at + 38 : at + 38 + 3 * count]
+    if len(set(parts[::3])) != 1 or set(parts[1::3]) | set(parts[2::3]) != {1}:
+        return None  # of several depths or resolutions, which Pillow brings together
+    bits, signed = (parts[0] & 0x7F) + 1, bool(parts[0] & 0x80)
+    if bits > 32 or (bits <= 8 and not signed and container.space != LAB):
+        return None
+    kinds: dict[int | None, Kind] = {CMYK: "cmyk", LAB: "lab"}
+    kind = "gray" if count < 3 else kinds.get(container.space, "rgb")
+    if container.icc and container.icc[16:20] == b"CMYK" and count >= 4:
+        kind = "cmyk"
+    white = float(2 ** (bits - signed) - 1)
 
     def decode() -> Samples:
-        return Samples(_as_HWC(imagecodecs.jpeg2k_decode(data)), kind, 2 ** (depth + 1) - 1)
+        # Of the container, this library would apply the profile, and leave half of gray unwritten.
+        values = _as_HWC(imagecodecs.jpeg2k_decode(data[container.start :]))
+        if container.space == SYCC and count >= 3:
+            values = rgb_of_ycc(values, 2**bits)
+        return Samples(values, kind, white)
 
     mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(count, f"{count}")
-    mode = f"{mode};{depth + 1}"
-    return DeepMaster(right - left, bottom - top, mode, count, "JPEG2000", decode)
-
-
-def _open_tiff(data: bytes) -> DeepMaster | None:
-    import tifffile
-
-    logger = logging.getLogger("tifffile")
-    if not logger.handlers:
-        logger.addHandler(logging.NullHandler())
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            page = file.pages.first
-            bits, samples = page.bitspersample, page.samplesperpixel
-            known = page.dtype is not None and (page.dtype.kind, bits) in {
-                ("u", 12), ("u", 16), ("u", 32), ("i", 16), ("i", 32), ("f", 32)
-            }  # fmt: skip
-            shallow = bits <= 8 or (samples == 1 and known and page.photometric in _GRAY)
-            if shallow and data[:4] != b"MM\0+":  # Pillow reads no BigTIFF of this byte order
-                return None
-            extra = len(page.extrasamples)
-            mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(samples - extra, f"{samples}")
-            if page.photometric == _PALETTE:
-                mode, samples = "P", 3  # as many as it has once it is decoded
-            return DeepMaster(
-                page.imagewidth,
-                page.imagelength,
-                f"{mode}{'A' if extra else ''};{bits}",
-                samples,
-                "TIFF",
-                lambda: _decode_tiff(data),
-                _number(page, 274, 1),
-                _tiff_dpi(page),
-                _tag(page, 34675),
-            )
-    except Exception:  # nearly anything, where a file is damaged: Pillow tells what is wrong
-        return None
-
-
-def _decode_tiff(data: bytes) -> Samples:
-    """Pixels of the first page."""
-    import tifffile
-
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        page = file.pages.first
-        if page.samplesperpixel > _MOST_CHANNELS or page.imagedepth != 1 or page.dtype is None:
-            raise PhotoError("unsupported", f"a TIFF with {page.samplesperpixel} channels")
-        kinds: dict[tuple[int, ...], Kind] = {_GRAY: "gray", _RGB: "rgb", _CMYK: "cmyk"}
-        kinds[_LAB] = "lab"
-        kind = next((kind for codes, kind in kinds.items() if page.photometric in codes), None)
-        if kind is None:
-            palette = page.photometric == _PALETTE and page.samplesperpixel == 1
-            colors = page.colormap if palette else None
-            if colors is None:
-                what = f"{page.bitspersample} bits and kind {page.photometric!r}"
-                raise PhotoError("unsupported", f"a TIFF of {what}")
-            return Samples(np.moveaxis(colors, 0, -1)[page.asarray(maxworkers=1)], "rgb", 65535)
-        values = page.asarray(maxworkers=1)
-        if page.planarconfig == 2 and page.samplesperpixel > 1:
-            values = np.moveaxis(values, 0, -1)
-        bits, sort = page.bitspersample, page.dtype.kind
-        white = None if sort == "f" or bits >= 32 else float(2 ** (bits - (sort == "i")) - 1)
-        return Samples(
-            _as_HWC(values),
-            kind,
-            white,
-            inverted=page.photometric == 0,
-            premultiplied=bool(page.extrasamples) and page.extrasamples[0] == 1,
-        )
+    mode = {"cmyk": "CMYK", "lab": "LAB"}.get(kind, mode)
+    return DeepMaster(
+        *(right - left, bottom - top, f"{mode};{bits}" if bits != 8 else mode, count, "JPEG2000"),
+        *(decode, bits, "i" if signed else "u"),
+        icc=container.icc,
+        header=data,
+    )
 
 
 def _as_HWC(values: np.ndarray) -> np.ndarray:
     return values[..., None] if values.ndim == 2 else values
-
-
-def _tag(page: tifffile.TiffPage, code: int) -> Any:
-    tag = page.tags.get(code)
-    return None if tag is None else tag.value
-
-
-def _number(page: tifffile.TiffPage, code: int, absent: int) -> int:
-    value = _tag(page, code)
-    return int(value) if isinstance(value, int) else absent
-
-
-def _tiff_dpi(page: tifffile.TiffPage) -> tuple[float, float] | None:
-    scale = {2: 1.0, 3: 2.54}.get(_number(page, 296, 2))
-    try:
-        (x, x_of), (y, y_of) = _tag(page, 282), _tag(page, 283)
-        return None if scale is None else (scale * x / x_of, scale * y / y_of)
-    except (TypeError, ValueError, ZeroDivisionError):
-        return None

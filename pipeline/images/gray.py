@@ -7,14 +7,15 @@ uint16 [0, 65535] of those with more. What has 8 or 16 bits and is gray stays as
 - Other whole numbers: value * 65535 / white, the white being that of the declared depth (4095,
   32767 where signed); below zero is black. A dark scan stays dark.
 - Float and 32 bits, which declare no white: white is 1, 255 or 65535, the first that is at least
-  half of the largest value (scans overshoot), or else the largest value itself.
+  half of the largest value (scans overshoot); or else the most that a whole number of this type can
+  be, where values reach half of it; or else the largest value itself.
 - CMYK without a profile: R = (1 - C)(1 - K), and so on. CIE Lab: the gray of the same lightness.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -23,6 +24,13 @@ from pipeline.images.chroma import bands
 
 Kind = Literal["gray", "rgb", "cmyk", "lab"]
 _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
+_RGB_OF_XYZ_D50 = np.array(
+    [
+        [3.1338561, -1.6168667, -0.4906146],
+        [-0.9787684, 1.9161415, 0.0334540],
+        [0.0719453, -0.2289914, 1.4052427],
+    ]
+)
 
 # A band uint8 or uint16 (h, W, C) -> the same in sRGB, (h, W, 3).
 Profile = Callable[[np.ndarray], np.ndarray]
@@ -57,30 +65,62 @@ class Samples:
 
 def gray_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
     """Gray uint8 or uint16 (H, W), by the rules above. profile: as in color_profiles."""
-    values, count = samples.values, _CHANNELS[samples.kind]
-    few = values.dtype.kind in "bu" and samples.white is not None and samples.white <= 255
-    dtype = np.uint8 if few else np.uint16
-    highest = int(np.iinfo(dtype).max)
-    white = _guessed_white(values) if samples.white is None else samples.white
-    height, width = values.shape[:2]
-    gray = np.empty((height, width), dtype)
+    levels = _Levels(samples)
+    height, width = samples.values.shape[:2]
+    gray = np.empty((height, width), levels.dtype)
     for rows in bands(height, width):
-        band = _scaled(values[rows], white, highest).astype(dtype, copy=False)
-        if samples.premultiplied:
-            band = _without_alpha(band, count, highest)
-        band = band[..., :count]
-        if samples.inverted:
-            band = highest - band
-        gray[rows] = _gray_band(band, samples.kind, profile, highest)
+        band = levels.band(samples.values[rows])
+        gray[rows] = _gray_band(band, samples.kind, profile, levels.highest)
     return gray
 
 
-def some_color(samples: Samples, most: int) -> np.ndarray:
-    """Every so many pixels of a kind "rgb", about `most` a side, as uint8 (h, w, 3)."""
+def color_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
+    """The same in color, sRGB uint8 or uint16 (H, W, 3)."""
+    levels = _Levels(samples)
+    height, width = samples.values.shape[:2]
+    color = np.empty((height, width, 3), levels.dtype)
+    for rows in bands(height, width):
+        band = levels.band(samples.values[rows])
+        color[rows] = _color_band(band, samples.kind, profile, levels.highest)
+    return color
+
+
+def thinned(samples: Samples, most: int) -> Samples:
+    """Every so many pixels, about `most` a side."""
     rows, columns = (max(1, length // most) for length in samples.values.shape[:2])
-    values = samples.values[::rows, ::columns, :3]
-    white = _guessed_white(values) if samples.white is None else samples.white
-    return np.rint(_scaled(values, white, 255)).astype(np.uint8)
+    white = _guessed_white(samples.values) if samples.white is None else samples.white
+    return replace(samples, values=samples.values[::rows, ::columns], white=white)
+
+
+def rgb_of_ycc(values: np.ndarray, codes: int) -> np.ndarray:
+    """Y Cb Cr (H, W, C) of so many codes as R G B, as JFIF and sYCC have it, of the same type."""
+    result = values.copy()
+    for rows in bands(*values.shape[:2]):
+        light, blue, red = np.moveaxis(values[rows, :, :3].astype(np.float64), -1, 0)
+        blue, red = blue - codes // 2, red - codes // 2
+        green = light - 0.344136 * blue - 0.714136 * red
+        rgb = np.stack([light + 1.402 * red, green, light + 1.772 * blue], axis=-1)
+        result[rows, :, :3] = np.rint(rgb.clip(0, codes - 1))
+    return result
+
+
+class _Levels:
+    """Bands as whole numbers 0..highest, without alpha, of the type that a result will have."""
+
+    def __init__(self, samples: Samples) -> None:
+        self._samples, self._count = samples, _CHANNELS[samples.kind]
+        values, white = samples.values, samples.white
+        few = values.dtype.kind in "bui" and white is not None and white <= 255
+        self.dtype = np.uint8 if few else np.uint16
+        self.highest = int(np.iinfo(self.dtype).max)
+        self._white = _guessed_white(values) if white is None else white
+
+    def band(self, values: np.ndarray) -> np.ndarray:
+        band = _scaled(values, self._white, self.highest).astype(self.dtype, copy=False)
+        if self._samples.premultiplied and band.shape[-1] > self._count:
+            band = _without_alpha(band, self._count, self.highest)
+        band = band[..., : self._count]
+        return self.highest - band if self._samples.inverted else band
 
 
 def luma(rgb: np.ndarray) -> np.ndarray:
@@ -90,19 +130,19 @@ def luma(rgb: np.ndarray) -> np.ndarray:
 
 
 def eight_bits(gray: np.ndarray) -> np.ndarray:
-    """Gray uint8 or uint16 as uint8 of the same shape, rounded."""
+    """Gray or color, uint8 or uint16, as uint8 of the same shape, rounded."""
     if gray.dtype == np.uint8:
         return gray
     result = np.empty(gray.shape, np.uint8)
-    for rows in bands(*gray.shape):
+    for rows in bands(*gray.shape[:2]):
         result[rows] = (gray[rows].astype(np.uint32) + 128) // 257
     return result
 
 
 def upright(gray: np.ndarray, orientation: int) -> np.ndarray:
-    """Gray (H, W) as the EXIF orientation 1..8 wants it."""
+    """Gray (H, W) or color (H, W, 3) as the EXIF orientation 1..8 wants it."""
     if orientation >= 5:
-        gray = gray.T
+        gray = gray.swapaxes(0, 1)
     if orientation in (2, 3, 7, 8):
         gray = gray[:, ::-1] if orientation in (2, 3) else gray[::-1]
     if orientation in (3, 4):
@@ -116,24 +156,44 @@ def _gray_band(band: np.ndarray, kind: Kind, profile: Profile | None, highest: i
     if profile is not None:
         color = profile(band)
         return color[..., 0] if kind == "gray" else luma(color)
-    if kind == "rgb":
-        return luma(band)
-    if kind == "cmyk":
-        paper = highest - band.astype(np.int64)
-        return luma(
-            ((paper[..., :3] * paper[..., 3:] + highest // 2) // highest).astype(band.dtype)
-        )
     if kind == "lab":
         return _srgb_of_lightness(band[..., 0] / highest, highest)
-    return band[..., 0]
+    return band[..., 0] if kind == "gray" else luma(_color_band(band, kind, None, highest))
+
+
+def _color_band(band: np.ndarray, kind: Kind, profile: Profile | None, highest: int) -> np.ndarray:
+    if profile is not None:
+        return profile(band)
+    if kind == "gray":
+        return np.repeat(band, 3, axis=-1)
+    if kind == "cmyk":
+        paper = highest - band.astype(np.int64)
+        return ((paper[..., :3] * paper[..., 3:] + highest // 2) // highest).astype(band.dtype)
+    return _srgb_of_lab(band, highest) if kind == "lab" else band
+
+
+def _srgb_of_lab(band: np.ndarray, highest: int) -> np.ndarray:
+    """sRGB 0..highest of CIE Lab, a and b with their zero in the middle, under D50."""
+    unit = (highest + 1) // 256
+    lightness = band[..., 0] * (100 / highest)
+    a, b = ((band[..., channel].astype(np.float64) / unit - 128) for channel in (1, 2))
+    middle = (lightness + 16) / 116
+    roots = np.stack([middle + a / 500, middle, middle - b / 200], axis=-1)
+    white = np.array([0.96422, 1, 0.82521])
+    light = np.where(roots > 6 / 29, roots**3, (116 * roots - 16) * 27 / 24389) * white
+    linear = (light @ _RGB_OF_XYZ_D50.T).clip(0, 1)
+    return np.rint(highest * _srgb_encoded(linear)).astype(band.dtype)
 
 
 def _srgb_of_lightness(lightness: np.ndarray, highest: int) -> np.ndarray:
     """The sRGB gray 0..highest whose CIE lightness is 100 times this."""
     scaled = lightness * 100
     light = np.where(scaled > 8, ((scaled + 16) / 116) ** 3, scaled * 27 / 24389)
-    encoded = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
-    return np.rint(highest * encoded)
+    return np.rint(highest * _srgb_encoded(light))
+
+
+def _srgb_encoded(light: np.ndarray) -> np.ndarray:
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _scaled(band: np.ndarray, white: float, highest: int) -> np.ndarray:
@@ -156,4 +216,8 @@ def _guessed_white(values: Rows) -> float:
     for rows in bands(*values.shape[:2]):
         band = values[rows]
         largest = max(largest, float(np.max(band, initial=0, where=np.isfinite(band))))
-    return next((float(level) for level in (1, 255, 65535) if largest <= 2 * level), largest)
+    for level in (1, 255, 65535):
+        if largest <= 2 * level:
+            return float(level)
+    most = float(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else largest
+    return most if largest >= most / 2 else largest

@@ -26,13 +26,26 @@ from typing import Any, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
 
+from pipeline.deadline import allow
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.chroma import resample
-from pipeline.images.codecs import DeepMaster, color_profile, open_deep
+from pipeline.images.codecs import color_profile, open_deep, own_profile
 from pipeline.images.formats import MasterInfo
-from pipeline.images.gray import Kind, Samples, eight_bits, gray_of, some_color, upright
+from pipeline.images.gray import (
+    Kind,
+    Profile,
+    Samples,
+    color_of,
+    eight_bits,
+    gray_of,
+    thinned,
+    upright,
+)
+from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pages import page_alone
-from pipeline.images.tones import SIDE, tone_of
+from pipeline.images.regions import Kept, Look, look_at
+from pipeline.images.tiffs import open_refused, xmp_orientation
+from pipeline.images.tones import LOOK
 from pipeline.metadata.exif import Metadata, metadata_of
 
 # Colorizing at full resolution holds up to 11 bytes per pixel at its peak (measured: a master of 16
@@ -45,7 +58,7 @@ MAX_PIXELS = 500_000_000
 Fit = Literal["squeeze", "crop"]
 
 _READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
-_GRAY_MODES = ("1", "L", "LA", "La", "I", "F", "LAB", "I;16", "I;16B", "I;16L", "I;16N")
+_COLOR_MAP = 320  # a tag of TIFF
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -59,12 +72,16 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class Master:
-    """A master at full resolution: gray uint8 or uint16 (H, W), dots per inch (x, y) or None."""
+    """A master at full resolution: gray uint8 or uint16 (H, W), dots per inch (x, y) or None.
+
+    kept: what is not of the photograph and keeps its color, of the gray's type.
+    """
 
     gray: np.ndarray
     info: MasterInfo
     dpi: tuple[float, float] | None
     metadata: Metadata
+    kept: Kept | None = None
 
 
 def read_small(
@@ -77,10 +94,9 @@ def read_small(
     """
     with _explained(data):
         data = page_alone(data, page)
-        gray, facts = _decode(data, max_pixels, reduce_to=4 * max(sizes))
-        tone = "gray" if facts.color is None else tone_of(facts.color)
-        image = Image.fromarray(eight_bits(gray))
-    return replace(facts.info, tone=tone), [_squeezed(image, size) for size in sizes]
+        found = _decode(data, max_pixels, reduce_to=4 * max(sizes))
+        image = Image.fromarray(eight_bits(found.gray))
+    return found.facts.info, [_squeezed(image, size) for size in sizes]
 
 
 def read_rgb(
@@ -106,12 +122,13 @@ def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Maste
     """A master at full resolution; page and what is raised are as in read_small."""
     with _explained(data):
         data = page_alone(data, page)
-        gray, facts = _decode(data, max_pixels)
+        found = _decode(data, max_pixels)
+        facts = found.facts
         metadata = metadata_of(facts.info.format, data, facts.found)
     dpi = facts.dpi or metadata.dpi
     if facts.dpi is None and dpi is not None and facts.orientation >= 5:
         dpi = (dpi[1], dpi[0])
-    return Master(gray, facts.info, dpi, metadata)
+    return Master(found.gray, facts.info, dpi, metadata, found.kept)
 
 
 def save(
@@ -191,46 +208,87 @@ def _explained(data: bytes) -> Iterator[None]:
 class _Facts:
     """What is known of a picture beside its pixels; info and dpi are those of it upright.
 
-    found: what Pillow says of it. color: a small uint8 (S, S, 3) of what has color channels.
+    found: what Pillow says of it.
     """
 
     info: MasterInfo
     orientation: int
     dpi: tuple[float, float] | None
     found: Mapping[Any, Any]
-    color: np.ndarray | None = None
+
+    def seen(self, look: Look) -> _Facts:
+        return replace(self, info=replace(self.info, tone=look.tone))
 
 
-def _decode(
-    data: bytes, max_pixels: int, reduce_to: int | None = None
-) -> tuple[np.ndarray, _Facts]:
-    deep = open_deep(data)
-    if deep is None:
-        image, facts = _load(data, max_pixels, reduce_to)
-        if reduce_to is not None and image.mode not in _GRAY_MODES:
-            facts = replace(facts, color=_small_color(_color(image)))
-        gray = _gray(image)
-        del image  # its memory, before gray is turned
-    else:
-        gray, facts = _decode_deep(deep, data, max_pixels)
-    return upright(gray, facts.orientation), facts
+@dataclass(frozen=True)
+class _Decoded:
+    """Gray uint8 or uint16 (H, W), and the color of what keeps its own."""
+
+    gray: np.ndarray
+    facts: _Facts
+    kept: Kept | None
 
 
-def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int) -> tuple[np.ndarray, _Facts]:
+def _decode(data: bytes, max_pixels: int, reduce_to: int | None = None) -> _Decoded:
+    """A master upright."""
+    found = _decode_as_stored(data, max_pixels, reduce_to)
+    turn = found.facts.orientation
+    kept = found.kept and Kept(upright(found.kept.cells, turn), upright(found.kept.color, turn))
+    return replace(found, gray=upright(found.gray, turn), kept=kept)
+
+
+def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> _Decoded:
+    """By the first that reads a master: its own decoder where Pillow would read less than its
+    bits, else Pillow, and else the decoder of what Pillow refuses."""
+    deep, keeps = open_deep(data), reduce_to is None
+    if deep is not None:
+        return _decode_deep(deep, max_pixels, keeps)
+    try:
+        return _decode_by_pillow(data, max_pixels, reduce_to)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:
+        if (refused := open_refused(data, error)) is None:
+            raise
+        try:
+            return _decode_deep(refused, max_pixels, keeps)
+        except (PhotoError, MemoryError):
+            raise
+        except Exception:
+            raise error from None  # both have failed, and the first tells as much
+
+
+def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> _Decoded:
+    image, facts = _load(data, max_pixels, reduce_to)
+    samples, icc = _samples(image), own_profile(data, image.info)
+    profile = color_profile(icc, samples.kind) if icc else None
+    look = _look_at(image, samples.kind, profile)
+    kept = None
+    if reduce_to is None and look.cells is not None:
+        kept = Kept(look.cells, color_of(samples, profile))
+    if profile is None and samples.white == 255:
+        samples = Samples(_ImageRows(image, "L"), "gray", 255)  # Pillow's luma is the faster one
+    return _Decoded(gray_of(samples, profile), facts.seen(look), kept)
+
+
+def _decode_deep(deep: DeepMaster, max_pixels: int, keeps: bool) -> _Decoded:
     _check_pixels(deep.width, deep.height, max_pixels // (2 if deep.channels >= 3 else 1))
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
     found: Mapping[Any, Any] = {}
-    if deep.format != "TIFF":
-        with Image.open(io.BytesIO(data), formats=_READABLE) as header:
+    if deep.header is not None:
+        with Image.open(io.BytesIO(deep.header), formats=_READABLE) as header:
             orientation, dpi = _orientation(header), _resolution(header)
-            icc, found = header.info.get("icc_profile"), header.info
-    samples = deep.decode()
+            icc, found = icc or header.info.get("icc_profile"), header.info
+    samples, look = checked_samples(deep), Look("gray")
     profile = color_profile(icc, samples.kind) if icc else None
-    color = None
-    if samples.kind == "rgb":
-        color = _small_color(Image.fromarray(some_color(samples, 4 * SIDE)))
+    if samples.kind != "gray":
+        small = eight_bits(color_of(thinned(samples, 2 * LOOK), profile))
+        look = look_at(_small_channels(Image.fromarray(small)))
+    kept = None
+    if keeps and look.cells is not None:
+        kept = Kept(look.cells, color_of(samples, profile))
     facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi, found)
-    return gray_of(samples, profile), replace(facts, color=color)
+    return _Decoded(gray_of(samples, profile), facts.seen(look), kept)
 
 
 def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, _Facts]:
@@ -244,12 +302,21 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
     if reduce_to is not None:
         image = _reduced(image, data, reduce_to)
     image.load()
+    _repair_palette(image)
     orientation = _orientation(image)  # after load: Pillow has turned TIFF upright by now
     dpi = _resolution(image)
     return image, _facts(width, height, mode, format, orientation, dpi, image.info)
 
 
+def _repair_palette(image: Image.Image) -> None:
+    """Some programs write the colors of a TIFF as 0..255, not 0..65535: Pillow sees black."""
+    colors = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
+    if image.mode in ("P", "PA") and colors and max(colors) <= 255:
+        image.putpalette(bytes(colors), "RGB;L")
+
+
 def _check_pixels(width: int, height: int, most: int) -> None:
+    allow(min(width * height, most))
     if width * height > most:
         raise PhotoError(
             "too_large",
@@ -295,23 +362,19 @@ def _reduced(image: ImageFile.ImageFile, data: bytes, side: int) -> ImageFile.Im
     return image
 
 
-def _gray(image: Image.Image) -> np.ndarray:
-    """Gray uint8 or uint16 (H, W) of any loaded image, by the rules at the top of this file."""
+def _samples(image: Image.Image) -> Samples:
+    """The pixels of any loaded image, by the rules at the top of this file."""
     image.info.pop("transparency", None)  # else Pillow blends or warns
-    icc = image.info.get("icc_profile")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return gray_of(_deep_samples(image), color_profile(icc, "gray") if icc else None)
-    if image.mode == "LAB":
-        return gray_of(Samples(_ImageRows(image), "lab", 255))
+        return _deep_samples(image)
     if image.mode in ("La", "RGBa"):  # alpha is multiplied in
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    if image.mode == "LAB":
+        return Samples(_ImageRows(image), "lab", 255)
     kinds: dict[str, Kind] = {"1": "gray", "L": "gray", "LA": "gray", "CMYK": "cmyk"}
     kind = kinds.get(image.mode, "rgb")
-    profile = color_profile(icc, kind) if icc else None
-    if profile is None:
-        return gray_of(Samples(_ImageRows(image, "L"), "gray", 255))
     mode = {"gray": "L", "cmyk": "CMYK"}.get(kind, "RGB")
-    return gray_of(Samples(_ImageRows(image, mode), kind, 255), profile)
+    return Samples(_ImageRows(image, mode), kind, 255)
 
 
 class _ImageRows:
@@ -330,8 +393,16 @@ class _ImageRows:
         return pixels if pixels.ndim == 3 else pixels[..., None]
 
 
-def _small_color(image: Image.Image) -> np.ndarray:
-    return np.stack([_squeezed(channel, SIDE) for channel in image.split()], axis=-1)
+def _look_at(image: Image.Image, kind: Kind, profile: Profile | None) -> Look:
+    if kind not in ("rgb", "cmyk"):
+        return Look("gray")
+    small = _small_channels(image if image.mode == "CMYK" else _color(image))
+    return look_at(color_of(Samples(small, kind, 255), profile))
+
+
+def _small_channels(image: Image.Image) -> np.ndarray:
+    """A picture of several channels as uint8 (S, S, C), S = LOOK."""
+    return np.stack([_squeezed(channel, LOOK, 1) for channel in image.split()], axis=-1)
 
 
 def _color(image: Image.Image) -> Image.Image:
@@ -343,7 +414,7 @@ def _color(image: Image.Image) -> Image.Image:
         return image.convert("RGBA").convert("RGB")
     if image.mode == "RGB":
         return image
-    return Image.fromarray(eight_bits(_gray(image))).convert("RGB")
+    return Image.fromarray(eight_bits(gray_of(_samples(image)))).convert("RGB")
 
 
 def _deep_samples(image: Image.Image) -> Samples:
@@ -359,11 +430,15 @@ def _deep_samples(image: Image.Image) -> Samples:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1..8; 1 where EXIF is absent or damaged (the picture itself is not)."""
+    """Orientation, 1..8, of EXIF or else of XMP; 1 where both are absent or damaged (the picture
+    itself is not)."""
     try:
-        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+        value = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
         return 1
+    packet = image.info.get("xmp")
+    if value is None and isinstance(packet, bytes):
+        value = xmp_orientation(packet)
     return value if value in _UPRIGHT else 1
 
 
@@ -376,9 +451,9 @@ def _resolution(image: Image.Image) -> tuple[float, float] | None:
     return (x, y) if 1 < x <= 65535 and 1 < y <= 65535 else None  # Pillow's default is 1
 
 
-def _squeezed(image: Image.Image, side: int) -> np.ndarray:
+def _squeezed(image: Image.Image, side: int, detail: int = 4) -> np.ndarray:
     """A gray image as a square uint8 (S, S): means of areas, linear where it grows."""
-    cells = 4 * side  # more would cost much and change little
+    cells = detail * side  # more would cost much and change little
     image = image.reduce((max(1, image.width // cells), max(1, image.height // cells)))
     return np.rint(resample(np.asarray(image), side, side)).astype(np.uint8)
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from pipeline.images.chroma import LUMA
 
-Tone = Literal["gray", "toned", "color"]
-SIDE = 64  # of the square that is looked at
+# With color: a gray or toned photograph with a target, a stamp or a mount (see regions).
+Tone = Literal["gray", "toned", "color", "gray_with_color", "toned_with_color"]
+LOOK = 256  # side of the square that is looked at; a tone is that of means of four by four
 _LEAST_TONE = 2.0  # mean distance from gray, in codes
 _LEAST_COLOR = 8.0  # beyond the tone, in codes
 
@@ -29,9 +30,31 @@ def tone_of(rgb_SS3: np.ndarray) -> Tone:
 def color_beyond_tone(rgb_SS3: np.ndarray) -> float:
     """How far colors lie from a curve over brightness, 0..255: 0 for gray and for evenly toned."""
     step = max(1, len(rgb_SS3) // 64)
-    pixels = rgb_SS3[::step, ::step].reshape(-1, 3) / 255
-    luma = pixels @ LUMA
-    powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
-    differences = pixels[:, [0, 2]] - luma[:, None]
+    powers, differences = _tone_terms(rgb_SS3[::step, ::step])
     curve, *_ = np.linalg.lstsq(powers, differences, rcond=None)
     return 255 * float(np.sqrt(np.square(differences - powers @ curve).sum(-1).mean()))
+
+
+def distances(rgb_SS3: np.ndarray, of_HW3: np.ndarray) -> np.ndarray:
+    """How far each cell lies from the tone of most of another picture, 0..255, float64 (S, S).
+
+    The curve is fitted by least distances, not least squares: a stamp does not bend it.
+    """
+    powers, differences = _tone_terms(of_HW3)
+    weights = np.ones(len(powers))
+    for _ in range(8):
+        roots = np.sqrt(weights)[:, None]
+        curve, *_ = np.linalg.lstsq(powers * roots, differences * roots, rcond=None)
+        away = np.sqrt(np.square(differences - powers @ curve).sum(-1))
+        weights = 1 / np.maximum(away, 1 / 255)
+    powers, differences = _tone_terms(rgb_SS3)
+    away = np.sqrt(np.square(differences - powers @ curve).sum(-1))
+    return 255 * away.reshape(rgb_SS3.shape[:2])
+
+
+def _tone_terms(rgb_HW3: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Powers of the luma, (H W, 3), and red's and blue's differences to it, (H W, 2)."""
+    pixels = rgb_HW3.reshape(-1, 3) / 255
+    luma = pixels @ LUMA
+    powers = np.stack([np.ones_like(luma), luma, luma**2], axis=-1)
+    return powers, pixels[:, [0, 2]] - luma[:, None]

@@ -81,7 +81,7 @@ class Manifest:
                     size = row.get("size") or ""
                     yield row["uri"] or "", int(size) if size.isdigit() else 0
         except (csv.Error, UnicodeDecodeError) as error:
-            raise UsageError(f"{uri} is no CSV file in UTF-8: {error}") from None
+            raise UsageError(f"{uri} is no CSV file in UTF-8: {error}") from error
 
     def _parquet(self, path: str) -> Iterator[tuple[str, int]]:
         uri = self._storage.uri_of(path)
@@ -95,8 +95,9 @@ class Manifest:
                 columns = [name for name in wanted if name in names]
                 for batch in file.iter_batches(_BATCH, columns=columns):
                     yield from _rows(pa.Table.from_batches([batch]))
-        except pa.ArrowException as error:
-            raise UsageError(f"{uri} is no Parquet file: {str(error).splitlines()[0]}") from None
+        except (pa.ArrowException, OSError, TypeError, ValueError) as error:
+            cause = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(f"{uri} is no Parquet file that is understood: {cause}") from error
 
     def _open(self, path: str) -> Any:
         if isinstance(self._storage, LocalStorage):
@@ -112,12 +113,17 @@ def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
     for name, wanted in (("is_latest", True), ("is_delete_marker", False)):
         if name in table.column_names:  # an inventory of versions
             table = table.filter(pc.equal(pc.fill_null(table[name], wanted), wanted))
+    for name in sorted({"uri", "bucket", "key"} & {*table.column_names}):
+        if any(not isinstance(each, str | None) for each in table[name].to_pylist()):
+            raise TypeError(f"column {name!r} holds {table.schema.field(name).type}, not text")
     if "uri" in table.column_names:
         uris = [uri or "" for uri in table["uri"].to_pylist()]
     else:
         pairs = zip(table["bucket"].to_pylist(), table["key"].to_pylist(), strict=True)
         uris = [f"s3://{bucket}/{key}" for bucket, key in pairs]
-    sizes = table["size"].to_pylist() if "size" in table.column_names else [0] * len(uris)
+    sizes = [0] * len(uris)
+    if "size" in table.column_names:
+        sizes = pc.cast(table["size"], pa.int64()).to_pylist()
     for uri, size in zip(uris, sizes, strict=True):
         if not uri.endswith("/"):  # the consoles' idea of an empty folder
             yield uri, size or 0
@@ -128,8 +134,14 @@ def _inside(listed: str, source: Storage) -> str | None:
     root = source.uri.rstrip("/") + "/"
     if listed.startswith(root):
         path = listed[len(root) :]
-    elif "://" in listed or listed.startswith("/"):
+    elif "://" in listed or not listed:
+        return None
+    elif not isinstance(source, LocalStorage):
+        path = listed  # a key, which names exactly that object
+    elif listed.startswith("/"):
         return None
     else:
-        path = posixpath.normpath(listed) if listed else ""
-    return path if path and not {"", ".", ".."} & set(path.split("/")) else None
+        path = posixpath.normpath(listed)
+        if path.split("/")[0] in ("..", "."):
+            path = listed  # reading it will say that it is not inside
+    return path or None

@@ -220,9 +220,36 @@ def load_run(destination: Storage) -> Run | None:
             raise ValueError("of another version")
         plan = Plan(**_with_tuples(Plan, content.pop("plan")))
         spec = RunSpec(**_with_tuples(RunSpec, content))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StorageError(f"{destination.uri_of(RUN)} is no run of Autochrome: {error}") from None
+        _check_types(spec, plan)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        uri = destination.uri_of(RUN)
+        raise StorageError(f"{uri} is no run of Autochrome: {cause[:200]}") from error
     return Run(spec, plan, hashlib.sha256(data).hexdigest())
+
+
+def _check_types(spec: RunSpec, plan: Plan) -> None:
+    """Raises ValueError where a value is not of the kind that it should be."""
+    kinds: dict[str, Any] = {
+        "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
+        "dict[str, str]": dict, "dict[str, int]": dict, "tuple[str, ...]": tuple,
+    }  # fmt: skip
+    for record in (spec, plan):
+        for each in fields(record):
+            kind = kinds[each.type if isinstance(each.type, str) else _kind_name(each.type)]
+            value = getattr(record, each.name)
+            parts = [*value, *value.values()] if isinstance(value, dict) else value
+            sound = isinstance(value, kind)
+            if sound and isinstance(value, tuple | dict):
+                sound = all(isinstance(part, str | int) for part in parts)
+            if not sound:
+                raise ValueError(f"{each.name} is {value!r}"[:100])
+    if min(plan.photos, plan.shards, plan.shard_size, plan.shards_per_part) < 1:
+        raise ValueError("a plan of nothing")
+
+
+def _kind_name(kind: Any) -> str:
+    return kind.__name__ if kind.__class__ is type else str(kind)
 
 
 def part_path(part: int) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import DestinationMismatch, StorageError, UsageError
+from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
 from pipeline.images.formats import MASTER_SUFFIXES
 from pipeline.ledger.names import Names
 from pipeline.ledger.plan import (
@@ -25,6 +26,7 @@ from pipeline.ledger.plan import (
     RunSpec,
     Schedule,
     differences,
+    is_plan_path,
     load_run,
     part_path,
     retry_path,
@@ -34,6 +36,13 @@ from pipeline.storage.open_storage import overlap
 from pipeline.storage.probe import probe_conditional_writes
 
 PHOTOS_PER_PART = 100_000
+# Folders and files that systems leave beside photographs, and lists without a suffix.
+_OF_SYSTEMS = {
+    *("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information"),
+    *("__MACOSX", "lost+found", "Thumbs.db", "desktop.ini", "Icon\r"),
+}
+_LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANIFEST|INDEX", re.I)
+_BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
 PlanRow = tuple[str, int, int, int, int | None, str | None]  # as plan.SCHEMA names them
 
 
@@ -145,7 +154,7 @@ def describe_ignored(ignored: dict[str, int]) -> str:
     """A phrase for people: `3 other files ignored (2 .txt, 1 hidden)`."""
     count = sum(ignored.values())
     kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    named = ", ".join(f"{number:,} {kind}" for kind, number in kinds[:5])
+    named = ", ".join(f"{number:,} {shown(kind)}" for kind, number in kinds[:5])
     more = ", ..." if len(kinds) > 5 else ""
     return f"{count:,} other file{'' if count == 1 else 's'} ignored ({named}{more})"
 
@@ -217,9 +226,13 @@ def _photos(
 ) -> Iterator[StoredObject]:
     """What is taken for a photograph; the rest is counted."""
     for found in listed:
-        suffix = PurePosixPath(found.path).suffix.lower()
-        if any(part.startswith(".") for part in found.path.split("/")):
+        suffix, parts = PurePosixPath(found.path).suffix.lower().rstrip(), found.path.split("/")
+        if found.skipped:
+            ignored[found.skipped] += 1
+        elif any(part.startswith(".") and part not in (".", "..") for part in parts):
             ignored["hidden"] += 1
+        elif not _OF_SYSTEMS.isdisjoint(parts) or _LISTS.fullmatch(parts[-1]):
+            ignored["of the system"] += 1
         elif suffix and suffix not in MASTER_SUFFIXES:
             ignored[suffix] += 1
         elif not _chosen(found.path, spec):
@@ -235,9 +248,10 @@ def _chosen(path: str, spec: RunSpec) -> bool:
 
 
 def _refuse_others_files(destination: Storage) -> None:
-    """A destination without a run must not hold pictures that ours could replace."""
-    for folder in ("images", "results"):
-        for found in destination.list(folder):
+    """A destination without a run must be empty, or hold the beginnings of one."""
+    for found in destination.list():
+        hidden = any(part.startswith(".") for part in found.path.split("/"))
+        if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:
             raise UsageError(
                 f"{destination.uri} holds {found.path} and no run.json: it is no destination of"
                 " Autochrome; choose an empty one"

@@ -179,12 +179,17 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
             if sorted(header) not in (sorted(COLUMNS), sorted((*COLUMNS, "page"))):
                 _refuse(name, line, f"columns {_short(','.join(values))}, not {','.join(COLUMNS)}")
         elif len(values) == len(header):
-            yield line, dict(zip(header, values, strict=True))
+            yield line, dict(zip(header, map(_as_named, values), strict=True))
         elif values:
             found = f"{len(values)} values, not {len(header)}"
             _refuse(name, line, f"{found}: {_short(','.join(values))}")
     if header is None:
         _refuse(name, 1, f"the file is empty; its first line must be {','.join(COLUMNS)}")
+
+
+def _as_named(value: str) -> str:
+    """Without the apostrophe that keeps a spreadsheet from running a value."""
+    return value[1:] if value[:1] == "'" and value[1:2] in tuple("=+-@'\t\r") else value
 
 
 def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:

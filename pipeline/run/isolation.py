@@ -1,21 +1,31 @@
 """Work on one photo that may take its process with it, as a decoder that crashes or hangs does.
 
 At first such work runs in the worker itself, and a hang ends that worker. A shard that was lost so
-is done once more with each photo in a process of its own: then one photo is lost, with a reason.
+is done once more with each photo in a process of its own, which gets most of the memory that is
+free, and no more: then one photo is lost, with a reason, and nothing else of the machine.
 """
 
-import faulthandler
 import os
 import pickle
+import re
+import resource
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.deadline import MOST_SECONDS, deadline, told_timeout
 from pipeline.errors import AutochromeError, PhotoError
 
-SECONDS = 1800.0  # for one step of one photo; 500 megapixels took 540 on an overloaded machine
+SECONDS = 60.0  # for one step of the smallest photo; its pixels add to it
+SHARE = 0.75  # of the memory that is free; Ray ends workers where 95 % of a node's is taken
+LEAST_ROOM = 2**28  # bytes
+_STARTING = 120.0  # seconds that a process may take to start, on a machine with far too much to do
+_OF_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
 
 
 class Call(Protocol):
@@ -26,12 +36,8 @@ class Call(Protocol):
 
 def call_here(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function; a hang ends this process, whatever it hangs in."""
-    with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(SECONDS, exit=True, file=nowhere)
-        try:
-            return function(*arguments)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+    with open(os.devnull, "w") as nowhere, deadline(SECONDS, nowhere):
+        return function(*arguments)
 
 
 def call_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
@@ -40,43 +46,106 @@ def call_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
     Raises what the function raises, if that is an error of ours or of memory, and PhotoError where
     the process dies: timeout, out_of_memory (it was killed), or internal.
     """
-    command = [sys.executable, "-m", "pipeline.run.isolation"]
+    command = [sys.executable, "-m", "pipeline.run.isolation", str(SECONDS), str(free_memory())]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    try:
-        ended = subprocess.run(
-            command,
-            input=pickle.dumps((function, arguments)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            timeout=SECONDS,
-        )
-    except subprocess.TimeoutExpired:
-        raise PhotoError("timeout", f"took more than {SECONDS:g} seconds") from None
-    if ended.returncode == -signal.SIGKILL:
-        raise PhotoError("out_of_memory", "the process that worked on it was killed")
+    with tempfile.TemporaryFile() as told:
+        try:
+            ended = subprocess.run(
+                command,
+                input=pickle.dumps((function, arguments)),
+                stdout=subprocess.PIPE,
+                stderr=told,
+                env=environment,
+                timeout=MOST_SECONDS + _STARTING,
+            )
+        except subprocess.TimeoutExpired as late:
+            raise PhotoError("timeout", f"took more than {late.timeout:g} seconds") from None
+        size = told.seek(0, os.SEEK_END)
+        told.seek(max(0, size - 2**16))
+        words = told.read()
     if ended.returncode:
-        code = ended.returncode
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        raise PhotoError("internal", f"the process that worked on it died: {how}")
+        raise _death(ended.returncode, words)
     result, error = pickle.loads(ended.stdout)
     if error is not None:
         raise error
     return result
 
 
+def free_memory() -> int:
+    """Bytes that a process may take without harm to others, as far as the system tells."""
+    found = [_meminfo("MemAvailable")]
+    for limit, taken in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        numbers = [_number(Path("/sys/fs/cgroup", name)) for name in (limit, taken)]
+        if numbers[0] is not None and numbers[1] is not None:
+            found.append(numbers[0] - numbers[1])
+    known = [each for each in found if each is not None]
+    return max(LEAST_ROOM, int(SHARE * min(known))) if known else 2**62
+
+
+def _death(code: int, words: bytes) -> PhotoError:
+    """Why a process ended that gave no answer."""
+    seconds = told_timeout(words)
+    if code == 1 and seconds is not None:
+        return PhotoError("timeout", f"took more than {seconds:g} seconds")
+    if code == -signal.SIGKILL:
+        return PhotoError("out_of_memory", "the process that worked on it was killed")
+    if b"MemoryError" in words or b"bad_alloc" in words:
+        return PhotoError("out_of_memory", "the process that worked on it had not enough memory")
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return PhotoError("internal", f"the process that worked on it died: {how}")
+
+
+def _meminfo(name: str) -> int | None:
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+def _number(path: Path) -> int | None:
+    with suppress(OSError, ValueError):  # "max" where there is no limit
+        return int(path.read_text(encoding="ascii"))
+    return None
+
+
+def _limit_memory(room: int) -> None:
+    """No more addresses than there are now and so many more, where the system can."""
+    with suppress(OSError, ValueError):
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        most = pages * resource.getpagesize() + room
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        if hard == resource.RLIM_INFINITY or most < hard:
+            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+
+
+def _named(error: PhotoError) -> PhotoError:
+    """A decoder that got no memory calls a file damaged; it is not."""
+    if error.reason in ("corrupt", "internal") and _OF_MEMORY.search(str(error)):
+        return PhotoError("out_of_memory", str(error))
+    return error
+
+
 def _serve() -> None:
+    seconds, room = float(sys.argv[1]), int(sys.argv[2])
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever a decoder prints is no part of the answer
     result: Any = None
     error: Exception | None = None
     try:
         function, arguments = pickle.load(sys.stdin.buffer)
-        result = function(*arguments)
+        _limit_memory(room)
+        with deadline(seconds, sys.stderr):
+            result = function(*arguments)
+    except PhotoError as raised:
+        error = _named(raised)
     except (AutochromeError, MemoryError) as raised:
         error = raised
     except Exception as raised:
-        error = PhotoError("internal", f"{type(raised).__name__}: {raised}")
+        error = _named(PhotoError("internal", f"{type(raised).__name__}: {raised}"))
     with answer:
         pickle.dump((result, error), answer)
 

@@ -16,6 +16,7 @@ from pipeline.images.formats import DEEP, output_format
 from pipeline.images.gray import eight_bits
 from pipeline.images.mark import marked
 from pipeline.images.pillow import read_full, resize_rgb
+from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.plan import RunSpec
 from pipeline.metadata.xmp import Provenance
 from pipeline.provenance.c2pa import Sign
@@ -52,11 +53,13 @@ def render(
         rows, columns = master.gray.shape
         height, width = fitted(rows, columns, int(spec.output_size))
         gray = resize_rgb(eight_bits(master.gray), (width, height))
-        master = replace(master, gray=gray, dpi=None)
+        master = replace(
+            master, gray=gray, dpi=None, kept=_fitted_color(master.kept, (width, height))
+        )
     pixels = master.gray.size
     format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
     if format not in DEEP:
-        master = replace(master, gray=eight_bits(master.gray))
+        master = replace(master, gray=eight_bits(master.gray), kept=_in_eight_bits(master.kept))
     gray = master.gray
     pictures: list[Picture | PhotoError] = []
     digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
@@ -65,7 +68,7 @@ def render(
             spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest, page
         )
         meter, preview = ColorMeter(), Preview(height, width)
-        parts = preview.watch(meter.watch(color_bands(gray, small)))
+        parts = preview.watch(meter.watch(keep_color(color_bands(gray, small), master.kept)))
         if spec.mark:
             parts = marked(parts, height, width)
         labels = result_labels(master, format, made)
@@ -79,3 +82,11 @@ def render(
             note, small_picture = "; ".join(master.metadata.notes), preview.picture()
             pictures.append(Picture(file, suffix, meter.colorfulness(), small_picture, note))
     return pictures
+
+
+def _in_eight_bits(kept: Kept | None) -> Kept | None:
+    return kept and replace(kept, color=eight_bits(kept.color))
+
+
+def _fitted_color(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
+    return kept and replace(kept, color=resize_rgb(eight_bits(kept.color), size))

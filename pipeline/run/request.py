@@ -39,6 +39,7 @@ class Settings:
     digital_source_type, model, upsampler, sidecar and mark. method: mean or sample; auto is what
     a destination was started with, else mean for one candidate and sample for several. temperature
     None: that of the method.
+    follow_links: links that lead out of the source are listed too.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     """
 
@@ -61,6 +62,7 @@ class Settings:
     sidecar: bool = False
     mark: bool = False
     single_writer: bool = False
+    follow_links: bool = False
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
     model: str = "coltran"
@@ -121,7 +123,8 @@ def prepare_job(
     signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
     if signer is not None:
         refuse_unsigned(settings.format)
-    opened, device = open_storage(source), _choose_device(settings.device)
+    opened = open_storage(source, follow_links=settings.follow_links)
+    device = _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
     mean, temperature = _choose_method(settings, destination)

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.errors import ObjectMissing, PhotoError, StorageError, StoreUnavailable
+from pipeline.errors import (
+    ObjectMissing,
+    ObjectTooLarge,
+    PhotoError,
+    StorageError,
+    StoreUnavailable,
+)
 from pipeline.images.pages import MOST_PAGES, count_pages
 from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.ledger.names import former_output_path, output_path
@@ -141,9 +147,7 @@ def _read_photo(
         photo.path, uri, shard.number, photo.size, name=photo.name, attempt=shard.attempt
     )
     try:
-        if photo.size > MAX_BYTES:
-            raise PhotoError("too_large", f"{photo.size:,} bytes; the limit is {MAX_BYTES:,}")
-        data = source.read(photo.path)
+        data = source.read(photo.path, MAX_BYTES)  # whatever size a listing has told
         digest, pages = hashlib.sha256(data).hexdigest(), count_pages(data)
         result = replace(result, source_sha256=digest, source_bytes=len(data), pages=pages)
         if every_page and pages > MOST_PAGES:
@@ -289,7 +293,7 @@ def _at_once(result: Result) -> int:
 def _fetch_master(result: Result, source: Storage) -> bytes | Exception:
     """The file, or why there is none: for all pages, as it is asked for but once."""
     try:
-        data = source.read(result.photo)
+        data = source.read(result.photo, MAX_BYTES)
     except Exception as error:
         return error
     if hashlib.sha256(data).hexdigest() != result.source_sha256:
@@ -375,6 +379,8 @@ def _failed(result: Result, error: Exception, of_store: str) -> Result:
         reason, text = error.reason, str(error)
     elif isinstance(error, ObjectMissing):
         reason, text = "missing", str(error)
+    elif isinstance(error, ObjectTooLarge):
+        reason, text = "too_large", str(error)
     elif isinstance(error, StorageError):
         reason, text = of_store, str(error)
     elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":

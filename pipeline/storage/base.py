@@ -9,22 +9,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
+from pipeline.errors import ObjectTooLarge
+
 SINGLE_WRITER = (
     "two runs could overwrite each other's work; use another store, or --single-writer, which "
     "promises that only one command works on the destination at a time"
 )
 
 
+def refuse_size(uri: str, size: int, most: int | None) -> None:
+    """Raises ObjectTooLarge."""
+    if most is not None and size > most:
+        raise ObjectTooLarge(f"{uri} has {size:,} bytes; the limit is {most:,}")
+
+
 @dataclass(frozen=True)
 class StoredObject:
     """What a listing tells: path relative to the storage's root, size in bytes, last change.
 
-    modified: seconds since 1970 by the store's own clock; None where it does not say.
+    modified: seconds since 1970 by the store's own clock; None where it does not say. skipped: why
+    it cannot be read, in words: a folder without permission, a link that is not followed.
     """
 
     path: str
     size: int
     modified: float | None = field(default=None, compare=False)
+    skipped: str = field(default="", compare=False)
 
 
 class Storage(Protocol):
@@ -45,8 +55,12 @@ class Storage(Protocol):
         """
         ...
 
-    def read(self, path: str) -> bytes:
-        """Raises ObjectMissing, StoreUnavailable (the store is at fault) or StorageError."""
+    def read(self, path: str, most: int | None = None) -> bytes:
+        """An object's bytes; most: of more, none are fetched than it takes to know.
+
+        Raises ObjectMissing, ObjectTooLarge, StoreUnavailable (the store is at fault) or
+        StorageError.
+        """
         ...
 
     def exists(self, path: str) -> bool: ...

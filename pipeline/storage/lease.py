@@ -7,6 +7,7 @@ starts in the same second, nor against clocks that differ by minutes.
 """
 
 import json
+import math
 import os
 import socket
 import threading
@@ -80,17 +81,25 @@ class Lease:
     def _read(self) -> dict[str, Any] | None:
         try:
             content = json.loads(self._destination.read(LEASE))
-            return content if {"id", "host", "process", "until"} <= content.keys() else None
-        except (ObjectMissing, ValueError, AttributeError):
+            if not {"id", "host", "process", "until"} <= content.keys():
+                return None
+            until = float(content["until"])
+            return {**content, "until": until} if math.isfinite(until) else None
+        except (
+            ObjectMissing,
+            ValueError,
+            AttributeError,
+            TypeError,
+            RecursionError,
+            OverflowError,
+        ):
             return None
 
     def _held_by(self, holder: dict[str, Any]) -> str:
         left = float(holder.get("until", 0)) - time.time()
         when = f"; its lease ends in {left:.0f} s unless it is renewed" if left > 0 else ""
-        return (
-            f"process {holder['process']} on {holder['host']} writes to {self._destination.uri}"
-            f"{when}"
-        )
+        process, host = (" ".join(str(holder[name]).split())[:80] for name in ("process", "host"))
+        return f"process {process} on {host} writes to {self._destination.uri}{when}"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-from pipeline.storage.base import SINGLE_WRITER, StoredObject
+from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
 
 _NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
@@ -30,12 +30,14 @@ class LocalStorage:
     Bytes of a name that are not UTF-8 appear in paths as U+F780 to U+F7FF, and become the same
     bytes again on disk; so do, byte for byte, names that hold those characters themselves.
 
-    conditional: False for a file system without hard links; then it takes one writer, and a look
+    follow_links: False: listings leave out links that lead out of the folder. conditional: False
+    for a file system without hard links; then it takes one writer, and a look
     before each write, to keep what is there.
     """
 
-    def __init__(self, folder: str, conditional: bool = True) -> None:
+    def __init__(self, folder: str, conditional: bool = True, follow_links: bool = True) -> None:
         self.uri, self.conditional = _to_text(os.path.realpath(folder)), conditional
+        self.follow_links = follow_links
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         if not folder and not os.path.isdir(self._locate("")):
@@ -51,25 +53,53 @@ class LocalStorage:
             if identity in above:
                 return
             with os.scandir(place) as entries:
-                found = sorted(map(_described, entries), key=lambda entry: entry[0].encode())
+                found = sorted(map(self._described, entries), key=lambda entry: entry[0].encode())
         except (FileNotFoundError, NotADirectoryError):
+            return
+        except PermissionError as error:
+            if not folder:
+                raise as_storage_error("list", self.uri_of(folder), error) from error
+            yield StoredObject(f"{folder}/", 0, skipped=f"unreadable folder {folder}")
             return
         except OSError as error:
             raise as_storage_error("list", self.uri_of(folder), error) from error
-        for name, size, modified in found:
+        for name, size, modified, skipped in found:
             path = f"{folder}/{name}".lstrip("/")
-            if name.endswith("/"):
+            if skipped:
+                yield StoredObject(path, 0, skipped=skipped)
+            elif name.endswith("/"):
                 yield from self._walk(path[:-1], (*above, identity))
             else:
                 yield StoredObject(path, size, modified)
 
-    def read(self, path: str) -> bytes:
+    def _described(self, entry: "os.DirEntry[str]") -> tuple[str, int, float | None, str]:
+        """Name, size and time of an entry, and why it is not looked at; a folder's name ends in
+        "/", which is where it sorts."""
+        name = _to_text(entry.name)
+        try:
+            if not self.follow_links and entry.is_symlink() and self._leads_out(entry.path):
+                return name, 0, None, "link out of the source"
+            if entry.is_dir():
+                return name + "/", 0, None, ""
+            about = entry.stat()
+            return name, about.st_size, about.st_mtime, ""
+        except OSError:  # a broken link, or gone already: reading it will say so
+            return name, 0, None, ""
+
+    def _leads_out(self, place: str) -> bool:
+        root, there = os.path.realpath(self._locate("")), os.path.realpath(place)
+        return os.path.commonpath([root, there]) != root
+
+    def read(self, path: str, most: int | None = None) -> bytes:
         place = self._locate(path)
         try:
             if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would wait for ever
                 raise StorageError(f"{self.uri_of(path)} is not a regular file")
             with open(place, "rb") as file:
-                return file.read()
+                refuse_size(self.uri_of(path), os.fstat(file.fileno()).st_size, most)
+                data = file.read() if most is None else file.read(most + 1)
+            refuse_size(self.uri_of(path), len(data), most)  # it has grown meanwhile
+            return data
         except FileNotFoundError as error:
             raise ObjectMissing(f"{self.uri_of(path)} does not exist") from error
         except OSError as error:
@@ -160,18 +190,6 @@ def _are_same(one: str, other: str) -> bool:
         return os.path.samefile(one, other)
     except OSError:  # a broken link, or gone again
         return False
-
-
-def _described(entry: "os.DirEntry[str]") -> tuple[str, int, float | None]:
-    """Name, size and time of an entry; a folder's name ends in "/", which is where it sorts."""
-    name = _to_text(entry.name)
-    try:
-        if entry.is_dir():
-            return name + "/", 0, None
-        about = entry.stat()
-        return name, about.st_size, about.st_mtime
-    except OSError:  # a broken link, or gone already: reading it will say so
-        return name, 0, None
 
 
 def _sync_folder(folder: str) -> None:

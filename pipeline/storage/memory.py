@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pipeline.errors import ObjectMissing
-from pipeline.storage.base import StoredObject
+from pipeline.storage.base import StoredObject, refuse_size
 
 
 class MemoryStorage:
@@ -22,11 +22,13 @@ class MemoryStorage:
             if path.startswith(start):
                 yield StoredObject(path, len(self.objects[path]), self.times.get(path))
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         try:
-            return self.objects[path]
+            data = self.objects[path]
         except KeyError:
             raise ObjectMissing(f"{self.uri_of(path)} does not exist") from None
+        refuse_size(self.uri_of(path), len(data), most)
+        return data
 
     def exists(self, path: str) -> bool:
         return path in self.objects

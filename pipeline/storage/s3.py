@@ -11,7 +11,7 @@ from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-from pipeline.storage.base import SINGLE_WRITER, StoredObject
+from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -81,7 +81,15 @@ class S3Storage:
 
     def _pages(self, start: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator("list_objects_v2")
-        yield from pages.paginate(Bucket=self.bucket, Prefix=start, Delimiter=delimiter)
+        for page in pages.paginate(Bucket=self.bucket, Prefix=start, Delimiter=delimiter):
+            if "IsTruncated" not in page:
+                raise self._no_store("list")
+            yield page
+
+    def _no_store(self, verb: str, path: str = "") -> StoreUnavailable:
+        """Of an answer that says "200 OK" and is no store's: a gateway's page, for one."""
+        uri = self.uri_of(path)
+        return StoreUnavailable(f"cannot {verb} {uri}: what answers is no S3 store")
 
     def _objects(self, contents: Any) -> Page:
         root = len(self._key(""))
@@ -91,17 +99,21 @@ class S3Storage:
             if not found["Key"].endswith("/")  # the consoles' idea of an empty folder
         ]
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int | None = None) -> bytes:
         """See Storage. Bytes that are not those the store has an MD5 of are not returned."""
         for last in (False, False, True):
             try:
                 answer = self._client.get_object(Bucket=self.bucket, Key=self._key(path))
-                data: bytes = answer["Body"].read()
+                if "ETag" not in answer:
+                    raise self._no_store("read", path)
+                refuse_size(self.uri_of(path), answer.get("ContentLength") or 0, most)
+                data: bytes = answer["Body"].read(None if most is None else most + 1)
             except _boto_errors() as error:
                 # boto3 has retried the request; a body that breaks off is ours to ask for again.
                 if last or _code(error):
                     raise _refused("read", self.uri_of(path), error) from None
                 continue
+            refuse_size(self.uri_of(path), len(data), most)
             expected = self._md5(answer)
             if expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected:
                 return data
@@ -121,22 +133,26 @@ class S3Storage:
 
     def exists(self, path: str) -> bool:
         try:
-            self._client.head_object(Bucket=self.bucket, Key=self._key(path))
+            answer = self._client.head_object(Bucket=self.bucket, Key=self._key(path))
         except _boto_errors() as error:
             if _code(error) in ("404", "NoSuchKey"):
                 return False
             raise _refused("read", self.uri_of(path), error) from None
+        if "ETag" not in answer:
+            raise self._no_store("read", path)
         return True
 
     def write(self, path: str, data: bytes) -> None:
         try:
             # Browsers show a page only where it is said to be one.
             kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-            self._client.put_object(
+            answer = self._client.put_object(
                 Bucket=self.bucket, Key=self._key(path), Body=data, ContentType=kind
             )
         except _boto_errors() as error:
             raise _refused("write", self.uri_of(path), error) from None
+        if "ETag" not in answer:
+            raise self._no_store("write", path)
 
     def write_file(self, path: str, file: BinaryIO) -> None:
         """See Storage. Large files travel in parts, several at once."""
@@ -156,7 +172,11 @@ class S3Storage:
         key = self._key(path)
         for wait in (*_CONFLICT_WAITS, None):
             try:
-                self._client.put_object(Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+                answer = self._client.put_object(
+                    Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*"
+                )
+                if "ETag" not in answer:
+                    raise self._no_store("write", path)
                 return True
             except _boto_errors() as error:
                 if _code(error) in ("PreconditionFailed", "412"):
@@ -245,8 +265,9 @@ class _Listing:
 
 def _boto_errors() -> Any:
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
-    return (BotoCoreError, ClientError)
+    return (BotoCoreError, ClientError, ResponseParserError)
 
 
 def _code(error: "BotoCoreError | ClientError | ValueError") -> str:

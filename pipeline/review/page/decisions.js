@@ -89,7 +89,9 @@ const decisions = {
 
   // What `autochrome resume DST --selection` takes.
   csv() {
-    const quoted = (value) => `"${String(value).replaceAll('"', '""')}"`;
+    // An apostrophe keeps spreadsheets from running a name that looks like a formula.
+    const calm = (text) => (/^[=+\-@'\t\r]/.test(text) ? `'${text}` : text);
+    const quoted = (value) => `"${calm(String(value)).replaceAll('"', '""')}"`;
     const paged = catalog.photos.length > catalog.siblings.size;
     const lines = ["photo,candidate,decision,seed" + (paged ? ",page" : "")];
     for (const [key, { choices, seed }] of [...this.local].sort()) {

@@ -1,0 +1,130 @@
+"""JPEGs that Pillow does not read: of 12 bits, lossless ones, JPEG-LS.
+
+Legend: H W rows and columns, C channels.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.errors import PhotoError
+from pipeline.images.gray import Kind, Samples
+from pipeline.images.masters import DeepMaster
+
+# Frames by their marker, as the standard names them.
+_PROCESSES = {
+    0xC0: "baseline",
+    0xC1: "extended sequential",
+    0xC2: "progressive",
+    0xC3: "lossless",
+    0xC5: "hierarchical sequential",
+    0xC6: "hierarchical progressive",
+    0xC7: "hierarchical lossless",
+    0xC9: "arithmetic sequential",
+    0xCA: "arithmetic progressive",
+    0xCB: "arithmetic lossless",
+    0xCD: "arithmetic hierarchical sequential",
+    0xCE: "arithmetic hierarchical progressive",
+    0xCF: "arithmetic hierarchical lossless",
+    0xF7: "JPEG-LS",
+}
+_PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
+_LOSSLESS, _JPEG_LS = 0xC3, 0xF7
+_ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
+_MOST_SEGMENTS = 10_000
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What a frame's header says, and where its marker and the first scan's data are."""
+
+    process: int
+    bits: int
+    height: int
+    width: int
+    channels: int
+    at: int
+    scan: int
+    adobe: bool  # inks are stored as what they leave
+
+
+def open_jpeg(data: bytes) -> DeepMaster | None:
+    """A JPEG that Pillow does not read; None for all others, and where the header is damaged."""
+    frame = _frame(data)
+    if frame is None or (frame.process in _PILLOWS and frame.bits == 8):
+        return None
+    kinds: dict[int, Kind] = {1: "gray", 3: "rgb", 4: "cmyk"}
+    kind = kinds.get(frame.channels)
+    name = _PROCESSES[frame.process]
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(frame.channels, f"{frame.channels}")
+
+    def decode() -> Samples:
+        decoders = _decoders(frame)
+        if kind is None or not decoders:
+            what = f"a JPEG of {frame.bits} bits and {frame.channels} channels, {name}"
+            raise PhotoError("unsupported", what)
+        pixels = _first_that_reads(decoders, data)
+        values = pixels[..., None] if pixels.ndim == 2 else pixels
+        return Samples(values, kind, 2**frame.bits - 1, inverted=kind == "cmyk" and frame.adobe)
+
+    # To Pillow it is a baseline of 8 bits, whose header alone it looks at.
+    header = bytearray(data[: frame.scan])
+    header[frame.at + 1], header[frame.at + 4] = 0xC0, 8
+    mode = mode if frame.bits == 8 else f"{mode};{frame.bits}"
+    return DeepMaster(
+        *(frame.width, frame.height, mode, frame.channels, "JPEG", decode, frame.bits),
+        header=bytes(header),
+    )
+
+
+def _frame(data: bytes) -> _Frame | None:
+    found: tuple[int, int, int, int, int, int] | None = None
+    adobe, at = False, 2
+    for _ in range(_MOST_SEGMENTS):
+        at = data.find(b"\xff", at)
+        if data[:2] != b"\xff\xd8" or at < 0 or at + 4 > len(data):
+            return None
+        marker = data[at + 1]
+        if marker in (0x00, 0xFF) or marker in _ALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        [length] = struct.unpack_from(">H", data, at + 2)
+        body = data[at + 4 : at + 2 + length]
+        if marker in _PROCESSES and found is None:
+            if len(body) < 6:
+                return None
+            bits, height, width, channels = struct.unpack_from(">BHHB", body)
+            found = (marker, bits, height, width, channels, at)
+        adobe = adobe or (marker == 0xEE and body.startswith(b"Adobe"))
+        at += 2 + length
+        if marker == 0xDA:
+            usable = found is not None and found[2] > 0 and found[3] > 0
+            return _Frame(*found, at, adobe) if found and usable else None
+    return None
+
+
+def _decoders(frame: _Frame) -> list[Callable[[bytes], np.ndarray]]:
+    """What may read such a frame, in the order in which it is tried."""
+    import imagecodecs
+
+    if frame.process == _JPEG_LS:
+        return [imagecodecs.jpegls_decode]
+    if frame.process == _LOSSLESS:
+        return [imagecodecs.jpeg8_decode, imagecodecs.jpegsof3_decode, imagecodecs.ljpeg_decode]
+    return [imagecodecs.jpeg8_decode] if frame.process in _PILLOWS and frame.bits == 12 else []
+
+
+def _first_that_reads(decoders: list[Callable[[bytes], np.ndarray]], data: bytes) -> np.ndarray:
+    """Raises what the first of them has raised, where none reads the file."""
+    first: Exception | None = None
+    for decoder in decoders:
+        try:
+            return decoder(data)
+        except Exception as error:  # of a class of each decoder's own
+            first = first or error
+    assert first is not None
+    raise first
