@@ -248,13 +248,17 @@ def _chosen(path: str, spec: RunSpec) -> bool:
     return not any(fnmatchcase(path, pattern) for pattern in spec.exclude)
 
 
+def _all_in(destination: Storage) -> Iterator[StoredObject]:
+    with suppress(ObjectMissing):  # a folder that is made with the first write
+        yield from destination.list()
+
+
 def _refuse_others_files(destination: Storage) -> None:
-    """A destination without a run must be new or empty, or hold the beginnings of one."""
-    with suppress(ObjectMissing):  # a folder that is still to be made
-        for found in destination.list():
-            hidden = any(part.startswith(".") for part in found.path.split("/"))
-            if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:
-                raise UsageError(
-                    f"{destination.uri} holds {found.path} and no run.json: it is no destination"
-                    " of Autochrome; choose an empty one"
-                )
+    """A destination without a run must be empty, or hold the beginnings of one."""
+    for found in _all_in(destination):
+        hidden = any(part.startswith(".") for part in found.path.split("/"))
+        if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:
+            raise UsageError(
+                f"{destination.uri} holds {found.path} and no run.json: it is no destination of"
+                " Autochrome; choose an empty one"
+            )
