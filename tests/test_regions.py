@@ -72,7 +72,7 @@ def test_a_color_photograph_stays_one() -> None:
     sky = np.where(rows < 110 + 30 * np.sin(columns / 30), 1, 0)[..., None]
     gray = print_of()
     land = (gray * (0.9, 1.0, 0.6)).astype(np.uint8)
-    assert look_at(np.where(sky, np.uint8([110, 150, 230]), land).astype(np.uint8)).tone == "color"
+    assert look_at(np.where(sky, np.array([110, 150, 230]), land).astype(np.uint8)).tone == "color"
     assert look_at(print_of()) == look_at(print_of())
     assert look_at(print_of()).cells is None
 

@@ -151,8 +151,8 @@ def test_cie_lab_is_gray_or_in_color_by_its_colors(
         shifts = (60 * np.sign(COLUMNS - 32), 60 * np.sign(ROWS - 24)) if vivid else (0, 0)
         ab = [(zero + shift * unit + 0 * light.astype(int)).astype(dtype) for shift in shifts]
         planes = [light, *ab, *([light] if alpha else [])]
-        extra: dict[str, Any] = {"extra": 2} if alpha else {}
-        data = tiff(np.stack(planes, axis=-1), code, **extra)
+        data = tiff(np.stack(planes, axis=-1), code, extra=2) if alpha else None
+        data = data or tiff(np.stack(planes, axis=-1), code)
         assert tone(data) == ("color" if vivid else "gray")
 
 
