@@ -246,8 +246,9 @@ def test_the_image_holds_what_is_installed_and_is_what_runs(
     copied = " ".join(re.findall(r"^COPY --chown=\S+ (.+) \S+$", dockerfile, re.MULTILINE)).split()
     assert [name for name in copied if not (repository / name).exists()] == []
     project = (repository / "pyproject.toml").read_text(encoding="utf-8")
-    packages = re.findall(r'"(\w+)"', re.findall(r"^packages = \[(.*)\]", project, re.M)[0])
-    assert packages and set(packages) <= set(copied)
+    packages = re.findall(r'"(\w+)\*"', re.findall(r"^include = \[(.*)\]", project, re.M)[0])
+    modules = re.findall(r'"(\w+)"', re.findall(r"^py-modules = \[(.*)\]", project, re.M)[0])
+    assert packages and {*packages, *(f"{name}.py" for name in modules)} <= set(copied)
     taken = (repository / "deploy" / "Dockerfile.dockerignore").read_text(encoding="utf-8")
     assert {line[1:] for line in taken.splitlines() if line.startswith("!")} == set(copied)
     assert re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE) == ["1000"]
