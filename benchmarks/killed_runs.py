@@ -323,11 +323,13 @@ def make_archive(folder: Path, photos: int, weights: Path) -> Archive:
 
 def undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
     """The images of a run without Ray that nothing happens to."""
-    from model.colorizer import Colorizer
+    from model.colorizer import Colorizer, Method
 
     with TemporaryDirectory() as folder:
         job = prepare_job(str(source), LocalStorage(folder), Settings(str(weights)))
-        colorizer = Colorizer.load(weights, "cpu", job.batch_size)
+        spec = job.run.spec
+        method = Method(spec.precision, spec.upsampler, spec.draft)
+        colorizer = Colorizer.load(weights, "cpu", job.batch_size, method)
         for shard in Schedule(job.destination, job.run).open():
             read = read_shard(shard, job.source, job.sizes)
             colored = colorize_shard(read, colorizer, job.run.spec, "cpu")

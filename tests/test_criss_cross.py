@@ -1,10 +1,12 @@
 """Criss-cross and full attention against naive references, and as encoders of the core."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_training import config, photographs
 from tiny_models import perturb, tiny_core
 
@@ -12,7 +14,7 @@ from model.core import ColTranCore, CoreConfig
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
 from model.sampling import sample_core, sample_core_slow
 from model.training.trainer import Trainer, grow
-from model.weights import WEIGHTS, load_stage, read_config, save_stage
+from model.weights import load_stage, read_config, save_stage
 
 L = 4
 
@@ -98,10 +100,16 @@ def test_every_weight_of_another_encoder_learns(kind: str) -> None:
         assert not torch.equal(value, before[name]), name
 
 
-def test_files_from_before_the_choice_are_axial() -> None:
-    with safe_open(WEIGHTS / "core.safetensors", "pt") as file:
-        assert "encoder_attention" not in file.metadata()["autochrome"]
-    _, found = read_config(WEIGHTS / "core.safetensors")
+def test_files_from_before_the_choice_are_axial(tmp_path: Path) -> None:
+    path = tmp_path / "core.safetensors"
+    save_stage(tiny_core(4), path)
+    with safe_open(path, "pt") as file:
+        header = json.loads(file.metadata()["autochrome"])
+    for name in ("encoder_attention", "unconditional", "trunk", "hints", "palette", "histogram"):
+        del header[name]
+    save_file(load_file(path), path, {"autochrome": json.dumps(header)})
+    _, found = read_config(path)
+    assert isinstance(load_stage(path), ColTranCore)
     assert isinstance(found, CoreConfig) and found.encoder_attention == "axial"
     assert not found.unconditional
     with pytest.raises(ValueError, match="encoder_attention must be one of axial, criss_cross"):

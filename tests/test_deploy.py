@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import tomllib
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -246,15 +245,13 @@ def test_the_image_holds_what_is_installed_and_is_what_runs(
 ) -> None:
     copied = " ".join(re.findall(r"^COPY --chown=\S+ (.+) \S+$", dockerfile, re.MULTILINE)).split()
     assert [name for name in copied if not (repository / name).exists()] == []
-    project = tomllib.loads((repository / "pyproject.toml").read_text(encoding="utf-8"))
-    installed = project["tool"]["setuptools"]
-    packages = {pattern.rstrip("*") for pattern in installed["packages"]["find"]["include"]}
-    modules = {f"{module}.py" for module in installed["py-modules"]}
-    assert packages and modules
-    assert packages | modules | set(project["project"]["license-files"]) <= set(copied)
+    project = (repository / "pyproject.toml").read_text(encoding="utf-8")
+    packages = re.findall(r'"(\w+)\*"', re.findall(r"^include = \[(.*)\]", project, re.M)[0])
+    modules = re.findall(r'"(\w+)"', re.findall(r"^py-modules = \[(.*)\]", project, re.M)[0])
+    assert packages and {*packages, *(f"{name}.py" for name in modules)} <= set(copied)
     taken = (repository / "deploy" / "Dockerfile.dockerignore").read_text(encoding="utf-8")
     assert {line[1:] for line in taken.splitlines() if line.startswith("!")} == set(copied)
     assert re.findall(r"^USER (\S+)$", dockerfile, re.MULTILINE) == ["1000"]
     image = next(pods(job))["containers"][0]["image"]
     assert f"-t {image} ." in dockerfile
-    assert image.endswith(":" + project["project"]["version"])
+    assert image.endswith(":" + re.findall(r'^version = "(.*)"', project, re.MULTILINE)[0])

@@ -25,6 +25,7 @@ from pipeline.cluster import submission
 from pipeline.errors import StorageError, StoreUnavailable, UsageError
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.selection import parse_selection
+from pipeline.storage import s3
 from pipeline.storage.lease import LEASE, Lease
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
@@ -129,7 +130,7 @@ def weights_file(header: object, tensors: dict[str, list[int]]) -> bytes:
 @FEW
 @given(
     st.dictionaries(
-        st.sampled_from(["format", "stage", "hidden_size", "num_layers", "resolution", "x"]), JSON
+        st.sampled_from(["format", "stage", "hidden", "enc", "heads", "resolution", "x"]), JSON
     )
     | JSON,
     st.booleans(),
@@ -197,6 +198,7 @@ def no_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setattr(s3, "_RETRIES", 1)  # boto3 asks again, with pauses
     yield
     server.shutdown()
     server.server_close()

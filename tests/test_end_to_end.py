@@ -281,7 +281,9 @@ def test_a_full_disk_and_a_deadly_photo_leave_what_can_be_done_later(
 
     kinds: dict[Path, type[LocalStorage]] = {source: LocalStorage, out: Full}
     for module in ("run.request", "storage.lease"):
-        monkeypatch.setattr(f"pipeline.{module}.open_storage", lambda uri: kinds[Path(uri)](uri))
+        monkeypatch.setattr(
+            f"pipeline.{module}.open_storage", lambda uri, **_: kinds[Path(uri)](uri)
+        )
     register_pickle_by_value(sys.modules[__name__])  # so that workers know these classes
 
     result = run(source, out, weights, "--shard-size", 1)

@@ -1,10 +1,12 @@
 """Inputs from reports of people who scan and archive: no picture wrong, no sound master refused."""
 
 import csv
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.images.gray import eight_bits
 from pipeline.images.pillow import Master, read_full, read_small
@@ -89,10 +91,6 @@ def test_cie_lab_of_a_color_picture_is_in_color(hard: Path) -> None:
 def test_a_print_beside_something_in_color_is_gray_and_that_keeps_its_color(
     name: str, hard: Path, photograph: np.ndarray
 ) -> None:
-    from io import BytesIO
-
-    from PIL import Image
-
     path = hard / name
     assert read_small(path.read_bytes(), [64])[0].tone == "gray_with_color"
     master = np.asarray(Image.open(path)).astype(int)

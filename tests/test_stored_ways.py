@@ -151,8 +151,8 @@ def test_cie_lab_is_gray_or_in_color_by_its_colors(
         shifts = (60 * np.sign(COLUMNS - 32), 60 * np.sign(ROWS - 24)) if vivid else (0, 0)
         ab = [(zero + shift * unit + 0 * light.astype(int)).astype(dtype) for shift in shifts]
         planes = [light, *ab, *([light] if alpha else [])]
-        extra = {"extra": 2} if alpha else {}
-        data = tiff(np.stack(planes, axis=-1), code, **extra)
+        data = tiff(np.stack(planes, axis=-1), code, extra=2) if alpha else None
+        data = data or tiff(np.stack(planes, axis=-1), code)
         assert tone(data) == ("color" if vivid else "gray")
 
 
@@ -216,7 +216,12 @@ def test_jpeg_2000_with_a_profile(channels: int, bits: int) -> None:
     icc = imagecodecs.cms_profile(kind, gamma=1.0) if channels < 3 else None
     plane = np.rint(EIGHT / 255 * (2**bits - 1)).astype(np.uint16)
     pixels = plane if channels == 1 else np.stack([plane] * channels, axis=-1)
-    options = {"level": 0, "reversible": True, "codecformat": "jp2", "bitspersample": bits}
+    options: dict[str, Any] = {
+        "level": 0,
+        "reversible": True,
+        "codecformat": "jp2",
+        "bitspersample": bits,
+    }
     data = bytes(imagecodecs.jpeg2k_encode(pixels, **options))
     plain = gray(data)
     assert np.abs(plain - EIGHT).max() <= 1
@@ -249,7 +254,11 @@ def with_profile(data: bytes, icc: bytes, method: bytes = b"\x02") -> bytes:
 def test_a_thumbnail_gives_way_to_its_picture(byteorder: Any, bigtiff: bool, marked: int) -> None:
     file = io.BytesIO()
     with tifffile.TiffWriter(file, byteorder=byteorder, bigtiff=bigtiff) as writer:
-        thumbnail = {"subfiletype": marked, "subifds": 2, "photometric": "minisblack"}
+        thumbnail: dict[str, Any] = {
+            "subfiletype": marked,
+            "subifds": 2,
+            "photometric": "minisblack",
+        }
         orientation = [(274, 3, 1, 3, True)]
         writer.write(EIGHT[::8, ::8].copy(), extratags=orientation, **thumbnail)
         writer.write(EIGHT[::2, ::2].copy(), subfiletype=1, photometric="minisblack")

@@ -242,9 +242,9 @@ def test_every_command_of_the_documents_is_understood(
     commands = [line.split() for line in text.splitlines() if line.startswith("autochrome train ")]
     monkeypatch.chdir(tmp_path)
     Path("model/weights").mkdir(parents=True)
-    Path("phase1").mkdir()
-    Path("phase2").mkdir()
-    assert len(commands) == 8
+    for phase in ("phase1", "phase2", "phase3"):
+        Path(phase).mkdir()
+    assert len(commands) == 9
     for words in commands:
         with train.make_context("train", words[2:]) as context:
             assert build_config(context.params["stage"], context.params).steps <= 5000

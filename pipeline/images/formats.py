@@ -64,7 +64,7 @@ DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample w
 class MasterInfo:
     """What a master is: upright width and height, format, mode as stored ("L", "RGB;16", ...).
 
-    tone: gray, toned or color; None where nobody has looked.
+    tone: as images.tones tells; None where nobody has looked.
     """
 
     width: int

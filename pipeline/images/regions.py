@@ -90,7 +90,7 @@ def _beside(beyond: np.ndarray) -> np.ndarray | None:
     things = _grown(strong & ~cells, (beyond > _ROUND_IT) & ~cells)
     if cells.mean() > most or things[~cells].sum() > _SMALL * cells.size:
         return None
-    return cells | things
+    return _wider(cells, 1) | things  # at the rim of a strip, colors are mixed
 
 
 def _depth(colored: np.ndarray) -> int:

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -14,7 +15,7 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
+from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError, shown
 from pipeline.images.formats import MASTER_SUFFIXES
 from pipeline.ledger.names import Names
 from pipeline.ledger.plan import (
@@ -247,9 +248,14 @@ def _chosen(path: str, spec: RunSpec) -> bool:
     return not any(fnmatchcase(path, pattern) for pattern in spec.exclude)
 
 
+def _all_in(destination: Storage) -> Iterator[StoredObject]:
+    with suppress(ObjectMissing):  # a folder that is made with the first write
+        yield from destination.list()
+
+
 def _refuse_others_files(destination: Storage) -> None:
     """A destination without a run must be empty, or hold the beginnings of one."""
-    for found in destination.list():
+    for found in _all_in(destination):
         hidden = any(part.startswith(".") for part in found.path.split("/"))
         if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:
             raise UsageError(

@@ -83,7 +83,7 @@ class Result:
     width: int | None = None
     height: int | None = None
     source_mode: str | None = None
-    source_tone: str | None = None  # gray, toned or color
+    source_tone: str | None = None  # see images.tones.Tone
     page: int = 1
     pages: int | None = None
     attempt: int = 1

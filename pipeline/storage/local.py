@@ -41,8 +41,9 @@ class LocalStorage:
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
         if not folder and not os.path.isdir(self._locate("")):
-            there = os.path.lexists(self._locate(""))
-            raise StorageError(f"{self.uri} {'is not a folder' if there else 'does not exist'}")
+            if os.path.lexists(self._locate("")):
+                raise StorageError(f"{self.uri} is not a folder")
+            raise ObjectMissing(f"{self.uri} does not exist")
         yield from self._walk(folder.strip("/"), ())
 
     def _walk(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredObject]:
