@@ -28,7 +28,8 @@ from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.sampling.cached import sample_core
 from model.scaling import scale_by_area
-from model.training.trainer import Photographs, Trainer, TrainingConfig, core_losses
+from model.training.photographs import Photographs
+from model.training.trainer import Trainer, TrainingConfig, core_losses
 from model.weights import Stage, StageConfig, build_stage, load_stage, save_stage
 from pipeline.images.chroma import colorfulness, put_color_on
 from pipeline.images.encoding import encode

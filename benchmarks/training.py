@@ -16,7 +16,8 @@ import torch
 from work import WorkCounter
 
 from machine import describe_machine, matmul_gflops, seconds_of
-from model.training.trainer import Optimizer, Photographs, Trainer, TrainingConfig
+from model.training.photographs import Photographs
+from model.training.trainer import Optimizer, Trainer, TrainingConfig
 from model.weights import STAGES, build_config, build_stage
 
 

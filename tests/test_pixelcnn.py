@@ -9,7 +9,8 @@ from tiny_models import perturb
 from model.pic.mixture import Mixture, channel_logits, log_mass, log_prob, scaled
 from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.sampling import draw_pixel, sample_pixels, sample_pixels_slow
-from model.training.trainer import Photographs, Trainer, TrainingConfig
+from model.training.photographs import Photographs
+from model.training.trainer import Trainer, TrainingConfig
 
 SEEDS = [3, 2**63 - 1, 11]
 

@@ -9,7 +9,8 @@ import torch
 from made_photographs import made_photograph
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
-from model.training.trainer import Photographs, TrainingConfig, core_losses, upsampler_losses
+from model.training.photographs import Photographs
+from model.training.trainer import TrainingConfig, core_losses, upsampler_losses
 from model.weights import Stage, load_stage
 from pipeline.errors import UsageError
 from pipeline.storage.base import Storage

@@ -14,7 +14,8 @@ import torch
 from made_photographs import made_png, write_parquet, write_photographs
 from tiny_models import tiny_core
 
-from model.training.trainer import Photographs, TrainingConfig
+from model.training.photographs import Photographs
+from model.training.trainer import TrainingConfig
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import EngineError, UsageError
 from pipeline.storage.local import LocalStorage

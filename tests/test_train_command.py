@@ -28,7 +28,8 @@ from jobs.train import (
 from model.core import CoreConfig
 from model.pic.network import PicConfig
 from model.pic.pixelcnn import PixelCnnConfig
-from model.training.trainer import Photographs, TrainingConfig
+from model.training.photographs import Photographs
+from model.training.trainer import TrainingConfig
 from model.weights import load_stage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training.photographs import read_photographs

@@ -11,14 +11,8 @@ from torch import Tensor
 
 from model.core import ColTranCore, CoreConfig
 from model.scaling import blur, scale_by_area
-from model.training.trainer import (
-    Photographs,
-    Share,
-    Trainer,
-    TrainingConfig,
-    grow,
-    stretch_relative_bias,
-)
+from model.training.photographs import Photographs, Share
+from model.training.trainer import Trainer, TrainingConfig, grow, stretch_relative_bias
 from model.upsamplers import ChannelUpsampler
 
 

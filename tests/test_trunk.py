@@ -14,7 +14,8 @@ from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
 from model.pic.network import Pic, PicConfig
 from model.sampling import sample_core, sample_core_slow
 from model.training.known_color import draw_known_color, palette_of
-from model.training.trainer import Photographs, Trainer, TrainingConfig, fit_histogram, grow
+from model.training.photographs import Photographs, fit_histogram
+from model.training.trainer import Trainer, TrainingConfig, grow
 from model.trunk import EfficientNetLite0, import_efficientnet_lite0
 
 EVERYTHING: dict[str, object] = {

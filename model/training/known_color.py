@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
+from model.core import UNKNOWN
+from model.training.photographs import draw_rectangle
 
 NO_HINTS = 0.5  # share of the photographs
 NO_PALETTE = 0.75
@@ -30,7 +32,7 @@ class KnownColor(NamedTuple):
 def draw_known_color(rgb_BRR3: Tensor, seeds_B: Tensor) -> KnownColor:
     """Hints and palettes of true photographs, uint8 (B, R, R, 3), each from its own seed."""
     bins = bins_from_coarse(coarse_from_rgb(rgb_BRR3))
-    hints = torch.full_like(bins, NUM_BINS)
+    hints = torch.full_like(bins, UNKNOWN)
     palettes = torch.zeros(len(bins), NUM_BINS)
     for place, seed in enumerate(seeds_B.tolist()):
         generator = torch.Generator().manual_seed(seed)
@@ -48,11 +50,9 @@ def draw_palette(rgb_RR3: Tensor, generator: torch.Generator) -> Tensor:
     """The colors of a random crop with a random cast: float32 (V,), sums to 1."""
     side = rgb_RR3.shape[0]
     least = max(1, round(LEAST_CROP * side))
-    height, width = torch.randint(least, side + 1, (2,), generator=generator).tolist()
-    top = int(torch.randint(side - height + 1, (1,), generator=generator))
-    left = int(torch.randint(side - width + 1, (1,), generator=generator))
+    rows, columns = draw_rectangle(side, least, generator)
     cast = 1 + CAST * (2 * torch.rand(3, generator=generator) - 1)
-    crop = rgb_RR3[top : top + height, left : left + width].float() * cast
+    crop = rgb_RR3[rows, columns].float() * cast
     return palette_of(crop.round().clamp(0, 255))
 
 

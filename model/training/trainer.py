@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn import functional
 
-from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb, gray_from_rgb
+from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
 from model.likelihood import bits
 from model.pic.network import Pic
@@ -25,14 +25,13 @@ from model.pic.pixelcnn import PixelCnn
 from model.scaling import blur, scale_by_area
 from model.training.degradation import degrade_some
 from model.training.known_color import draw_known_color
+from model.training.photographs import ALONE, Photographs, Share
 from model.trunk import EfficientNetLite0
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 TRUNK = "encoder.photo.trunk."
-HISTOGRAM_PHOTOS, HISTOGRAM_BATCH = 8192, 64
-HISTOGRAM_SPREAD = 3.0  # of 255
 StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler, Pic, PixelCnn)
 
 
@@ -90,76 +89,6 @@ class TrainingConfig:
         if self.schedule == "cosine":
             return 0.5 * (1 + math.cos(math.pi * done))
         return 1.0 - done if self.schedule == "linear" else 1.0
-
-
-@dataclass(frozen=True)
-class Share:
-    """The part of every batch that one of several workers computes.
-
-    Each worker draws the randomness of the whole batch, computes the losses of its own pictures,
-    and gets the gradients of the whole: so training is the same with any number of workers, but
-    for the order of sums and for dropout. Several workers need a torch.distributed process group.
-    """
-
-    rank: int = 0
-    workers: int = 1
-
-    def of(self, count: int) -> slice:
-        """The places of a batch, or of any list of that length, that are this worker's."""
-        return slice(self.rank * count // self.workers, (self.rank + 1) * count // self.workers)
-
-    def add_up(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its sum over all workers, in one message."""
-        if self.workers == 1:
-            return
-        flat = torch.cat([tensor.flatten() for tensor in tensors])
-        distributed.all_reduce(flat)
-        parts = flat.split([tensor.numel() for tensor in tensors])
-        for tensor, part in zip(tensors, parts, strict=True):
-            tensor.copy_(part.view_as(tensor))
-
-
-ALONE = Share()
-
-
-@dataclass(frozen=True)
-class Photographs:
-    """A data set in memory: rgb uint8 (N, S, S, 3), and how often each is drawn (N,), any scale."""
-
-    rgb: Tensor
-    weights: Tensor
-
-    def __post_init__(self) -> None:
-        if self.rgb.dtype != torch.uint8 or self.rgb.dim() != 4 or self.rgb.shape[-1] != CHANNELS:
-            found = f"{self.rgb.dtype} {tuple(self.rgb.shape)}"
-            raise ValueError(f"photographs must be uint8 (N, S, S, 3), not {found}")
-        if not len(self.rgb):
-            raise ValueError("the set of photographs is empty")
-
-    def crops(
-        self,
-        resolution: int,
-        least: float,
-        count: int,
-        generator: torch.Generator,
-        share: Share = ALONE,
-    ) -> Tensor:
-        """Random, flipped crops scaled by averaging areas: uint8 (count, R, R, 3), or a share."""
-        picked = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        side = self.rgb.shape[1]
-        low = max(round(least * side), min(resolution, side))
-        own = range(count)[share.of(count)]
-        batch = torch.empty(len(own), resolution, resolution, CHANNELS, dtype=torch.uint8)
-        for place, index in enumerate(picked.tolist()):
-            height, width = torch.randint(low, side + 1, (2,), generator=generator).tolist()
-            top = int(torch.randint(side - height + 1, (1,), generator=generator))
-            left = int(torch.randint(side - width + 1, (1,), generator=generator))
-            flip = torch.rand((), generator=generator) < 0.5
-            if place in own:
-                crop = self.rgb[index, top : top + height, left : left + width]
-                crop = crop.flip(1) if flip else crop
-                batch[place - own.start] = scale_by_area(crop[None], resolution)[0]
-        return batch
 
 
 def core_losses(
@@ -330,27 +259,6 @@ def seen_resolution(model: nn.Module, config: TrainingConfig) -> int:
     if isinstance(model, ColTranCore) and model.config.trunk != "none":
         return config.high_resolution
     return int(model.config.resolution)  # type: ignore[union-attr, arg-type]
-
-
-def fit_histogram(core: ColTranCore, photographs: Photographs) -> None:
-    """Fill the table log p(bin | gray) from photographs, drawn as training draws them.
-
-    Smoothed along gray, where neighbors look alike, and by the colors of all photographs.
-    """
-    generator = torch.Generator().manual_seed(0)
-    counts = torch.zeros(256, NUM_BINS, dtype=torch.float64)
-    for _ in range(HISTOGRAM_PHOTOS // HISTOGRAM_BATCH):
-        rgb = photographs.crops(core.config.resolution, 1.0, HISTOGRAM_BATCH, generator)
-        bins = bins_from_coarse(coarse_from_rgb(rgb))
-        symbols = (gray_from_rgb(rgb) * NUM_BINS + bins).flatten()
-        counts += torch.bincount(symbols, minlength=256 * NUM_BINS).view(256, NUM_BINS)
-    gray = torch.arange(256, dtype=torch.float64)
-    near = torch.exp(-0.5 * ((gray[:, None] - gray) / HISTOGRAM_SPREAD) ** 2)
-    smooth = near @ counts
-    # A bin whose brightness is far from a gray value never comes with it; a thousandth of a count
-    # keeps it possible, as saved weights are rounded and photographs are degraded.
-    smooth += 1e-3
-    core.log_histogram.copy_((smooth / smooth.sum(dim=1, keepdim=True)).log())
 
 
 def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch.optim.Optimizer]:

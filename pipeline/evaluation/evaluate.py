@@ -335,7 +335,7 @@ def _draw(
     import torch
 
     from model.color import gray_from_rgb
-    from model.training.trainer import scale_by_area
+    from model.scaling import scale_by_area
 
     high = torch.from_numpy(high_NSS3)
     if low_NRR3 is None:

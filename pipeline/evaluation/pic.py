@@ -46,6 +46,6 @@ def shrink(photographs: PhotographSet, side: int) -> PhotographSet:
     """The same photographs as squares of another size."""
     import torch
 
-    from model.training.trainer import scale_by_area
+    from model.scaling import scale_by_area
 
     return replace(photographs, rgb=scale_by_area(torch.from_numpy(photographs.rgb), side).numpy())

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from model.training.trainer import Photographs, Share, seen_resolution
+from model.training.photographs import Photographs, Share
+from model.training.trainer import seen_resolution
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
 from pipeline.training.learning_curve import Row, check_packages

@@ -30,15 +30,8 @@ from model.color import NUM_BINS
 from model.core import ColTranCore
 from model.pic.network import Pic
 from model.pic.pixelcnn import PixelCnn
-from model.training.trainer import (
-    Photographs,
-    Share,
-    Trainer,
-    TrainingConfig,
-    core_losses,
-    fit_histogram,
-    upsampler_losses,
-)
+from model.training.photographs import Photographs, Share, fit_histogram
+from model.training.trainer import Trainer, TrainingConfig, core_losses, upsampler_losses
 from model.upsamplers import CHANNELS
 from model.weights import Stage, save_stage
 from pipeline.errors import ObjectMissing, UsageError
@@ -141,10 +134,12 @@ class StageTraining:
 
     def _fit_histogram(self) -> None:
         """Before the first step of a core that has none yet; all workers see the same."""
-        for core in (self.trainer.model, self.trainer.average):
-            if isinstance(core, ColTranCore) and core.config.histogram:
-                if not bool(core.log_histogram.any()):
-                    fit_histogram(core, self.photographs)
+        model, average = self.trainer.model, self.trainer.average
+        if not (isinstance(model, ColTranCore) and isinstance(average, ColTranCore)):
+            return
+        if model.config.histogram and not bool(model.log_histogram.any()):
+            fit_histogram(model, self.photographs)
+            average.log_histogram.copy_(model.log_histogram)
 
     def _add(self, losses: dict[str, float]) -> None:
         # All workers see the same sums, so all stop here together.
