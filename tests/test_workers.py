@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from tiny_models import write_tiny_weights
 
 from model.colorized import Colorized
 from model.weights import file_digests
+from pipeline.errors import DestinationMismatch, UsageError
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up
@@ -103,3 +105,26 @@ def test_only_a_run_that_has_no_plan_yet_begins(job: Job, tmp_path: Path) -> Non
     for destination in (job.destination, MemoryStorage("new")):
         prepare_job(str(tmp_path), destination, settings, lambda device, _: begun.append(device))
     assert begun == ["cpu"], "nothing is brought up for what may be done already"
+
+
+def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Path) -> None:
+    weights = str(write_tiny_weights(tmp_path / "weights"))
+    Image.new("L", (20, 20), 40).save(tmp_path / "a.png")
+
+    def spec(destination: MemoryStorage, **given: Any) -> tuple[bool, float]:
+        settings = Settings(weights, device="cpu", **given)
+        found = prepare_job(str(tmp_path), destination, settings).run.spec
+        return found.draft, found.temperature
+
+    assert spec(MemoryStorage("new")) == (True, 0.5)
+    assert spec(MemoryStorage("several"), candidates=2) == (False, 0.7)
+    assert spec(MemoryStorage("guided"), upsampler="guided") == (False, 0.7)
+    drawn = MemoryStorage("drawn")
+    assert spec(drawn, method="sample", temperature=0.9) == (False, 0.9)
+    assert spec(drawn) == (False, 0.9), "as before"
+    mean = MemoryStorage("mean")
+    assert spec(mean) == spec(mean) == (True, 0.5)
+    with pytest.raises(DestinationMismatch, match="candidates: was 1, now 2"):
+        spec(mean, candidates=2)
+    with pytest.raises(UsageError, match="--method mean has one picture of a photo, not 2"):
+        spec(mean, candidates=2, method="mean")

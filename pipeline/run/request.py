@@ -127,7 +127,9 @@ def prepare_job(
     device = _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
-    mean, temperature = _choose_method(settings, destination)
+    found = load_run(destination)
+    begun = found.spec if found else None
+    mean, temperature = _choose_method(settings, begun)
     spec = RunSpec(
         source=opened.uri,
         seed=settings.seed,
@@ -144,7 +146,7 @@ def prepare_job(
         pages=settings.pages,
         digital_source_type=settings.digital_source_type,
         model=settings.model,
-        precision=_choose_precision(settings, destination, device),
+        precision=_choose_precision(settings, begun, device),
         upsampler="guided" if mean else settings.upsampler,
         draft=mean,
         sidecar=settings.sidecar,
@@ -251,18 +253,20 @@ def _choose_device(wanted: str) -> str:
     return wanted
 
 
-def _choose_precision(settings: Settings, destination: Storage, device: str) -> str:
+def _choose_precision(settings: Settings, begun: RunSpec | None, device: str) -> str:
     """Where a run was begun already, its own counts."""
     if settings.precision != "auto":
         return settings.precision
-    begun = load_run(destination)
     if begun:
-        return begun.spec.precision
+        return begun.precision
     return "bfloat16" if device == "cuda" and settings.model == "coltran" else "float32"
 
 
-def _choose_method(settings: Settings, destination: Storage) -> tuple[bool, float]:
-    """Whether pictures are the model's mean color, and the temperature. Raises UsageError."""
+def _choose_method(settings: Settings, begun: RunSpec | None) -> tuple[bool, float]:
+    """Whether pictures are the model's mean color, and the temperature.
+
+    begun: the run that the destination holds, which auto goes on with. Raises UsageError.
+    """
     if settings.model != "coltran":
         for name, unwanted in (
             ("--precision bfloat16", settings.precision == "bfloat16"),
@@ -271,17 +275,15 @@ def _choose_method(settings: Settings, destination: Storage) -> tuple[bool, floa
         ):
             if unwanted:
                 raise UsageError(f"{name} is for the model coltran, not {settings.model}")
-    begun = load_run(destination)
     mean = settings.method == "mean"
-    if settings.method == "auto":
-        few = settings.candidates == 1 and settings.model == "coltran"
-        mean = begun.spec.draft if begun else few and settings.upsampler == "spatial"
+    if settings.method == "auto" and settings.candidates == 1 and settings.model == "coltran":
+        mean = begun.draft if begun else settings.upsampler == "spatial"
     if mean and settings.candidates > 1:
         raise UsageError(f"--method mean has one picture of a photo, not {settings.candidates}")
     if settings.temperature is not None:
         return mean, settings.temperature
-    if begun and begun.spec.draft == mean:
-        return mean, begun.spec.temperature
+    if begun and begun.draft == mean:
+        return mean, begun.temperature
     return mean, TEMPERATURES["mean" if mean else "sample"]
 
 
