@@ -15,9 +15,9 @@ from model.colorizer import Colorizer, Method
 from model.systems import load_colorizer
 from model.weights import WeightsError
 from pipeline.errors import UsageError
-from pipeline.images.chroma import colorfulness, put_color_on
-from pipeline.images.gray import eight_bits
+from pipeline.images.chroma import color_bands, colorfulness
 from pipeline.images.pillow import read_full, read_small, resize_rgb
+from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
 from pipeline.run.request import TEMPERATURES
@@ -96,7 +96,7 @@ class PhotoColorizer:
         mean = method == "mean" or (method == "auto" and candidates == 1)
         if mean and candidates > 1:
             raise UsageError(f"method mean has one picture of a photo, not {candidates}")
-        low, high, gray = self._read(data, longest)
+        low, high, gray, kept = self._read(data, longest)
         digest = hashlib.sha256(data).hexdigest()
         seeds = [photo_seed(seed, digest, number) for number in range(candidates)]
         if temperature is None:
@@ -106,7 +106,7 @@ class PhotoColorizer:
         colors = colorizer.colorize(lows, highs, seeds, temperature)
         found = [
             Candidate(
-                picture := put_color_on(gray, colors.rgb[place]),
+                picture := _finished(gray, colors.rgb[place], kept),
                 seeds[place],
                 float(colors.log_likelihood[place]),
                 float(colors.bits_per_pixel[place]),
@@ -118,7 +118,11 @@ class PhotoColorizer:
         return Colorization(gray, tuple(found), colors.entropy[0])
 
     def preview(self, data: bytes, seed: int, candidates: int, longest: int) -> np.ndarray:
-        """Gray, expected colors and candidates side by side, uint8 (h, w, 3). Raises PhotoError."""
+        """Gray, expected colors and candidates side by side, uint8 (h, w, 3).
+
+        Targets, stamps and mounts are colored over: what a run keeps of them is only known at full
+        size. Raises PhotoError.
+        """
         mean = self.colorize(data, seed, 1, "mean", None, longest)
         pictures = [np.stack([mean.gray] * 3, axis=-1), mean.rgb]
         if candidates:
@@ -128,12 +132,20 @@ class PhotoColorizer:
         parts = [part for picture in pictures for part in (gap, picture)]
         return np.concatenate(parts[1:], axis=1)
 
-    def _read(self, data: bytes, longest: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The model's two grays, and the one that color is put on, uint8."""
+    def _read(
+        self, data: bytes, longest: int | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Kept | None]:
+        """The model's two grays, the one that color is put on, uint8, and what keeps its own."""
         if longest is None:
             _, (low, high) = read_small(data, self._sizes)
-            return low, high, eight_bits(read_full(data).gray)
+            master = read_full(data).in_eight_bits()
+            return low, high, master.gray, master.kept
         # A squeezed square, brought back to its proportions: nothing is decoded at full size.
         info, (low, high, square) = read_small(data, (*self._sizes, longest))
         height, width = fitted(info.height, info.width, longest)
-        return low, high, resize_rgb(square, (width, height))
+        return low, high, resize_rgb(square, (width, height)), None
+
+
+def _finished(gray_HW: np.ndarray, rgb_SS3: np.ndarray, kept: Kept | None) -> np.ndarray:
+    """Predicted color on a photograph, whole, uint8 (H, W, 3)."""
+    return np.concatenate(list(keep_color(color_bands(gray_HW, rgb_SS3), kept)))

@@ -180,3 +180,12 @@ def test_results_are_a_table_of_the_latest_attempts(tmp_path: Path) -> None:
     table = autochrome.open_results(destination.uri).to_table()
     assert table["photo"].to_pylist() == ["0.png", "1.png", "2.png"]
     assert set(table["status"].to_pylist()) == {"ok"}
+
+
+def test_a_stamp_keeps_its_color_in_notebooks(photo: Path, weights: Path) -> None:
+    with Image.open(photo) as opened:
+        stamped = np.asarray(opened.convert("L").convert("RGB")).copy()
+    stamped[100:150, 200:280] = (190, 30, 40)
+    found = autochrome.colorize(stamped, weights=str(weights))
+    assert (found.rgb[110:140, 210:270] == (190, 30, 40)).all()
+    assert (found.rgb[300:400] != stamped[300:400]).any()

@@ -83,6 +83,11 @@ class Master:
     metadata: Metadata
     kept: Kept | None = None
 
+    def in_eight_bits(self) -> Master:
+        """The same with gray and kept color as uint8."""
+        kept = self.kept and replace(self.kept, color=eight_bits(self.kept.color))
+        return replace(self, gray=eight_bits(self.gray), kept=kept)
+
 
 def read_small(
     data: bytes, sizes: Sequence[int], max_pixels: int = MAX_PIXELS, page: int = 1

@@ -59,7 +59,7 @@ def render(
     pixels = master.gray.size
     format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
     if format not in DEEP:
-        master = replace(master, gray=eight_bits(master.gray), kept=_in_eight_bits(master.kept))
+        master = master.in_eight_bits()
     gray = master.gray
     pictures: list[Picture | PhotoError] = []
     digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
@@ -82,10 +82,6 @@ def render(
             note, small_picture = "; ".join(master.metadata.notes), preview.picture()
             pictures.append(Picture(file, suffix, meter.colorfulness(), small_picture, note))
     return pictures
-
-
-def _in_eight_bits(kept: Kept | None) -> Kept | None:
-    return kept and replace(kept, color=eight_bits(kept.color))
 
 
 def _fitted_color(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
