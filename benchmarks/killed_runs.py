@@ -42,7 +42,10 @@ VICTIMS = {
     "idle worker": 2,
     "helper": 2,  # actors of Ray Data that hold statistics and the like
 }
-OUR_LINE = re.compile(r"[\d,]+ of [\d,]+ photos(, .*)?|autochrome: .*")
+# The line of the watchdog among them: on a busy machine a minute may pass without a commit.
+OUR_LINE = re.compile(
+    r"[\d,]+ of [\d,]+ photos(, .*)?|nothing was committed for \d+ s: .*|autochrome: .*"
+)
 PATIENCE = 2.0  # seconds for a kind of victim to appear, else another is chosen
 STALL = 600.0  # seconds without a commit or a kill after which a run is given up
 # Of commands: done, Ray died (its raylet or control store), done in part, killed.

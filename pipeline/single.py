@@ -20,7 +20,7 @@ from pipeline.images.pillow import read_full, read_small, resize_rgb
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
-from pipeline.run.request import TEMPERATURES
+from pipeline.run.method import TEMPERATURES, default_method
 
 GAP = 8  # pixels between the pictures of a preview
 
@@ -93,14 +93,16 @@ class PhotoColorizer:
             raise UsageError(f"at least one candidate is needed, not {candidates}")
         if method not in ("auto", "mean", "sample"):
             raise UsageError(f"method must be auto, mean or sample, not {method!r}")
-        mean = method == "mean" or (method == "auto" and candidates == 1)
+        if method == "auto":
+            method = default_method("coltran", "spatial", candidates)
+        mean = method == "mean"
         if mean and candidates > 1:
             raise UsageError(f"method mean has one picture of a photo, not {candidates}")
         low, high, gray, kept = self._read(data, longest)
         digest = hashlib.sha256(data).hexdigest()
         seeds = [photo_seed(seed, digest, number) for number in range(candidates)]
         if temperature is None:
-            temperature = TEMPERATURES["mean" if mean else "sample"]
+            temperature = TEMPERATURES[method]
         colorizer = self._mean if mean else self._sampling
         lows, highs = (np.repeat(each[None], candidates, axis=0) for each in (low, high))
         colors = colorizer.colorize(lows, highs, seeds, temperature)

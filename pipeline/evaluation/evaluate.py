@@ -23,7 +23,7 @@ from pipeline.evaluation.pic import score_pic, shrink
 from pipeline.images.chroma import LUMA, colorfulness, put_color_on
 from pipeline.ledger.results import null_if_nan
 from pipeline.ledger.seeds import photo_seed
-from pipeline.run.request import TEMPERATURES
+from pipeline.run.method import TEMPERATURES, default_method
 from pipeline.training.photographs import PhotographSet, Split, describe_skipped, read_photographs
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ class EvaluationSettings:
 
     def resolved(self) -> "EvaluationSettings":
         """The same with a method and a temperature. Raises UsageError."""
-        if self.method == "mean" and (self.model != "coltran" or self.upsampler != "spatial"):
+        default = default_method(self.model, self.upsampler)
+        if self.method == "mean" and default != "mean":
             raise UsageError("--method mean is for the model coltran, without --upsampler")
-        sampled = self.model != "coltran" or self.upsampler != "spatial"
-        method = self.method or ("sample" if sampled else "mean")
+        method = self.method or default
         temperature = TEMPERATURES[method] if self.temperature is None else self.temperature
         return replace(self, method=method, temperature=temperature)
 

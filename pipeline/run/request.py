@@ -15,15 +15,13 @@ from pipeline.ledger.status import Ledger
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
+from pipeline.run.method import TEMPERATURES, default_method
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
 from pipeline.weights.store import fetch_weights
 
 # Photos. What a kill costs at most, and how often there is news.
 SHARD_SIZE = {"cpu": 4, "cuda": 64}
-
-# By method, chosen on held-out photographs and on scans, by eye (docs/model_card.md).
-TEMPERATURES = {"mean": 0.5, "sample": 0.7}
 
 
 @dataclass(frozen=True)
@@ -275,16 +273,19 @@ def _choose_method(settings: Settings, begun: RunSpec | None) -> tuple[bool, flo
         ):
             if unwanted:
                 raise UsageError(f"{name} is for the model coltran, not {settings.model}")
-    mean = settings.method == "mean"
-    if settings.method == "auto" and settings.candidates == 1 and settings.model == "coltran":
-        mean = begun.draft if begun else settings.upsampler == "spatial"
+    method = settings.method
+    if method == "auto":
+        method = default_method(settings.model, settings.upsampler, settings.candidates)
+        if begun and settings.candidates == 1 and settings.model == "coltran":
+            method = "mean" if begun.draft else "sample"
+    mean = method == "mean"
     if mean and settings.candidates > 1:
         raise UsageError(f"--method mean has one picture of a photo, not {settings.candidates}")
     if settings.temperature is not None:
         return mean, settings.temperature
     if begun and begun.draft == mean:
         return mean, begun.temperature
-    return mean, TEMPERATURES["mean" if mean else "sample"]
+    return mean, TEMPERATURES[method]
 
 
 def absolute_place(place: str) -> str:
