@@ -43,7 +43,7 @@ def colorize(
 
     if options.pop("draft"):
         options["method"] = "mean"
-    settings = Settings(weights or str(WEIGHTS), **options)
+    settings = Settings(weights or str(WEIGHTS), log_as_json=in_json(ctx), **options)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = run(source, destination, settings, progress)
     finish(ctx, summary)
@@ -77,6 +77,8 @@ def describe(summary: "Summary") -> str:
         lines.append(describe_more_pages(summary.more_pages))
     if summary.ignored:
         lines.append(describe_ignored(summary.ignored))
+    if summary.log:
+        lines.append(f"causes   {summary.log}")
     lines += [
         f"images   {summary.destination}/images",
         f"results  {summary.destination}/results",

@@ -58,7 +58,7 @@ def convert(
     try:
         imported = import_stage(config, checkpoint.variables, raw)
     except ValueError as error:
-        raise UsageError(f"{tf_checkpoint}: {error}") from None
+        raise UsageError(f"{tf_checkpoint}: {error}") from error
     write_weights(imported.stage, out)
     taken = len(checkpoint.variables) - len(imported.dropped)
     left = "moving averages" if raw else "raw variables"
@@ -83,7 +83,7 @@ def read_config_file(stage: str, path: Path | None) -> "StageConfig":
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"{path} cannot be read as JSON: {reason}") from None
+        raise UsageError(f"{path} cannot be read as JSON: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model", {}), dict):
         raise UsageError(f'{path} must hold an object like {{"stage": "core", "model": {{...}}}}')
     # `variables` lists the checkpoint's own names and shapes: the import checks them all anyway.
@@ -95,7 +95,7 @@ def read_config_file(stage: str, path: Path | None) -> "StageConfig":
     try:
         return build_config(stage, content.get("model", {}))
     except ValueError as error:
-        raise UsageError(f"{path}: {error}") from None
+        raise UsageError(f"{path}: {error}") from error
 
 
 def write_weights(stage: "Stage", out: Path) -> None:
@@ -114,4 +114,4 @@ def write_weights(stage: "Stage", out: Path) -> None:
     except OSError as error:
         with suppress(OSError):
             part.unlink()
-        raise UsageError(f"{out} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{out} cannot be written: {error.strerror}") from error

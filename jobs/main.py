@@ -1,5 +1,6 @@
 """The command `autochrome`; the one place where an error of ours becomes one line and a code."""
 
+import logging
 import signal
 import sys
 import threading
@@ -18,7 +19,8 @@ from jobs.status import status
 from jobs.submit import logs, stop, submit
 from jobs.train import train
 from jobs.verify import verify
-from pipeline.errors import AutochromeError, Interrupted, UsageError, shown
+from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError, shown
+from pipeline.run.logs import LOGGER
 
 
 class Commands(click.Group):
@@ -31,12 +33,20 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except AutochromeError as error:
+            LOGGER.debug("the command ends", exc_info=error)
             tell_error(ctx, str(error), error.exit_code)
         except ModuleNotFoundError as error:  # a cluster whose `python` is not Autochrome's
             lacks = f"{sys.executable} has no module {error.name}"
             tell_error(ctx, f"{lacks}; it is not the Python of Autochrome", UsageError.exit_code)
         except KeyboardInterrupt:
             tell_error(ctx, "interrupted", Interrupted.exit_code)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # our fault; the words are those of the bug report
+            LOGGER.error("a fault of Autochrome", exc_info=error)
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            how = "please report it with what `autochrome --verbose` shows"
+            tell_error(ctx, f"a fault of Autochrome: {what}; {how}", EngineError.exit_code)
 
 
 def tell_error(ctx: click.Context, message: str, code: int) -> NoReturn:
@@ -50,8 +60,16 @@ def tell_error(ctx: click.Context, message: str, code: int) -> NoReturn:
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="autochrome")
-def main() -> None:
+@click.option("--verbose", is_flag=True, help="Show the causes of failures, with tracebacks.")
+@click.pass_context
+def main(ctx: click.Context, verbose: bool) -> None:
     """Color for archives of black-and-white photographs."""
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        LOGGER.addHandler(handler)
+        LOGGER.setLevel(logging.DEBUG)
+        ctx.call_on_close(lambda: LOGGER.removeHandler(handler))
 
 
 main.add_command(colorize)

@@ -79,7 +79,7 @@ def resume(
         command += ["--log-format", "json"] if in_json(ctx) else []
         send(ctx, address, destination, command, weights, follow)
         return
-    settings = Settings(weights or str(WEIGHTS), **options)
+    settings = Settings(weights or str(WEIGHTS), log_as_json=in_json(ctx), **options)
     chosen = parse_selection(selection, Path(selection).read_bytes()) if selection else None
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = run(destination, settings, progress, retry_failed, reasons, chosen)

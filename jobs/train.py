@@ -235,7 +235,7 @@ def build_config(stage: str, options: dict[str, Any]) -> "TrainingConfig":
     try:
         return TrainingConfig(**chosen)
     except ValueError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error)) from error
 
 
 class Teller:

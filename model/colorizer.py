@@ -120,7 +120,7 @@ class Colorizer:
         try:
             return cls(core, color, spatial, batch_size, method)
         except ValueError as error:
-            raise WeightsError(f"{folder}: {error}") from None
+            raise WeightsError(f"{folder}: {error}") from error
 
     def colorize(
         self,

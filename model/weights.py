@@ -6,10 +6,13 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from model.core import ColTranCore, CoreConfig
 from model.pic.network import Pic, PicConfig
@@ -90,10 +93,10 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
             metadata = file.metadata() or {}
             names = list(file.keys())
             elements = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
-    except FileNotFoundError:
-        raise WeightsError(f"no weights file at {path}") from None
+    except FileNotFoundError as error:
+        raise WeightsError(f"no weights file at {path}") from error
     except (safetensors.SafetensorError, OSError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from None
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
     try:
         settings = json.loads(metadata.get(HEADER, "{}"))
     except (ValueError, RecursionError):
@@ -123,6 +126,25 @@ def _check_sizes(settings: object, elements: int) -> None:
         _check_sizes(value, elements)
 
 
+class _NoRandomStart(TorchFunctionMode):
+    """Leaves out the random values that modules start with. On the meta device there are none, and
+    asking for them would load PyTorch's compiler, which takes more than a second."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
     """A stage in eval mode, float32, from a weights file; every tensor must fit.
 
@@ -131,7 +153,7 @@ def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
     """
     _, config = read_config(path)
     try:
-        with torch.device("meta"):  # shapes alone: nothing is allocated before they fit
+        with torch.device("meta"), _NoRandomStart():  # nothing is allocated before shapes fit
             outline = build_stage(config)
     except (ValueError, TypeError, RuntimeError, ZeroDivisionError, AssertionError) as error:
         raise WeightsError(f"{path} has an unusable configuration: {error}") from error

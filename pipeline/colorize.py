@@ -14,11 +14,20 @@ import gc
 import pickle
 import shlex
 import warnings
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Any, Protocol
 
 from pipeline.cluster.pools import (
@@ -29,7 +38,14 @@ from pipeline.cluster.pools import (
     size_pools,
     size_wave,
 )
-from pipeline.cluster.session import capacity, cluster_joined, describe_wait, on_cluster, quiet_ray
+from pipeline.cluster.session import (
+    capacity,
+    cluster_joined,
+    describe_wait,
+    on_cluster,
+    quiet_ray,
+    session_logs,
+)
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import (
     AutochromeError,
@@ -45,6 +61,7 @@ from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.ledger.status import Ledger
+from pipeline.run.logs import LOGGER, RunLog, replay
 from pipeline.run.metrics import Metrics
 from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up, write_row
 from pipeline.run.request import (
@@ -88,7 +105,7 @@ def colorize(source: str, destination: str, settings: Settings, listener: Listen
     with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
         with Watchdog(listener.wait, partial(describe_planning, place)):
             job = prepare_job(source, place, settings, warm)
-        return _run(job, settings.max_failed, listener, lease)
+        return _run(job, settings, listener, lease)
 
 
 def resume(
@@ -112,7 +129,7 @@ def resume(
             take_selection(place, job.run, selection)
         if retry_failed:
             Ledger(place, job.run).retry_failed(reasons)
-        return _run(job, settings.max_failed, listener, lease)
+        return _run(job, settings, listener, lease)
 
 
 def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> None:
@@ -129,29 +146,47 @@ def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> Non
         warm.remote(absolute_place(settings.weights), settings.model, digests)
 
 
-def _run(job: Job, max_failed: str | None, listener: Listener, lease: Lease | None) -> Summary:
-    committed = committed_shards(job.destination).keys()
+def _run(job: Job, settings: Settings, listener: Listener, lease: Lease | None) -> Summary:
     schedule = Schedule(job.destination, job.run)
-    limit = failure_limit(max_failed, job.run.plan.photos)
+    committed = committed_shards(job.destination).keys()
+    done = schedule.photos_in(committed)
+    listener.update(done, 0, schedule.photos)
+    log = RunLog(settings.log_as_json)
+    if done < schedule.photos:  # without a Ray that would have nothing to do
+        limit = failure_limit(settings.max_failed, job.run.plan.photos)
+        allowed = partial(_check_failures, settings.max_failed, limit)
+        with _resumable(job, log), quiet_ray(), log.written_to(session_logs()):
+            _run_open_shards(job, schedule, committed, allowed, listener, lease)
+    with Watchdog(listener.wait, lambda: "the report is being written"):
+        return replace(summarize(job.destination, job.run), log=log.path)
+
+
+def _run_open_shards(
+    job: Job,
+    schedule: Schedule,
+    committed: AbstractSet[int],
+    allowed: Callable[[int], None],
+    listener: Listener,
+    lease: Lease | None,
+) -> None:
+    """Do all shards that are not committed. allowed: raises where so many photos failed."""
     done, failed = schedule.photos_in(committed), 0
-    listener.update(done, failed, schedule.photos)
-    shards = schedule.open(committed)
     with (
-        _explained(job),
         Watchdog(listener.wait, partial(describe_wait, *_need(job))) as watchdog,
-        closing(_run_shards(shards, job, schedule.photos - done)) as reports,
+        closing(_run_shards(schedule.open(committed), job, schedule.photos - done)) as reports,
     ):
         for report in reports:
             watchdog.news()
             done, failed = done + report.photos, failed + report.failed
             listener.update(done, failed, schedule.photos)
-            if failed > limit:
-                allowed = f"--max-failed {max_failed}"
-                raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
+            allowed(failed)
             if lease:
                 lease.check()
-    with Watchdog(listener.wait, lambda: "the report is being written"):
-        return summarize(job.destination, job.run)
+
+
+def _check_failures(max_failed: str | None, limit: float, failed: int) -> None:
+    if failed > limit:
+        raise TooManyFailures(f"{failed:,} photos failed: --max-failed {max_failed} was given")
 
 
 def failure_limit(max_failed: str | None, photos: int) -> float:
@@ -167,28 +202,26 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
     Shards whose processes died, time and again, are done once more, each photo in a process of its
     own. Those that are lost all the same stay to be done.
     """
-    first = next(shards, None)
-    if first is None:
-        return  # without a Ray that would have nothing to do
-    shards, outage, trouble = chain([first], shards), 0, ""
-    gpus = _gpu_share(job, job.device)
-    with quiet_ray():
-        metrics = Metrics()
-        while wave := list(islice(shards, size_wave(capacity(), gpus, job.actors))):
-            lost = {shard.number: shard for shard in wave}
-            for isolated in (False, True):
-                for row in _run_wave(list(lost.values()), job, isolated) if lost else ():
-                    lost.pop(row["shard"], None)
-                    if not row["trouble"]:
-                        outage, report = 0, pickle.loads(row["report"])
-                        photos -= report.photos
-                        metrics.record(report, photos)
-                        yield report
-                        continue
-                    outage, trouble = outage + 1, row["trouble"]
-                    if outage == OUTAGE:
-                        raise StoreUnavailable(trouble)
-            gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
+    outage, trouble = 0, None
+    gpus, metrics = _gpu_share(job, job.device), Metrics()
+    while wave := list(islice(shards, size_wave(capacity(), gpus, job.actors))):
+        lost = {shard.number: shard for shard in wave}
+        for isolated in (False, True):
+            for row in _run_wave(list(lost.values()), job, isolated) if lost else ():
+                lost.pop(row["shard"], None)
+                report, trouble_now, records = pickle.loads(row["ended"])
+                replay(records)
+                if not trouble_now:
+                    outage, photos = 0, photos - report.photos
+                    metrics.record(report, photos)
+                    yield report
+                    continue
+                outage, trouble = outage + 1, trouble_now
+                if outage == OUTAGE or not isinstance(trouble, StoreUnavailable):
+                    raise trouble
+        for number in lost:
+            LOGGER.error("shard %d: its processes died; it stays to be done", number)
+        gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
 
@@ -289,7 +322,7 @@ def _configure(job: Job, pools: Pools) -> None:
 
 
 @contextmanager
-def _explained(job: Job) -> Iterator[None]:
+def _resumable(job: Job, log: RunLog) -> Iterator[None]:
     """Ctrl-C and whatever Ray raises, as errors of ours, each with how to go on."""
     again = (
         "the same command again goes on from here, and so does:"
@@ -297,17 +330,18 @@ def _explained(job: Job) -> Iterator[None]:
     )
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {again}") from None
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {again}") from error
     except AutochromeError as error:
-        raise type(error)(f"{error}; {again}") from None
+        raise type(error)(f"{error}; {again}") from error
     except Exception as error:
         if _from_interrupt(error):
-            raise Interrupted(f"interrupted; {again}") from None
+            raise Interrupted(f"interrupted; {again}") from error
         cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
         if type(error).__name__ == "ExecutionTimeoutError":  # whose words are for programmers
             cause = f"nothing has moved for {SILENCE_SECONDS / 3600:g} hours"
-        raise EngineError(f"Ray gave up: {cause}; {again}") from error
+        where = f" (more in {log.path})" if log.path else ""
+        raise EngineError(f"Ray gave up: {cause}{where}; {again}") from error
 
 
 def _from_interrupt(error: BaseException | None) -> bool:

@@ -7,6 +7,8 @@ AutochromeError                 2
 │   ├── ObjectTooLarge          2   more bytes than whoever reads it takes
 │   └── StoreUnavailable        2   full, gone or out of reach: no single object is at fault
 ├── EngineError                 1   Ray gave up; resumable
+│   ├── DeviceFull              1   a GPU has not enough memory for even one photo
+│   └── DeviceBroken            1   a GPU that does not compute any more; its process must end
 ├── TooManyFailures             4   more photos failed than --max-failed allows; resumable
 ├── Interrupted               130   Ctrl-C; resumable
 ├── DestinationMismatch         5   the destination belongs to a run with other settings
@@ -65,6 +67,14 @@ class StoreUnavailable(StorageError):
 
 class EngineError(AutochromeError):
     exit_code = 1
+
+
+class DeviceFull(EngineError):
+    pass
+
+
+class DeviceBroken(EngineError):
+    pass
 
 
 class TooManyFailures(AutochromeError):

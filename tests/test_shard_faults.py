@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from test_stages import SIZES, SPEC, picture, run_shard, shard_of
@@ -16,11 +17,13 @@ from tiny_models import tiny_color, tiny_core, tiny_spatial
 from model.colorized import Colorized
 from model.colorizer import Colorizer
 from pipeline.cluster.session import ENVIRONMENT
+from pipeline.errors import DeviceBroken, DeviceFull, PhotoError
 from pipeline.ledger.plan import Plan, Run
 from pipeline.ledger.results import commit_shard, results_path
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run import isolation
 from pipeline.run.isolation import call_isolated
+from pipeline.run.logs import collect_records
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.memory import MemoryStorage
 
@@ -80,6 +83,51 @@ def test_the_culprit_is_found_by_halving_and_harms_no_other() -> None:
     assert counts == ShardReport(photos=16, failed=1)
     assert [row["photo"] for row in rows if row["reason"] == "out_of_memory"] == ["05.png"]
     assert colorizer.asked == [16, 8, 4, 4, 2, 1, 1, 2, 8]
+
+
+class SmallGpu(Colorizer):
+    """A real colorizer on a GPU that has memory for so many photographs at once."""
+
+    def __init__(self, room: int, error: type[Exception] = torch.OutOfMemoryError) -> None:
+        super().__init__(tiny_core(8), tiny_color(8), tiny_spatial(16), batch_size=8)
+        self.room, self.error, self.asked = room, error, list[int]()
+
+    def colorize(self, *arguments: Any, **options: Any) -> Colorized:
+        self.asked.append(self.batch_size)
+        if self.batch_size > self.room:
+            raise self.error("CUDA out of memory")
+        return super().colorize(*arguments, **options)
+
+
+def test_a_full_gpu_takes_smaller_batches_for_good() -> None:
+    colorizer = SmallGpu(room=2)
+    with collect_records() as records:
+        counts, rows = run_shard(sixteen_photos(), MemoryStorage("destination"), colorizer)
+    assert counts == ShardReport(photos=16, failed=0)
+    assert colorizer.asked == [8, 4, 2] and colorizer.batch_size == 2
+    assert "batches of 2 photos from here on" in records[-1].getMessage()
+    calm, expected = run_shard(sixteen_photos(), MemoryStorage("destination"), Small(room=16))
+    assert [row["output_sha256"] for row in rows] == [row["output_sha256"] for row in expected]
+
+
+@pytest.mark.parametrize(
+    ("error", "wanted"),
+    [
+        (torch.OutOfMemoryError, DeviceFull),
+        (torch.AcceleratorError, DeviceBroken),
+        (RuntimeError, PhotoError),
+    ],
+)
+def test_no_photo_fails_for_a_gpu_at_fault(error: type[Exception], wanted: type[Exception]) -> None:
+    source, colorizer = sixteen_photos(), SmallGpu(room=0, error=error)
+    read = read_shard(shard_of(source), source, SIZES)
+    if wanted is PhotoError:  # no fault of a GPU
+        colored = colorize_shard(read, colorizer, SPEC, "a GPU")
+        assert {page[0].result.status for page in colored} == {"failed"}
+        return
+    with pytest.raises(wanted, match="a GPU"):
+        colorize_shard(read, colorizer, SPEC, "a GPU")
+    assert colorizer.asked == ([8, 4, 2, 1] if wanted is DeviceFull else [8])
 
 
 def call_dying(victim: bytes) -> Callable[..., Any]:

@@ -15,10 +15,11 @@ from tiny_models import write_tiny_weights
 
 from model.colorized import Colorized
 from model.weights import file_digests
-from pipeline.errors import DestinationMismatch, UsageError
+from pipeline.cluster.pools import Pools
+from pipeline.errors import DestinationMismatch, DeviceFull, UsageError
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.seeds import photo_seed
-from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up
+from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up, write_row
 from pipeline.run.request import Job, Settings, prepare_job
 from pipeline.run.steps import Candidate, read_shard
 from pipeline.storage.memory import MemoryStorage
@@ -72,6 +73,29 @@ def test_an_actor_called_from_two_threads_colorizes_one_shard_at_a_time_on_one_c
         both = list(pool.map(actor, rows))
     assert most == [1] and cores == {1}
     assert [[drawn(each) for each in candidates(row)] for row in both] == alone
+
+
+def test_an_actor_with_a_broken_gpu_ends_and_one_with_a_full_gpu_says_so(
+    job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    actor, row = ColorizeActor(job), read_row(pack(shards(job)[0]), job, isolated=False)
+    ended = list[int]()
+    monkeypatch.setattr("os._exit", ended.append)
+
+    def broken(*arguments: object) -> Colorized:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    def full(*arguments: object) -> Colorized:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(actor._colorizer, "colorize", broken)
+    actor(row)
+    assert ended == [1] and "illegal memory access" in capsys.readouterr().err
+    monkeypatch.setattr(actor._colorizer, "colorize", full)
+    written = write_row(actor(row), job, Pools(1, 1, 1, 1, 1, 0), isolated=False)
+    report, trouble, records = pickle.loads(written["ended"])
+    assert report.photos == 0 and isinstance(trouble, DeviceFull) and records
+    assert not list(job.destination.list("results"))
 
 
 def test_a_photo_to_be_redone_is_drawn_with_the_seed_given(job: Job) -> None:

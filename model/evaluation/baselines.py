@@ -157,10 +157,10 @@ class Baselines:
                     for name in _WEIGHTS
                 }
                 return cls(about["resolution"], about["photos"], counts)
-        except FileNotFoundError:
-            raise WeightsError(f"no baselines at {path}") from None
+        except FileNotFoundError as error:
+            raise WeightsError(f"no baselines at {path}") from error
         except (safetensors.SafetensorError, OSError, EOFError, KeyError, ValueError) as error:
-            raise WeightsError(f"{path} is not a readable file of baselines: {error}") from None
+            raise WeightsError(f"{path} is not a readable file of baselines: {error}") from error
 
     def _smoothed(
         self, name: str, contexts: dict[str, Ints], bins: Ints, simpler: Floats

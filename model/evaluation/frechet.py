@@ -30,7 +30,7 @@ class Inception:
         except (RuntimeError, ValueError, OSError) as error:
             cause = str(error).strip().splitlines()[0]
             wanted = "FID needs an Inception network as a TorchScript file"
-            raise ValueError(f"{wanted}; {path} cannot be used: {cause}") from None
+            raise ValueError(f"{wanted}; {path} cannot be used: {cause}") from error
         arguments = [each.name for each in self._network.forward.schema.arguments]
         self._options = {"return_features": True} if "return_features" in arguments else {}
         self._device = device
@@ -45,7 +45,7 @@ class Inception:
                 result = self._network(batch.permute(0, 3, 1, 2).contiguous(), **self._options)
             except RuntimeError as error:
                 cause = str(error).strip().splitlines()[-1]
-                raise ValueError(f"the Inception network fails on pictures: {cause}") from None
+                raise ValueError(f"the Inception network fails on pictures: {cause}") from error
             if not isinstance(result, torch.Tensor) or result.shape[:1] != (len(batch),):
                 raise ValueError("the Inception network does not return features (B, D)")
             parts.append(result.flatten(1).double().cpu().numpy())

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from pipeline.errors import EngineError, UsageError
 
@@ -146,6 +148,14 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
             ray.shutdown()
 
 
+def session_logs() -> Path:
+    """Where Ray, which must be running, keeps its logs here; its dashboard shows them."""
+    import ray
+
+    context: Any = ray.init(ignore_reinit_error=True, logging_level=logging.CRITICAL)
+    return Path(context.address_info["session_dir"], "logs")
+
+
 def _check_answer(place: str) -> None:
     """Ray itself would wait for minutes for a cluster that is not there."""
     host, _, port = place.rpartition(":")
@@ -154,7 +164,7 @@ def _check_answer(place: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), 10).close()
     except OSError as error:
-        raise UsageError(f"RAY_ADDRESS: no Ray answers at {place}: {error}") from None
+        raise UsageError(f"RAY_ADDRESS: no Ray answers at {place}: {error}") from error
 
 
 @contextmanager

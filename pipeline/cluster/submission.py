@@ -142,7 +142,7 @@ def _client(address: str | None) -> Any:
         return JobSubmissionClient(address, headers=_token_header())
     except (ImportError, RuntimeError) as error:
         if "ray[default]" in str(error) or isinstance(error, ImportError):
-            raise UsageError("jobs need Ray's client: pip install 'autochrome[cluster]'") from None
+            raise UsageError("jobs need Ray's client: pip install 'autochrome[cluster]'") from error
         raise
 
 
@@ -206,14 +206,14 @@ def _explained(address: str | None) -> Iterator[None]:
         cause = str(error).strip().splitlines()
         raise UsageError(
             f"no job server answers at {where} ({cause[0] if cause else type(error).__name__})"
-        ) from None
+        ) from error
     except Exception as error:
         if type(error).__name__ == "AuthenticationError":  # importing Ray for its name is slow
             raise UsageError(
                 "the job server wants another token; Ray looks for it in RAY_AUTH_TOKEN, in the"
                 " file RAY_AUTH_TOKEN_PATH, and in ~/.ray/auth_token"
-            ) from None
+            ) from error
         if not isinstance(error, RuntimeError | ValueError):
             raise
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise UsageError(f"the job server refused: {lines[-1]}") from None
+        raise UsageError(f"the job server refused: {lines[-1]}") from error

@@ -93,7 +93,7 @@ def evaluate(
         inception = settings.inception and Inception(settings.inception, device)
         baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
     except ValueError as error:  # of weights, of the network
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error)) from error
     read = partial(
         read_photographs, source, split=settings.split, split_column=settings.split_column
     )
@@ -167,7 +167,7 @@ def load_baselines(
                 fitted.save(settings.save_baseline)
             except OSError as error:
                 place = settings.save_baseline
-                raise UsageError(f"{place} cannot be written: {error.strerror}") from None
+                raise UsageError(f"{place} cannot be written: {error.strerror}") from error
         return fitted, frozenset(photographs.digests)
     for folder in (settings.weights, WEIGHTS):
         path = folder / BASELINES

@@ -43,7 +43,7 @@ class Features:
         try:
             self._parts.append(self._inception.features(taken))
         except ValueError as error:
-            raise UsageError(str(error)) from None
+            raise UsageError(str(error)) from error
         self._count += len(taken)
 
     def distance(self, other: "Features") -> float:

@@ -26,7 +26,7 @@ def write_page(path: Path, source: str, weights: str, evaluation: Evaluation) ->
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(page, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from None
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def render(source: str, weights: str, evaluation: Evaluation) -> str:

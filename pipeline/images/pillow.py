@@ -200,10 +200,10 @@ def _explained(data: bytes) -> Iterator[None]:
         yield
     except PhotoError:
         raise
-    except MemoryError:
-        raise PhotoError("out_of_memory", "not enough memory to decode the picture") from None
-    except UnidentifiedImageError:
-        raise _unidentified(data) from None
+    except MemoryError as error:
+        raise PhotoError("out_of_memory", "not enough memory to decode the picture") from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
     except Exception as error:  # damaged files make decoders raise nearly everything
         cause = str(error)[:200] or type(error).__name__
         raise PhotoError("corrupt", f"the picture cannot be decoded: {cause}") from error
@@ -259,8 +259,8 @@ def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> _D
             return _decode_deep(refused, max_pixels, keeps)
         except (PhotoError, MemoryError):
             raise
-        except Exception:
-            raise error from None  # both have failed, and the first tells as much
+        except Exception as second:
+            raise error from second  # the first says as much to people
 
 
 def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> _Decoded:

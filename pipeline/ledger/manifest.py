@@ -105,7 +105,7 @@ class Manifest:
                 return open(self._storage.uri_of(path), "rb")
             except OSError as error:
                 uri = self._storage.uri_of(path)
-                raise StorageError(f"cannot read {uri}: {error.strerror}") from None
+                raise StorageError(f"cannot read {uri}: {error.strerror}") from error
         return io.BytesIO(self._storage.read(path))
 
 

@@ -278,7 +278,7 @@ def _read_table(destination: Storage, path: str, digest: str | None = None) -> p
     try:
         return pq.read_table(io.BytesIO(data), schema=SCHEMA)
     except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None
+        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from error
 
 
 def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:

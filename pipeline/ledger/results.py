@@ -227,7 +227,7 @@ def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa
             wanted = columns or [*there, *(name for name in SCHEMA.names if name not in there)]
             table = file.read([name for name in wanted if name in there])
     except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from None
+        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from error
     for name in wanted:
         if name not in there:
             value = pa.scalar(getattr(Result, name), SCHEMA.field(name).type)

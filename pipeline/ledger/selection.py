@@ -120,7 +120,7 @@ def kept_selections(destination: Storage) -> Iterator[tuple[int, Selection]]:
         try:
             yield number, parse_selection(uri, destination.read(path))
         except UsageError as error:
-            raise StorageError(f"{error}: it was changed since it was taken") from None
+            raise StorageError(f"{error}: it was changed since it was taken") from error
 
 
 def _keep(destination: Storage, selection: Selection) -> None:

@@ -71,8 +71,8 @@ def read_signer(certificate: str | None, key: str | None) -> Signer | None:
         raise UsageError("--c2pa-certificate and --c2pa-key belong together")
     try:
         import c2pa  # noqa: F401
-    except ImportError:
-        raise UsageError(_EXTRA) from None
+    except ImportError as error:
+        raise UsageError(_EXTRA) from error
     signer = _load(certificate, key)
     gray = encode(np.zeros((8, 8), np.uint8), "PNG")
     made = Provenance("trainedAlgorithmicMedia", "0", {}, 0, "")
@@ -81,7 +81,7 @@ def read_signer(certificate: str | None, key: str | None) -> Signer | None:
             sign_picture(signer, "trial", gray, "PNG", gray, "PNG", made), "PNG"
         )
     except PhotoError as error:
-        raise UsageError(f"{certificate}: {error}") from None
+        raise UsageError(f"{certificate}: {error}") from error
     failures = there["validation_results"]["activeManifest"]["failure"]
     wrong = [each["code"] for each in failures if each["code"] != "signingCredential.untrusted"]
     if wrong:  # whom a reader trusts is the reader's choice; all else has to be right
@@ -119,7 +119,7 @@ def sign_picture(
             _open_master(builder, photo, master, master_format)
             builder.sign(MIME_OF_FORMAT[format], io.BytesIO(file), signed)
     except C2paError as error:
-        raise PhotoError("write_error", f"the picture cannot be signed: {error}") from None
+        raise PhotoError("write_error", f"the picture cannot be signed: {error}") from error
     return signed.getvalue()
 
 
@@ -138,7 +138,7 @@ def read_credentials(file: bytes, format: str) -> dict[str, Any]:
             report: dict[str, Any] = json.loads(reader.json())
             return report
     except C2paError as error:
-        raise PhotoError("unsupported", f"no content credentials can be read: {error}") from None
+        raise PhotoError("unsupported", f"no content credentials can be read: {error}") from error
 
 
 def write_signed(destination: Storage, path: str, file: bytes) -> bytes:
@@ -222,13 +222,13 @@ def _load(certificate: str, key: str) -> Signer:
     try:
         chain = x509.load_pem_x509_certificates(Path(certificate).read_bytes())
     except (OSError, ValueError) as error:
-        raise UsageError(f"--c2pa-certificate {certificate}: {_first_line(error)}") from None
+        raise UsageError(f"--c2pa-certificate {certificate}: {_first_line(error)}") from error
     try:
         private = load_pem_private_key(Path(key).read_bytes(), None)
-    except TypeError:
-        raise UsageError(f"--c2pa-key {key} is encrypted; give it without a password") from None
+    except TypeError as error:
+        raise UsageError(f"--c2pa-key {key} is encrypted; give it without a password") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"--c2pa-key {key}: {_first_line(error)}") from None
+        raise UsageError(f"--c2pa-key {key}: {_first_line(error)}") from error
     public = chain[0].public_key()
     if private.public_key() != public:
         raise UsageError(f"the key of {key} is not that of the first certificate of {certificate}")

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -26,6 +27,14 @@ SHARE = 0.75  # of the memory that is free; Ray ends workers where 95 % of a nod
 LEAST_ROOM = 2**28  # bytes
 _STARTING = 120.0  # seconds that a process may take to start, on a machine with far too much to do
 _OF_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
+
+
+class TracebackElsewhere(Exception):
+    """Stands for the cause of an error that comes from another process; its text is the traceback
+    there, which cannot be pickled itself."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
 
 
 class Call(Protocol):
@@ -59,15 +68,15 @@ def call_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
                 timeout=MOST_SECONDS + _STARTING,
             )
         except subprocess.TimeoutExpired as late:
-            raise PhotoError("timeout", f"took more than {late.timeout:g} seconds") from None
+            raise PhotoError("timeout", f"took more than {late.timeout:g} seconds") from late
         size = told.seek(0, os.SEEK_END)
         told.seek(max(0, size - 2**16))
         words = told.read()
     if ended.returncode:
         raise _death(ended.returncode, words)
-    result, error = pickle.loads(ended.stdout)
+    result, error, trace = pickle.loads(ended.stdout)
     if error is not None:
-        raise error
+        raise error from TracebackElsewhere(trace)
     return result
 
 
@@ -135,19 +144,21 @@ def _serve() -> None:
     os.dup2(2, 1)  # whatever a decoder prints is no part of the answer
     result: Any = None
     error: Exception | None = None
+    trace = ""
     try:
         function, arguments = pickle.load(sys.stdin.buffer)
         _limit_memory(room)
         with deadline(seconds, sys.stderr):
             result = function(*arguments)
     except PhotoError as raised:
-        error = _named(raised)
+        error, trace = _named(raised), traceback.format_exc()
     except (AutochromeError, MemoryError) as raised:
-        error = raised
+        error, trace = raised, traceback.format_exc()
     except Exception as raised:
         error = _named(PhotoError("internal", f"{type(raised).__name__}: {raised}"))
+        trace = traceback.format_exc()
     with answer:
-        pickle.dump((result, error), answer)
+        pickle.dump((result, error, trace), answer)
 
 
 if __name__ == "__main__":

@@ -7,15 +7,18 @@ import os
 import pickle
 import socket
 import threading
-from collections.abc import Mapping
+import traceback
+from collections.abc import Mapping, Sequence
+from logging import LogRecord
 from typing import Any
 
 from pipeline.cluster.pools import Pools
-from pipeline.errors import StoreUnavailable
+from pipeline.errors import AutochromeError, DeviceBroken, DeviceFull, StoreUnavailable
 from pipeline.ledger.advice import workers_of
 from pipeline.ledger.plan import RunSpec, Shard
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.isolation import call_here, call_isolated
+from pipeline.run.logs import collect_records
 from pipeline.run.request import Job
 from pipeline.run.steps import Candidate, ReadPhoto, colorize_shard, read_shard, write_shard
 from pipeline.weights.store import fetch_weights
@@ -23,20 +26,36 @@ from pipeline.weights.store import fetch_weights
 Row = dict[str, Any]
 
 
-def pack(shard: Shard, work: object = None, trouble: str = "", actor: str = "") -> Row:
-    """A row of a data set; pickled, because Arrow would first try to make columns of all parts."""
-    return {"work": pickle.dumps((shard, work)), "trouble": trouble, "actor": actor}
+def pack(
+    shard: Shard,
+    work: object = None,
+    trouble: AutochromeError | None = None,
+    actor: str = "",
+    records: Sequence[LogRecord] = (),
+) -> Row:
+    """A row of a data set; pickled, because Arrow would first try to make columns of all parts.
+
+    trouble: what keeps the shard from being done now; later steps let it pass. records: what was
+    logged about it so far.
+    """
+    return {
+        "work": pickle.dumps((shard, work)),
+        "trouble": pickle.dumps(trouble),
+        "actor": actor,
+        "records": pickle.dumps(list(records)),
+    }
 
 
 def read_row(row: Row, job: Job, isolated: bool) -> Row:
     shard, _ = pickle.loads(row["work"])
     call = call_isolated if isolated else call_here
-    try:
-        spec = job.run.spec
-        photos = read_shard(shard, job.source, job.sizes, call, spec.recolor, spec.pages)
-        return pack(shard, photos)
-    except StoreUnavailable as error:
-        return pack(shard, trouble=str(error))
+    spec, photos, trouble = job.run.spec, None, None
+    with collect_records() as records:
+        try:
+            photos = read_shard(shard, job.source, job.sizes, call, spec.recolor, spec.pages)
+        except StoreUnavailable as error:
+            trouble = error
+    return pack(shard, photos, trouble, records=records)
 
 
 def warm_up(weights: str, model: str, digests: Mapping[str, str]) -> None:
@@ -72,13 +91,21 @@ class ColorizeActor:
         self._name, self._turn = f"{socket.gethostname()}:{os.getpid()}", threading.Lock()
 
     def __call__(self, row: Row) -> Row:
-        if row["trouble"]:
+        if pickle.loads(row["trouble"]):
             return row
         shard, photos = pickle.loads(row["work"])
-        spec = shard.spec(self._spec)
-        with self._turn:
-            colored = self._colorize(photos, spec)
-        return pack(shard, colored, actor=self._name)
+        spec, colored, trouble = shard.spec(self._spec), None, None
+        with self._turn, collect_records() as records:
+            try:
+                colored = self._colorize(photos, spec)
+            except DeviceFull as error:
+                trouble = error
+            except DeviceBroken:
+                # All that this process computes from here on may be wrong: the next one does it.
+                traceback.print_exc()
+                os._exit(1)
+        records = pickle.loads(row["records"]) + records
+        return pack(shard, colored, trouble, self._name, records)
 
     def _colorize(self, photos: list[ReadPhoto], spec: RunSpec) -> list[list[Candidate]]:
         if self._on_cpu:
@@ -90,21 +117,23 @@ class ColorizeActor:
 
 def write_row(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
     shard, photos = pickle.loads(row["work"])
-    report, trouble = ShardReport(0, 0), row["trouble"]
+    report, trouble = ShardReport(0, 0), pickle.loads(row["trouble"])
     call = call_isolated if isolated else call_here
     workers = workers_of(row["actor"], pools.readers, pools.writers)
-    if not trouble:
+    with collect_records() as records:
         try:
-            report = write_shard(
-                shard.number,
-                photos,
-                job.source,
-                job.destination,
-                job.run,
-                call,
-                workers,
-                job.signer,
-            )
+            if not trouble:
+                report = write_shard(
+                    shard.number,
+                    photos,
+                    job.source,
+                    job.destination,
+                    job.run,
+                    call,
+                    workers,
+                    job.signer,
+                )
         except StoreUnavailable as error:
-            trouble = str(error)
-    return {"shard": shard.number, "trouble": trouble, "report": pickle.dumps(report)}
+            trouble = error
+    records = pickle.loads(row["records"]) + records
+    return {"shard": shard.number, "ended": pickle.dumps((report, trouble, records))}

@@ -39,6 +39,7 @@ class Settings:
     None: that of the method.
     follow_links: links that lead out of the source are listed too.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
+    log_as_json: the log of the run has an object a line.
     """
 
     weights: str
@@ -69,13 +70,15 @@ class Settings:
     method: str = "auto"
     c2pa_certificate: str | None = None
     c2pa_key: str | None = None
+    log_as_json: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
     """What a destination holds when a command ends: photos by state, failures by reason.
 
-    more_pages: photos that have more pages than the run takes.
+    more_pages: photos that have more pages than the run takes. log: the file with the causes of
+    failures; None where nothing was logged.
     """
 
     photos: int
@@ -87,6 +90,7 @@ class Summary:
     destination: str
     report: str
     more_pages: int = 0
+    log: str | None = None
 
 
 @dataclass(frozen=True)
@@ -304,5 +308,5 @@ def _check_weights(place: str, model: str) -> tuple[tuple[int, int], dict[str, s
         folder = fetch_weights(place, stages=MODELS[model])
         digests, colorizer = file_digests(folder, MODELS[model]), load_colorizer(model, folder)
     except WeightsError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error)) from error
     return (colorizer.low_resolution, colorizer.high_resolution), digests

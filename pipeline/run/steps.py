@@ -1,8 +1,8 @@
 """What happens to one shard: read, colorize, write. Plain callables, which run without Ray.
 
 A photo that fails becomes a row and harms no other; nor does a page, where all are taken. Only a
-store that is out of reach as a whole (StoreUnavailable) leaves a stage: then nothing is committed,
-and the shard stays to be done.
+store that is out of reach as a whole (StoreUnavailable) or a GPU at fault (DeviceFull,
+DeviceBroken) leaves a stage: then nothing is committed, and the shard stays to be done.
 Between the stages travel small arrays only; write fetches the master again.
 
 Legend: R S low and high resolution of the model.
@@ -20,11 +20,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import (
+    DeviceBroken,
+    DeviceFull,
+    EngineError,
     ObjectMissing,
     ObjectTooLarge,
     PhotoError,
     StorageError,
     StoreUnavailable,
+    shown,
 )
 from pipeline.images.pages import MOST_PAGES, count_pages
 from pipeline.images.pillow import MAX_PIXELS, read_small
@@ -37,6 +41,7 @@ from pipeline.provenance.c2pa import Signer, sign_picture, write_signed
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.review.previews import PreviewSheets
 from pipeline.run.isolation import Call, call_here
+from pipeline.run.logs import LOGGER
 from pipeline.run.rendering import Picture, render
 from pipeline.storage.base import Storage
 
@@ -95,7 +100,8 @@ def colorize_shard(
 ) -> list[list[Candidate]]:
     """The candidates of each page in their order, ranked; one without a picture where it failed.
 
-    device: what the rows name as such.
+    device: what the rows name as such. Where a GPU's memory is full, the colorizer's batch size is
+    halved for good. Raises DeviceFull (no room for one photo) and DeviceBroken.
     """
     readable = [photo for photo in photos if photo.low is not None]
     colored = _colorize_halving(readable, colorizer, spec, device) if readable else []
@@ -196,7 +202,9 @@ def _colorize_halving(
 ) -> list[list[Candidate]]:
     """All photos at once; where that fails, each half, until the culprit is alone."""
     try:
-        return _colorize_photos(photos, colorizer, spec, device)
+        return _colorize_in_batches(photos, colorizer, spec, device)
+    except EngineError:
+        raise
     except Exception as error:
         if len(photos) == 1:
             return [[Candidate(_failed(photos[0].result, error, "internal"))]]
@@ -204,6 +212,39 @@ def _colorize_halving(
     middle = len(photos) // 2
     halves = photos[:middle], photos[middle:]
     return [one for half in halves for one in _colorize_halving(half, colorizer, spec, device)]
+
+
+def _colorize_in_batches(
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", spec: RunSpec, device: str
+) -> list[list[Candidate]]:
+    """All photos, in batches that a GPU has memory for. Raises DeviceFull and DeviceBroken.
+
+    Inputs are of one size and the core always draws whole batches: no single photo is at fault
+    where memory is full.
+    """
+    import torch
+
+    while True:
+        try:
+            return _colorize_photos(photos, colorizer, spec, device)
+        except torch.OutOfMemoryError as error:
+            if colorizer.batch_size == 1:
+                raise DeviceFull(
+                    f"{device} has not enough memory for one photo: --precision bfloat16, fewer"
+                    " processes on it (--gpus-per-actor) or a larger one would help"
+                ) from error
+            colorizer.batch_size //= 2
+            LOGGER.warning(
+                "%s is out of memory: batches of %d photos from here on",
+                device,
+                colorizer.batch_size,
+                exc_info=error,
+            )
+        except RuntimeError as error:
+            if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+                raise DeviceBroken(f"{device}: {error}") from error
+            raise
+        torch.cuda.empty_cache()  # out here the error is gone, and what its frames have held
 
 
 def _colorize_photos(
@@ -383,10 +424,11 @@ def _failed(result: Result, error: Exception, of_store: str) -> Result:
         reason, text = "too_large", str(error)
     elif isinstance(error, StorageError):
         reason, text = of_store, str(error)
-    elif isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    elif isinstance(error, MemoryError):
         reason, text = "out_of_memory", str(error) or "not enough memory"
     else:
         reason, text = "internal", f"{type(error).__name__}: {error}"
+    LOGGER.warning("%s: %s: %s", shown(result.photo), reason, shown(text), exc_info=error)
     return replace(
         result, status="failed", reason=reason, error=" ".join(text.split())[:500], rank=None
     )

@@ -25,8 +25,8 @@ class MemoryStorage:
     def read(self, path: str, most: int | None = None) -> bytes:
         try:
             data = self.objects[path]
-        except KeyError:
-            raise ObjectMissing(f"{self.uri_of(path)} does not exist") from None
+        except KeyError as error:
+            raise ObjectMissing(f"{self.uri_of(path)} does not exist") from error
         refuse_size(self.uri_of(path), len(data), most)
         return data
 

@@ -51,7 +51,7 @@ class S3Storage:
             while waiting:
                 yield from waiting.popleft()
         except _boto_errors() as error:
-            raise _refused("list", self.uri_of(folder), error) from None
+            raise _refused("list", self.uri_of(folder), error) from error
         finally:
             for each in waiting:
                 if isinstance(each, _Listing):
@@ -111,7 +111,7 @@ class S3Storage:
             except _boto_errors() as error:
                 # boto3 has retried the request; a body that breaks off is ours to ask for again.
                 if last or _code(error):
-                    raise _refused("read", self.uri_of(path), error) from None
+                    raise _refused("read", self.uri_of(path), error) from error
                 continue
             refuse_size(self.uri_of(path), len(data), most)
             expected = self._md5(answer)
@@ -137,7 +137,7 @@ class S3Storage:
         except _boto_errors() as error:
             if _code(error) in ("404", "NoSuchKey"):
                 return False
-            raise _refused("read", self.uri_of(path), error) from None
+            raise _refused("read", self.uri_of(path), error) from error
         if "ETag" not in answer:
             raise self._no_store("read", path)
         return True
@@ -150,7 +150,7 @@ class S3Storage:
                 Bucket=self.bucket, Key=self._key(path), Body=data, ContentType=kind
             )
         except _boto_errors() as error:
-            raise _refused("write", self.uri_of(path), error) from None
+            raise _refused("write", self.uri_of(path), error) from error
         if "ETag" not in answer:
             raise self._no_store("write", path)
 
@@ -159,7 +159,7 @@ class S3Storage:
         try:
             self._client.upload_fileobj(file, self.bucket, self._key(path))
         except _boto_errors() as error:
-            raise _refused("write", self.uri_of(path), error) from None
+            raise _refused("write", self.uri_of(path), error) from error
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         """See Storage. False also where boto3 repeated a request whose answer was lost, and met
@@ -182,10 +182,12 @@ class S3Storage:
                 if _code(error) in ("PreconditionFailed", "412"):
                     return False
                 if _code(error) in ("NotImplemented", "501"):
-                    raise UsageError(f"{self.uri} refuses If-None-Match: {SINGLE_WRITER}") from None
+                    raise UsageError(
+                        f"{self.uri} refuses If-None-Match: {SINGLE_WRITER}"
+                    ) from error
                 # Two conditional writes met; only a new attempt tells which of them won.
                 if wait is None or _code(error) not in ("ConditionalRequestConflict", "409"):
-                    raise _refused("write", self.uri_of(path), error) from None
+                    raise _refused("write", self.uri_of(path), error) from error
                 time.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -193,7 +195,7 @@ class S3Storage:
         try:
             self._client.delete_object(Bucket=self.bucket, Key=self._key(path))
         except _boto_errors() as error:
-            raise _refused("delete", self.uri_of(path), error) from None
+            raise _refused("delete", self.uri_of(path), error) from error
 
     def uri_of(self, path: str) -> str:
         return f"{self.uri}/{path}" if path else self.uri
@@ -219,7 +221,7 @@ class S3Storage:
             try:
                 self._opened = boto3.session.Session().client("s3", config=settings)
             except (*_boto_errors(), ValueError) as error:
-                raise _refused("open", self.uri, error) from None
+                raise _refused("open", self.uri, error) from error
         return self._opened
 
 

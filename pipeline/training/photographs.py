@@ -269,7 +269,7 @@ def _open_parquet(storage: Storage, path: str) -> pq.ParquetFile:
         return pq.ParquetFile(origin)
     except pa.ArrowException as error:
         cause = str(error).splitlines()[0]
-        raise UsageError(f"{storage.uri_of(path)} is no Parquet file: {cause}") from None
+        raise UsageError(f"{storage.uri_of(path)} is no Parquet file: {cause}") from error
 
 
 def _tasks(
@@ -342,7 +342,7 @@ def _fetch(task: _Task, storage: Storage) -> Iterator[tuple[int, _Place, bytes |
         except (pa.ArrowException, OSError) as error:
             cause = str(error).splitlines()[0]
             uri = storage.uri_of(task.places[0][1].path)
-            raise UsageError(f"{uri} is damaged: {cause}") from None
+            raise UsageError(f"{uri} is damaged: {cause}") from error
     if pa.types.is_struct(column.type):
         column = pc.struct_field(column, "bytes")
     for index, place in task.places:

@@ -114,7 +114,7 @@ def _read(job: TrainingJob) -> tuple[PhotographSet, PhotographSet | None]:
     except EmptySet as error:
         raise EmptySet(
             f"{error}; --held-out S holds out more, --validation-photos 0 none"
-        ) from None
+        ) from error
     return train, held_out
 
 
@@ -236,8 +236,8 @@ def _explained() -> Iterator[None]:
     """Ctrl-C and whatever Ray raises, as errors of ours."""
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted; {AGAIN}") from None
+    except KeyboardInterrupt as error:
+        raise Interrupted(f"interrupted; {AGAIN}") from error
     except AutochromeError:
         raise
     except Exception as error:

@@ -97,7 +97,7 @@ def prepare_start(
             return start, None
         return _start_from(stage_path(init, stage) if init.is_dir() else init, stage, sizes)
     except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error)) from error
 
 
 def pretrained_trunk() -> EfficientNetLite0:
@@ -239,7 +239,7 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
         return
     except (ValueError, KeyError, TypeError) as error:
         uri = job.destination.uri_of(_path(job))
-        raise StorageError(f"{uri} is damaged: {error}") from None
+        raise StorageError(f"{uri} is damaged: {error}") from error
     now = json.loads(json.dumps(content))
     for name in without:
         found.pop(name, None)

@@ -266,7 +266,7 @@ class StageTraining:
         except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             uri = self.destination.uri_of(checkpoint_path(self.stage))
             cause = str(error).splitlines()[0]
-            raise UsageError(f"{uri} cannot be continued: {cause}") from None
+            raise UsageError(f"{uri} cannot be continued: {cause}") from error
         self.history, self.best = state["history"], state["best"]
         self._sums, self._steps_in_sums = state["sums"], state["steps_in_sums"]
 

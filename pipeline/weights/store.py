@@ -58,7 +58,7 @@ def _checked(
     try:
         found = file_digests(folder, stages)
     except WeightsError as error:
-        raise UsageError(str(error)) from None
+        raise UsageError(str(error)) from error
     for stage, digest in (digests or {}).items():
         if found.get(stage) != digest:
             raise UsageError(

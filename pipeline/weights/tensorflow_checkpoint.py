@@ -33,9 +33,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         import tensorflow
-    except ImportError:
+    except ImportError as error:
         wanted = "pip install 'autochrome[import]'"
-        raise UsageError(f"reading a TensorFlow checkpoint needs TensorFlow: {wanted}") from None
+        raise UsageError(f"reading a TensorFlow checkpoint needs TensorFlow: {wanted}") from error
     tensorflow.get_logger().setLevel("ERROR")
     prefix = _find_prefix(path)
     variables, dropped = {}, []
@@ -50,7 +50,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
                 variables[name] = np.asarray(value)
     except Exception as error:  # its reader raises IndexError, RuntimeError, OpError ...
         reason = str(error).splitlines()[0]
-        raise UsageError(f"{prefix} is not a readable TensorFlow checkpoint: {reason}") from None
+        raise UsageError(f"{prefix} is not a readable TensorFlow checkpoint: {reason}") from error
     return Checkpoint(variables, dropped)
 
 

@@ -1,0 +1,87 @@
+"""The log of a run: every failure with its cause and traceback, in one file beside Ray's own logs.
+
+Failures are logged where they happen, in workers. What a worker logs travels with its shard, as Ray
+has no public way to one file, and the driver writes it down. The screen keeps to one line each.
+"""
+
+import json
+import logging
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from logging.handlers import QueueHandler, RotatingFileHandler
+from pathlib import Path
+from queue import SimpleQueue
+
+LOGGER = logging.getLogger("autochrome")
+LOGGER.propagate = False  # a root logger would write to the terminal
+LOGGER.addHandler(logging.NullHandler())
+
+MAX_BYTES = 2**26  # of a file; three older ones are kept beside it
+
+
+@contextmanager
+def collect_records() -> Iterator[list[logging.LogRecord]]:
+    """What this thread logs in the block, ready to be pickled; complete after the block."""
+    queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    handler, thread = QueueHandler(queue), threading.get_ident()
+    handler.addFilter(lambda record: record.thread == thread)
+    records: list[logging.LogRecord] = []
+    LOGGER.addHandler(handler)
+    try:
+        yield records
+    finally:
+        LOGGER.removeHandler(handler)
+        while not queue.empty():
+            records.append(queue.get())
+
+
+class RunLog:
+    """What is logged while a run goes on, as a file, which is made with the first record.
+
+    as_json: one object a line.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
+        text = "%(asctime)s %(levelname)s %(message)s"
+        self._formatter = JsonFormatter() if as_json else logging.Formatter(text)
+        self._path: Path | None = None
+
+    @property
+    def path(self) -> str | None:
+        """The file; None where nothing was logged."""
+        return str(self._path) if self._path and self._path.exists() else None
+
+    @contextmanager
+    def written_to(self, folder: Path) -> Iterator[None]:
+        """While the block lasts; an error that ends it is logged, too."""
+        self._path = folder / f"autochrome-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
+        handler = RotatingFileHandler(
+            self._path, maxBytes=MAX_BYTES, backupCount=3, encoding="utf-8", delay=True
+        )
+        handler.setFormatter(self._formatter)
+        LOGGER.addHandler(handler)
+        try:
+            yield
+        except Exception as error:
+            LOGGER.error("the run ended: %s", type(error).__name__, exc_info=error)
+            raise
+        finally:
+            LOGGER.removeHandler(handler)
+            handler.close()
+
+
+def replay(records: Iterable[logging.LogRecord]) -> None:
+    """Log again what was collected in another process."""
+    for record in records:
+        LOGGER.handle(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time (UTC), level, message; the last with the traceback."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        text = super().format(record)
+        return json.dumps({"time": time, "level": record.levelname.lower(), "message": text})
