@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP = .venv/bin/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo install test check format clean
+.PHONY: demo install test test-fast check format clean
 
 demo: .venv/.app
 	rm -rf out/demo
@@ -23,6 +23,10 @@ install: .venv/.dev
 # Half of what tests do is to wait for processes to start, so files run side by side.
 test: .venv/.dev
 	.venv/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+# What a developer runs while at work.
+test-fast: .venv/.dev
+	.venv/bin/python -m pytest -n 3 --dist loadfile -m "not slow"
 
 check: .venv/.dev
 	.venv/bin/ruff format --check .

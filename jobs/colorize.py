@@ -1,6 +1,8 @@
 """autochrome colorize: every photograph of a folder or bucket, in color."""
 
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +10,10 @@ import click
 
 from jobs.options import recipe_options, running_options
 from jobs.progress import Progress, in_json, say
+from pipeline.errors import shown_in_line
 
 if TYPE_CHECKING:
+    from pipeline.ledger.status import Failure
     from pipeline.run.request import Summary
 
 
@@ -60,6 +64,15 @@ def describe_more_pages(photos: int) -> str:
     return f"{photos:,} {has} more pages than the first: a run with --pages all does them all"
 
 
+def describe_failures(failures: Sequence["Failure"], failed: int, destination: str) -> list[str]:
+    """The first photos that failed, a line each, and where the others are named."""
+    lines = [f"  {each.photo}: {each.reason}: {each.error}" for each in failures]
+    if failures and failed > len(failures):
+        more = failed - len(failures)
+        lines.append(f"  {more:,} more: autochrome status {shlex.quote(destination)} --failed")
+    return [shown_in_line(line) for line in lines]
+
+
 def describe(summary: "Summary") -> str:
     """The closing words of a run."""
     from pipeline.ledger.planning import describe_ignored
@@ -69,6 +82,9 @@ def describe(summary: "Summary") -> str:
     if summary.failed:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
         lines.append(f"{summary.failed:,} failed: {reasons}")
+        lines += describe_failures(summary.failures, summary.failed, summary.destination)
+    if summary.retried == 0:
+        lines.append("nothing to retry: no such failure is left")
     if summary.skipped:
         lines.append(f"{summary.skipped:,} skipped: already in color, --recolor does them too")
     if summary.pending:

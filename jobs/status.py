@@ -1,22 +1,34 @@
 """autochrome status: how far a run is, from storage alone."""
 
+import csv
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, fields
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
 
-from jobs.colorize import describe_more_pages
+from jobs.colorize import describe_failures, describe_more_pages
 from jobs.progress import describe_duration
+from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
-    from pipeline.ledger.status import Status
+    from pipeline.ledger.status import Failure, Status
 
 
 @click.command()
 @click.argument("destination", metavar="DST")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on one line.")
+@click.option("--failed", is_flag=True, help="List the photos that failed, all of them, and why.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="With --failed: as a table in FILE, - for standard output.",
+)
 @click.option("--watch", is_flag=True, help="Again and again, until all is done.")
 @click.option(
     "--every",
@@ -26,7 +38,14 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="How often, with --watch.",
 )
-def status(destination: str, as_json: bool, watch: bool, every: float) -> None:
+def status(
+    destination: str,
+    as_json: bool,
+    failed: bool,
+    csv_file: str | None,
+    watch: bool,
+    every: float,
+) -> None:
     """Tell how far the run of DST is, a folder or s3://bucket/prefix.
 
     Nothing but the destination is asked, so it does not matter where the run goes on, or whether it
@@ -40,19 +59,30 @@ def status(destination: str, as_json: bool, watch: bool, every: float) -> None:
       autochrome status colored
       autochrome status s3://archive/colored --watch --every 60
       autochrome status colored --json | jq .pending
+      autochrome status colored --failed --csv failed.csv
     """
     from pipeline.ledger.status import Ledger
-    from pipeline.run.request import open_run
+    from pipeline.run.request import NAMED_FAILURES, open_run
     from pipeline.storage.open_storage import open_storage
 
+    if csv_file and not failed:
+        raise UsageError("--csv is the table of --failed: it needs it")
+    if failed and watch:
+        raise UsageError("--failed lists what there is: it cannot be combined with --watch")
     place = open_storage(destination)
     ledger = Ledger(place, open_run(place))
+    if failed:
+        ledger.refresh()
+        list_failures(ledger.explained_failures(), as_json, csv_file)
+        return
     while True:
         ledger.refresh()
         now = ledger.status()
         if watch and not as_json:
             click.clear()  # does nothing where this is no terminal
-        click.echo(json.dumps(to_json(now)) if as_json else describe(now))
+        named = list(islice(ledger.explained_failures(), NAMED_FAILURES))
+        words = json.dumps(to_json(now)) if as_json else describe(now, named, place.uri)
+        click.echo(words)
         if not watch or now.complete:
             return
         time.sleep(every)
@@ -67,13 +97,33 @@ def to_json(status: "Status") -> dict[str, object]:
     }
 
 
-def describe(status: "Status") -> str:
+def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | None) -> None:
+    """A line each, as text or JSON, or a table with a header."""
+    from pipeline.ledger.status import Failure
+
+    if csv_file is None:
+        for each in failures:
+            line = f"{each.photo}: {each.reason}: {each.error}"
+            click.echo(json.dumps(asdict(each)) if as_json else shown_in_line(line))
+        return
+    try:
+        with click.open_file(csv_file, "w", encoding="utf-8") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow([field.name for field in fields(Failure)])
+            table.writerows(astuple(each) for each in failures)
+    except OSError as error:
+        raise UsageError(f"{csv_file} cannot be written: {error.strerror}") from error
+
+
+def describe(status: "Status", failures: Sequence["Failure"] = (), destination: str = "") -> str:
     """A few lines for people."""
     share = (status.photos - status.pending) / status.photos
     lines = [f"{status.done:,} of {status.photos:,} photos colorized ({share:.1%} dealt with)"]
     if status.failed:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in status.failed.items())
-        lines.append(f"{sum(status.failed.values()):,} failed: {reasons}")
+        failed = sum(status.failed.values())
+        lines.append(f"{failed:,} failed: {reasons}")
+        lines += describe_failures(failures, failed, destination)
     if status.skipped:
         lines.append(f"{status.skipped:,} skipped")
     if status.pending:

@@ -127,9 +127,8 @@ def resume(
         probe_conditional_writes(place)
         if selection:
             take_selection(place, job.run, selection)
-        if retry_failed:
-            Ledger(place, job.run).retry_failed(reasons)
-        return _run(job, settings, listener, lease)
+        retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
+        return replace(_run(job, settings, listener, lease), retried=retried)
 
 
 def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> None:

@@ -39,6 +39,11 @@ def shown(text: str) -> str:
     )
 
 
+def shown_in_line(text: str) -> str:
+    """As `shown`, and never more than a line."""
+    return shown(text).replace("\n", r"\n")
+
+
 class AutochromeError(Exception):
     """Its text is one line for people, unless a class says otherwise."""
 

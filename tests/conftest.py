@@ -42,9 +42,13 @@ settings.load_profile("autochrome")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The order in which files are handed to the processes that test side by side."""
+    """The order in which files are handed to the processes that test side by side, and `slow` for
+    what `make test-fast` leaves out: these files, and tests that are marked so themselves."""
     rank = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
+    for item in items:
+        if item.path.stem in rank and item.path.stem != "test_training":
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

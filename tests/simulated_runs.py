@@ -34,6 +34,7 @@ def commit(
             attempt=shard.attempt,
             status="failed" if reason else "ok",
             reason=reason,
+            error=f"it is {reason}" if reason else None,
             finished_at=datetime.now(UTC),
         )
         rows.append(row)

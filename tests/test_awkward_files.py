@@ -29,6 +29,7 @@ print(*(line.split()[1] for line in lines if line.startswith("VmHWM")))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_no_awkward_file_takes_much_memory(shared: Path, repository: Path) -> None:
     awkward = shared / "photos" / "awkward"

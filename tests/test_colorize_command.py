@@ -12,6 +12,7 @@ from tiny_models import write_tiny_weights
 from jobs.colorize import colorize, describe
 from jobs.main import main
 from pipeline.colorize import failure_limit
+from pipeline.ledger.status import Failure
 from pipeline.run.request import Settings, Summary
 
 
@@ -60,10 +61,11 @@ def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) ->
     assert not (photos / "out").exists()
 
 
-def test_buckets_that_cannot_work(bucket: str, photos: Path, weights: Path) -> None:
+def test_buckets_that_cannot_work(bucket: str, photos: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
     for source, destination, words in (
-        (f"s3://{bucket}/nothing", "out", "no photograph in s3://"),
-        ("s3://no-such-bucket-here", "out", "does not exist"),
+        (f"s3://{bucket}/nothing", out, "no photograph in s3://"),
+        ("s3://no-such-bucket-here", out, "does not exist"),
         (photos, "s3://no-such-bucket-here/out", "does not exist"),
         (f"s3://{bucket}/a", f"s3://{bucket}/a/out", "must not lie inside each other"),
         (f"s3://{bucket}", f"s3://{bucket}/out", "must not lie inside each other"),
@@ -159,12 +161,19 @@ def test_closing_words() -> None:
         ignored={".txt": 1},
         destination="s3://bucket/out",
         report="s3://bucket/out/report/index.html",
+        log="/tmp/ray/autochrome.log",
+        failures=(Failure("a\n.jpg", 0, 1, "corrupt", "no image"),),
+        retried=0,
     )
     assert describe(summary).splitlines() == [
         "1,196 of 1,200 photos colorized",
         "3 failed: 2 corrupt, 1 changed",
+        r"  a\n.jpg: corrupt: no image",
+        "  2 more: autochrome status s3://bucket/out --failed",
+        "nothing to retry: no such failure is left",
         "1 not done: the same command tries them again",
         "1 other file ignored (1 .txt)",
+        "causes   /tmp/ray/autochrome.log",
         "images   s3://bucket/out/images",
         "results  s3://bucket/out/results",
         "report   s3://bucket/out/report/index.html",
@@ -174,5 +183,5 @@ def test_closing_words() -> None:
 def test_defaults_of_the_command_are_those_of_the_settings() -> None:
     given = colorize.make_context("colorize", ["photos", "out"]).params
     for field in fields(Settings):
-        if field.name != "weights":
+        if field.name not in ("weights", "log_as_json"):  # the latter is told by --log-format
             assert getattr(Settings("weights"), field.name) == given[field.name], field.name

@@ -41,6 +41,7 @@ def test_stages_are_chained_as_published(tmp_path: Path) -> None:
     assert colorized.spatial_bits_per_dim[0] == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_company_and_batch_size_do_not_change_a_photograph(tmp_path: Path) -> None:
     folder = write_tiny_weights(tmp_path)
     low, high = grays(5)

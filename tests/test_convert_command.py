@@ -65,6 +65,7 @@ def refusal(*arguments: object) -> str:
     return str(error)
 
 
+@pytest.mark.slow
 def test_imports_averages_by_default(checkpoint: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "color.safetensors"
     result = run("--stage", "color", "--config", config, checkpoint, out)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -115,10 +116,15 @@ def undisturbed(
     result = run(photos, destination, weights, "--shard-size", 4)
     assert state_of(photos) == before, "masters are only ever read"
     assert result.exit_code == 3, result.output
+    [log] = re.findall(r"^causes   (\S+)$", result.stdout, re.MULTILINE)
+    text = Path(log).read_text()
+    assert "WARNING broken.jpg: unsupported: " in text and "in read_small" in text
     assert result.stdout.splitlines() == [
         "16 of 17 photos colorized",
         "1 failed: 1 unsupported",
+        "  broken.jpg: unsupported: not a picture in a format that is known here",
         "1 other file ignored (1 .md)",
+        f"causes   {log}",
         f"images   {destination}/images",
         f"results  {destination}/results",
         f"report   {destination}/report/index.html",

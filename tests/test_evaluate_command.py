@@ -188,6 +188,7 @@ def test_refusals_are_one_line(weights: Path, photographs: Path, tmp_path: Path)
         assert words in result.stderr and "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_default_weights_on_real_photographs(shared: Path, repository: Path) -> None:
     if not (repository / "model" / "weights" / "core.safetensors").is_file():
         pytest.skip("no default weights")

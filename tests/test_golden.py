@@ -96,6 +96,7 @@ def sample(core: ColTranCore, arrays: Arrays) -> CoreSample:
     return sample_core(core, arrays["gray"], [0, 1], temperature=0)
 
 
+@pytest.mark.slow
 def test_argmax_sample(sample: CoreSample, arrays: Arrays) -> None:
     assert torch.equal(sample.bins_BHW, arrays["sample_argmax_bins"].long())
     rgb = rgb_from_bins(sample.bins_BHW)

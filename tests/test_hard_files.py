@@ -122,6 +122,7 @@ def results(folder: Path) -> dict[str, bytes | str]:
     return {name: result(folder / name, small) for name in names}
 
 
+@pytest.mark.slow
 def test_every_file_of_the_index_is_read_and_two_runs_give_the_same_bytes(hard: Path) -> None:
     first, second = (call_isolated(results, hard) for _ in range(2))
     assert first == second

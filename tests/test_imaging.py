@@ -347,6 +347,7 @@ def _reads_or_refuses(data: bytes, max_pixels: int = imaging.MAX_PIXELS) -> Phot
     return None
 
 
+@pytest.mark.slow
 def test_awkward_files_as_their_index_says(shared: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = shared / "photos" / "awkward"
     wrong = []
@@ -361,6 +362,7 @@ def test_awkward_files_as_their_index_says(shared: Path, capfd: pytest.CaptureFi
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.slow
 def test_historic_scans_are_all_read_and_keep_their_luminance(shared: Path) -> None:
     paths = sorted((shared / "photos" / "historic").glob("h*"))
     assert len(paths) > 100

@@ -11,8 +11,8 @@ from simulated_runs import commit, planned
 
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import Redo, plan_retry
-from pipeline.ledger.results import committed_shards, read_results
-from pipeline.ledger.status import Ledger
+from pipeline.ledger.results import Result, commit_shard, committed_shards, read_results
+from pipeline.ledger.status import Failure, Ledger
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
 
@@ -77,19 +77,33 @@ def test_status_tells_of_speed_and_stragglers() -> None:
 def test_a_candidate_that_failed_makes_its_photo_failed() -> None:
     _, destination, run = planned(photos=1, shard_size=1)
     ledger = Ledger(destination, run)
-    rows: list[dict[str, object]] = [
-        {
-            **{"photo": "a", "name": "a", "source_bytes": 1, "attempt": 1},
-            **{"status": status, "reason": reason},
-        }
-        for status, reason in (("ok", None), ("failed", "write_error"), ("ok", None))
+    for attempt in (1, 2):
+        [shard] = Schedule(destination, run).open(committed_shards(destination).keys())
+        rows = [
+            Result("000.jpg", "", shard.number, 3, attempt=attempt, status=status, reason=reason)
+            for status, reason in (("ok", None), ("failed", "write_error"), ("ok", None))
+        ]
+        commit_shard(destination, shard.number, rows, run.digest)
+        ledger.refresh()
+        assert list(ledger.failures()) == [("000.jpg", 3, attempt, "write_error")]
+        assert ledger.retry_failed() == 1
+
+
+def test_failures_are_named_in_the_order_of_the_plan_with_what_went_wrong() -> None:
+    _, destination, run = planned(photos=5, shard_size=2)
+    failing = {"004.jpg": "missing", "001.jpg": "corrupt", "000.jpg": "missing"}
+    for shard in Schedule(destination, run).open():
+        commit(destination, run, shard, failing)
+    ledger = Ledger(destination, run)
+    assert ledger.retry_failed(["corrupt"]) == 1
+    [again] = Schedule(destination, run).open(committed_shards(destination).keys())
+    commit(destination, run, again, {"001.jpg": "timeout"})
+    ledger.refresh()
+    assert list(ledger.explained_failures()) == [
+        Failure("000.jpg", 0, 1, "missing", "it is missing"),
+        Failure("004.jpg", 2, 1, "missing", "it is missing"),
+        Failure("001.jpg", 3, 2, "timeout", "it is timeout"),
     ]
-    ledger._add([row for row in rows if row["status"] != "ok"])
-    assert list(ledger.failures()) == [("a", 1, 1, "write_error")]
-    for row in rows:
-        row["attempt"] = 2
-    ledger._add(rows)
-    assert list(ledger.failures()) == [("a", 1, 2, "write_error")]
 
 
 def test_two_commands_that_plan_a_retry_at_once_plan_it_once() -> None:

@@ -314,6 +314,7 @@ def verdicts(folder: Path) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 def test_awkward_files_harm_no_process_and_are_as_their_index_says(shared: Path) -> None:
     folder = shared / "photos" / "awkward"
     if not folder.is_dir():

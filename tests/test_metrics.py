@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from pipeline.run.metrics import METRICS
 
 PROGRAM = """
@@ -33,6 +35,7 @@ with quiet_ray(num_cpus=1):
 """
 
 
+@pytest.mark.slow
 def test_prometheus_gets_what_a_run_counts(repository: Path) -> None:
     text = subprocess.run(
         [sys.executable, "-c", PROGRAM],

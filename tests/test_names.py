@@ -38,6 +38,7 @@ def all_outputs(name: str, candidates: int, every_page: bool) -> set[str]:
     return images | {sidecar_path(image) for image in images}
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(PHOTOS, st.sampled_from([1, 2]), st.booleans(), st.booleans())
 def test_no_two_photos_can_ever_share_a_file(

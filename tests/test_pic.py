@@ -54,6 +54,7 @@ def test_chroma_sees_earlier_chroma_and_all_of_gray() -> None:
     assert bool((pic.encode(other) != pic.encode(gray)).any(-1).all())
 
 
+@pytest.mark.slow
 def test_two_photographs_are_learned_by_heart() -> None:
     torch.manual_seed(0)
     pic = Pic(PicConfig(hidden=16, enc=1, inner=1, mixtures=2, resolution=8, factor=2))

@@ -137,6 +137,7 @@ def test_drawn_pixels_follow_the_mixture() -> None:
     assert 0.4 < float(light[:, 0].float().mean()) < 0.6
 
 
+@pytest.mark.slow
 def test_two_photographs_are_learned_by_heart() -> None:
     torch.manual_seed(0)
     model = PixelCnn(PixelCnnConfig(hidden=32, inner=1, mixtures=3, resolution=4))

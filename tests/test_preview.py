@@ -109,6 +109,7 @@ def test_wrong_usage_is_one_line(photo: Path, weights: Path, tmp_path: Path) -> 
         assert result.exit_code == 2 and words in result.output, result.output
 
 
+@pytest.mark.slow
 def test_ray_is_not_started_nor_imported(photo: Path, weights: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from jobs.main import main\n"

@@ -15,10 +15,10 @@ def run(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["resume", *map(str, arguments)])
 
 
-def write_run(folder: Path) -> Path:
+def write_run(folder: Path, photos: int = 3) -> Path:
     """A planned destination, as files."""
     spec = replace(SPEC, source=str(folder / "elsewhere"))
-    _, destination, _ = planned(photos=3, shard_size=2, spec=spec)
+    _, destination, _ = planned(photos=photos, shard_size=2, spec=spec)
     assert isinstance(destination, MemoryStorage)
     for path, data in destination.objects.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

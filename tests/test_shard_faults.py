@@ -141,6 +141,7 @@ def call_dying(victim: bytes) -> Callable[..., Any]:
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["read", "write"])
 def test_a_photo_that_kills_its_process_is_a_row(stage: str) -> None:
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
@@ -170,6 +171,7 @@ def test_where_another_worker_was_first_nothing_is_written() -> None:
     assert list(destination.objects) == [results_path(0)]
 
 
+@pytest.mark.slow
 def test_a_photo_that_needs_more_memory_than_there_is_harms_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

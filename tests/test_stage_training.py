@@ -87,6 +87,7 @@ def test_the_same_command_after_the_last_step_does_nothing() -> None:
     assert not told and storage.objects == before
 
 
+@pytest.mark.slow
 def test_the_best_average_is_kept(tmp_path: object) -> None:
     storage = LocalStorage(str(tmp_path))
     # A rate that first helps and then destroys.

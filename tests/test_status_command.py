@@ -1,5 +1,6 @@
 """`autochrome status`: what people and scripts are told."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -76,6 +77,35 @@ def test_watching_ends_when_all_is_done(tmp_path: Path, monkeypatch: pytest.Monk
     assert first == "0 of 3 photos colorized (0.0% dealt with)"
     assert "2 of 3 photos colorized (100.0% dealt with)\n1 failed: 1 corrupt" in result.stdout
     assert not shards
+
+
+def test_failed_photos_are_named_ten_at_once_and_all_on_request(tmp_path: Path) -> None:
+    out, table = tmp_path / "out", tmp_path / "failed.csv"
+    place = LocalStorage(str(write_run(out, photos=13)))
+    failing = {f"{number:03}.jpg": "corrupt" for number in range(1, 13)}
+    for shard in Schedule(place, open_run(place)).open():
+        commit(place, open_run(place), shard, failing)
+    lines = run(out).stdout.splitlines()
+    start = lines.index("12 failed: 12 corrupt") + 1
+    assert lines[start] == "  001.jpg: corrupt: it is corrupt"
+    assert lines[start + 9 : start + 11] == [
+        "  010.jpg: corrupt: it is corrupt",
+        f"  2 more: autochrome status {out} --failed",
+    ]
+    named = [f"{photo}: corrupt: it is corrupt" for photo in failing]
+    assert run(out, "--failed").stdout.splitlines() == named
+    objects = map(json.loads, run(out, "--failed", "--json").stdout.splitlines())
+    assert [entry["photo"] for entry in objects] == list(failing)
+    assert run(out, "--failed", "--csv", table).stdout == ""
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [row["photo"] for row in rows] == list(failing)
+    assert rows[-1] == {
+        **{"photo": "012.jpg", "shard": "6", "attempt": "1"},
+        **{"reason": "corrupt", "error": "it is corrupt"},
+    }
+    refused = run(out, "--failed", "--csv", tmp_path / "none" / "failed.csv")
+    assert refused.exit_code == 2 and refused.stderr.count("\n") == 1
+    assert "--csv is the table of --failed" in run(out, "--csv", table).stderr
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ def test_readers_tell_the_tone_of_any_kind_of_master() -> None:
     assert read_small(saved(np.full((9, 9, 3), (120, 100, 70), np.uint8)), [8])[0].tone == "toned"
 
 
+@pytest.mark.slow
 def test_no_scan_of_a_black_and_white_photograph_counts_as_color(shared: Path) -> None:
     paths = sorted((shared / "photos" / "historic").glob("h*"))
     assert len(paths) > 100
@@ -44,6 +45,7 @@ def test_no_scan_of_a_black_and_white_photograph_counts_as_color(shared: Path) -
     assert tones.count("toned") > 10
 
 
+@pytest.mark.slow
 def test_nearly_all_color_photographs_count_as_such(shared: Path) -> None:
     path = shared / "photos" / "train256.parquet"
     if not path.exists():

@@ -28,6 +28,7 @@ def config(**settings: object) -> TrainingConfig:
     return TrainingConfig(**sizes | settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adamw", "muon"])
 def test_two_photographs_are_learned_by_heart(optimizer: str) -> None:
     torch.manual_seed(0)
@@ -125,6 +126,7 @@ def test_the_spatial_upsampler_is_given_means_of_blocks() -> None:
     assert torch.equal(blurred[0, 2:4, 4:6].float(), mean.expand(2, 2, 3))
 
 
+@pytest.mark.slow
 def test_grown_stages_see_a_constant_picture_as_before() -> None:
     core = tiny_core(8)
     with torch.no_grad():  # position-free, so that growth must change nothing

@@ -90,6 +90,7 @@ def test_weights_of_another_network_are_refused_by_name() -> None:
         import_efficientnet_lite0({})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_cached_equals_slow_with_all_inputs(core: ColTranCore, temperature: float) -> None:
     given = inputs()

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -51,6 +52,27 @@ class Status:
         return not self.pending and not self.retrying
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A photo whose last attempt failed: where it stands in the ledger, and why."""
+
+    photo: str
+    shard: int
+    attempt: int
+    reason: str
+    error: str
+
+
+class _Attempt(NamedTuple):
+    """The last attempt of a photo that has no plain success."""
+
+    number: int
+    size: int
+    status: str
+    reason: str | None
+    shard: int
+
+
 class Ledger:
     """The results of a run; every shard is read once, however often `refresh` is called.
 
@@ -61,8 +83,7 @@ class Ledger:
         self._destination, self._run = destination, run
         self._commits: dict[int, float | None] = {}
         self._read: set[int] = set()
-        # The last attempt of each photo that has no plain success: attempt, size, status, reason.
-        self._last: dict[str, tuple[int, int, str, str | None]] = {}
+        self._last: dict[str, _Attempt] = {}
         self._names: dict[str, str | None] = {}  # of these
         self._works: dict[int, Work] = {}  # of recent shards
         self._several = 0  # photos of more than one page
@@ -81,7 +102,7 @@ class Ledger:
             skipped = table.filter(pc.equal(table["status"], "skipped"))["photo"]
             notable = pc.or_(pc.not_equal(table["status"], "ok"), pc.greater(table["attempt"], 1))
             notable = pc.or_(notable, pc.is_in(table["photo"], skipped.combine_chunks()))
-            self._add(table.filter(notable).to_pylist())
+            self._add(shard, table.filter(notable).to_pylist())
             self._count_pages(table)
             self._read.add(shard)
 
@@ -99,16 +120,16 @@ class Ledger:
                 self._unread.remove(row["photo"])
                 self._several += row["pages"] > 1
 
-    def _add(self, rows: list[dict[str, object]]) -> None:
+    def _add(self, shard: int, rows: list[dict[str, object]]) -> None:
         for row in rows:
             photo, attempt = str(row["photo"]), int(str(row["attempt"]))
             known = self._last.get(photo)
             rank = DECISIVE.index(str(row["status"]))
             # Of the candidates and pages of one attempt, one that failed counts, or one is done.
-            if known is None or (attempt, rank) > (known[0], DECISIVE.index(known[2])):
+            if known is None or (attempt, rank) > (known.number, DECISIVE.index(known.status)):
                 reason = None if row["reason"] is None else str(row["reason"])
                 size = int(str(row["source_bytes"]))
-                self._last[photo] = (attempt, size, str(row["status"]), reason)
+                self._last[photo] = _Attempt(attempt, size, str(row["status"]), reason, shard)
                 self._names[photo] = None if row["name"] is None else str(row["name"])
 
     def _recent(self) -> set[int]:
@@ -119,9 +140,28 @@ class Ledger:
 
     def failures(self) -> Iterator[tuple[str, int, int, str]]:
         """Photo, its size, its last attempt and the reason why that failed."""
-        for photo, (attempt, size, status, reason) in self._last.items():
-            if status == "failed":
-                yield photo, size, attempt, reason or "internal"
+        for photo, last in self._last.items():
+            if last.status == "failed":
+                yield photo, last.size, last.number, last.reason or "internal"
+
+    def explained_failures(self) -> Iterator[Failure]:
+        """Photos whose last attempt failed, in the order of the plan, with what went wrong.
+
+        Their shards are read again, as the ledger does not keep texts. Raises StorageError.
+        """
+        failed = {photo: last for photo, last in self._last.items() if last.status == "failed"}
+        shards = sorted({last.shard for last in failed.values()})
+        columns = ["photo", "status", "reason", "error"]
+        for shard, table in zip(
+            shards, read_shards(self._destination, shards, columns), strict=True
+        ):
+            rows: dict[str, dict[str, str]] = {}  # of a photo's pages and candidates, the first
+            for row in table.filter(pc.equal(table["status"], "failed")).to_pylist():
+                rows.setdefault(row["photo"], row)
+            for photo, row in rows.items():
+                if photo in failed and failed[photo].shard == shard:
+                    attempt = failed[photo].number
+                    yield Failure(photo, shard, attempt, row["reason"], row["error"] or "")
 
     def retry_failed(self, reasons: Collection[str] = ()) -> int:
         """Plan failed photos, or those that failed for one of these reasons, once more.
@@ -145,7 +185,7 @@ class Ledger:
         done = self._commits.keys()
         waiting = dict(schedule.retried(done))
         failed = Counter(reason for *_, reason in self.failures())
-        skipped = sum(status == "skipped" for _, _, status, _ in self._last.values())
+        skipped = sum(last.status == "skipped" for last in self._last.values())
         times = {shard: when for shard, when in self._commits.items() if when is not None}
         now = time.time() if now is None else now
         rates = {

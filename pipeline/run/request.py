@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from pipeline.cluster.session import capacity, on_cluster
@@ -11,7 +12,7 @@ from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Run, RunSpec, current_versions, load_run
 from pipeline.ledger.planning import check_spec, prepare_run
 from pipeline.ledger.results import read_results
-from pipeline.ledger.status import Ledger
+from pipeline.ledger.status import Failure, Ledger
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
@@ -22,6 +23,7 @@ from pipeline.weights.store import fetch_weights
 
 # Photos. What a kill costs at most, and how often there is news.
 SHARD_SIZE = {"cpu": 4, "cuda": 64}
+NAMED_FAILURES = 10  # photos, at the end of a run
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Summary:
     """What a destination holds when a command ends: photos by state, failures by reason.
 
     more_pages: photos that have more pages than the run takes. log: the file with the causes of
-    failures; None where nothing was logged.
+    failures; None where nothing was logged. failures: the first that failed. retried: how many
+    failed ones were planned once more; None where that was not asked for.
     """
 
     photos: int
@@ -91,6 +94,8 @@ class Summary:
     report: str
     more_pages: int = 0
     log: str | None = None
+    failures: tuple[Failure, ...] = ()
+    retried: int | None = None
 
 
 @dataclass(frozen=True)
@@ -240,6 +245,7 @@ def summarize(destination: Storage, run: Run) -> Summary:
         ignored=run.plan.ignored,
         destination=destination.uri,
         report=report,
+        failures=tuple(islice(ledger.explained_failures(), NAMED_FAILURES)),
     )
 
 

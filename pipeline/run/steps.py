@@ -28,7 +28,7 @@ from pipeline.errors import (
     PhotoError,
     StorageError,
     StoreUnavailable,
-    shown,
+    shown_in_line,
 )
 from pipeline.images.pages import MOST_PAGES, count_pages
 from pipeline.images.pillow import MAX_PIXELS, read_small
@@ -428,7 +428,9 @@ def _failed(result: Result, error: Exception, of_store: str) -> Result:
         reason, text = "out_of_memory", str(error) or "not enough memory"
     else:
         reason, text = "internal", f"{type(error).__name__}: {error}"
-    LOGGER.warning("%s: %s: %s", shown(result.photo), reason, shown(text), exc_info=error)
+    LOGGER.warning(
+        "%s: %s: %s", shown_in_line(result.photo), reason, shown_in_line(text), exc_info=error
+    )
     return replace(
         result, status="failed", reason=reason, error=" ".join(text.split())[:500], rank=None
     )
