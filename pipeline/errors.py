@@ -4,6 +4,7 @@ AutochromeError                 2
 ├── UsageError                  2   a setting, a path or weights that cannot work
 ├── StorageError                2   a store that cannot be read or written
 │   ├── ObjectMissing           2   no such object in it
+│   ├── ObjectArchived          2   an object in cold storage, which has to be restored first
 │   ├── ObjectTooLarge          2   more bytes than whoever reads it takes
 │   └── StoreUnavailable        2   full, gone or out of reach: no single object is at fault
 ├── EngineError                 1   Ray gave up; resumable
@@ -21,7 +22,9 @@ REASONS = (
     "corrupt",  # not decodable: damaged, truncated, empty, or no image at all
     "unsupported",  # an image that we do not decode
     "too_large",  # more pixels than we accept: a decompression bomb, or a mistake
-    "missing",  # gone since the plan was made, or refused by the store
+    "missing",  # gone since the plan was made
+    "archived",  # in cold storage, as S3 Glacier: it has to be restored first
+    "unreadable",  # there, but refused by the store, or not a regular file
     "changed",  # other bytes at write time than at read time
     "already_color",
     "out_of_memory",
@@ -59,6 +62,10 @@ class StorageError(AutochromeError):
 
 
 class ObjectMissing(StorageError):
+    pass
+
+
+class ObjectArchived(StorageError):
     pass
 
 

@@ -23,7 +23,7 @@ from fault_proxy import (
     harmless,
 )
 
-from pipeline.errors import StorageError, StoreUnavailable
+from pipeline.errors import ObjectArchived, StorageError, StoreUnavailable
 from pipeline.storage.base import Storage
 from pipeline.storage.s3 import S3Storage
 
@@ -236,6 +236,13 @@ class TestFaults:
             with pytest.raises(StoreUnavailable, match=r"cannot .* s3://.*onnection") as caught:
                 call(store)
             assert "\n" not in str(caught.value)
+
+    def test_what_lies_in_cold_storage_is_said_to(
+        self, store: S3Storage, faults: FaultProxy
+    ) -> None:
+        faults.rule = always(Refusal(403, "InvalidObjectState"))
+        with pytest.raises(ObjectArchived, match="s3://.*/there is in cold storage: restore it"):
+            store.read("there")
 
     def test_what_is_forbidden_is_no_fault_of_the_store(
         self, store: S3Storage, faults: FaultProxy

@@ -17,7 +17,7 @@ from written_shards import planned
 
 from model.colorized import Colorized
 from model.colorizer import Colorizer
-from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
+from pipeline.errors import ObjectArchived, ObjectMissing, StorageError, StoreUnavailable
 from pipeline.images.pillow import read_full
 from pipeline.ledger.names import former_output_path, output_path
 from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard
@@ -314,7 +314,8 @@ def taking_turns(*answers: bytes | Exception) -> Callable[[], bytes]:
     [
         ((picture(1), picture(2)), "changed"),
         ((picture(1), ObjectMissing("gone")), "missing"),
-        ((StorageError("cannot read a.png: Permission denied"),), "missing"),
+        ((StorageError("cannot read a.png: Permission denied"),), "unreadable"),
+        ((ObjectArchived("a.png is in cold storage"),), "archived"),
         ((MemoryError(),), "out_of_memory"),
         ((RuntimeError("what\never"),), "internal"),
     ],

@@ -23,6 +23,7 @@ from pipeline.errors import (
     DeviceBroken,
     DeviceFull,
     EngineError,
+    ObjectArchived,
     ObjectMissing,
     ObjectTooLarge,
     PhotoError,
@@ -159,7 +160,7 @@ def _read_photo(
         if every_page and pages > MOST_PAGES:
             raise PhotoError("too_large", f"{pages:,} pages; the limit is {MOST_PAGES:,}")
     except Exception as error:
-        failed = _failed(result, error, "missing")
+        failed = _failed(result, error, "unreadable")
         return [ReadPhoto(replace(failed, read_seconds=time.perf_counter() - start))]
     found = []
     for page in range(1, pages + 1 if every_page else 2):
@@ -193,7 +194,7 @@ def _read_page(
                 None,
             )
     except Exception as error:
-        result = _failed(result, error, "missing")
+        result = _failed(result, error, "unreadable")
     return ReadPhoto(replace(result, read_seconds=time.perf_counter() - start), low, high)
 
 
@@ -311,7 +312,7 @@ def _write_photo(
         if results[0].status == "ok":
             master = master or _fetch_master(results[0], source)
             if isinstance(master, Exception):
-                results = [_failed(result, master, "missing") for result in results]
+                results = [_failed(result, master, "unreadable") for result in results]
             else:
                 at_once = _at_once(results[0])
                 results = []
@@ -420,6 +421,8 @@ def _failed(result: Result, error: Exception, of_store: str) -> Result:
         reason, text = error.reason, str(error)
     elif isinstance(error, ObjectMissing):
         reason, text = "missing", str(error)
+    elif isinstance(error, ObjectArchived):
+        reason, text = "archived", str(error)
     elif isinstance(error, ObjectTooLarge):
         reason, text = "too_large", str(error)
     elif isinstance(error, StorageError):

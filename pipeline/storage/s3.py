@@ -10,13 +10,19 @@ from collections.abc import Iterator
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.errors import (
+    ObjectArchived,
+    ObjectMissing,
+    StorageError,
+    StoreUnavailable,
+    UsageError,
+)
 from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
-_REFUSED = ("AccessDenied", "InvalidObjectState", "KeyTooLongError", "403", "400")
+_REFUSED = ("AccessDenied", "KeyTooLongError", "403", "400")
 _RETRIES = 9  # boto3 waits up to 25 seconds for a network, two minutes for a store that throttles
 _READ_TIMEOUT = 60  # seconds without a byte
 _CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
@@ -284,5 +290,7 @@ def _refused(
     code = _code(error)
     if code in ("NoSuchKey", "404"):
         return ObjectMissing(f"{uri} does not exist")
+    if code == "InvalidObjectState":
+        return ObjectArchived(f"{uri} is in cold storage: restore it, then resume --retry-failed")
     kind = StorageError if code in _REFUSED else StoreUnavailable
     return kind(f"cannot {verb} {uri}: {' '.join(str(error).split())}")
