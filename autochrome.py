@@ -32,6 +32,7 @@ def colorize(
     candidates: int = 1,
     method: str = "auto",
     temperature: float | None = None,
+    saturation: float | None = None,
     weights: str | None = None,
 ) -> "Colorization":
     """Colorize one photograph in this process.
@@ -46,7 +47,9 @@ def colorize(
         pipeline.errors.PhotoError: the photograph cannot be read.
         pipeline.errors.UsageError: a setting or weights that cannot work.
     """
-    return _colorizer(weights).colorize(_bytes_of(photo), seed, candidates, method, temperature)
+    return _colorizer(weights).colorize(
+        _bytes_of(photo), seed, candidates, method, temperature, saturation
+    )
 
 
 def open_results(destination: str) -> "ds.Dataset":

@@ -331,7 +331,7 @@ def undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
     with TemporaryDirectory() as folder:
         job = prepare_job(str(source), LocalStorage(folder), Settings(str(weights)))
         spec = job.run.spec
-        method = Method(spec.precision, spec.upsampler, spec.draft)
+        method = Method(spec.precision, spec.upsampler, spec.draft, spec.saturation)
         colorizer = Colorizer.load(weights, "cpu", job.batch_size, method)
         for shard in Schedule(job.destination, job.run).open():
             read = read_shard(shard, job.source, job.sizes)

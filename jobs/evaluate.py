@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import check_temperature
+from jobs.options import check_number
 from jobs.progress import Progress
 from pipeline.errors import UsageError
 
@@ -74,8 +74,14 @@ TABLE = (
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 10),
-    callback=check_temperature,
+    callback=check_number,
     help="Of the pictures; by default that of the method in autochrome colorize.",
+)
+@click.option(
+    "--saturation",
+    type=click.FloatRange(0, 4),
+    callback=check_number,
+    help="Of the pictures, likewise.",
 )
 @click.option(
     "--precision",

@@ -32,12 +32,10 @@ def check_actors(
     return int(least), int(most)
 
 
-def check_temperature(
-    ctx: click.Context, option: click.Parameter, value: float | None
-) -> float | None:
+def check_number(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """A number, or none; a range lets NaN pass."""
     if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is no temperature")
+        raise click.BadParameter("nan is no number")
     return value
 
 
@@ -139,9 +137,16 @@ RECIPE: list[Decorator] = [
     click.option(
         "--temperature",
         type=click.FloatRange(0, 10),
-        callback=check_temperature,
+        callback=check_number,
         help="Below 1, colors that the model finds likely count for more; 0 takes the most likely"
         " one everywhere.  [mean: 0.5, sample: 0.7]",
+    ),
+    click.option(
+        "--saturation",
+        type=click.FloatRange(0, 4),
+        callback=check_number,
+        help="How strong colors are shown: 1 as the model has them, 0 gray.  [mean: 1.3, sample:"
+        " 1]",
     ),
     click.option(
         "--candidates",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from jobs.options import check_number
 from pipeline.errors import PhotoError, UsageError
 
 if TYPE_CHECKING:
@@ -38,10 +39,21 @@ LONGEST = 640  # side of each picture in a preview
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other candidates.")
 @click.option(
+    "--saturation",
+    type=click.FloatRange(0, 4),
+    callback=check_number,
+    help="How strong colors are shown, as for colorize.",
+)
+@click.option(
     "--weights", metavar="FOLDER", help="As for colorize; by default those of Autochrome."
 )
 def preview(
-    photos: tuple[Path, ...], output: Path | None, candidates: int, seed: int, weights: str | None
+    photos: tuple[Path, ...],
+    output: Path | None,
+    candidates: int,
+    seed: int,
+    saturation: float | None,
+    weights: str | None,
 ) -> None:
     """Colorize single photographs here and now: gray, color and candidates side by side.
 
@@ -65,7 +77,8 @@ def preview(
     colorizer, failed = PhotoColorizer(weights or WEIGHTS), False
     for photo, place in zip(photos, places, strict=True):
         try:
-            write_preview(colorizer.preview(photo.read_bytes(), seed, candidates, LONGEST), place)
+            data = photo.read_bytes()
+            write_preview(colorizer.preview(data, seed, candidates, LONGEST, saturation), place)
         except PhotoError as error:
             click.echo(f"autochrome: {photo}: {error.reason}: {error}", err=True)
             failed = True

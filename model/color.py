@@ -22,6 +22,17 @@ def gray_from_rgb(rgb: Tensor) -> Tensor:
     return (red + green + blue).long()
 
 
+def saturate(rgb: Tensor, factor: float) -> Tensor:
+    """Colors that are so many times as far from gray of their own luma (ITU-R BT.601).
+
+    rgb: uint8 (..., 3). Returns the same shape, clipped; factor 1 returns the very values.
+    """
+    if factor == 1:
+        return rgb
+    gray = (rgb.float() * torch.tensor([0.299, 0.587, 0.114], device=rgb.device)).sum(-1, True)
+    return (gray + factor * (rgb - gray)).round().clamp(0, 255).to(torch.uint8)
+
+
 def coarse_from_rgb(rgb: Tensor) -> Tensor:
     """Drop five of eight bits: (..., 3) integers [0, 255] -> int64 [0, 7]."""
     return rgb.long() // COARSE_STEP

@@ -21,6 +21,7 @@ from model.color import (
     coarse_from_bins,
     coarse_from_rgb,
     rgb_from_bins,
+    saturate,
 )
 from model.colorized import Colorized, check_batch
 from model.core import ColTranCore
@@ -30,6 +31,7 @@ from model.sampling.inference import most_likely
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
 
+MAX_SATURATION = 4
 PRECISIONS, UPSAMPLERS = ("float32", "bfloat16"), ("spatial", "guided")
 
 
@@ -42,7 +44,8 @@ class Method:
     the result, for whoever enlarges it along the photograph's contours. draft: instead of all
     stages, the core's parallel head in one pass: the mean of its colors, weighted as their
     distribution at the temperature (the annealed mean of Zhang et al., ECCV 2016, equation 5). Its
-    likelihood is what the core gives to that picture.
+    likelihood is what the core gives to that picture. saturation: how many times as far from gray
+    as the model has them colors are shown; a mean of what may be is paler than any of it.
 
     Raises:
         ValueError: a setting that does not exist.
@@ -51,12 +54,15 @@ class Method:
     precision: str = "float32"
     upsampler: str = "spatial"
     draft: bool = False
+    saturation: float = 1.0
 
     def __post_init__(self) -> None:
         for name, allowed in (("precision", PRECISIONS), ("upsampler", UPSAMPLERS)):
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+        if not 0 <= self.saturation <= MAX_SATURATION:
+            raise ValueError(f"saturation must be 0 to {MAX_SATURATION}, not {self.saturation}")
 
 
 PUBLISHED_METHOD = Method()
@@ -177,6 +183,7 @@ class Colorizer:
         if self.method.draft:
             context = encode(self.core, low, seen, hints, palette)
             rgb, entropy = expected_color(self.core, context, low, temperature)
+            rgb = saturate(rgb, self.method.saturation)
             log_likelihood = log_likelihood_of(self.core, context, low, rgb)
             tensors = (rgb, log_likelihood, unknown, unknown, entropy)
             return tuple(each.cpu().numpy() for each in tensors)
@@ -190,7 +197,8 @@ class Colorizer:
             factor = self.high_resolution // self.low_resolution
             blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
             rgb, spatial_bits = upsample(self.spatial, blurry, high)
-        rgb, entropy = rgb.to(torch.uint8), sample.entropy_BHW
+        rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
+        entropy = sample.entropy_BHW
         tensors = (rgb, log_likelihood, color_bits, spatial_bits, entropy)
         return tuple(tensor.cpu().numpy() for tensor in tensors)
 

@@ -8,6 +8,7 @@ Legend: H W rows and columns, R S low and high resolution of the model.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from pipeline.images.pillow import read_full, read_small, resize_rgb
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
-from pipeline.run.method import TEMPERATURES, default_method
+from pipeline.run.method import SATURATIONS, TEMPERATURES, default_method
 
 GAP = 8  # pixels between the pictures of a preview
 
@@ -69,9 +70,7 @@ class PhotoColorizer:
         except WeightsError as error:
             raise UsageError(str(error)) from error
         assert isinstance(colorizer, Colorizer)
-        self._sampling = colorizer
-        stages = colorizer.core, colorizer.color, colorizer.spatial
-        self._mean = Colorizer(*stages, method=Method(draft=True))
+        self._stages = colorizer.core, colorizer.color, colorizer.spatial
         self._sizes = colorizer.low_resolution, colorizer.high_resolution
 
     def colorize(
@@ -81,13 +80,14 @@ class PhotoColorizer:
         candidates: int = 1,
         method: str = "auto",
         temperature: float | None = None,
+        saturation: float | None = None,
         longest: int | None = None,
     ) -> Colorization:
         """Colorize a photograph's file.
 
         method: mean, sample, or auto, which is mean for one candidate and sample for several.
-        temperature None: the method's own. longest: side that the pictures are shrunk to; None: as
-        large as the photograph. Raises PhotoError, UsageError.
+        temperature, saturation None: the method's own. longest: side that the pictures are shrunk
+        to; None: as large as the photograph. Raises PhotoError, UsageError.
         """
         if candidates < 1:
             raise UsageError(f"at least one candidate is needed, not {candidates}")
@@ -103,7 +103,10 @@ class PhotoColorizer:
         seeds = [photo_seed(seed, digest, number) for number in range(candidates)]
         if temperature is None:
             temperature = TEMPERATURES[method]
-        colorizer = self._mean if mean else self._sampling
+        if saturation is None:
+            saturation = SATURATIONS[method]
+        how = Method(draft=mean, saturation=saturation)
+        colorizer = Colorizer(*self._stages, method=how)
         lows, highs = (np.repeat(each[None], candidates, axis=0) for each in (low, high))
         colors = colorizer.colorize(lows, highs, seeds, temperature)
         found = [
@@ -119,16 +122,24 @@ class PhotoColorizer:
         found.sort(key=lambda candidate: -candidate.log_likelihood)
         return Colorization(gray, tuple(found), colors.entropy[0])
 
-    def preview(self, data: bytes, seed: int, candidates: int, longest: int) -> np.ndarray:
+    def preview(
+        self,
+        data: bytes,
+        seed: int,
+        candidates: int,
+        longest: int,
+        saturation: float | None = None,
+    ) -> np.ndarray:
         """Gray, expected colors and candidates side by side, uint8 (h, w, 3).
 
         Targets, stamps and mounts are colored over: what a run keeps of them is only known at full
-        size. Raises PhotoError.
+        size. saturation: as in `colorize`. Raises PhotoError.
         """
-        mean = self.colorize(data, seed, 1, "mean", None, longest)
+        how: dict[str, Any] = {"saturation": saturation, "longest": longest}
+        mean = self.colorize(data, seed, 1, "mean", **how)
         pictures = [np.stack([mean.gray] * 3, axis=-1), mean.rgb]
         if candidates:
-            drawn = self.colorize(data, seed, candidates, "sample", None, longest)
+            drawn = self.colorize(data, seed, candidates, "sample", **how)
             pictures += [candidate.rgb for candidate in drawn.candidates]
         gap = np.full((len(mean.gray), GAP, 3), 255, np.uint8)
         parts = [part for picture in pictures for part in (gap, picture)]

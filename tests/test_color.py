@@ -12,6 +12,7 @@ from model.color import (
     coarse_from_rgb,
     gray_from_rgb,
     rgb_from_bins,
+    saturate,
 )
 
 
@@ -21,6 +22,18 @@ def test_bin_of_a_color_is_its_top_three_bits(rgb: tuple[int, int, int]) -> None
     bins = bins_from_coarse(coarse_from_rgb(torch.tensor(rgb)))
     assert int(bins) == red * 64 + green * 8 + blue
     assert rgb_from_bins(bins).tolist() == [value & 0b1110_0000 for value in rgb]
+
+
+@given(st.tuples(*[st.integers(0, 255)] * 3), st.floats(0, 4))
+def test_saturation_moves_a_color_from_gray_along_its_hue(
+    rgb: tuple[int, int, int], factor: float
+) -> None:
+    color = torch.tensor(rgb, dtype=torch.uint8)
+    assert torch.equal(saturate(color, 1), color)
+    gray = sum(weight * value for weight, value in zip((0.299, 0.587, 0.114), rgb, strict=True))
+    wanted = [min(255.0, max(0.0, gray + factor * (value - gray))) for value in rgb]
+    assert saturate(color, factor).tolist() == pytest.approx(wanted, abs=0.51)
+    assert saturate(color, 0).unique().numel() == 1, "gray"
 
 
 def test_bins_and_coarse_colors_are_one_to_one() -> None:

@@ -8,7 +8,13 @@ import torch
 from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model import Colorizer, WeightsError
-from model.color import bins_from_coarse, coarse_from_bins, coarse_from_rgb, rgb_from_bins
+from model.color import (
+    bins_from_coarse,
+    coarse_from_bins,
+    coarse_from_rgb,
+    rgb_from_bins,
+    saturate,
+)
 from model.colorizer import Method
 from model.sampling.cached import sample_core
 from model.weights import load_stage, stage_path
@@ -104,6 +110,10 @@ def test_a_draft_is_the_parallel_heads_mean_color(tmp_path: Path) -> None:
         "of the picture that is shown"
     )
     assert np.isnan(draft.color_bits_per_dim).all() and np.isnan(draft.spatial_bits_per_dim).all()
+    vivid = Colorizer.load(folder, method=Method(draft=True, saturation=1.5))
+    strong = vivid.colorize(low, high, [5, 6, 7], temperature=0.5)
+    assert np.array_equal(strong.rgb, saturate(torch.from_numpy(draft.rgb), 1.5).numpy())
+    assert (strong.log_likelihood != draft.log_likelihood).any(), "that of what is shown"
     sharp = colorizer.colorize(low, high, [5, 6, 7], temperature=0)
     assert np.array_equal(sharp.rgb, centers[logits.argmax(-1).numpy()])
 

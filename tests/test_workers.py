@@ -135,19 +135,23 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
     weights = str(write_tiny_weights(tmp_path / "weights"))
     Image.new("L", (20, 20), 40).save(tmp_path / "a.png")
 
-    def spec(destination: MemoryStorage, **given: Any) -> tuple[bool, float]:
+    def spec(destination: MemoryStorage, **given: Any) -> tuple[bool, float, float]:
         settings = Settings(weights, device="cpu", **given)
         found = prepare_job(str(tmp_path), destination, settings).run.spec
-        return found.draft, found.temperature
+        return found.draft, found.temperature, found.saturation
 
-    assert spec(MemoryStorage("new")) == (True, 0.5)
-    assert spec(MemoryStorage("several"), candidates=2) == (False, 0.7)
-    assert spec(MemoryStorage("guided"), upsampler="guided") == (False, 0.7)
+    assert spec(MemoryStorage("new")) == (True, 0.5, 1.3)
+    assert spec(MemoryStorage("several"), candidates=2) == (False, 0.7, 1.0)
+    assert spec(MemoryStorage("guided"), upsampler="guided") == (False, 0.7, 1.0)
     drawn = MemoryStorage("drawn")
-    assert spec(drawn, method="sample", temperature=0.9) == (False, 0.9)
-    assert spec(drawn) == (False, 0.9), "as before"
+    assert spec(drawn, method="sample", temperature=0.9) == (False, 0.9, 1.0)
+    assert spec(drawn) == (False, 0.9, 1.0), "as before"
+    pale = MemoryStorage("pale")
+    assert spec(pale, saturation=1.0) == spec(pale) == (True, 0.5, 1.0), "as before"
+    with pytest.raises(DestinationMismatch, match="saturation: was 1.0, now 2.0"):
+        spec(pale, saturation=2.0)
     mean = MemoryStorage("mean")
-    assert spec(mean) == spec(mean) == (True, 0.5)
+    assert spec(mean) == spec(mean) == (True, 0.5, 1.3)
     with pytest.raises(DestinationMismatch, match="candidates: was 1, now 2"):
         spec(mean, candidates=2)
     with pytest.raises(UsageError, match="--method mean has one picture of a photo, not 2"):

@@ -23,7 +23,7 @@ from pipeline.evaluation.pic import score_pic, shrink
 from pipeline.images.chroma import LUMA, colorfulness, put_color_on
 from pipeline.ledger.results import null_if_nan
 from pipeline.ledger.seeds import photo_seed
-from pipeline.run.method import TEMPERATURES, default_method
+from pipeline.run.method import TEMPERATURES, default_method, default_saturation
 from pipeline.training.photographs import PhotographSet, Split, describe_skipped, read_photographs
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ Tell = Callable[[str, int, int], None]
 class EvaluationSettings:
     """What a command asks for; device "auto", "cpu" or "cuda". pictures: at most so many.
 
-    method: mean or sample, None: as a single candidate is made. temperature None: the method's.
+    method: mean or sample, None: as a single candidate is made. temperature, saturation None:
+    those of the method.
     """
 
     weights: Path
@@ -49,6 +50,7 @@ class EvaluationSettings:
     pictures: int = 200
     seed: int = 0
     temperature: float | None = None
+    saturation: float | None = None
     batch_size: int = 8
     device: str = "auto"
     baseline: str | None = None
@@ -66,7 +68,10 @@ class EvaluationSettings:
             raise UsageError("--method mean is for the model coltran, without --upsampler")
         method = self.method or default
         temperature = TEMPERATURES[method] if self.temperature is None else self.temperature
-        return replace(self, method=method, temperature=temperature)
+        saturation = default_saturation(self.model, method)
+        if self.saturation is not None:
+            saturation = self.saturation
+        return replace(self, method=method, temperature=temperature, saturation=saturation)
 
 
 def evaluate(
@@ -86,7 +91,9 @@ def evaluate(
     settings = settings.resolved()
     device = choose_device(settings.device)
     try:
-        method = Method(settings.precision, settings.upsampler, settings.method == "mean")
+        mean, saturation = settings.method == "mean", settings.saturation
+        assert saturation is not None  # resolved
+        method = Method(settings.precision, settings.upsampler, mean, saturation)
         colorizer = load_colorizer(
             settings.model, settings.weights, device, settings.batch_size, method
         )
@@ -294,6 +301,7 @@ def _score_pictures(
         "pictures": len(both),
         "method": settings.method,
         "temperature": settings.temperature,
+        "saturation": settings.saturation,
         "color_bits_per_dim": null_if_nan(color),
         "spatial_bits_per_dim": null_if_nan(spatial),
         "colorfulness_true": float(true_c),

@@ -55,9 +55,9 @@ class RunSpec:
     manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
     patterns of their paths. recolor: photographs in color are done too. pages: first, or all of a
     TIFF's. digital_source_type: a term of IPTC's, written into each picture. model: coltran or pic.
-    precision, upsampler, draft: as in model.colorizer.Method. sidecar: a JSON file beside each
-    picture. content_credentials: pictures are signed, whoever's certificate it is. mark: a visible
-    one.
+    precision, upsampler, draft, saturation: as in model.colorizer.Method. sidecar: a JSON file
+    beside each picture. content_credentials: pictures are signed, whoever's certificate it is.
+    mark: a visible one.
     """
 
     source: str
@@ -81,6 +81,7 @@ class RunSpec:
     sidecar: bool = False
     content_credentials: bool = False
     mark: bool = False
+    saturation: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,8 @@ def _event(row: Mapping[str, Any], event: str, spec: RunSpec) -> str:
     """A derivation, or the attempt at one."""
     done = row["status"] == "ok"
     detail = f"candidate {row['candidate']}, temperature {spec.temperature}"
+    if spec.saturation != 1:
+        detail += f", saturation {spec.saturation}"
     if (row["pages"] or 1) > 1:
         detail = f"page {row['page']} of {row['pages']}, {detail}"
     if row["seed"] is not None:

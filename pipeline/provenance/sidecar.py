@@ -57,6 +57,7 @@ def sidecar_of(row: Mapping[str, Any], image: str, spec: RunSpec) -> bytes:
         "settings": {
             "run_seed": spec.seed,
             "temperature": spec.temperature,
+            "saturation": spec.saturation,
             "candidates": spec.candidates,
             "output_size": spec.output_size,
             "format": spec.format,

@@ -1,10 +1,16 @@
-"""How pictures are made where nobody says so: by mean or by sample, and at which temperature."""
+"""How pictures are made where nobody says so: by mean or by sample, how warm and how vivid."""
 
 # By method, chosen on held-out photographs and on scans, by eye (docs/model_card.md).
 TEMPERATURES = {"mean": 0.5, "sample": 0.7}
+SATURATIONS = {"mean": 1.3, "sample": 1.0}
 
 
 def default_method(model: str, upsampler: str, candidates: int = 1) -> str:
     """mean for one candidate of ColTran's; sample for several, and for what has no mean color."""
     alone = candidates == 1 and model == "coltran" and upsampler == "spatial"
     return "mean" if alone else "sample"
+
+
+def default_saturation(model: str, method: str) -> float:
+    """That of the method; colors of other models are shown as they are."""
+    return SATURATIONS[method] if model == "coltran" else 1.0

@@ -85,7 +85,7 @@ class ColorizeActor:
         self._spec, self._on_cpu = job.run.spec, job.device == "cpu"
         folder = fetch_weights(job.weights, job.run.spec.weights)
         spec = job.run.spec
-        method = Method(spec.precision, spec.upsampler, spec.draft)
+        method = Method(spec.precision, spec.upsampler, spec.draft, spec.saturation)
         self._colorizer = load_colorizer(spec.model, folder, job.device, job.batch_size, method)
         self._device = "cpu" if self._on_cpu else torch.cuda.get_device_name()
         self._name, self._turn = f"{socket.gethostname()}:{os.getpid()}", threading.Lock()

@@ -16,7 +16,7 @@ from pipeline.ledger.status import Failure, Ledger
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
-from pipeline.run.method import TEMPERATURES, default_method
+from pipeline.run.method import TEMPERATURES, default_method, default_saturation
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
 from pipeline.weights.store import fetch_weights
@@ -37,8 +37,8 @@ class Settings:
     share of a GPU that each takes. precision: auto, which is bfloat16 on a GPU and float32 without,
     and what a destination was started with; else as in RunSpec, like recolor, pages,
     digital_source_type, model, upsampler, sidecar and mark. method: mean or sample; auto is what
-    a destination was started with, else mean for one candidate and sample for several. temperature
-    None: that of the method.
+    a destination was started with, else mean for one candidate and sample for several. temperature,
+    saturation None: those of the method.
     follow_links: links that lead out of the source are listed too.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
     log_as_json: the log of the run has an object a line.
@@ -47,6 +47,7 @@ class Settings:
     weights: str
     seed: int = 0
     temperature: float | None = None
+    saturation: float | None = None
     candidates: int = 1
     shard_size: int | None = None
     batch_size: int = 8
@@ -136,7 +137,7 @@ def prepare_job(
     manifest = Manifest(settings.manifest) if settings.manifest else None
     found = load_run(destination)
     begun = found.spec if found else None
-    mean, temperature = _choose_method(settings, begun)
+    mean, temperature, saturation = _choose_method(settings, begun)
     spec = RunSpec(
         source=opened.uri,
         seed=settings.seed,
@@ -159,6 +160,7 @@ def prepare_job(
         sidecar=settings.sidecar,
         content_credentials=signer is not None,
         mark=settings.mark,
+        saturation=saturation,
     )
     listing = partial(manifest.photos, opened) if manifest else None
     shard_size = settings.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(spec))
@@ -270,8 +272,8 @@ def _choose_precision(settings: Settings, begun: RunSpec | None, device: str) ->
     return "bfloat16" if device == "cuda" and settings.model == "coltran" else "float32"
 
 
-def _choose_method(settings: Settings, begun: RunSpec | None) -> tuple[bool, float]:
-    """Whether pictures are the model's mean color, and the temperature.
+def _choose_method(settings: Settings, begun: RunSpec | None) -> tuple[bool, float, float]:
+    """Whether pictures are the model's mean color, the temperature, and the saturation.
 
     begun: the run that the destination holds, which auto goes on with. Raises UsageError.
     """
@@ -280,6 +282,7 @@ def _choose_method(settings: Settings, begun: RunSpec | None) -> tuple[bool, flo
             ("--precision bfloat16", settings.precision == "bfloat16"),
             ("--upsampler guided", settings.upsampler != "spatial"),
             ("--method mean", settings.method == "mean"),
+            ("--saturation", settings.saturation is not None),
         ):
             if unwanted:
                 raise UsageError(f"{name} is for the model coltran, not {settings.model}")
@@ -291,11 +294,14 @@ def _choose_method(settings: Settings, begun: RunSpec | None) -> tuple[bool, flo
     mean = method == "mean"
     if mean and settings.candidates > 1:
         raise UsageError(f"--method mean has one picture of a photo, not {settings.candidates}")
-    if settings.temperature is not None:
-        return mean, settings.temperature
+    temperature, saturation = TEMPERATURES[method], default_saturation(settings.model, method)
     if begun and begun.draft == mean:
-        return mean, begun.temperature
-    return mean, TEMPERATURES[method]
+        temperature, saturation = begun.temperature, begun.saturation
+    if settings.temperature is not None:
+        temperature = settings.temperature
+    if settings.saturation is not None:
+        saturation = settings.saturation
+    return mean, temperature, saturation
 
 
 def absolute_place(place: str) -> str:
