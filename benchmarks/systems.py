@@ -28,8 +28,9 @@ from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.sampling.cached import sample_core
 from model.scaling import scale_by_area
+from model.training.losses import stage_losses
 from model.training.photographs import Photographs
-from model.training.trainer import Trainer, TrainingConfig, core_losses
+from model.training.trainer import Trainer, TrainingConfig
 from model.weights import Stage, StageConfig, build_stage, load_stage, save_stage
 from pipeline.images.chroma import colorfulness, put_color_on
 from pipeline.images.encoding import encode
@@ -83,13 +84,9 @@ def held_out_bits(stage: Stage, rgb_NSS3: torch.Tensor) -> dict[str, float]:
     side, sums = stage.config.resolution, dict[str, float]()
     for some in rgb_NSS3.split(32):
         batch = scale_by_area(some, side)
-        if isinstance(stage, ColTranCore):
-            losses = core_losses(stage, batch)
-        else:
-            assert isinstance(stage, Pic | PixelCnn)
-            losses = stage.losses(batch)
-            if isinstance(stage, PixelCnn):
-                losses = {"pixelcnn": 3 * losses["pixelcnn"]}
+        losses = stage_losses(stage, batch)
+        if isinstance(stage, PixelCnn):
+            losses = {"pixelcnn": 3 * losses["pixelcnn"]}
         for each, bits in losses.items():
             sums[each] = sums.get(each, 0.0) + float(bits) * len(some)
     return {each: total / len(rgb_NSS3) for each, total in sums.items()}

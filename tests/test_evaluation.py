@@ -18,7 +18,7 @@ from model.evaluation.scores import (
     score_core,
     score_upsampler,
 )
-from model.training.trainer import core_losses, upsampler_losses
+from model.training.losses import LossInputs, stage_losses
 
 
 def photographs(count: int, side: int) -> NDArray[np.uint8]:
@@ -29,15 +29,17 @@ def photographs(count: int, side: int) -> NDArray[np.uint8]:
 def test_bits_are_those_of_the_training_loss() -> None:
     core, rgb = tiny_core(8), photographs(3, 8)
     scores = score_core(core, rgb)
-    losses = core_losses(core, torch.from_numpy(rgb))
+    losses = stage_losses(core, torch.from_numpy(rgb))
     assert scores.core_bits.mean() == pytest.approx(float(losses["core"]), rel=1e-5)
     assert scores.parallel_bits.mean() == pytest.approx(float(losses["parallel"]), rel=1e-5)
     for upsampler in (tiny_color(8), tiny_spatial(8)):
         expected = [
             float(
-                upsampler_losses(upsampler, torch.from_numpy(rgb), torch.full((3,), channel), 4)[
-                    upsampler.stage
-                ]
+                stage_losses(
+                    upsampler,
+                    torch.from_numpy(rgb),
+                    LossInputs(channel_B=torch.full((3,), channel), low_resolution=4),
+                )[upsampler.stage]
             )
             for channel in range(3)
         ]

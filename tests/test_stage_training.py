@@ -9,8 +9,9 @@ import torch
 from made_photographs import made_photograph
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
+from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import Photographs
-from model.training.trainer import TrainingConfig, core_losses, upsampler_losses
+from model.training.trainer import TrainingConfig
 from model.weights import Stage, load_stage
 from pipeline.errors import UsageError
 from pipeline.storage.base import Storage
@@ -99,16 +100,17 @@ def test_the_best_average_is_kept(tmp_path: object) -> None:
     assert len(kept) < len(rows)
     model = load_stage(f"{tmp_path}/core.safetensors")
     with torch.no_grad():
-        bits = core_losses(model, HELD_OUT)  # type: ignore[arg-type]
+        bits = stage_losses(model, HELD_OUT)
     assert float(bits["core"]) == pytest.approx(rows[kept[-1]]["validation"]["core"], rel=1e-5)
 
 
 def test_upsamplers_are_validated_on_all_channels() -> None:
     run = trained(MemoryStorage(), "color", steps=1)
     with torch.no_grad():
+        channels = (torch.full((3,), channel) for channel in range(3))
         every = [
-            upsampler_losses(run.trainer.average, HELD_OUT, torch.full((3,), channel), 4)["color"]  # type: ignore[arg-type]
-            for channel in range(3)
+            stage_losses(run.trainer.average, HELD_OUT, LossInputs(channel_B=each))["color"]
+            for each in channels
         ]
     assert run.validate(HELD_OUT)["color"] == pytest.approx(float(sum(every)) / 3, rel=1e-5)
 

@@ -17,14 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
-from model.likelihood import bits
 from model.pic.network import Pic
 from model.pic.pixelcnn import PixelCnn
-from model.scaling import blur, scale_by_area
 from model.training.degradation import degrade_some
-from model.training.known_color import draw_known_color
+from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import ALONE, Photographs, Share
 from model.trunk import EfficientNetLite0
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
@@ -91,49 +88,6 @@ class TrainingConfig:
         return 1.0 - done if self.schedule == "linear" else 1.0
 
 
-def core_losses(
-    core: ColTranCore,
-    rgb_BSS3: Tensor,
-    autoregressive: bool = True,
-    known_seeds_B: Tensor | None = None,
-) -> dict[str, Tensor]:
-    """Bits per pixel of the autoregressive model (`core`) and the parallel head (`parallel`).
-
-    rgb_BSS3: true photographs, at the high resolution where the core has a trunk, else at its own.
-    known_seeds_B: seeds of the hints and palettes that the core is given; None: none are given.
-    """
-    high = None
-    rgb_BRR3 = rgb_BSS3
-    if core.config.trunk != "none":
-        high, rgb_BRR3 = gray_from_rgb(rgb_BSS3), scale_by_area(rgb_BSS3, core.config.resolution)
-    gray, targets = gray_from_rgb(rgb_BRR3), bins_from_coarse(coarse_from_rgb(rgb_BRR3))
-    hints = palette = None
-    if known_seeds_B is not None and (core.config.hints or core.config.palette):
-        known = draw_known_color(rgb_BRR3.cpu(), known_seeds_B)
-        hints = known.hints_BRR.to(gray.device) if core.config.hints else None
-        palette = known.palette_BV.to(gray.device) if core.config.palette else None
-    context = core.encode(gray, high, hints, palette)
-    losses = {"parallel": bits(core.parallel_from(context, gray), targets)}
-    if autoregressive:
-        losses["core"] = bits(core.decode(targets, context, gray), targets)
-    return losses
-
-
-def upsampler_losses(
-    upsampler: ChannelUpsampler, rgb_BHW3: Tensor, channel_B: Tensor, low_resolution: int
-) -> dict[str, Tensor]:
-    """Bits per channel value, of one channel a picture (published: drawn at random)."""
-    if isinstance(upsampler, ColorUpsampler):
-        poor = coarse_from_rgb(rgb_BHW3)
-    else:
-        poor = blur(rgb_BHW3, low_resolution)
-    picture = torch.arange(len(rgb_BHW3))
-    logits = upsampler.channel_logits(
-        poor[picture, :, :, channel_B], gray_from_rgb(rgb_BHW3), channel_B
-    )
-    return {upsampler.stage: bits(logits, rgb_BHW3[picture, :, :, channel_B].long())}
-
-
 class Trainer:
     """One stage in training: the model, its optimizer and its moving average.
 
@@ -174,15 +128,17 @@ class Trainer:
         device = next(self.model.parameters()).device
         count = len(rgb_BHW3) if self.share.workers == 1 else self.config.batch_size
         channel = torch.randint(CHANNELS, (count,), generator=generator)
-        channel = channel[self.share.of(count)].to(device)
+        channel = channel[self.share.of(count)]
         seed = int(torch.randint(2**62, (1,), generator=generator))
         if self.config.degrade:
             seeds = torch.randint(2**62, (count,), generator=generator)
             rgb_BHW3 = degrade_some(rgb_BHW3, self.config.degrade, seeds[self.share.of(count)])
         known_seeds = torch.randint(2**62, (count,), generator=generator)[self.share.of(count)]
+        autoregressive = self.config.autoregressive_weight > 0
+        inputs = LossInputs(autoregressive, known_seeds, channel, self.low_resolution)
         torch.manual_seed(seed + self.share.rank)  # for dropout
         with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            losses = self.losses(rgb_BHW3.to(device), channel, known_seeds)
+            losses = stage_losses(self.model, rgb_BHW3.to(device), inputs)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
         part = len(rgb_BHW3) / count
@@ -199,18 +155,6 @@ class Trainer:
         self.update_average()
         self.step += 1
         return dict(zip(losses, values.tolist(), strict=True))
-
-    def losses(
-        self, rgb_BHW3: Tensor, channel_B: Tensor, known_seeds_B: Tensor
-    ) -> dict[str, Tensor]:
-        autoregressive = self.config.autoregressive_weight > 0
-        if isinstance(self.model, ColTranCore):
-            return core_losses(self.model, rgb_BHW3, autoregressive, known_seeds_B)
-        if isinstance(self.model, Pic):
-            return self.model.losses(rgb_BHW3, autoregressive)
-        if isinstance(self.model, PixelCnn):
-            return self.model.losses(rgb_BHW3)
-        return upsampler_losses(self.model, rgb_BHW3, channel_B, self.low_resolution)
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         config = self.config

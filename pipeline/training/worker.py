@@ -21,18 +21,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from model.color import NUM_BINS
 from model.core import ColTranCore
-from model.pic.network import Pic
-from model.pic.pixelcnn import PixelCnn
+from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import Photographs, Share, fit_histogram
-from model.training.trainer import Trainer, TrainingConfig, core_losses, upsampler_losses
-from model.upsamplers import CHANNELS
+from model.training.trainer import Trainer, TrainingConfig
 from model.weights import Stage, save_stage
 from pipeline.errors import ObjectMissing, UsageError
 from pipeline.storage.base import Storage
@@ -194,10 +192,11 @@ class StageTraining:
         model = self.trainer.average.eval()
         own = held_out[self.share.of(len(held_out))]
         names = self._loss_names()
+        inputs = LossInputs(len(names) > 1, low_resolution=self.settings.low_resolution)
         sums = torch.zeros(len(names), dtype=torch.float64, device=self.device)
         # A worker may have none, and the mean of no picture is no number.
         for batch in own.split(self.settings.training.batch_size) if len(own) else ():
-            losses = self._losses(model, batch.to(self.device))
+            losses = stage_losses(model, batch.to(self.device), inputs)
             sums += torch.stack([losses[name].double() for name in names]) * len(batch)
         self.share.add_up([sums])
         return dict(zip(names, (sums / len(held_out)).tolist(), strict=True))
@@ -207,24 +206,6 @@ class StageTraining:
             return [self.stage]
         autoregressive = self.settings.training.autoregressive_weight > 0
         return ["parallel", self.stage] if autoregressive else ["parallel"]
-
-    def _losses(self, model: Any, rgb_BHW3: Tensor) -> dict[str, Tensor]:
-        if isinstance(model, ColTranCore):
-            return core_losses(model, rgb_BHW3, "core" in self._loss_names())
-        if isinstance(model, Pic):
-            return model.losses(rgb_BHW3, "pic" in self._loss_names())
-        if isinstance(model, PixelCnn):
-            return model.losses(rgb_BHW3)
-        channels = [
-            upsampler_losses(
-                model,
-                rgb_BHW3,
-                torch.full((len(rgb_BHW3),), channel, device=self.device),
-                self.settings.low_resolution,
-            )[self.stage]
-            for channel in range(CHANNELS)
-        ]
-        return {self.stage: torch.stack(channels).mean()}
 
     def _write_weights(self) -> None:
         dtype = torch.bfloat16 if self.settings.half else torch.float32
