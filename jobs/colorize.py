@@ -10,7 +10,8 @@ import click
 
 from jobs.options import recipe_options, running_options
 from jobs.progress import Progress, in_json, say
-from pipeline.errors import shown_in_line
+from jobs.survey import tell_survey, workers_here
+from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
     from pipeline.ledger.status import Failure
@@ -20,15 +21,30 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do; writes nothing.")
+@click.option(
+    "--price-per-hour",
+    type=click.FloatRange(0),
+    metavar="P",
+    help="With --dry-run: of this machine, to reckon what the run costs.",
+)
 @recipe_options
 @running_options
 @click.pass_context
 def colorize(
-    ctx: click.Context, /, source: str, destination: str, weights: str | None, **options: Any
+    ctx: click.Context,
+    /,
+    source: str,
+    destination: str,
+    dry_run: bool,
+    price_per_hour: float | None,
+    weights: str | None,
+    **options: Any,
 ) -> None:
     """Colorize the photographs of SRC into DST.
 
-    Both are folders, or s3://bucket/prefix. SRC is only ever read. Run the same command again after
+    Both are folders, or s3://bucket/prefix; SRC may be a quoted pattern below one, as
+    'scans/18*.tif'. SRC is only ever read. Run the same command again after
     an interruption: it does only what is missing.
 
     \b
@@ -37,17 +53,29 @@ def colorize(
 
     \b
     Examples:
+      autochrome colorize scans colored --dry-run
       autochrome colorize scans colored
       autochrome colorize s3://archive/scans s3://archive/colored --candidates 4 --seed 7
       autochrome colorize s3://archive s3://colored --manifest inventory.parquet --exclude 'tmp/*'
     """
     from model.weights import WEIGHTS
     from pipeline.colorize import colorize as run
+    from pipeline.ledger.sources import split_source
     from pipeline.run.request import Settings
 
+    if price_per_hour is not None and not dry_run:
+        raise UsageError("--price-per-hour is a part of --dry-run: give both")
+    source, options["include"] = split_source(source, options["include"])
     if options.pop("draft"):
         options["method"] = "mean"
     settings = Settings(weights or str(WEIGHTS), log_as_json=in_json(ctx), **options)
+    if dry_run:
+        from pipeline.run.survey import survey
+        from pipeline.storage.open_storage import open_storage
+
+        found = survey(source, open_storage(destination), settings)
+        tell_survey(ctx, found, destination, workers_here(options["device"]), price_per_hour)
+        return
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = run(source, destination, settings, progress)
     finish(ctx, summary)
@@ -95,6 +123,8 @@ def describe(summary: "Summary") -> str:
         lines.append(describe_ignored(summary.ignored))
     if summary.log:
         lines.append(f"causes   {summary.log}")
+    if summary.source:
+        lines.append(f"masters  {summary.source}")
     lines += [
         f"images   {summary.destination}/images",
         f"results  {summary.destination}/results",

@@ -189,6 +189,12 @@ RECIPE: list[Decorator] = [
     click.option(
         "--exclude", multiple=True, metavar="PATTERN", help="No photos whose path matches."
     ),
+    click.option(
+        "--limit",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Only the first N photos, for a trial in a DST of its own.",
+    ),
     click.option("--follow-links", is_flag=True, help="Links that lead out of SRC, too."),
     click.option("--recolor", is_flag=True, help="Do photos that are in color already, too."),
     click.option(

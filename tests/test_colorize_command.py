@@ -1,6 +1,7 @@
 """`autochrome colorize`: what it refuses, in one line and before any work. No Ray starts here."""
 
 import json
+import re
 import shutil
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,10 @@ from tiny_models import write_tiny_weights
 
 from jobs.colorize import colorize, describe
 from jobs.main import main
+from jobs.survey import describe_bytes
 from pipeline.colorize import failure_limit
+from pipeline.errors import UsageError
+from pipeline.ledger.sources import split_source
 from pipeline.ledger.status import Failure
 from pipeline.run.request import Settings, Summary
 
@@ -42,11 +46,16 @@ def refused(result: Result, words: str, code: int = 2) -> None:
 
 def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "scans.zip").write_bytes(b"PK")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(photos)
     for source, destination, words in (
         (tmp_path / "nowhere", tmp_path / "out", "nowhere does not exist"),
-        (tmp_path / "file", tmp_path / "out", "file is not a folder"),
+        (tmp_path / "file", tmp_path / "out", "file is a file, not a folder: autochrome preview"),
+        (tmp_path / "scans.zip", tmp_path / "out", "scans.zip is an archive: unpack it"),
+        ("s3://bucket/scans.tar.gz", tmp_path / "out", "scans.tar.gz is an archive: unpack it"),
+        ("s3://buck*/scans", tmp_path / "out", "a bucket's name is no pattern"),
+        (photos / "*.tif", tmp_path / "out", "no photograph in "),
         (tmp_path / "empty", tmp_path / "out", "no photograph in "),
         (photos, tmp_path / "file" / "out", "Not a directory"),
         (photos, photos / "out", "must not lie inside each other"),
@@ -178,6 +187,60 @@ def test_closing_words() -> None:
         "results  s3://bucket/out/results",
         "report   s3://bucket/out/report/index.html",
     ]
+
+
+@pytest.mark.parametrize(
+    ("source", "place", "include"),
+    [
+        ("scans", "scans", ()),
+        ("scans/18*.tif", "scans", ("18*.tif",)),
+        ("*.tif", ".", ("*.tif",)),
+        ("/*/a.tif", "/", ("*/a.tif",)),
+        ("/a/b?/*.tif", "/a", ("b?/*.tif",)),
+        ("s3://bucket/a/*.tif", "s3://bucket/a", ("*.tif",)),
+        ("s3://bucket/a[1]", "s3://bucket/a[1]", ()),
+    ],
+)
+def test_a_source_may_be_a_pattern(source: str, place: str, include: tuple[str, ...]) -> None:
+    assert split_source(source, ()) == (place, include)
+    if include:
+        with pytest.raises(UsageError, match="is a pattern, and so is --include 'x'"):
+            split_source(source, ("x",))
+
+
+def test_a_folder_whose_name_is_a_pattern_is_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "a*").mkdir()
+    assert split_source(str(tmp_path / "a*"), ("x",)) == (str(tmp_path / "a*"), ("x",))
+
+
+def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
+    tmp_path: Path, photos: Path, weights: Path
+) -> None:
+    (photos / "notes.txt").write_text("none")
+    (photos / "broken.jpg").write_bytes(b"none")
+    before = sorted(tmp_path.rglob("*"))
+    command = (photos, tmp_path / "out", "--weights", weights, "--dry-run", "--device", "cpu")
+    lines = run(*command).stdout.splitlines()
+    size = sum(path.stat().st_size for path in photos.glob("*.jpg"))
+    assert lines[0] == f"3 photos in {photos}, {describe_bytes(size)}"
+    assert lines[1].startswith("  3 .jpg, ")
+    assert lines[2:4] == ["1 other file ignored (1 .txt)", f"0 done in {tmp_path}/out, 3 to do"]
+    assert re.fullmatch(r"tried 3 of them: \d+\.\d\d s each; failed: 1 unsupported", lines[4])
+    assert "of this machine, without the start, " in lines[5]
+    assert lines[6] == "nothing was written" and sorted(tmp_path.rglob("*")) == before
+    limited = run(*command, "--limit", 1, "--price-per-hour", 7200, "--log-format", "json")
+    found = json.loads(limited.stdout)
+    assert (found["event"], found["photos"], found["left"]) == ("dry_run", 1, 1)
+    assert found["cost"] == pytest.approx(2 * found["seconds_left"])
+    refused(run(photos, tmp_path / "out", "--price-per-hour", 1), "give both")
+
+
+@pytest.mark.parametrize(
+    ("count", "words"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "100 kB"), (999_999, "1.0 MB")],
+)
+def test_bytes_in_words(count: int, words: str) -> None:
+    assert describe_bytes(count) == words
 
 
 def test_defaults_of_the_command_are_those_of_the_settings() -> None:

@@ -125,6 +125,7 @@ def undisturbed(
         "  broken.jpg: unsupported: not a picture in a format that is known here",
         "1 other file ignored (1 .md)",
         f"causes   {log}",
+        f"masters  {photos}",
         f"images   {destination}/images",
         f"results  {destination}/results",
         f"report   {destination}/report/index.html",

@@ -57,7 +57,7 @@ class RunSpec:
     TIFF's. digital_source_type: a term of IPTC's, written into each picture. model: coltran or pic.
     precision, upsampler, draft, saturation: as in model.colorizer.Method. sidecar: a JSON file
     beside each picture. content_credentials: pictures are signed, whoever's certificate it is.
-    mark: a visible one.
+    mark: a visible one. limit: only so many photos, the first that are listed.
     """
 
     source: str
@@ -82,6 +82,7 @@ class RunSpec:
     content_credentials: bool = False
     mark: bool = False
     saturation: float = 1.0
+    limit: int | None = None
 
 
 @dataclass(frozen=True)

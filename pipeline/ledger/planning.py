@@ -176,7 +176,7 @@ def _freeze(
             *(photo.path, photo.size, number // shard_size, 1, None),
             _short_name(names.of(photo.path), photo.path),
         )
-        for number, photo in enumerate(_photos(listed, spec, ignored))
+        for number, photo in enumerate(islice(photos_of(listed, spec, ignored), spec.limit))
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
@@ -222,7 +222,7 @@ def _to_parquet(rows: Sequence[PlanRow]) -> bytes:
     return file.getvalue()
 
 
-def _photos(
+def photos_of(
     listed: Iterable[StoredObject], spec: RunSpec, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
     """What is taken for a photograph; the rest is counted."""

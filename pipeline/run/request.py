@@ -1,6 +1,7 @@
 """What a command asks for, checked and planned; and what a destination holds at its end."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -10,14 +11,14 @@ from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Run, RunSpec, current_versions, load_run
-from pipeline.ledger.planning import check_spec, prepare_run
+from pipeline.ledger.planning import check_spec, prepare_run, refuse_overlap
 from pipeline.ledger.results import read_results
 from pipeline.ledger.status import Failure, Ledger
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
 from pipeline.run.method import TEMPERATURES, default_method, default_saturation
-from pipeline.storage.base import Storage
+from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.open_storage import open_storage
 from pipeline.weights.store import fetch_weights
 
@@ -41,7 +42,8 @@ class Settings:
     saturation None: those of the method.
     follow_links: links that lead out of the source are listed too.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
-    log_as_json: the log of the run has an object a line.
+    log_as_json: the log of the run has an object a line. limit: photos at most, of the listing's
+    first; None: all.
     """
 
     weights: str
@@ -74,6 +76,7 @@ class Settings:
     c2pa_certificate: str | None = None
     c2pa_key: str | None = None
     log_as_json: bool = False
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ class Summary:
 
     more_pages: photos that have more pages than the run takes. log: the file with the causes of
     failures; None where nothing was logged. failures: the first that failed. retried: how many
-    failed ones were planned once more; None where that was not asked for.
+    failed ones were planned once more; None where that was not asked for. source: where the
+    masters are.
     """
 
     photos: int
@@ -96,6 +100,7 @@ class Summary:
     more_pages: int = 0
     log: str | None = None
     failures: tuple[Failure, ...] = ()
+    source: str = ""
     retried: int | None = None
 
 
@@ -118,16 +123,23 @@ class Job:
     signer: Signer | None = None
 
 
-def prepare_job(
-    source: str,
-    destination: Storage,
-    settings: Settings,
-    begin: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
-) -> Job:
-    """All checks, then the plan where there is none yet. Raises AutochromeError.
+@dataclass(frozen=True)
+class Request:
+    """A source and settings that have passed all checks which need no plan.
 
-    begin: called before a plan is made, with the device and the digests of the weights.
+    listing: as in `prepare_run`. sizes: the model's low and high resolution.
     """
+
+    source: Storage
+    spec: RunSpec
+    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None
+    sizes: tuple[int, int]
+    device: str
+    signer: Signer | None
+
+
+def check_request(source: str, destination: Storage, settings: Settings) -> Request:
+    """What is asked for, in full. Writes nothing. Raises AutochromeError."""
     signer = read_signer(settings.c2pa_certificate, settings.c2pa_key)
     if signer is not None:
         refuse_unsigned(settings.format)
@@ -161,13 +173,28 @@ def prepare_job(
         content_credentials=signer is not None,
         mark=settings.mark,
         saturation=saturation,
+        limit=settings.limit,
     )
     listing = partial(manifest.photos, opened) if manifest else None
+    return Request(opened, spec, listing, sizes, device, signer)
+
+
+def prepare_job(
+    source: str,
+    destination: Storage,
+    settings: Settings,
+    begin: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
+) -> Job:
+    """Check and plan. Raises AutochromeError, before any photo is worked on.
+
+    begin: called before a plan is made, with the device and the digests of the weights.
+    """
+    asked = check_request(source, destination, settings)
+    spec, device = asked.spec, asked.device
     shard_size = settings.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(spec))
-    run = prepare_run(
-        opened, destination, spec, shard_size, listing, partial(begin, device, digests)
-    )
-    return _job(settings, opened, destination, run, sizes, device, signer)
+    beginning = partial(begin, device, spec.weights)
+    run = prepare_run(asked.source, destination, spec, shard_size, asked.listing, beginning)
+    return _job(settings, asked.source, destination, run, asked.sizes, device, asked.signer)
 
 
 def reopen_job(destination: Storage, settings: Settings) -> Job:
@@ -191,7 +218,9 @@ def reopen_job(destination: Storage, settings: Settings) -> Job:
     check_spec(
         destination, run.spec, replace(run.spec, weights=digests, versions=current_versions())
     )
-    return _job(settings, open_storage(run.spec.source), destination, run, sizes, device, signer)
+    source = open_storage(run.spec.source)
+    refuse_overlap(source, destination)  # run.json may be anyone's
+    return _job(settings, source, destination, run, sizes, device, signer)
 
 
 def _job(
@@ -247,6 +276,7 @@ def summarize(destination: Storage, run: Run) -> Summary:
         ignored=run.plan.ignored,
         destination=destination.uri,
         report=report,
+        source=run.spec.source,
         failures=tuple(islice(ledger.explained_failures(), NAMED_FAILURES)),
     )
 

@@ -1,0 +1,128 @@
+"""What a run would be: how many photos, how large, how long. Nothing is written anywhere."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from random import Random
+
+from pipeline.errors import StorageError, UsageError
+from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard, load_run
+from pipeline.ledger.planning import describe_ignored, photos_of, refuse_overlap
+from pipeline.ledger.status import Ledger
+from pipeline.run.request import Request, Settings, check_request
+from pipeline.run.steps import colorize_shard, read_shard, write_shard
+from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.memory import MemoryStorage
+from pipeline.weights.store import fetch_weights
+
+PILOT = 8  # photos that are colorized, on one core
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """Photos that were colorized for an estimate, and what they took.
+
+    seconds: of one core a photo, or of one GPU and the core beside it. bytes_out: of the pictures
+    for each byte of a master. reasons: of those that failed.
+    """
+
+    photos: int
+    seconds: float
+    bytes_out: float
+    reasons: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is there and what is left to do; formats: photos and bytes by suffix."""
+
+    source: str
+    photos: int
+    size: int
+    formats: dict[str, tuple[int, int]]
+    ignored: dict[str, int]
+    done: int
+    pilot: Pilot | None
+
+    @property
+    def left(self) -> int:
+        return max(0, self.photos - self.done)
+
+
+def survey(source: str, destination: Storage, settings: Settings) -> Survey:
+    """List the source as a run would, and colorize a few of its photos in this process.
+
+    Raises AutochromeError, as the run would.
+    """
+    asked = check_request(source, destination, settings)
+    refuse_overlap(asked.source, destination)
+    ignored: Counter[str] = Counter()
+    formats: dict[str, tuple[int, int]] = {}
+    chosen, photos, size = list[StoredObject](), 0, 0
+    random = Random(0)
+    for photo in _listed(asked, ignored):
+        photos, size = photos + 1, size + photo.size
+        suffix = PurePosixPath(photo.path).suffix.lower() or "without a suffix"
+        count, total = formats.get(suffix, (0, 0))
+        formats[suffix] = (count + 1, total + photo.size)
+        if len(chosen) < PILOT:  # any photo is as likely as any other (reservoir sampling)
+            chosen.append(photo)
+        elif (place := random.randrange(photos)) < PILOT:
+            chosen[place] = photo
+    if not photos:
+        others = f"; {describe_ignored(dict(ignored))}" if ignored else ""
+        raise UsageError(f"no photograph in {asked.source.uri}{others}")
+    done = _done(destination)
+    pilot = _try(chosen, asked, settings) if done < photos else None
+    return Survey(asked.source.uri, photos, size, formats, dict(ignored), done, pilot)
+
+
+def _listed(asked: Request, ignored: Counter[str]) -> Iterator[StoredObject]:
+    listed = asked.listing(ignored) if asked.listing else asked.source.list()
+    for number, photo in enumerate(photos_of(listed, asked.spec, ignored)):
+        if number == asked.spec.limit:
+            return
+        yield photo
+
+
+def _done(destination: Storage) -> int:
+    run = load_run(destination)
+    if run is None:
+        return 0
+    ledger = Ledger(destination, run)
+    ledger.refresh()
+    status = ledger.status()
+    return status.photos - status.pending
+
+
+def _try(photos: list[StoredObject], asked: Request, settings: Settings) -> Pilot:
+    """Colorize photos as a shard of the run would be, into memory."""
+    import torch
+
+    from model.colorizer import Method
+    from model.systems import load_colorizer
+
+    spec: RunSpec = asked.spec
+    method = Method(spec.precision, spec.upsampler, spec.draft, spec.saturation)
+    folder = fetch_weights(settings.weights, spec.weights)
+    colorizer = load_colorizer(spec.model, folder, asked.device, settings.batch_size, method)
+    shard = Shard(0, tuple(Photo(each.path, each.size, name=each.path) for each in photos))
+    plan = Plan(len(photos), 1, len(photos), 1, (), {})
+    threads, place = torch.get_num_threads(), MemoryStorage("pilot")
+    try:
+        torch.set_num_threads(1)  # as an actor has
+        start = time.perf_counter()
+        read = read_shard(shard, asked.source, asked.sizes, recolor=spec.recolor, pages=spec.pages)
+        colored = colorize_shard(read, colorizer, spec, asked.device)
+        report = write_shard(0, colored, asked.source, place, Run(spec, plan, ""))
+        seconds = (time.perf_counter() - start) / len(photos)
+    except StorageError as error:
+        raise UsageError(f"the pilot cannot read {asked.source.uri}: {error}") from error
+    finally:
+        torch.set_num_threads(threads)
+    written = sum(len(data) for path, data in place.objects.items() if path.startswith("images/"))
+    return Pilot(
+        len(photos), seconds, written / max(1, sum(each.size for each in photos)), report.reasons
+    )
