@@ -23,6 +23,7 @@ from PIL import Image
 
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, read_results
+from pipeline.run.method import method_of
 from pipeline.run.request import Settings, open_run, prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.local import PARTIAL, LocalStorage
@@ -326,13 +327,12 @@ def make_archive(folder: Path, photos: int, weights: Path) -> Archive:
 
 def undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
     """The images of a run without Ray that nothing happens to."""
-    from model.colorizer import Colorizer, Method
+    from model.colorizer import Colorizer
 
     with TemporaryDirectory() as folder:
         job = prepare_job(str(source), LocalStorage(folder), Settings(str(weights)))
         spec = job.run.spec
-        method = Method(spec.precision, spec.upsampler, spec.draft, spec.saturation)
-        colorizer = Colorizer.load(weights, "cpu", job.batch_size, method)
+        colorizer = Colorizer.load(weights, "cpu", job.batch_size, method_of(spec))
         for shard in Schedule(job.destination, job.run).open():
             read = read_shard(shard, job.source, job.sizes)
             colored = colorize_shard(read, colorizer, job.run.spec, "cpu")

@@ -234,7 +234,8 @@ def _check_types(spec: RunSpec, plan: Plan) -> None:
     """Raises ValueError where a value is not of the kind that it should be."""
     kinds: dict[str, Any] = {
         "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
-        "dict[str, str]": dict, "dict[str, int]": dict, "tuple[str, ...]": tuple,
+        "int | None": int | None, "dict[str, str]": dict, "dict[str, int]": dict,
+        "tuple[str, ...]": tuple,
     }  # fmt: skip
     for record in (spec, plan):
         for each in fields(record):

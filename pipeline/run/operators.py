@@ -19,6 +19,7 @@ from pipeline.ledger.plan import RunSpec, Shard
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.isolation import call_here, call_isolated
 from pipeline.run.logs import collect_records
+from pipeline.run.method import method_of
 from pipeline.run.request import Job
 from pipeline.run.steps import Candidate, ReadPhoto, colorize_shard, read_shard, write_shard
 from pipeline.weights.store import fetch_weights
@@ -79,14 +80,14 @@ class ColorizeActor:
     def __init__(self, job: Job) -> None:
         import torch
 
-        from model.colorizer import Method
         from model.systems import load_colorizer
 
         self._spec, self._on_cpu = job.run.spec, job.device == "cpu"
         folder = fetch_weights(job.weights, job.run.spec.weights)
         spec = job.run.spec
-        method = Method(spec.precision, spec.upsampler, spec.draft, spec.saturation)
-        self._colorizer = load_colorizer(spec.model, folder, job.device, job.batch_size, method)
+        self._colorizer = load_colorizer(
+            spec.model, folder, job.device, job.batch_size, method_of(spec)
+        )
         self._device = "cpu" if self._on_cpu else torch.cuda.get_device_name()
         self._name, self._turn = f"{socket.gethostname()}:{os.getpid()}", threading.Lock()
 

@@ -17,7 +17,7 @@ from pipeline.ledger.status import Failure, Ledger
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
-from pipeline.run.method import TEMPERATURES, default_method, default_saturation
+from pipeline.run.method import TEMPERATURES, default_method, default_saturation, method_of
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.open_storage import open_storage
 from pipeline.weights.store import fetch_weights
@@ -232,6 +232,7 @@ def _job(
     device: str,
     signer: Signer | None,
 ) -> Job:
+    method_of(run.spec)  # raises here what actors could not tell
     return Job(
         source,
         destination,

@@ -11,6 +11,7 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard, load_run
 from pipeline.ledger.planning import describe_ignored, photos_of, refuse_overlap
 from pipeline.ledger.status import Ledger
+from pipeline.run.method import method_of
 from pipeline.run.request import Request, Settings, check_request
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.base import Storage, StoredObject
@@ -101,13 +102,13 @@ def _try(photos: list[StoredObject], asked: Request, settings: Settings) -> Pilo
     """Colorize photos as a shard of the run would be, into memory."""
     import torch
 
-    from model.colorizer import Method
     from model.systems import load_colorizer
 
     spec: RunSpec = asked.spec
-    method = Method(spec.precision, spec.upsampler, spec.draft, spec.saturation)
     folder = fetch_weights(settings.weights, spec.weights)
-    colorizer = load_colorizer(spec.model, folder, asked.device, settings.batch_size, method)
+    colorizer = load_colorizer(
+        spec.model, folder, asked.device, settings.batch_size, method_of(spec)
+    )
     shard = Shard(0, tuple(Photo(each.path, each.size, name=each.path) for each in photos))
     plan = Plan(len(photos), 1, len(photos), 1, (), {})
     threads, place = torch.get_num_threads(), MemoryStorage("pilot")
