@@ -85,6 +85,6 @@ def _bytes_of(photo: Any) -> bytes:
     if isinstance(photo, str | PathLike):
         with open(photo, "rb") as opened:
             return opened.read()
-    from pipeline.images.pillow import png_of
+    from pipeline.images.pictures import png_of
 
     return png_of(photo)

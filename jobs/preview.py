@@ -109,7 +109,7 @@ def place_of(photo: Path, photos: tuple[Path, ...], output: Path | None) -> Path
 
 def write_preview(rgb_HW3: "np.ndarray", place: Path) -> None:
     """Raises UsageError where the place cannot be written."""
-    from pipeline.images.pillow import save
+    from pipeline.images.pictures import save
 
     format = {".png": "PNG", ".webp": "WEBP"}.get(place.suffix.lower(), "JPEG")
     height, width = rgb_HW3.shape[:2]

@@ -17,7 +17,8 @@ from model.systems import load_colorizer
 from model.weights import WeightsError
 from pipeline.errors import UsageError
 from pipeline.images.chroma import color_bands, colorfulness
-from pipeline.images.pillow import read_full, read_small, resize_rgb
+from pipeline.images.pictures import resize_rgb
+from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted

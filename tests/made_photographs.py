@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.images.encoding import encode
-from pipeline.images.pillow import resize_rgb
+from pipeline.images.pictures import resize_rgb
 
 
 def made_photograph(number: int, side: int = 24) -> np.ndarray:

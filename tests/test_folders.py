@@ -29,7 +29,7 @@ MODEL_NEEDS = {"torch", "numpy", "safetensors"}
 DOORS = {
     "boto3": {"pipeline/storage/s3.py"},
     "botocore": {"pipeline/storage/s3.py"},
-    "PIL": {"pipeline/images/pillow.py"},
+    "PIL": {f"pipeline/images/{name}.py" for name in ("pillow", "frames", "pictures")},
     "c2pa": {"pipeline/provenance/c2pa.py"},
     "cryptography": {"pipeline/provenance/c2pa.py"},
     "imagecodecs": {f"pipeline/images/{name}.py" for name in ("codecs", "jpegs", "tiffs")},

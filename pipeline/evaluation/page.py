@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.evaluation.figures import Evaluation, Shown
 from pipeline.images.chroma import LUMA
 from pipeline.images.encoding import encode
-from pipeline.images.pillow import resize_rgb
+from pipeline.images.pictures import resize_rgb
 
 _SIDE = 192  # of a picture on the page
 _COLORS = ("var(--accent)", "#3f7f93", "#8a8f3a", "#8d6aa8")

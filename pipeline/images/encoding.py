@@ -10,7 +10,8 @@ from pipeline.images.chroma import bands
 from pipeline.images.codecs import encode_jpeg2000
 from pipeline.images.containers import Labels, encode_png, encode_tiff, jp2_boxes, jpeg_extra
 from pipeline.images.formats import LONGEST_SIDE, MOST_PIXELS
-from pipeline.images.pillow import Master, save, srgb_profile
+from pipeline.images.pictures import save, srgb_profile
+from pipeline.images.pillow import Master
 from pipeline.metadata.exif import exif_block, fitting, result_fields
 from pipeline.metadata.xmp import Provenance, xmp_packet
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pipeline.images.pillow import draw_text
+from pipeline.images.pictures import draw_text
 
 TEXT = "AI-colorized"
 _OF_SHORTER_SIDE = 40  # letters are so many times lower

@@ -1,4 +1,4 @@
-"""Photographs in, and out by Pillow: the only file that knows Pillow.
+"""Photographs in: by Pillow where it knows them, else by the decoder that does.
 
 Legend: H W rows and columns, S side of a model's square. Gray is what `gray` makes of the
 pixels: uint8 [0, 255], or uint16 [0, 65535] where the master has more than 8 bits a sample.
@@ -18,22 +18,31 @@ import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageDraw, ImageFile, ImageFont, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.deadline import allow
-from pipeline.errors import PhotoError, UsageError
-from pipeline.images.chroma import resample
+from pipeline.errors import PhotoError
 from pipeline.images.codecs import color_profile, open_deep, own_profile
 from pipeline.images.formats import MasterInfo
+from pipeline.images.frames import (
+    UPRIGHT,
+    ImageRows,
+    look_of,
+    orientation_of,
+    repair_palette,
+    resolution_of,
+    rgb_of,
+    samples_of,
+    small_channels,
+    squeezed,
+)
 from pipeline.images.gray import (
-    Kind,
-    Profile,
     Samples,
     color_of,
     eight_bits,
@@ -44,7 +53,7 @@ from pipeline.images.gray import (
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pages import page_alone
 from pipeline.images.regions import Kept, Look, look_at
-from pipeline.images.tiffs import open_refused, xmp_orientation
+from pipeline.images.tiffs import open_refused
 from pipeline.images.tones import LOOK
 from pipeline.metadata.exif import Metadata, metadata_of
 
@@ -58,16 +67,6 @@ MAX_PIXELS = 500_000_000
 Fit = Literal["squeeze", "crop"]
 
 _READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
-_COLOR_MAP = 320  # a tag of TIFF
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 @dataclass(frozen=True)
@@ -97,11 +96,11 @@ def read_small(
     JPEG and JPEG 2000 are decoded at a reduced scale, at least four times the largest square.
     page: of a TIFF, from 1. Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
-    with _explained(data):
+    with as_photo_error(data):
         data = page_alone(data, page)
         found = _decode(data, max_pixels, reduce_to=4 * max(sizes))
         image = Image.fromarray(eight_bits(found.gray))
-    return found.facts.info, [_squeezed(image, size) for size in sizes]
+    return found.facts.info, [squeezed(image, size) for size in sizes]
 
 
 def read_rgb(
@@ -111,21 +110,21 @@ def read_rgb(
 
     Raises PhotoError as read_small does; of CIE Lab only the lightness is read.
     """
-    with _explained(data):
+    with as_photo_error(data):
         image, facts = _load(data, max_pixels, reduce_to=4 * size)
-        image = _color(image)
-        if facts.orientation in _UPRIGHT:
-            image = image.transpose(_UPRIGHT[facts.orientation])
+        image = rgb_of(image)
+        if facts.orientation in UPRIGHT:
+            image = image.transpose(UPRIGHT[facts.orientation])
         if fit == "crop":
             side = min(image.size)
             left, top = (image.width - side) // 2, (image.height - side) // 2
             image = image.crop((left, top, left + side, top + side))
-    return np.stack([_squeezed(channel, size) for channel in image.split()], axis=-1)
+    return np.stack([squeezed(channel, size) for channel in image.split()], axis=-1)
 
 
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Master:
     """A master at full resolution; page and what is raised are as in read_small."""
-    with _explained(data):
+    with as_photo_error(data):
         data = page_alone(data, page)
         found = _decode(data, max_pixels)
         facts = found.facts
@@ -136,62 +135,8 @@ def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Maste
     return Master(found.gray, facts.info, dpi, metadata, found.kept)
 
 
-def save(
-    parts: Iterable[np.ndarray], height: int, width: int, format: str, **options: Any
-) -> bytes:
-    """A file of bands uint8 (h, W, 3), or (h, W, 1), by Pillow and with its options."""
-    image, top = Image.new("RGB", (0, 0)), 0
-    for part in parts:
-        band = Image.fromarray(part if part.shape[2] == 3 else part[..., 0])
-        if not top:
-            image = Image.new(band.mode, (width, height))
-        image.paste(band, (0, top))
-        top += band.height
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def png_of(picture: Any) -> bytes:
-    """A PNG file of a Pillow image, or of an array: uint8 or uint16 (H, W), or uint8 (H, W, 3).
-
-    Raises UsageError where it is neither.
-    """
-    if not isinstance(picture, Image.Image):
-        array = np.asarray(picture)
-        gray = array.ndim == 2 and array.dtype in (np.uint8, np.uint16)
-        rgb = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
-        if not gray and not rgb:
-            raise UsageError(
-                "a picture must be uint8 or uint16 (H, W), or uint8 (H, W, 3), not"
-                f" {array.dtype} {array.shape}"
-            )
-        picture = Image.fromarray(array)
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return file.getvalue()
-
-
-def srgb_profile() -> bytes:
-    """The profile of sRGB, without the time at which it is made."""
-    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return profile[:24] + b"\x07\xea\0\1\0\1\0\0\0\0\0\0" + profile[36:]
-
-
-def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Picture uint8 (H, W, 3) or (H, W) at another (width, height)."""
-    return np.asarray(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.LANCZOS))
-
-
-def draw_text(text: str, size: int) -> np.ndarray:
-    """White letters of Pillow's own font on black, uint8 (h, w), with black around them."""
-    image = Image.new("L", ((len(text) + 2) * size, 2 * size))
-    ImageDraw.Draw(image).text((size // 2, size // 4), text, 255, ImageFont.load_default(size))
-    return np.asarray(image)
-
-
 @contextmanager
-def _explained(data: bytes) -> Iterator[None]:
+def as_photo_error(data: bytes) -> Iterator[None]:
     """Whatever goes wrong with a file becomes a PhotoError of one line."""
     if not data:
         raise PhotoError("corrupt", "the file is empty")
@@ -265,14 +210,14 @@ def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> _D
 
 def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> _Decoded:
     image, facts = _load(data, max_pixels, reduce_to)
-    samples, icc = _samples(image), own_profile(data, image.info)
+    samples, icc = samples_of(image), own_profile(data, image.info)
     profile = color_profile(icc, samples.kind) if icc else None
-    look = _look_at(image, samples.kind, profile)
+    look = look_of(image, samples.kind, profile)
     kept = None
     if reduce_to is None and look.cells is not None:
         kept = Kept(look.cells, color_of(samples, profile))
     if profile is None and samples.white == 255:
-        samples = Samples(_ImageRows(image, "L"), "gray", 255)  # Pillow's luma is the faster one
+        samples = Samples(ImageRows(image, "L"), "gray", 255)  # Pillow's luma is the faster one
     return _Decoded(gray_of(samples, profile), facts.seen(look), kept)
 
 
@@ -282,13 +227,13 @@ def _decode_deep(deep: DeepMaster, max_pixels: int, keeps: bool) -> _Decoded:
     found: Mapping[Any, Any] = {}
     if deep.header is not None:
         with Image.open(io.BytesIO(deep.header), formats=_READABLE) as header:
-            orientation, dpi = _orientation(header), _resolution(header)
+            orientation, dpi = orientation_of(header), resolution_of(header)
             icc, found = icc or header.info.get("icc_profile"), header.info
     samples, look = checked_samples(deep), Look("gray")
     profile = color_profile(icc, samples.kind) if icc else None
     if samples.kind != "gray":
         small = eight_bits(color_of(thinned(samples, 2 * LOOK), profile))
-        look = look_at(_small_channels(Image.fromarray(small)))
+        look = look_at(small_channels(Image.fromarray(small)))
     kept = None
     if keeps and look.cells is not None:
         kept = Kept(look.cells, color_of(samples, profile))
@@ -307,17 +252,10 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
     if reduce_to is not None:
         image = _reduced(image, data, reduce_to)
     image.load()
-    _repair_palette(image)
-    orientation = _orientation(image)  # after load: Pillow has turned TIFF upright by now
-    dpi = _resolution(image)
+    repair_palette(image)
+    orientation = orientation_of(image)  # after load: Pillow has turned TIFF upright by now
+    dpi = resolution_of(image)
     return image, _facts(width, height, mode, format, orientation, dpi, image.info)
-
-
-def _repair_palette(image: Image.Image) -> None:
-    """Some programs write the colors of a TIFF as 0..255, not 0..65535: Pillow sees black."""
-    colors = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
-    if image.mode in ("P", "PA") and colors and max(colors) <= 255:
-        image.putpalette(bytes(colors), "RGB;L")
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -365,102 +303,6 @@ def _reduced(image: ImageFile.ImageFile, data: bytes, side: int) -> ImageFile.Im
         except OSError:  # fewer levels are stored: decode all of it
             return Image.open(io.BytesIO(data), formats=_READABLE)
     return image
-
-
-def _samples(image: Image.Image) -> Samples:
-    """The pixels of any loaded image, by the rules at the top of this file."""
-    image.info.pop("transparency", None)  # else Pillow blends or warns
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _deep_samples(image)
-    if image.mode in ("La", "RGBa"):  # alpha is multiplied in
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
-    if image.mode == "LAB":
-        return Samples(_ImageRows(image), "lab", 255)
-    kinds: dict[str, Kind] = {"1": "gray", "L": "gray", "LA": "gray", "CMYK": "cmyk"}
-    kind = kinds.get(image.mode, "rgb")
-    mode = {"gray": "L", "cmyk": "CMYK"}.get(kind, "RGB")
-    return Samples(_ImageRows(image, mode), kind, 255)
-
-
-class _ImageRows:
-    """The pixels (H, W, C) of a loaded image in some mode, band by band: all at once, they would be
-    there twice or three times."""
-
-    def __init__(self, image: Image.Image, mode: str | None = None) -> None:
-        self._image, self._mode = image, mode or image.mode
-        first = self[0:1]
-        self.shape = (image.height, *first.shape[1:])
-        self.dtype = first.dtype
-
-    def __getitem__(self, rows: slice) -> np.ndarray:
-        band = self._image.crop((0, rows.start, self._image.width, rows.stop))
-        pixels = np.asarray(band if band.mode == self._mode else band.convert(self._mode))
-        return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _look_at(image: Image.Image, kind: Kind, profile: Profile | None) -> Look:
-    if kind not in ("rgb", "cmyk"):
-        return Look("gray")
-    small = _small_channels(image if image.mode == "CMYK" else _color(image))
-    return look_at(color_of(Samples(small, kind, 255), profile))
-
-
-def _small_channels(image: Image.Image) -> np.ndarray:
-    """A picture of several channels as uint8 (S, S, C), S = LOOK."""
-    return np.stack([_squeezed(channel, LOOK, 1) for channel in image.split()], axis=-1)
-
-
-def _color(image: Image.Image) -> Image.Image:
-    """Any loaded image as mode RGB."""
-    if image.mode in ("P", "RGBA", "CMYK", "YCbCr", "HSV"):
-        image.info.pop("transparency", None)
-        return image.convert("RGB")
-    if image.mode == "RGBa":
-        return image.convert("RGBA").convert("RGB")
-    if image.mode == "RGB":
-        return image
-    return Image.fromarray(eight_bits(gray_of(_samples(image)))).convert("RGB")
-
-
-def _deep_samples(image: Image.Image) -> Samples:
-    """The pixels of a one-channel image of more than 8 bits a pixel."""
-    tags = getattr(image, "tag_v2", {})
-    depth = tags.get(ExifTags.Base.BitsPerSample, (16,))[0]
-    white: float | None = None
-    if image.mode != "F" and depth != 32:
-        signed = tags.get(ExifTags.Base.SampleFormat, (1,))[0] == 2
-        white = float(2 ** (depth - signed) - 1)
-    inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # which Pillow leaves here
-    return Samples(_ImageRows(image), "gray", white, inverted)
-
-
-def _orientation(image: Image.Image) -> int:
-    """Orientation, 1..8, of EXIF or else of XMP; 1 where both are absent or damaged (the picture
-    itself is not)."""
-    try:
-        value = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:
-        return 1
-    packet = image.info.get("xmp")
-    if value is None and isinstance(packet, bytes):
-        value = xmp_orientation(packet)
-    return value if value in _UPRIGHT else 1
-
-
-def _resolution(image: Image.Image) -> tuple[float, float] | None:
-    """Dots per inch (x, y), or None where absent or not a usable number."""
-    try:
-        x, y = (float(value) for value in image.info["dpi"])
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
-        return None
-    return (x, y) if 1 < x <= 65535 and 1 < y <= 65535 else None  # Pillow's default is 1
-
-
-def _squeezed(image: Image.Image, side: int, detail: int = 4) -> np.ndarray:
-    """A gray image as a square uint8 (S, S): means of areas, linear where it grows."""
-    cells = detail * side  # more would cost much and change little
-    image = image.reduce((max(1, image.width // cells), max(1, image.height // cells)))
-    return np.rint(resample(np.asarray(image), side, side)).astype(np.uint8)
 
 
 def _prepare_pillow() -> None:

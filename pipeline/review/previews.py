@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.images.encoding import encode
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import resize_rgb
+from pipeline.images.pictures import resize_rgb
 from pipeline.storage.base import Storage
 
 CELL = 256  # pixels: the longer side of a picture

@@ -15,7 +15,8 @@ from pipeline.images.encoding import encode_bands, result_labels
 from pipeline.images.formats import DEEP, output_format
 from pipeline.images.gray import eight_bits
 from pipeline.images.mark import marked
-from pipeline.images.pillow import read_full, resize_rgb
+from pipeline.images.pictures import resize_rgb
+from pipeline.images.pillow import read_full
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.plan import RunSpec
 from pipeline.metadata.xmp import Provenance
