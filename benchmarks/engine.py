@@ -28,10 +28,11 @@ import click
 import numpy as np
 from PIL import Image
 
-import pipeline.colorize as engine
+import pipeline.run.wave as wave
 from model.colorized import Colorized
 from model.weights import WEIGHTS
 from pipeline.cluster.session import quiet_ray
+from pipeline.colorize import colorize
 from pipeline.run.request import Job, Settings
 
 SIZE = 256
@@ -73,15 +74,15 @@ class Quiet:
 def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -> int:
     """Autochrome itself, but for the model in its actors."""
 
-    class Actor(engine.ColorizeActor):
+    class Actor(wave.ColorizeActor):
         def __init__(self, job: Job) -> None:
             self._spec, self._device, self._name = job.run.spec, "sleep", str(os.getpid())
             self._on_cpu, self._turn = False, threading.Lock()
             self._colorizer = Sleeper(cost, folder)  # type: ignore[assignment]
 
-    engine.ColorizeActor = Actor  # type: ignore[misc]
+    wave.ColorizeActor = Actor  # type: ignore[misc]
     settings = Settings(str(WEIGHTS), actors=(actors, actors), **options)
-    summary = engine.colorize(source, f"{folder}/out", settings, Quiet())
+    summary = colorize(source, f"{folder}/out", settings, Quiet())
     assert not summary.failed and not summary.pending, summary
     return summary.photos
 

@@ -1,40 +1,24 @@
-"""A run on Ray: what is not committed yet goes through Ray Data, a shard a row.
-
-Three operators: read (tasks), colorize (actors that hold the loaded model) and write (tasks, which
-commit). Between them travel small arrays, and what comes back are counts. Why it is set up so:
-
-- `map` over rows keeps a shard one unit; batches of rows would be merged or cut by Ray.
-- Readers and writers take next to no CPU, so that actors can never starve them, and are capped.
-- The pool of actors may shrink to one: a pool of fixed size stalls when a node is lost.
-- A shard whose process dies is tried again, but not for ever; one that fails all the same stays
-  to be done, and harms no other.
-"""
+"""A run: what is not committed yet goes through Ray Data, wave by wave, then comes the report."""
 
 import gc
 import pickle
 import shlex
-import warnings
 from collections.abc import (
     Callable,
     Collection,
     Generator,
-    Iterable,
     Iterator,
     Mapping,
-    Sequence,
 )
 from collections.abc import Set as AbstractSet
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipeline.cluster.pools import (
-    ACTOR_CORES,
     SHARDS_PER_WAVE,
-    TASK_CORES,
-    Pools,
     size_pools,
     size_wave,
 )
@@ -53,7 +37,6 @@ from pipeline.errors import (
     Interrupted,
     StoreUnavailable,
     TooManyFailures,
-    UsageError,
 )
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.planning import describe_planning, refuse_overlap
@@ -63,25 +46,27 @@ from pipeline.ledger.shard_report import ShardReport
 from pipeline.ledger.status import Ledger
 from pipeline.run.logs import LOGGER, RunLog, replay
 from pipeline.run.metrics import Metrics
-from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up, write_row
+from pipeline.run.operators import warm_up
 from pipeline.run.request import (
     Job,
     Settings,
     Summary,
     absolute_place,
-    pages_per_file,
     prepare_job,
     reopen_job,
     summarize,
+)
+from pipeline.run.wave import (
+    SILENCE_SECONDS,
+    actor_need,
+    actor_resources,
+    gpu_share,
+    run_wave,
 )
 from pipeline.storage.lease import Lease, open_destination
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.probe import probe_conditional_writes
 
-# Without any news before Ray gives up. A CPU can need hours for a shard of a large model, a writer
-# for one of large masters, a cloud for a node; the watchdog tells the user, who may stop it.
-SILENCE_SECONDS = 24 * 3600.0
-RETRIES = 2  # of a shard whose process died
 OUTAGE = 3  # shards in a row for which a store was out of reach
 
 
@@ -138,9 +123,9 @@ def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> Non
         return
     import ray
 
-    gpus = _gpu_share(settings, device)
+    gpus = gpu_share(settings, device)
     first = size_pools(capacity(), SHARDS_PER_WAVE[1], 0, gpus, settings.actors).first
-    warm = ray.remote(scheduling_strategy="SPREAD", max_retries=0, **_resources(gpus))(warm_up)
+    warm = ray.remote(scheduling_strategy="SPREAD", max_retries=0, **actor_resources(gpus))(warm_up)
     for _ in range(first):
         warm.remote(absolute_place(settings.weights), settings.model, digests)
 
@@ -171,7 +156,7 @@ def _run_open_shards(
     """Do all shards that are not committed. allowed: raises where so many photos failed."""
     done, failed = schedule.photos_in(committed), 0
     with (
-        Watchdog(listener.wait, partial(describe_wait, *_need(job))) as watchdog,
+        Watchdog(listener.wait, partial(describe_wait, *actor_need(job))) as watchdog,
         closing(_run_shards(schedule.open(committed), job, schedule.photos - done)) as reports,
     ):
         for report in reports:
@@ -202,11 +187,11 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
     own. Those that are lost all the same stay to be done.
     """
     outage, trouble = 0, None
-    gpus, metrics = _gpu_share(job, job.device), Metrics()
+    gpus, metrics = gpu_share(job, job.device), Metrics()
     while wave := list(islice(shards, size_wave(capacity(), gpus, job.actors))):
         lost = {shard.number: shard for shard in wave}
         for isolated in (False, True):
-            for row in _run_wave(list(lost.values()), job, isolated) if lost else ():
+            for row in run_wave(list(lost.values()), job, isolated) if lost else ():
                 lost.pop(row["shard"], None)
                 report, trouble_now, records = pickle.loads(row["ended"])
                 replay(records)
@@ -223,101 +208,6 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
         gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
-
-
-def _gpu_share(asked: Settings | Job, device: str) -> float:
-    """What an actor takes of a GPU; 0 where it takes a core."""
-    return asked.gpus_per_actor if device == "cuda" else 0
-
-
-def _resources(gpus: float) -> dict[str, Any]:
-    """What an actor takes, in Ray's words."""
-    return {"num_cpus": 0 if gpus else ACTOR_CORES, "num_gpus": gpus}
-
-
-def _need(job: Job) -> tuple[str, float]:
-    """What an actor takes: the kind of Ray's resource, and how much of it."""
-    gpus = _gpu_share(job, job.device)
-    return ("GPU", gpus) if gpus else ("CPU", ACTOR_CORES)
-
-
-def _run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
-    import ray.data
-    from ray.data import ActorPoolStrategy, TaskPoolStrategy
-    from ray.util.annotations import RayDeprecationWarning
-
-    there, gpus = capacity(), _gpu_share(job, job.device)
-    if gpus and not there.gpus and not on_cluster():  # a cluster may get some when asked for
-        raise UsageError("--device cuda: Ray finds no GPU here")
-    _, high = job.sizes
-    pictures = job.run.plan.shard_size * pages_per_file(job.run.spec)
-    shard_bytes = pictures * high**2 * (2 + 3 * job.run.spec.candidates)
-    pools = size_pools(there, len(shards), shard_bytes, gpus, job.actors)
-    _configure(job, pools)
-    unsigned = replace(job, signer=None)  # the key goes to those alone who sign
-    with warnings.catch_warnings():
-        # Retries have no other name than one that Ray means to take away.
-        warnings.simplefilter("ignore", RayDeprecationWarning)
-        # Where the process that reads the only shard dies, the rest gets nothing to do.
-        warnings.filterwarnings("ignore", "The (minimum|maximum) number of concurrent")
-        rows = (
-            ray.data.from_items([pack(shard) for shard in shards], override_num_blocks=len(shards))
-            .map(
-                read_row,  # type: ignore[arg-type]
-                fn_args=[unsigned, isolated],
-                num_cpus=TASK_CORES[job.device],
-                scheduling_strategy="SPREAD",  # however large a shard is
-                compute=TaskPoolStrategy(size=pools.readers),
-                max_retries=RETRIES,
-            )
-            .map(
-                ColorizeActor,  # type: ignore[arg-type]
-                fn_constructor_args=[unsigned],
-                **_resources(gpus),
-                compute=ActorPoolStrategy(
-                    min_size=pools.least,
-                    max_size=pools.most,
-                    initial_size=pools.first,
-                    max_tasks_in_flight_per_actor=2,
-                    max_concurrent_calls_per_actor=2,
-                    enable_true_multi_threading=True,  # the actor lets one colorize at a time
-                ),
-                max_task_retries=RETRIES,
-            )
-            .map(
-                write_row,  # type: ignore[arg-type]
-                fn_args=[job, pools, isolated],
-                num_cpus=TASK_CORES[job.device],
-                scheduling_strategy="SPREAD",
-                compute=TaskPoolStrategy(size=pools.writers),
-                max_retries=RETRIES,
-            )
-        )
-        batches: Iterable[Any] = rows.iter_batches(
-            batch_size=None, batch_format="pyarrow", prefetch_batches=0
-        )
-        for batch in batches:
-            yield from batch.to_pylist()
-
-
-def _configure(job: Job, pools: Pools) -> None:
-    """Ray Data's settings for this process."""
-    from ray.data import DataContext
-    from ray.data.context import AutoscalingConfig
-
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
-    context.actor_init_retry_on_errors = True
-    context.max_consecutive_actor_init_deaths = 3
-    context.execution_no_progress_timeout_s = SILENCE_SECONDS
-    # An actor holds two shards, of which it colorizes one: it is at work with both, idle with none.
-    context.autoscaling_config = AutoscalingConfig(
-        actor_pool_util_upscaling_threshold=0.875, actor_pool_util_downscaling_threshold=0.25
-    )
-    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
-        object_store_memory=pools.object_bytes
-    )
 
 
 @contextmanager

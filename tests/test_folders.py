@@ -39,6 +39,7 @@ DOORS = {
         "pipeline/cluster/submission.py",
         "pipeline/colorize.py",
         "pipeline/run/metrics.py",
+        "pipeline/run/wave.py",
         "pipeline/training/photographs.py",
         "pipeline/training/ray_train.py",
     },

@@ -157,7 +157,7 @@ def test_two_actors_share_a_gpu_and_leave_the_cores_to_readers_and_writers(
             return super().__call__(row)
 
     out = tmp_path / "out"
-    monkeypatch.setattr("pipeline.colorize.ColorizeActor", OnNoRealGpu)
+    monkeypatch.setattr("pipeline.run.wave.ColorizeActor", OnNoRealGpu)
     settings = Settings(
         str(weights), shard_size=1, device="cuda", precision="float32", gpus_per_actor=0.5
     )

@@ -1,0 +1,148 @@
+"""A wave: some shards through Ray Data, as three operators on one stream.
+
+Read (tasks), colorize (actors that hold the loaded model) and write (tasks, which commit). Between
+them travel small arrays, and what comes back are counts. Why it is set up so:
+
+- `map` over rows keeps a shard one unit; batches of rows would be merged or cut by Ray.
+- Readers and writers take next to no CPU, so that actors can never starve them, and are capped.
+- The pool of actors may shrink to one: a pool of fixed size stalls when a node is lost.
+- A shard whose process dies is tried again, but not for ever; one that fails all the same stays
+  to be done, and harms no other.
+"""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipeline.cluster.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools
+from pipeline.cluster.session import capacity, on_cluster
+from pipeline.errors import UsageError
+from pipeline.ledger.plan import Shard
+from pipeline.run.operators import ColorizeActor, Row, pack, read_row, write_row
+from pipeline.run.request import Job, Settings, pages_per_file
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+# Without any news before Ray gives up. A CPU can need hours for a shard of a large model, a writer
+# for one of large masters, a cloud for a node; the watchdog tells the user, who may stop it.
+SILENCE_SECONDS = 24 * 3600.0
+RETRIES = 2  # of a shard whose process died
+
+
+def gpu_share(asked: Settings | Job, device: str) -> float:
+    """What an actor takes of a GPU; 0 where it takes a core."""
+    return asked.gpus_per_actor if device == "cuda" else 0
+
+
+def actor_resources(gpus: float) -> dict[str, Any]:
+    """What an actor takes, in Ray's words."""
+    return {"num_cpus": 0 if gpus else ACTOR_CORES, "num_gpus": gpus}
+
+
+def actor_need(job: Job) -> tuple[str, float]:
+    """What an actor takes: the kind of Ray's resource, and how much of it."""
+    gpus = gpu_share(job, job.device)
+    return ("GPU", gpus) if gpus else ("CPU", ACTOR_CORES)
+
+
+def run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
+    """Rows of `write_row`, as shards are done. isolated: each photo in a process of its own.
+
+    Raises UsageError (no GPU) and whatever Ray raises.
+    """
+    pools = _pools(len(shards), job)
+    _configure(job, pools)
+    with _quiet_warnings():
+        rows = _operators([pack(shard) for shard in shards], job, pools, isolated)
+        batches: Iterable[Any] = rows.iter_batches(
+            batch_size=None, batch_format="pyarrow", prefetch_batches=0
+        )
+        for batch in batches:
+            yield from batch.to_pylist()
+
+
+def _pools(shards: int, job: Job) -> Pools:
+    there, gpus = capacity(), gpu_share(job, job.device)
+    if gpus and not there.gpus and not on_cluster():  # a cluster may get some when asked for
+        raise UsageError("--device cuda: Ray finds no GPU here")
+    _, high = job.sizes
+    pictures = job.run.plan.shard_size * pages_per_file(job.run.spec)
+    shard_bytes = pictures * high**2 * (2 + 3 * job.run.spec.candidates)
+    return size_pools(there, shards, shard_bytes, gpus, job.actors)
+
+
+def _operators(rows: list[Row], job: Job, pools: Pools, isolated: bool) -> "Dataset":
+    import ray.data
+    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+
+    unsigned = replace(job, signer=None)  # the key goes to those alone who sign
+    task: dict[str, Any] = {
+        "num_cpus": TASK_CORES[job.device],
+        "scheduling_strategy": "SPREAD",  # however large a shard is
+        "max_retries": RETRIES,
+    }
+    actors = ActorPoolStrategy(
+        min_size=pools.least,
+        max_size=pools.most,
+        initial_size=pools.first,
+        max_tasks_in_flight_per_actor=2,
+        max_concurrent_calls_per_actor=2,
+        enable_true_multi_threading=True,  # the actor lets one colorize at a time
+    )
+    return (
+        ray.data.from_items(rows, override_num_blocks=len(rows))
+        .map(
+            read_row,  # type: ignore[arg-type]
+            fn_args=[unsigned, isolated],
+            compute=TaskPoolStrategy(size=pools.readers),
+            **task,
+        )
+        .map(
+            ColorizeActor,  # type: ignore[arg-type]
+            fn_constructor_args=[unsigned],
+            compute=actors,
+            max_task_retries=RETRIES,
+            **actor_resources(gpu_share(job, job.device)),
+        )
+        .map(
+            write_row,  # type: ignore[arg-type]
+            fn_args=[job, pools, isolated],
+            compute=TaskPoolStrategy(size=pools.writers),
+            **task,
+        )
+    )
+
+
+@contextmanager
+def _quiet_warnings() -> Iterator[None]:
+    from ray.util.annotations import RayDeprecationWarning
+
+    with warnings.catch_warnings():
+        # Retries have no other name than one that Ray means to take away.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        # Where the process that reads the only shard dies, the rest gets nothing to do.
+        warnings.filterwarnings("ignore", "The (minimum|maximum) number of concurrent")
+        yield
+
+
+def _configure(job: Job, pools: Pools) -> None:
+    """Ray Data's settings for this process."""
+    from ray.data import DataContext
+    from ray.data.context import AutoscalingConfig
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
+    context.actor_init_retry_on_errors = True
+    context.max_consecutive_actor_init_deaths = 3
+    context.execution_no_progress_timeout_s = SILENCE_SECONDS
+    # An actor holds two shards, of which it colorizes one: it is at work with both, idle with none.
+    context.autoscaling_config = AutoscalingConfig(
+        actor_pool_util_upscaling_threshold=0.875, actor_pool_util_downscaling_threshold=0.25
+    )
+    context.execution_options.resource_limits = context.execution_options.resource_limits.copy(
+        object_store_memory=pools.object_bytes
+    )
