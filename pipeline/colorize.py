@@ -124,7 +124,7 @@ def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> Non
     import ray
 
     gpus = gpu_share(settings, device)
-    first = size_pools(capacity(), SHARDS_PER_WAVE[1], 0, gpus, settings.actors).first
+    first = size_pools(capacity(), SHARDS_PER_WAVE[1], 0, gpus, settings.actors).initial_actors
     warm = ray.remote(scheduling_strategy="SPREAD", max_retries=0, **actor_resources(gpus))(warm_up)
     for _ in range(first):
         warm.remote(absolute_place(settings.weights), settings.model, digests)

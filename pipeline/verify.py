@@ -93,11 +93,11 @@ def verify(
     destination: Storage,
     run: Run,
     share: float = 1.0,
-    tell: Callable[[int, int], None] = lambda done, photos: None,
+    on_progress: Callable[[int, int], None] = lambda done, photos: None,
 ) -> Findings:
     """Check everything; of images and sources a random share, 0..1, is read.
 
-    tell(photos so far, photos) is called after each shard. Raises StorageError.
+    on_progress(photos so far, photos) is called after each shard. Raises StorageError.
     """
     findings, schedule = Findings(), Schedule(destination, run)
     committed = committed_shards(destination).keys()
@@ -122,7 +122,7 @@ def verify(
                         previews.add(map_path(row["shard"], sheet))
                 _check_files(source, destination, run.spec, current, share, pool, findings)
             findings.photos += len(shard.photos)
-            tell(findings.photos, schedule.photos)
+            on_progress(findings.photos, schedule.photos)
     for number in sorted(committed):
         if number >= schedule.shards:
             findings.problems.append(Problem("unplanned", results_path(number)))

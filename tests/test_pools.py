@@ -10,9 +10,9 @@ from pipeline.cluster.pools import SHARDS_IN_FLIGHT, Pools, size_pools, size_wav
 from pipeline.cluster.session import Capacity
 
 GIB = 2**30
-MACHINE = Capacity(cores=8, gpus=2, most_cores=8, most_gpus=2, object_bytes=8 * GIB)
-ASLEEP = Capacity(cores=4, gpus=0, most_cores=164, most_gpus=20, object_bytes=2 * GIB)
-UNKNOWN = Capacity(cores=8, gpus=2, most_cores=math.inf, most_gpus=math.inf, object_bytes=8 * GIB)
+MACHINE = Capacity(cores=8, gpus=2, max_cores=8, max_gpus=2, object_bytes=8 * GIB)
+ASLEEP = Capacity(cores=4, gpus=0, max_cores=164, max_gpus=20, object_bytes=2 * GIB)
+UNKNOWN = Capacity(cores=8, gpus=2, max_cores=math.inf, max_gpus=math.inf, object_bytes=8 * GIB)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,13 @@ def test_sizes(
     expected: tuple[int, int, int, int, int],
 ) -> None:
     pools = size_pools(capacity, 1000, 1000, share, actors)
-    assert (pools.readers, pools.least, pools.first, pools.most, pools.writers) == expected
+    assert (
+        pools.readers,
+        pools.min_actors,
+        pools.initial_actors,
+        pools.max_actors,
+        pools.writers,
+    ) == expected
 
 
 def test_what_is_in_flight_grows_with_the_actors_but_never_fills_the_store() -> None:
@@ -44,7 +50,7 @@ def test_what_is_in_flight_grows_with_the_actors_but_never_fills_the_store() -> 
         return size_pools(capacity, 1000, shard, 1.0, None).object_bytes
 
     assert in_flight(MACHINE) == SHARDS_IN_FLIGHT * shard
-    many = Capacity(cores=800, gpus=100, most_cores=800, most_gpus=100, object_bytes=400 * GIB)
+    many = Capacity(cores=800, gpus=100, max_cores=800, max_gpus=100, object_bytes=400 * GIB)
     assert in_flight(many) == 400 * shard
     assert in_flight(ASLEEP) == GIB
 
@@ -76,4 +82,4 @@ def test_every_pool_has_someone_and_none_has_more_than_there_are_shards(
     capacity = Capacity(cores, gpus, cores + grown, gpus + grown, GIB)
     pools: Pools = size_pools(capacity, shards, 1000, share, actors)
     assert 1 <= pools.readers <= shards and 1 <= pools.writers <= shards
-    assert 1 <= pools.least <= pools.first <= pools.most <= shards
+    assert 1 <= pools.min_actors <= pools.initial_actors <= pools.max_actors <= shards

@@ -72,7 +72,7 @@ def kinds(findings: Findings) -> list[tuple[str, str]]:
 
 def test_nothing_is_wrong(place: Place) -> None:
     told: list[tuple[int, int]] = []
-    findings = verify(*place, tell=lambda done, photos: told.append((done, photos)))
+    findings = verify(*place, on_progress=lambda done, photos: told.append((done, photos)))
     assert not findings.problems and not findings.pending and not findings.redo
     assert (findings.photos, findings.images, findings.sources) == (5, 8, 5)
     assert told == [(2, 5), (4, 5), (5, 5)]

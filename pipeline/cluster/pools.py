@@ -32,9 +32,9 @@ class Pools:
     """
 
     readers: int
-    least: int
-    first: int
-    most: int
+    min_actors: int
+    initial_actors: int
+    max_actors: int
     writers: int
     object_bytes: int
 
@@ -63,14 +63,14 @@ def size_pools(
     least, most = actors or (1, max(1, now, later))
     most = int(min(most, shards))
     least = min(least, most)
-    known = capacity.most_cores < _COUNTABLE
-    cores = int(max(1, capacity.most_cores if known else capacity.cores))
+    known = capacity.max_cores < _COUNTABLE
+    cores = int(max(1, capacity.max_cores if known else capacity.cores))
     wanted = max(_LEAST_BYTES, max(SHARDS_IN_FLIGHT, 4 * most) * shard_bytes)
     return Pools(
         readers=min(max(1, cores // 2), shards),
-        least=least,
-        first=least if actors else max(1, int(min(now, most))),
-        most=most,
+        min_actors=least,
+        initial_actors=least if actors else max(1, int(min(now, most))),
+        max_actors=most,
         writers=min(cores, shards),
         # Half of a node's store at most, so that none spills to disk. Whatever the limit, Ray lets
         # one shard of each step through.
@@ -81,5 +81,5 @@ def size_pools(
 def _room(capacity: Capacity, share: float) -> tuple[float, float]:
     """For how many actors there is room now, and may be later; the latter may be infinite."""
     if share:
-        return capacity.gpus / share, capacity.most_gpus / share
-    return capacity.cores, capacity.most_cores
+        return capacity.gpus / share, capacity.max_gpus / share
+    return capacity.cores, capacity.max_cores

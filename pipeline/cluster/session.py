@@ -45,8 +45,8 @@ class Capacity:
 
     cores: float
     gpus: float
-    most_cores: float
-    most_gpus: float
+    max_cores: float
+    max_gpus: float
     object_bytes: int
 
 
@@ -68,8 +68,8 @@ def capacity() -> Capacity:
         return Capacity(
             cores=cores,
             gpus=gpus,
-            most_cores=max(cores, float(most.get("CPU", unknown))),
-            most_gpus=max(gpus, float(most.get("GPU", unknown if gpus else 0))),
+            max_cores=max(cores, float(most.get("CPU", unknown))),
+            max_gpus=max(gpus, float(most.get("GPU", unknown if gpus else 0))),
             object_bytes=evenly_spread(nodes),
         )
 

@@ -43,7 +43,7 @@ def submit(
     command runs.
     Raises UsageError: no job server, a job on this destination is running, weights too large.
     """
-    with _explained(address), tempfile.TemporaryDirectory() as folder:
+    with _translate_errors(address), tempfile.TemporaryDirectory() as folder:
         client = _client(address)
         stem = job_of(destination)
         known = {job.submission_id: job for job in _jobs(client, stem)}
@@ -86,7 +86,7 @@ def job_of(destination: str) -> str:
 
 def find(address: str | None, job: str) -> str:
     """The id of a job, given that, or its destination's URI: then the last. Raises UsageError."""
-    with _explained(address):
+    with _translate_errors(address):
         client = _client(address)
         if job.startswith(PREFIX) and any(each.submission_id == job for each in _jobs(client, job)):
             return job
@@ -98,7 +98,7 @@ def find(address: str | None, job: str) -> str:
 
 def read_logs(address: str | None, name: str) -> str:
     """All that a job has said until now. Raises UsageError."""
-    with _explained(address):
+    with _translate_errors(address):
         return str(_client(address).get_job_logs(name))
 
 
@@ -107,7 +107,7 @@ def follow(address: str | None, name: str, write: Callable[[str], None]) -> int:
 
     Raises UsageError, EngineError (it ended without one: stopped, or its node was lost).
     """
-    with _explained(address):
+    with _translate_errors(address):
         client = _client(address)
 
         async def tail() -> None:
@@ -126,7 +126,7 @@ def follow(address: str | None, name: str, write: Callable[[str], None]) -> int:
 
 def stop(address: str | None, name: str) -> bool:
     """End a job as Ctrl-C would; False where it has ended already. Raises UsageError."""
-    with _explained(address):
+    with _translate_errors(address):
         client = _client(address)
         if client.get_job_status(name).is_terminal():
             return False
@@ -195,7 +195,7 @@ def _pack(folder: Path, weights: Path | None) -> None:
 
 
 @contextmanager
-def _explained(address: str | None) -> Iterator[None]:
+def _translate_errors(address: str | None) -> Iterator[None]:
     """What Ray's client raises, as errors of ours."""
     try:
         yield

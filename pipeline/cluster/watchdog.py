@@ -17,9 +17,12 @@ class Watchdog:
     """
 
     def __init__(
-        self, tell: Callable[[str], None], explain: Callable[[], str], seconds: float = SECONDS
+        self,
+        on_silence: Callable[[str], None],
+        explain: Callable[[], str],
+        seconds: float = SECONDS,
     ) -> None:
-        self._tell, self._explain, self._seconds = tell, explain, seconds
+        self._on_silence, self._explain, self._seconds = on_silence, explain, seconds
         self._last = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -53,4 +56,4 @@ class Watchdog:
             except Exception as error:
                 why = f"Ray does not answer ({type(error).__name__})"
             if not self._ended.is_set():
-                self._tell(f"nothing was committed for {silence:.0f} s: {why}")
+                self._on_silence(f"nothing was committed for {silence:.0f} s: {why}")

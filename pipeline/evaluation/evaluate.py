@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from model.evaluation.frechet import Inception
     from model.systems import AnyColorizer
 
-Tell = Callable[[str, int, int], None]
+OnProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -75,12 +75,15 @@ class EvaluationSettings:
 
 
 def evaluate(
-    source: str, settings: EvaluationSettings, tell: Tell, warn: Callable[[str], None]
+    source: str,
+    settings: EvaluationSettings,
+    on_progress: OnProgress,
+    on_warning: Callable[[str], None],
 ) -> Evaluation:
     """Score the weights. Raises AutochromeError.
 
-    tell(step, done, all) counts the photographs of a step. warn is told before the work starts what
-    makes figures unfair.
+    on_progress(step, done, all) counts the photographs of a step. on_warning is told before the
+    work starts what makes figures unfair.
     """
     from model.colorizer import Method
     from model.evaluation.frechet import Inception
@@ -117,23 +120,23 @@ def evaluate(
     if leaked := sum(digest in fitted_on for digest in small.digests):
         words = f"the histograms were fitted on {leaked:,} of the {len(small):,} photographs"
         result.notes.append(f"{words}, which flatters the histograms")
-        warn(result.notes[-1])
+        on_warning(result.notes[-1])
     steps = 3 if inception else 2
     if isinstance(colorizer, PicColorizer):
-        tell_pic = partial(tell, f"step 1 of {steps}, PIC")
+        tell_pic = partial(on_progress, f"step 1 of {steps}, PIC")
         expected = score_pic(result, seen.rgb, colorizer, tell_pic)
     else:
-        tell_core = partial(tell, f"step 1 of {steps}, core")
+        tell_core = partial(on_progress, f"step 1 of {steps}, core")
         high = seen.rgb if large_too else None
         expected = _score_core(result, small, high, colorizer, baselines, tell_core)
     large = read(side=colorizer.high_resolution, limit=min(len(small), settings.pictures))
     fid = (Features(inception), Features(inception)) if inception else None
-    tell_pictures = partial(tell, f"step 2 of {steps}, pictures")
+    tell_pictures = partial(on_progress, f"step 2 of {steps}, pictures")
     _score_pictures(result, small, large, expected, colorizer, settings, fid, tell_pictures)
     del large
     if inception and fid:
         half = min(len(small) // 2, settings.pictures, FID_PHOTOS)
-        tell_crops = partial(tell, f"step 3 of {steps}, center crops")
+        tell_crops = partial(on_progress, f"step 3 of {steps}, center crops")
         tell_crops(0, half)
         crops = read(side=colorizer.high_resolution, limit=2 * half, fit="crop")
         _score_fid(result, fid, crops, colorizer, settings, inception, tell_crops)
@@ -189,7 +192,7 @@ def _score_core(
     high_NSS3: np.ndarray | None,
     colorizer: "Colorizer",
     baselines: "Baselines | None",
-    tell: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> np.ndarray:
     """Bits and chroma; returns the parallel head's expected colors, uint8 (N, R, R, 3).
 
@@ -208,12 +211,12 @@ def _score_core(
     from model.lab import lab_from_rgb
 
     parts = []
-    tell(0, len(small))
+    on_progress(0, len(small))
     for start in range(0, len(small), colorizer.batch_size):
         batch = slice(start, start + colorizer.batch_size)
         seen = None if high_NSS3 is None else gray_from_rgb(torch.from_numpy(high_NSS3[batch]))
         parts.append(score_core(colorizer.core, small.rgb[batch], seen))
-        tell(min(start + colorizer.batch_size, len(small)), len(small))
+        on_progress(min(start + colorizer.batch_size, len(small)), len(small))
     scores = CoreScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     figures = result.figures
     figures["photos"] = len(small)
@@ -250,7 +253,7 @@ def _score_pictures(
     colorizer: "AnyColorizer",
     settings: EvaluationSettings,
     fid: tuple[Features, Features] | None,
-    tell: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> None:
     """Upsamplers and finished pictures; fid sees the model's own, and the truth."""
     from model.colorizer import Colorizer
@@ -263,7 +266,7 @@ def _score_pictures(
         raise UsageError("no photograph could be read in both of the model's sizes")
     scores: list[tuple[float, ...]] = []
     every = max(1, len(both) // SHOWN)
-    tell(0, len(both))
+    on_progress(0, len(both))
     for start in range(0, len(both), colorizer.batch_size):
         chosen = both[start : start + colorizer.batch_size]
         places = [place_of[large.names[k]] for k in chosen]
@@ -295,7 +298,7 @@ def _score_pictures(
                 words += f" · CIEDE2000 {difference.ciede2000[i]:.1f}"
                 guess = put_color_on(luma[i], expected[places[i]])
                 result.shown.append(Shown(large.names[k], true[i], pictures[i], guess, words))
-        tell(start + len(chosen), len(both))
+        on_progress(start + len(chosen), len(both))
     color, spatial, true_c, result_c, ciede, error = np.array(scores).mean(axis=0)
     result.figures |= {
         "pictures": len(both),
@@ -319,11 +322,11 @@ def _score_fid(
     colorizer: "AnyColorizer",
     settings: EvaluationSettings,
     inception: "Inception",
-    tell: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> None:
     """Both protocols: squeezed results and truth, which are seen already, and center crops."""
     draw = partial(_draw, colorizer, settings)
-    other = score_other(crops, inception, draw, colorizer.batch_size, tell)
+    other = score_other(crops, inception, draw, colorizer.batch_size, on_progress)
     figures = score_same(*squeezed) | other
     result.figures |= figures
     result.notes += describe_bias(figures)

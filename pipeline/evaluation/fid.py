@@ -65,7 +65,7 @@ def score_other(
     inception: "Inception",
     draw: Draw,
     batch_size: int,
-    tell: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> FidFigures:
     """The figures of the protocol with other photographs; the first half of crops is colorized."""
     half = min(FID_PHOTOS, len(crops) // 2)
@@ -75,7 +75,7 @@ def score_other(
         results.add(draw(crops.rgb[places], crops.digests[places]))
         own.add(crops.rgb[places])
         others.add(crops.rgb[half + places.start : half + places.stop])
-        tell(places.stop, half)
+        on_progress(places.stop, half)
     return {
         "fid_other": results.distance(others),
         "fid_other_of_truth": own.distance(others),

@@ -15,7 +15,7 @@ def score_pic(
     result: Evaluation,
     rgb_NSS3: np.ndarray,
     colorizer: PicColorizer,
-    tell: Callable[[int, int], None],
+    on_progress: Callable[[int, int], None],
 ) -> np.ndarray:
     """Bits and chroma of true photographs; returns the parallel head's expected colors.
 
@@ -25,10 +25,10 @@ def score_pic(
     from model.evaluation.scores import explained_variance
 
     parts, step = [], colorizer.batch_size
-    tell(0, len(rgb_NSS3))
+    on_progress(0, len(rgb_NSS3))
     for start in range(0, len(rgb_NSS3), step):
         parts.append(score(colorizer.pic, rgb_NSS3[start : start + step]))
-        tell(min(start + step, len(rgb_NSS3)), len(rgb_NSS3))
+        on_progress(min(start + step, len(rgb_NSS3)), len(rgb_NSS3))
     scores = PicScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
     explained = explained_variance(scores.true_chroma, scores.expected_chroma)
     result.bits |= {"PIC": scores.pic_bits, "parallel head": scores.parallel_bits}

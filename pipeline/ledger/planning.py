@@ -68,12 +68,12 @@ def prepare_run(
     spec: RunSpec,
     shard_size: int,
     listing: Callable[[Counter[str]], Iterator[StoredObject]] | None = None,
-    begin: Callable[[], None] = lambda: None,
+    on_plan: Callable[[], None] = lambda: None,
 ) -> Run:
     """The destination's run: the one that is there, or a new one, planned now.
 
     listing: yields what there is instead of the source's own listing, and counts what it leaves
-    out. begin: called before a new one is planned.
+    out. on_plan: called before a new one is planned.
     Raises UsageError (no photo, places overlap, the destination holds something else),
     DestinationMismatch, StorageError.
     """
@@ -81,7 +81,7 @@ def prepare_run(
     found = load_run(destination)
     if found is None:
         _refuse_others_files(destination)
-        begin()
+        on_plan()
         found = _freeze(source, destination, spec, shard_size, listing)
     check_spec(destination, found.spec, spec)
     return found

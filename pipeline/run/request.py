@@ -183,17 +183,17 @@ def prepare_job(
     source: str,
     destination: Storage,
     settings: Settings,
-    begin: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
+    on_plan: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
 ) -> Job:
     """Check and plan. Raises AutochromeError, before any photo is worked on.
 
-    begin: called before a plan is made, with the device and the digests of the weights.
+    on_plan: called before a plan is made, with the device and the digests of the weights.
     """
     asked = check_request(source, destination, settings)
     spec, device = asked.spec, asked.device
     shard_size = settings.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(spec))
-    beginning = partial(begin, device, spec.weights)
-    run = prepare_run(asked.source, destination, spec, shard_size, asked.listing, beginning)
+    planning = partial(on_plan, device, spec.weights)
+    run = prepare_run(asked.source, destination, spec, shard_size, asked.listing, planning)
     return _job(settings, asked.source, destination, run, asked.sizes, device, asked.signer)
 
 
@@ -287,7 +287,7 @@ def _choose_device(wanted: str) -> str:
     import torch
 
     if wanted == "auto":
-        there = capacity().most_gpus if on_cluster() else torch.cuda.is_available()
+        there = capacity().max_gpus if on_cluster() else torch.cuda.is_available()
         return "cuda" if there else "cpu"
     if wanted == "cuda" and not on_cluster() and not torch.cuda.is_available():
         raise UsageError("--device cuda: PyTorch finds no GPU here")

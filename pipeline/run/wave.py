@@ -85,9 +85,9 @@ def _operators(rows: list[Row], job: Job, pools: Pools, isolated: bool) -> "Data
         "max_retries": RETRIES,
     }
     actors = ActorPoolStrategy(
-        min_size=pools.least,
-        max_size=pools.most,
-        initial_size=pools.first,
+        min_size=pools.min_actors,
+        max_size=pools.max_actors,
+        initial_size=pools.initial_actors,
         max_tasks_in_flight_per_actor=2,
         max_concurrent_calls_per_actor=2,
         enable_true_multi_threading=True,  # the actor lets one colorize at a time

@@ -51,24 +51,24 @@ class Resources:
 def train(
     job: TrainingJob,
     resources: Resources,
-    say: Callable[[str], None],
-    tell: Callable[[Progress], None],
+    on_message: Callable[[str], None],
+    on_progress: Callable[[Progress], None],
 ) -> Row:
     """Train a stage to its last step; returns the row of the history whose weights were kept.
 
-    say: a line for people before the first step. tell: about once a second.
+    on_message: a line for people before the first step. on_progress: about once a second.
     Raises AutochromeError; after EngineError and Interrupted, the same command goes on.
     """
     check_packages()
     size, most = job.settings.training.batch_size, resources.workers[1]
     if size < most:
         raise UsageError(f"--batch-size {size} cannot be shared among {most} workers")
-    with _explained(), quiet_ray() as own:
+    with _translate_errors(), quiet_ray() as own:
         on_gpu = _check_cluster(resources, own)
         photographs, held_out = _read(job)
         freeze_training(job, photographs, held_out)
-        say(_describe_sets(photographs, held_out))
-        _fit(job, resources, on_gpu, photographs, held_out, tell)
+        on_message(_describe_sets(photographs, held_out))
+        _fit(job, resources, on_gpu, photographs, held_out, on_progress)
     return [row for row in read_history(job.destination, job.stage) if row["kept"]][-1]
 
 
@@ -134,7 +134,7 @@ def _fit(
     on_gpu: bool,
     photographs: PhotographSet,
     held_out: PhotographSet | None,
-    tell: Callable[[Progress], None],
+    on_progress: Callable[[Progress], None],
 ) -> None:
     import ray
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
@@ -171,10 +171,10 @@ def _fit(
                 logging_config=LoggingConfig(log_level="CRITICAL"),
             ),
         )
-        follow(trainer, news, tell)
+        follow(trainer, news, on_progress)
 
 
-def follow(trainer: Any, news: Any, tell: Callable[[Progress], None]) -> None:
+def follow(trainer: Any, news: Any, on_progress: Callable[[Progress], None]) -> None:
     """Let the trainer run in a thread, which leaves Ctrl-C to us, and pass on what workers say."""
     ended: list[BaseException | None] = []
 
@@ -196,7 +196,7 @@ def follow(trainer: Any, news: Any, tell: Callable[[Progress], None]) -> None:
             continue
         if isinstance(said, AutochromeError):
             raise said
-        tell(said)
+        on_progress(said)
     if ended[0] is not None:
         raise ended[0]
 
@@ -232,7 +232,7 @@ def _work(work: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _translate_errors() -> Iterator[None]:
     """Ctrl-C and whatever Ray raises, as errors of ours."""
     try:
         yield

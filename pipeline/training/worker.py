@@ -94,10 +94,10 @@ class StageTraining:
         self._steps_in_sums = 0
         self._drawn = 0
 
-    def run(self, tell: Callable[[Progress], None]) -> None:
+    def run(self, on_progress: Callable[[Progress], None]) -> None:
         """Train from the last checkpoint, if there is one, to the last step.
 
-        tell is called by the first worker, about once a second.
+        on_progress is called by the first worker, about once a second.
         Raises UsageError (losses have left all bounds, or a checkpoint that does not fit) and
         StorageError.
         """
@@ -119,7 +119,7 @@ class StageTraining:
             if step == steps or now - told >= TELL_SECONDS:
                 told = time.monotonic()
                 rate = (step - first) / (told - started)
-                tell(
+                on_progress(
                     Progress(
                         step,
                         steps,
