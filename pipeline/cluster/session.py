@@ -20,6 +20,7 @@ ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # else warnings of its C++ part go to the terminal
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its long words about lost workers, which it replaces
     "RAY_SCHEDULER_EVENTS": "0",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # else gRPC, on a busy machine, waits before forks and says so
     "RAY_task_oom_retries": "2",  # else a task that takes all memory would come again for ever
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
