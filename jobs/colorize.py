@@ -58,17 +58,17 @@ def colorize(
       autochrome colorize s3://archive/scans s3://archive/colored --candidates 4 --seed 7
       autochrome colorize s3://archive s3://colored --manifest inventory.parquet --exclude 'tmp/*'
     """
-    from model.weights import WEIGHTS
     from pipeline.colorize import colorize as run
     from pipeline.ledger.sources import split_source
     from pipeline.run.request import Settings
+    from pipeline.weights.store import shipped_weights
 
     if price_per_hour is not None and not dry_run:
         raise UsageError("--price-per-hour is a part of --dry-run: give both")
     source, options["include"] = split_source(source, options["include"])
     if options.pop("draft"):
         options["method"] = "mean"
-    settings = Settings(weights or str(WEIGHTS), log_as_json=in_json(ctx), **options)
+    settings = Settings(weights or shipped_weights(), log_as_json=in_json(ctx), **options)
     if dry_run:
         from pipeline.run.survey import survey
         from pipeline.storage.open_storage import open_storage

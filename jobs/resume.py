@@ -62,11 +62,11 @@ def resume(
       autochrome resume s3://archive/colored --retry-failed --reason missing --reason timeout
       autochrome resume colored --selection selection.csv
     """
-    from model.weights import WEIGHTS
     from pipeline.colorize import resume as run
     from pipeline.ledger.selection import parse_selection
     from pipeline.run.request import Settings
     from pipeline.storage.open_storage import open_storage
+    from pipeline.weights.store import shipped_weights
 
     if reasons and not retry_failed:
         raise UsageError("--reason chooses among failed photos: it needs --retry-failed")
@@ -79,7 +79,7 @@ def resume(
         command += ["--log-format", "json"] if in_json(ctx) else []
         send(ctx, address, destination, command, weights, follow)
         return
-    settings = Settings(weights or str(WEIGHTS), log_as_json=in_json(ctx), **options)
+    settings = Settings(weights or shipped_weights(), log_as_json=in_json(ctx), **options)
     chosen = parse_selection(selection, Path(selection).read_bytes()) if selection else None
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = run(destination, settings, progress, retry_failed, reasons, chosen)

@@ -70,7 +70,6 @@ def verify(
       autochrome verify s3://archive/colored --sample 1%
       autochrome verify colored --repair --prune
     """
-    from model.weights import WEIGHTS
     from pipeline.colorize import resume
     from pipeline.run.request import Settings, open_run
     from pipeline.storage.lease import open_destination
@@ -78,6 +77,7 @@ def verify(
     from pipeline.verify import prune as prune_orphans
     from pipeline.verify import repair as plan_repair
     from pipeline.verify import verify as run_verify
+    from pipeline.weights.store import shipped_weights
 
     place = open_storage(destination)
     run = open_run(place)
@@ -91,7 +91,7 @@ def verify(
         )
     say(ctx, describe(findings), "verified", **to_json(findings))
     left = len(findings.problems)
-    settings = Settings(weights or str(WEIGHTS), **options)
+    settings = Settings(weights or shipped_weights(), **options)
     if prune and findings.pending:
         raise UsageError(
             f"--prune: {findings.pending:,} photos are not done yet, and a file without a result"

@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -248,3 +250,18 @@ def test_defaults_of_the_command_are_those_of_the_settings() -> None:
     for field in fields(Settings):
         if field.name not in ("weights", "log_as_json"):  # the latter is told by --log-format
             assert getattr(Settings("weights"), field.name) == given[field.name], field.name
+
+
+def test_a_wrong_path_is_answered_before_torch_is_imported(
+    tmp_path: Path, repository: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from jobs.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: sys.exit(2 * ('torch' in sys.modules or end.code != 2))"
+    )
+    for words in (["colorize", "nowhere", str(tmp_path / "out")], ["resume", "nowhere"]):
+        ended = subprocess.run([sys.executable, "-c", code, *words], cwd=repository, check=False)
+        assert ended.returncode == 0, words
+    assert not (tmp_path / "out").exists()

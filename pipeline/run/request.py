@@ -144,10 +144,12 @@ def check_request(source: str, destination: Storage, settings: Settings) -> Requ
     if signer is not None:
         refuse_unsigned(settings.format)
     opened = open_storage(source, follow_links=settings.follow_links)
+    found = load_run(destination)
+    if found is None:
+        next(opened.list(), None)  # raises at once where there is no such place
     device = _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None
-    found = load_run(destination)
     begun = found.spec if found else None
     mean, temperature, saturation = _choose_method(settings, begun)
     spec = RunSpec(

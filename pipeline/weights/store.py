@@ -8,10 +8,18 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.storage.open_storage import open_storage
+
+
+def shipped_weights() -> str:
+    """The folder of the weights that come with Autochrome, found without importing torch."""
+    found = find_spec("model")
+    assert found and found.origin
+    return str(Path(found.origin).parent / "weights")
 
 
 def fetch_weights(
