@@ -145,7 +145,7 @@ RECIPE: list[Decorator] = [
         "--saturation",
         type=click.FloatRange(0, 4),
         callback=check_number,
-        help="How strong colors are shown: 1 as the model has them, 0 gray.  [mean: 1.3, sample:"
+        help="How strong colors are shown: 1 as the model has them, 0 gray.  [mean: 1.4, sample:"
         " 1]",
     ),
     click.option(

@@ -140,7 +140,7 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
         found = prepare_job(str(tmp_path), destination, settings).run.spec
         return found.draft, found.temperature, found.saturation
 
-    assert spec(MemoryStorage("new")) == (True, 0.5, 1.3)
+    assert spec(MemoryStorage("new")) == (True, 0.5, 1.4)
     assert spec(MemoryStorage("several"), candidates=2) == (False, 0.7, 1.0)
     assert spec(MemoryStorage("guided"), upsampler="guided") == (False, 0.7, 1.0)
     drawn = MemoryStorage("drawn")
@@ -151,7 +151,7 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
     with pytest.raises(DestinationMismatch, match="saturation: was 1.0, now 2.0"):
         spec(pale, saturation=2.0)
     mean = MemoryStorage("mean")
-    assert spec(mean) == spec(mean) == (True, 0.5, 1.3)
+    assert spec(mean) == spec(mean) == (True, 0.5, 1.4)
     with pytest.raises(DestinationMismatch, match="candidates: was 1, now 2"):
         spec(mean, candidates=2)
     with pytest.raises(UsageError, match="--method mean has one picture of a photo, not 2"):

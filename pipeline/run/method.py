@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 # By method, chosen on held-out photographs and on scans, by eye (docs/model_card.md).
 TEMPERATURES = {"mean": 0.5, "sample": 0.7}
-SATURATIONS = {"mean": 1.3, "sample": 1.0}
+SATURATIONS = {"mean": 1.4, "sample": 1.0}
 
 
 def default_method(model: str, upsampler: str, candidates: int = 1) -> str:
