@@ -153,7 +153,8 @@ def session_logs() -> Path:
     """Where Ray, which must be running, keeps its logs here; its dashboard shows them."""
     import ray
 
-    context: Any = ray.init(ignore_reinit_error=True, logging_level=logging.CRITICAL)
+    with _signals_kept():
+        context: Any = ray.init(ignore_reinit_error=True, logging_level=logging.CRITICAL)
     return Path(context.address_info["session_dir"], "logs")
 
 
