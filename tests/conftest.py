@@ -9,6 +9,7 @@ from pipeline.cluster.session import ENVIRONMENT
 
 # Before torch, ray or boto3 are imported: they read these once.
 os.environ.update(
+    OMP_NUM_THREADS="1",  # tests run side by side; what needs more takes `two_threads`
     OMP_WAIT_POLICY="PASSIVE",  # spinning OpenMP threads starve each other on two cores
     RAY_USAGE_STATS_ENABLED="0",
     RAY_worker_niceness="0",  # by default the tests beside one starve its workers for minutes
@@ -72,6 +73,17 @@ def golden(shared: Path) -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/golden folder beside the checkout")
     return folder
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """PyTorch with two threads, where their number could make a difference."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

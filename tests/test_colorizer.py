@@ -48,6 +48,7 @@ def test_stages_are_chained_as_published(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("two_threads")
 def test_company_and_batch_size_do_not_change_a_photograph(tmp_path: Path) -> None:
     folder = write_tiny_weights(tmp_path)
     low, high = grays(5)

@@ -107,6 +107,7 @@ def test_every_pixel_sees_the_context_of_its_own_place() -> None:
 
 @pytest.mark.parametrize("temperature", [0, 0.7, 1.0])
 @pytest.mark.parametrize(("channels", "context"), [(3, 0), (2, 4)])
+@pytest.mark.usefixtures("two_threads")
 def test_cached_equals_slow_value_by_value(channels: int, context: int, temperature: float) -> None:
     model, seen = tiny_pixelcnn(5, context, channels=channels), a_context(3, 5, context)
     fast = sample_pixels(model, SEEDS, seen, temperature)

@@ -23,6 +23,7 @@ def teacher_forced(core: ColTranCore, bins: torch.Tensor, gray: torch.Tensor) ->
 
 @pytest.mark.parametrize("temperature", [0, 0.7, 1.0])
 @pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.usefixtures("two_threads")
 def test_cached_equals_slow_bin_by_bin(options: dict[str, object], temperature: float) -> None:
     core, gray = tiny_core(8, **options), gray_photographs()
     fast = sample_core(core, gray, SEEDS, temperature)
@@ -36,6 +37,7 @@ def test_cached_equals_slow_bin_by_bin(options: dict[str, object], temperature: 
     torch.testing.assert_close(fast.log_prob_BHW, expected, rtol=0, atol=5e-5)
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_a_photograph_gets_its_picture_in_any_company() -> None:
     core, gray = tiny_core(), gray_photographs(11)
     seeds = list(range(100, 111))

@@ -243,6 +243,7 @@ def test_candidates_differ_and_are_ranked_by_likelihood(
     assert all(0 < float(str(row["write_seconds"])) < 60 for row in rows), "a time, not an uptime"
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_the_same_photo_gives_the_same_bytes_in_any_company(
     source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
 ) -> None:

@@ -50,6 +50,7 @@ def drawn(candidate: Candidate) -> bytes:
     return candidate.rgb.tobytes()
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_an_actor_called_from_two_threads_colorizes_one_shard_at_a_time_on_one_core(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
