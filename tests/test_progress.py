@@ -2,6 +2,7 @@
 
 import io
 import json
+import time
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 
@@ -96,8 +97,8 @@ def test_machines_get_one_object_a_line() -> None:
     with Progress(stream, every=0.001, as_json=True) as progress:
         progress.update(1, 0, 4)
         progress.update(2, 1, 4)
-        while stream.getvalue().count("\n") < 3:
-            pass
+        while '"done": 2' not in stream.getvalue():
+            time.sleep(0.001)
         progress.wait("waiting for a node with a GPU")
     lines = [json.loads(line) for line in stream.getvalue().splitlines()]
     assert all(datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0) for line in lines)
