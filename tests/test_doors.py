@@ -204,6 +204,7 @@ def no_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     server.server_close()
 
 
+@pytest.mark.slow
 def test_a_page_of_html_is_no_answer_of_a_store(no_store: None) -> None:
     store = S3Storage("bucket", "p")
     for act in (

@@ -139,6 +139,7 @@ def network(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_fid_by_a_network_of_the_user(weights: Path, photographs: Path, network: Path) -> None:
     result = run(weights, photographs, "--inception", network)
     found = figures(result)
@@ -151,6 +152,7 @@ def test_fid_by_a_network_of_the_user(weights: Path, photographs: Path, network:
     assert few.exit_code == 2 and "FID needs at least 4 photographs" in few.stderr
 
 
+@pytest.mark.slow
 def test_fid_of_other_photographs_takes_centers_and_that_of_the_same_whole_frames(
     weights: Path, network: Path, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ def test_fid_of_other_photographs_takes_centers_and_that_of_the_same_whole_frame
     assert whole["fid_other_of_truth"] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_refusals_are_one_line(weights: Path, photographs: Path, tmp_path: Path) -> None:
     network = tmp_path / "network.pt"
     network.write_bytes(b"no network")

@@ -162,6 +162,7 @@ def test_model_needs_nothing_but_torch_numpy_and_safetensors(repository: Path) -
         assert outside <= MODEL_NEEDS, f"{path} imports {outside - MODEL_NEEDS}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", DOORS)
 def test_every_outside_system_has_one_door(repository: Path, package: str) -> None:
     users = {

@@ -72,6 +72,7 @@ def test_symbols(arrays: Arrays) -> None:
     assert torch.equal(bins_from_coarse(coarse_from_rgb(arrays["rgb64"])), arrays["bins"])
 
 
+@pytest.mark.slow
 def test_teacher_forced(core: ColTranCore, arrays: Arrays) -> None:
     logits = core(arrays["bins"], arrays["gray"])
     assert worst(logits[:, arrays["rows"]], arrays["logits_rows"]) <= 2e-4
@@ -140,6 +141,7 @@ def test_color_upsampler(weights: Path, golden: Path) -> None:
     assert worst(bits(logits, arrays["rgb64"]).mean(), arrays["loss_bits"]) <= 2e-5
 
 
+@pytest.mark.slow
 def test_spatial_upsampler(weights: Path, golden: Path) -> None:
     spatial, arrays = load_stage(weights / "spatial.safetensors"), read(golden, "spatial")
     assert isinstance(spatial, SpatialUpsampler)

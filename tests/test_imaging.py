@@ -193,6 +193,7 @@ def test_reduced_decoding_shows_the_same_picture(format: str) -> None:
     assert np.abs(square.astype(int) - expected).mean() < 1
 
 
+@pytest.mark.slow
 def test_jpeg_2000_with_too_few_levels_is_decoded_whole() -> None:
     large = np.tile(ramp(), (40, 40))
     data = saved(large, "JPEG2000", num_resolutions=1)
@@ -220,6 +221,7 @@ def test_pixel_limit_is_checked_before_decoding() -> None:
     assert read_full(saved(ramp(), "PNG"), max_pixels=64 * 48).gray.shape == (48, 64)
 
 
+@pytest.mark.slow
 def test_pictures_above_the_limit_of_pillow_itself_are_read() -> None:
     large = saved(Image.new("1", (20_000, 10_000), 1), "TIFF", compression="group4")
     assert read_full(large).gray.min() == 255

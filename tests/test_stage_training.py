@@ -54,6 +54,7 @@ class Killed(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stage", "at"), [("core", 4), ("core", 7), ("color", 6), ("spatial", 6)])
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     stage: str, at: int, monkeypatch: pytest.MonkeyPatch
