@@ -94,7 +94,7 @@ def describe_more_pages(photos: int) -> str:
 
 def describe_failures(failures: Sequence["Failure"], failed: int, destination: str) -> list[str]:
     """The first photos that failed, a line each, and where the others are named."""
-    lines = [f"  {each.photo}: {each.reason}: {each.error}" for each in failures]
+    lines = [f"  {each}" for each in failures]
     if failures and failed > len(failures):
         more = failed - len(failures)
         lines.append(f"  {more:,} more: autochrome status {shlex.quote(destination)} --failed")

@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, astuple, fields
-from itertools import islice
 from typing import TYPE_CHECKING
 
 import click
@@ -80,9 +79,11 @@ def status(
         now = ledger.status()
         if watch and not as_json:
             click.clear()  # does nothing where this is no terminal
-        named = list(islice(ledger.explained_failures(), NAMED_FAILURES))
-        words = json.dumps(to_json(now)) if as_json else describe(now, named, place.uri)
-        click.echo(words)
+        if as_json:
+            click.echo(json.dumps(to_json(now)))
+        else:
+            named = list(ledger.explained_failures(NAMED_FAILURES))
+            click.echo(describe(now, named, place.uri))
         if not watch or now.complete:
             return
         time.sleep(every)
@@ -103,8 +104,7 @@ def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | 
 
     if csv_file is None:
         for each in failures:
-            line = f"{each.photo}: {each.reason}: {each.error}"
-            click.echo(json.dumps(asdict(each)) if as_json else shown_in_line(line))
+            click.echo(json.dumps(asdict(each)) if as_json else shown_in_line(str(each)))
         return
     try:
         with click.open_file(csv_file, "w", encoding="utf-8") as file:

@@ -4,7 +4,6 @@ import gc
 import pickle
 import shlex
 from collections.abc import (
-    Callable,
     Collection,
     Generator,
     Iterator,
@@ -137,10 +136,8 @@ def _run(job: Job, settings: Settings, listener: Listener, lease: Lease | None) 
     listener.update(done, 0, schedule.photos)
     log = RunLog(settings.log_as_json)
     if done < schedule.photos:  # without a Ray that would have nothing to do
-        limit = failure_limit(settings.max_failed, job.run.plan.photos)
-        allowed = partial(_check_failures, settings.max_failed, limit)
         with _resumable(job, log), quiet_ray(), log.written_to(session_logs()):
-            _run_open_shards(job, schedule, committed, allowed, listener, lease)
+            _run_open_shards(job, schedule, committed, settings.max_failed, listener, lease)
     with Watchdog(listener.wait, lambda: "the report is being written"):
         return replace(summarize(job.destination, job.run), log=log.path)
 
@@ -149,11 +146,12 @@ def _run_open_shards(
     job: Job,
     schedule: Schedule,
     committed: AbstractSet[int],
-    allowed: Callable[[int], None],
+    max_failed: str | None,
     listener: Listener,
     lease: Lease | None,
 ) -> None:
-    """Do all shards that are not committed. allowed: raises where so many photos failed."""
+    """Do all shards that are not committed. max_failed: as in Settings."""
+    limit = failure_limit(max_failed, job.run.plan.photos)
     done, failed = schedule.photos_in(committed), 0
     with (
         Watchdog(listener.wait, partial(describe_wait, *actor_need(job))) as watchdog,
@@ -163,14 +161,11 @@ def _run_open_shards(
             watchdog.news()
             done, failed = done + report.photos, failed + report.failed
             listener.update(done, failed, schedule.photos)
-            allowed(failed)
+            if failed > limit:
+                allowed = f"--max-failed {max_failed}"
+                raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
             if lease:
                 lease.check()
-
-
-def _check_failures(max_failed: str | None, limit: float, failed: int) -> None:
-    if failed > limit:
-        raise TooManyFailures(f"{failed:,} photos failed: --max-failed {max_failed} was given")
 
 
 def failure_limit(max_failed: str | None, photos: int) -> float:

@@ -44,6 +44,7 @@ _OF_SYSTEMS = {
 }
 _LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANIFEST|INDEX", re.I)
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
+Listing = Callable[[Counter[str]], Iterator[StoredObject]]  # counts what it leaves out
 PlanRow = tuple[str, int, int, int, int | None, str | None]  # as plan.SCHEMA names them
 
 
@@ -67,7 +68,7 @@ def prepare_run(
     destination: Storage,
     spec: RunSpec,
     shard_size: int,
-    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None = None,
+    listing: Listing | None = None,
     on_plan: Callable[[], None] = lambda: None,
 ) -> Run:
     """The destination's run: the one that is there, or a new one, planned now.
@@ -165,18 +166,17 @@ def _freeze(
     destination: Storage,
     spec: RunSpec,
     shard_size: int,
-    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None,
+    listing: Listing | None,
 ) -> Run:
     """Write plan/, part by part, then run.json."""
     ignored: Counter[str] = Counter()
-    listed = listing(ignored) if listing else source.list()
     names = Names(spec.candidates, spec.pages == "all", in_order=listing is None)
     photos = (
         (
             *(photo.path, photo.size, number // shard_size, 1, None),
             _short_name(names.of(photo.path), photo.path),
         )
-        for number, photo in enumerate(islice(photos_of(listed, spec, ignored), spec.limit))
+        for number, photo in enumerate(chosen_photos(source, spec, listing, ignored))
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
@@ -186,8 +186,7 @@ def _freeze(
         digests.append(_write_part(destination, len(digests), rows))
         count += len(rows)
     if not count:
-        others = f"; {describe_ignored(ignored)}" if ignored else ""
-        raise UsageError(f"no photograph in {source.uri}{others}")
+        raise UsageError(describe_nothing(source, ignored))
     plan = Plan(
         photos=count,
         shards=-(-count // shard_size),
@@ -222,7 +221,21 @@ def _to_parquet(rows: Sequence[PlanRow]) -> bytes:
     return file.getvalue()
 
 
-def photos_of(
+def chosen_photos(
+    source: Storage, spec: RunSpec, listing: Listing | None, ignored: Counter[str]
+) -> Iterator[StoredObject]:
+    """The photographs that a run takes, in the order of their listing; the rest is counted."""
+    listed = listing(ignored) if listing else source.list()
+    return islice(_photos(listed, spec, ignored), spec.limit)
+
+
+def describe_nothing(source: Storage, ignored: Counter[str]) -> str:
+    """A source without a photograph, for people."""
+    others = f"; {describe_ignored(ignored)}" if ignored else ""
+    return f"no photograph in {source.uri}{others}"
+
+
+def _photos(
     listed: Iterable[StoredObject], spec: RunSpec, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
     """What is taken for a photograph; the rest is counted."""

@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -61,6 +62,9 @@ class Failure:
     attempt: int
     reason: str
     error: str
+
+    def __str__(self) -> str:
+        return f"{self.photo}: {self.reason}: {self.error}"
 
 
 class _Attempt(NamedTuple):
@@ -144,13 +148,17 @@ class Ledger:
             if last.status == "failed":
                 yield photo, last.size, last.number, last.reason or "internal"
 
-    def explained_failures(self) -> Iterator[Failure]:
+    def explained_failures(self, most: int | None = None) -> Iterator[Failure]:
         """Photos whose last attempt failed, in the order of the plan, with what went wrong.
 
-        Their shards are read again, as the ledger does not keep texts. Raises StorageError.
+        most: so many at most. Their shards are read again, as the ledger does not keep texts.
+        Raises StorageError.
         """
         failed = {photo: last for photo, last in self._last.items() if last.status == "failed"}
-        shards = sorted({last.shard for last in failed.values()})
+        shards = sorted({last.shard for last in failed.values()})[:most]  # each has one or more
+        return islice(self._explained(shards, failed), most)
+
+    def _explained(self, shards: list[int], failed: dict[str, _Attempt]) -> Iterator[Failure]:
         columns = ["photo", "status", "reason", "error"]
         for shard, table in zip(
             shards, read_shards(self._destination, shards, columns), strict=True

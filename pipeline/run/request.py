@@ -1,24 +1,22 @@
 """What a command asks for, checked and planned; and what a destination holds at its end."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Run, RunSpec, current_versions, load_run
-from pipeline.ledger.planning import check_spec, prepare_run, refuse_overlap
+from pipeline.ledger.planning import Listing, check_spec, prepare_run, refuse_overlap
 from pipeline.ledger.results import read_results
 from pipeline.ledger.status import Failure, Ledger
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
 from pipeline.run.method import TEMPERATURES, default_method, default_saturation, method_of
-from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
 from pipeline.weights.store import fetch_weights
 
@@ -132,7 +130,7 @@ class Request:
 
     source: Storage
     spec: RunSpec
-    listing: Callable[[Counter[str]], Iterator[StoredObject]] | None
+    listing: Listing | None
     sizes: tuple[int, int]
     device: str
     signer: Signer | None
@@ -280,7 +278,7 @@ def summarize(destination: Storage, run: Run) -> Summary:
         destination=destination.uri,
         report=report,
         source=run.spec.source,
-        failures=tuple(islice(ledger.explained_failures(), NAMED_FAILURES)),
+        failures=tuple(ledger.explained_failures(NAMED_FAILURES)),
     )
 
 

@@ -2,14 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from random import Random
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard, load_run
-from pipeline.ledger.planning import describe_ignored, photos_of, refuse_overlap
+from pipeline.ledger.planning import chosen_photos, describe_nothing, refuse_overlap
 from pipeline.ledger.status import Ledger
 from pipeline.run.method import method_of
 from pipeline.run.request import Request, Settings, check_request
@@ -63,7 +62,7 @@ def survey(source: str, destination: Storage, settings: Settings) -> Survey:
     formats: dict[str, tuple[int, int]] = {}
     chosen, photos, size = list[StoredObject](), 0, 0
     random = Random(0)
-    for photo in _listed(asked, ignored):
+    for photo in chosen_photos(asked.source, asked.spec, asked.listing, ignored):
         photos, size = photos + 1, size + photo.size
         suffix = PurePosixPath(photo.path).suffix.lower() or "without a suffix"
         count, total = formats.get(suffix, (0, 0))
@@ -73,19 +72,10 @@ def survey(source: str, destination: Storage, settings: Settings) -> Survey:
         elif (place := random.randrange(photos)) < PILOT:
             chosen[place] = photo
     if not photos:
-        others = f"; {describe_ignored(dict(ignored))}" if ignored else ""
-        raise UsageError(f"no photograph in {asked.source.uri}{others}")
+        raise UsageError(describe_nothing(asked.source, ignored))
     done = _done(destination)
     pilot = _try(chosen, asked, settings) if done < photos else None
     return Survey(asked.source.uri, photos, size, formats, dict(ignored), done, pilot)
-
-
-def _listed(asked: Request, ignored: Counter[str]) -> Iterator[StoredObject]:
-    listed = asked.listing(ignored) if asked.listing else asked.source.list()
-    for number, photo in enumerate(photos_of(listed, asked.spec, ignored)):
-        if number == asked.spec.limit:
-            return
-        yield photo
 
 
 def _done(destination: Storage) -> int:
