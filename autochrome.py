@@ -62,8 +62,8 @@ def open_results(destination: str) -> "ds.Dataset":
     """
     import pyarrow.dataset as ds
 
+    from pipeline.ledger.plan import open_run
     from pipeline.ledger.results import SCHEMA, read_results
-    from pipeline.run.request import open_run
     from pipeline.storage.open_storage import open_storage
 
     place = open_storage(destination)

@@ -33,7 +33,8 @@ from model.colorized import Colorized
 from model.weights import WEIGHTS
 from pipeline.cluster.session import quiet_ray
 from pipeline.colorize import colorize
-from pipeline.run.request import Job, Settings
+from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.request import Job
 
 SIZE = 256
 Row = dict[str, Any]
@@ -76,13 +77,13 @@ def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -
 
     class Actor(wave.ColorizeActor):
         def __init__(self, job: Job) -> None:
-            self._spec, self._device, self._name = job.run.spec, "sleep", str(os.getpid())
+            self._spec, self._device, self._name = job.run.recipe, "sleep", str(os.getpid())
             self._on_cpu, self._turn = False, threading.Lock()
             self._colorizer = Sleeper(cost, folder)  # type: ignore[assignment]
 
     wave.ColorizeActor = Actor  # type: ignore[misc]
-    settings = Settings(str(WEIGHTS), actors=(actors, actors), **options)
-    summary = colorize(source, f"{folder}/out", settings, Quiet())
+    resources = Resources(str(WEIGHTS), actors=(actors, actors))
+    summary = colorize(source, f"{folder}/out", RecipeOptions(**options), resources, Quiet())
     assert not summary.failed and not summary.pending, summary
     return summary.photos
 

@@ -52,15 +52,17 @@ def bare(data: bytes) -> float:
 @click.option("--bits", type=click.Choice([8, 16]), default=16, show_default=True)
 @click.option("--format", default="auto", show_default=True)
 def main(megapixels: float, color: bool, bits: int, format: str) -> None:
-    from pipeline.ledger.plan import RunSpec
+    from pipeline.ledger.recipe import Recipe
     from pipeline.run.rendering import render
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory does not count
         data = pool.submit(master, megapixels, color, bits).result()
-    spec = RunSpec("memory://", 0, 1.0, 1, "full", format, {}, {"autochrome": "benchmark"})
+    recipe = Recipe(
+        source="memory://", format=format, weights={}, versions={"autochrome": "benchmark"}
+    )
     small = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     start = time.perf_counter()
-    render(data, [small], spec, [0])
+    render(data, [small], recipe, [0])
     ours = time.perf_counter() - start
     peak = memory.peak_mib()
     click.echo(f"read, color, write {ours:.1f} s; bare decode and encode {bare(data):.1f} s")

@@ -21,10 +21,10 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.ledger.plan import Schedule
+from pipeline.ledger.plan import Schedule, open_run
 from pipeline.ledger.results import committed_shards, read_results
-from pipeline.run.method import method_of
-from pipeline.run.request import Settings, open_run, prepare_job
+from pipeline.run.options import RecipeOptions, Resources, method_of
+from pipeline.run.request import prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.local import PARTIAL, LocalStorage
 from pipeline.storage.probe import PROBE
@@ -330,12 +330,14 @@ def undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
     from model.colorizer import Colorizer
 
     with TemporaryDirectory() as folder:
-        job = prepare_job(str(source), LocalStorage(folder), Settings(str(weights)))
-        spec = job.run.spec
-        colorizer = Colorizer.load(weights, "cpu", job.batch_size, method_of(spec))
+        job = prepare_job(
+            str(source), LocalStorage(folder), RecipeOptions(), Resources(str(weights))
+        )
+        recipe = job.run.recipe
+        colorizer = Colorizer.load(weights, "cpu", job.resources.batch_size, method_of(recipe))
         for shard in Schedule(job.destination, job.run).open():
             read = read_shard(shard, job.source, job.sizes)
-            colored = colorize_shard(read, colorizer, job.run.spec, "cpu")
+            colored = colorize_shard(read, colorizer, job.run.recipe, "cpu")
             write_shard(shard.number, colored, job.source, job.destination, job.run)
         return {
             each.path: job.destination.read(each.path) for each in job.destination.list("images")

@@ -26,15 +26,16 @@ import pyarrow.parquet as pq
 
 from memory import peak_mib
 from pipeline.ledger.manifest import Manifest
-from pipeline.ledger.plan import FORMAT, RUN, SCHEMA, Plan, RunSpec, Schedule, load_run, part_path
+from pipeline.ledger.plan import FORMAT, RUN, SCHEMA, Plan, Schedule, load_run, part_path
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import committed_shards, results_path
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 
 SHARD_SIZE = 1000
 SHARDS_PER_PART = 100
-SPEC = RunSpec("/nowhere", 0, 1.0, 1, "full", "auto", {}, {})
+RECIPE = Recipe(source="/nowhere", weights={}, versions={})
 
 
 def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
@@ -54,7 +55,7 @@ def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
         storage.write(part_path(first // SHARDS_PER_PART), file.getvalue())
         digests.append(hashlib.sha256(file.getvalue()).hexdigest())
     plan = Plan(shards * SHARD_SIZE, shards, SHARD_SIZE, SHARDS_PER_PART, tuple(digests), {})
-    content = {"format_version": FORMAT, **asdict(SPEC), "plan": asdict(plan)}
+    content = {"format_version": FORMAT, **asdict(RECIPE), "plan": asdict(plan)}
     (folder / RUN).write_text(json.dumps(content))
     (folder / "results").mkdir()
     for shard in range(shards):
@@ -104,7 +105,7 @@ def plan(manifest: str, destination: str) -> dict[str, float]:
     run = prepare_run(
         source,
         LocalStorage(destination),
-        SPEC,
+        RECIPE,
         SHARD_SIZE,
         lambda ignored: listed.photos(source, ignored),
     )

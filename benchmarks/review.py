@@ -18,8 +18,9 @@ from pathlib import Path
 import click
 
 from memory import peak_mib
-from pipeline.ledger.plan import RunSpec, load_run
+from pipeline.ledger.plan import load_run
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard
 from pipeline.review.pages import write_review
 from pipeline.storage.base import StoredObject
@@ -27,7 +28,7 @@ from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 
 SHARD_SIZE = 64
-SPEC = RunSpec("memory://archive", 0, 1.0, 1, "full", "auto", {"core": "c0de" * 16}, {})
+RECIPE = Recipe(source="memory://archive", weights={"core": "c0de" * 16}, versions={})
 
 
 def simulate_results(folder: Path, photos: int) -> None:
@@ -35,7 +36,7 @@ def simulate_results(folder: Path, photos: int) -> None:
     source, destination = MemoryStorage("archive"), LocalStorage(str(folder))
     paths = [f"collection/box-{k // 500:05}/scan-{k:08}.tif" for k in range(photos)]
     listed = [StoredObject(path, 30_000_000) for path in paths]
-    run = prepare_run(source, destination, SPEC, SHARD_SIZE, lambda ignored: iter(listed))
+    run = prepare_run(source, destination, RECIPE, SHARD_SIZE, lambda ignored: iter(listed))
     for shard in range(run.plan.shards):
         numbers = range(shard * SHARD_SIZE, min((shard + 1) * SHARD_SIZE, photos))
         commit_shard(destination, shard, [_result(k, shard, paths[k]) for k in numbers], run.digest)

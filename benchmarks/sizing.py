@@ -17,7 +17,7 @@ from PIL import Image
 
 from machine import commit, processor
 from pipeline.images.pillow import read_small
-from pipeline.ledger.plan import RunSpec
+from pipeline.ledger.recipe import Recipe
 from pipeline.run.rendering import render
 
 KINDS = (  # format, bits, megapixels
@@ -50,7 +50,7 @@ def master(format: str, bits: int, megapixels: float) -> bytes:
 @click.command()
 @click.option("--repeats", default=3, show_default=True, help="The least of so many is told.")
 def main(repeats: int) -> None:
-    spec = RunSpec("memory://", 0, 1.0, 1, "full", "auto", {}, {"autochrome": "benchmark"})
+    recipe = Recipe(source="memory://", weights={}, versions={"autochrome": "benchmark"})
     small = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     click.echo(f"{processor()}, commit {commit()}")
     click.echo("master             read s  write s  MB in  MB out  | cores  MB/s in  MB/s out")
@@ -61,7 +61,7 @@ def main(repeats: int) -> None:
             start = time.process_time()
             read_small(data, (64, 256))
             middle = time.process_time()
-            [picture] = render(data, [small], spec, [0])
+            [picture] = render(data, [small], recipe, [0])
             reads.append(middle - start)
             writes.append(time.process_time() - middle)
         size, out = len(data) / 1e6, len(picture.file) / 1e6  # type: ignore[union-attr]

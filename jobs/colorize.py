@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import recipe_options, running_options
+from jobs.options import recipe_options, resource_options, take_resources
 from jobs.progress import Progress, in_json, say
 from jobs.survey import tell_survey, workers_here
 from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
     from pipeline.ledger.status import Failure
-    from pipeline.run.request import Summary
+    from pipeline.run.summary import Summary
 
 
 @click.command()
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     help="With --dry-run: of this machine, to reckon what the run costs.",
 )
 @recipe_options
-@running_options
+@resource_options
 @click.pass_context
 def colorize(
     ctx: click.Context,
@@ -38,7 +38,6 @@ def colorize(
     destination: str,
     dry_run: bool,
     price_per_hour: float | None,
-    weights: str | None,
     **options: Any,
 ) -> None:
     """Colorize the photographs of SRC into DST.
@@ -60,24 +59,24 @@ def colorize(
     """
     from pipeline.colorize import colorize as run
     from pipeline.ledger.sources import split_source
-    from pipeline.run.request import Settings
-    from pipeline.weights.store import shipped_weights
+    from pipeline.run.options import RecipeOptions
 
     if price_per_hour is not None and not dry_run:
         raise UsageError("--price-per-hour is a part of --dry-run: give both")
     source, options["include"] = split_source(source, options["include"])
     if options.pop("draft"):
         options["method"] = "mean"
-    settings = Settings(weights or shipped_weights(), log_as_json=in_json(ctx), **options)
+    resources = take_resources(ctx, options)
+    recipe = RecipeOptions(**options)
     if dry_run:
         from pipeline.run.survey import survey
         from pipeline.storage.open_storage import open_storage
 
-        found = survey(source, open_storage(destination), settings)
-        tell_survey(ctx, found, destination, workers_here(options["device"]), price_per_hour)
+        found = survey(source, open_storage(destination), recipe, resources)
+        tell_survey(ctx, found, destination, workers_here(resources.device), price_per_hour)
         return
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
-        summary = run(source, destination, settings, progress)
+        summary = run(source, destination, recipe, resources, progress)
     finish(ctx, summary)
 
 

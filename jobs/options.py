@@ -3,10 +3,15 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.progress import log_format_option
+from jobs.progress import in_json, log_format_option
+
+if TYPE_CHECKING:
+    from pipeline.run.options import Resources
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -39,7 +44,7 @@ def check_number(ctx: click.Context, option: click.Parameter, value: float | Non
     return value
 
 
-RUNNING: list[Decorator] = [
+RESOURCES: list[Decorator] = [
     click.option(
         "--weights",
         metavar="FOLDER",
@@ -94,10 +99,21 @@ RUNNING: list[Decorator] = [
 ]
 
 
-def running_options(command: Command) -> Command:
+def resource_options(command: Command) -> Command:
     """Options of how a run is worked on; pictures do not depend on them, but for the weights,
     which have to be those that it was started with."""
-    return decorated(log_format_option(command), RUNNING)
+    return decorated(log_format_option(command), RESOURCES)
+
+
+def take_resources(ctx: click.Context, options: dict[str, Any]) -> "Resources":
+    """What the options of `resource_options` say; takes them out of the others."""
+    from pipeline.run.options import Resources
+    from pipeline.weights.store import shipped_weights
+
+    names = {field.name for field in fields(Resources)} & options.keys()
+    given = {name: options.pop(name) for name in names}
+    given["weights"] = given["weights"] or shipped_weights()
+    return Resources(**given, log_as_json=in_json(ctx))
 
 
 RECIPE: list[Decorator] = [

@@ -19,8 +19,8 @@ def report(destination: str) -> None:
       autochrome report colored
       autochrome report s3://archive/colored
     """
+    from pipeline.ledger.plan import open_run
     from pipeline.review.pages import write_review
-    from pipeline.run.request import open_run
     from pipeline.storage.open_storage import open_storage
 
     place = open_storage(destination)

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jobs.colorize import finish
-from jobs.options import running_options
+from jobs.options import resource_options, take_resources
 from jobs.progress import Progress, in_json
 from jobs.submit import send
 from pipeline.errors import REASONS, UsageError
@@ -30,7 +30,7 @@ from pipeline.errors import REASONS, UsageError
     metavar="FILE",
     help="CSV of the review page: do photos once more that are to be redone, keep the rest.",
 )
-@running_options
+@resource_options
 @click.option("--address", metavar="URL", help="Ray's job server: do it there, as a job.")
 @click.option("--follow", is_flag=True, help="With --address: tell of the progress until the end.")
 @click.pass_context
@@ -40,7 +40,6 @@ def resume(
     destination: str,
     address: str | None,
     follow: bool,
-    weights: str | None,
     retry_failed: bool,
     reasons: tuple[str, ...],
     selection: str | None,
@@ -64,9 +63,7 @@ def resume(
     """
     from pipeline.colorize import resume as run
     from pipeline.ledger.selection import parse_selection
-    from pipeline.run.request import Settings
     from pipeline.storage.open_storage import open_storage
-    from pipeline.weights.store import shipped_weights
 
     if reasons and not retry_failed:
         raise UsageError("--reason chooses among failed photos: it needs --retry-failed")
@@ -75,14 +72,15 @@ def resume(
     if selection and address:
         raise UsageError("--selection is a file here: take it without --address first")
     if address:
+        weights = options.pop("weights")
         command = ["resume", open_storage(destination).uri, *spell(retry_failed, reasons, options)]
         command += ["--log-format", "json"] if in_json(ctx) else []
         send(ctx, address, destination, command, weights, follow)
         return
-    settings = Settings(weights or shipped_weights(), log_as_json=in_json(ctx), **options)
+    resources = take_resources(ctx, options)
     chosen = parse_selection(selection, Path(selection).read_bytes()) if selection else None
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
-        summary = run(destination, settings, progress, retry_failed, reasons, chosen)
+        summary = run(destination, resources, progress, retry_failed, reasons, chosen)
     finish(ctx, summary)
 
 

@@ -60,8 +60,9 @@ def status(
       autochrome status colored --json | jq .pending
       autochrome status colored --failed --csv failed.csv
     """
+    from pipeline.ledger.plan import open_run
     from pipeline.ledger.status import Ledger
-    from pipeline.run.request import NAMED_FAILURES, open_run
+    from pipeline.run.summary import NAMED_FAILURES
     from pipeline.storage.open_storage import open_storage
 
     if csv_file and not failed:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.colorize import finish
-from jobs.options import running_options
+from jobs.options import resource_options, take_resources
 from jobs.progress import Progress, in_json, say
 from pipeline.errors import UsageError
 
@@ -42,7 +42,7 @@ def check_share(ctx: click.Context, option: click.Parameter, value: str) -> floa
 )
 @click.option("--repair", is_flag=True, help="Do what is broken once more.")
 @click.option("--prune", is_flag=True, help="Delete orphans, and previews of older attempts.")
-@running_options
+@resource_options
 @click.pass_context
 def verify(
     ctx: click.Context,
@@ -51,7 +51,6 @@ def verify(
     sample: float,
     repair: bool,
     prune: bool,
-    weights: str | None,
     **options: Any,
 ) -> None:
     """Check that DST, a folder or s3://bucket/prefix, holds what was planned.
@@ -71,19 +70,18 @@ def verify(
       autochrome verify colored --repair --prune
     """
     from pipeline.colorize import resume
-    from pipeline.run.request import Settings, open_run
+    from pipeline.ledger.plan import open_run
     from pipeline.storage.lease import open_destination
     from pipeline.storage.open_storage import open_storage
     from pipeline.verify import prune as prune_orphans
     from pipeline.verify import repair as plan_repair
     from pipeline.verify import verify as run_verify
-    from pipeline.weights.store import shipped_weights
 
     place = open_storage(destination)
     run = open_run(place)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         findings = run_verify(
-            open_storage(run.spec.source),
+            open_storage(run.recipe.source),
             place,
             run,
             sample,
@@ -91,7 +89,7 @@ def verify(
         )
     say(ctx, describe(findings), "verified", **to_json(findings))
     left = len(findings.problems)
-    settings = Settings(weights or shipped_weights(), **options)
+    resources = take_resources(ctx, options)
     if prune and findings.pending:
         raise UsageError(
             f"--prune: {findings.pending:,} photos are not done yet, and a file without a result"
@@ -104,11 +102,11 @@ def verify(
         told = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
         say(ctx, f"{told} deleted", "pruned", orphans=deleted, stale_previews=stale)
     if repair and (findings.redo or findings.of_kind("damaged_results")):
-        with open_destination(destination, settings.single_writer) as (opened, _):
+        with open_destination(destination, resources.single_writer) as (opened, _):
             planned = plan_repair(opened, run, findings)
         say(ctx, f"{planned:,} photos are done once more", "planned", photos=planned)
         with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
-            summary = resume(destination, settings, progress)
+            summary = resume(destination, resources, progress)
         finish(ctx, summary)
     ctx.exit(3 if left or findings.pending else 0)
 

@@ -46,15 +46,9 @@ from pipeline.ledger.status import Ledger
 from pipeline.run.logs import LOGGER, RunLog, replay
 from pipeline.run.metrics import Metrics
 from pipeline.run.operators import warm_up
-from pipeline.run.request import (
-    Job,
-    Settings,
-    Summary,
-    absolute_place,
-    prepare_job,
-    reopen_job,
-    summarize,
-)
+from pipeline.run.options import RecipeOptions, Resources, absolute_place
+from pipeline.run.request import Job, prepare_job, reopen_job
+from pipeline.run.summary import Summary, summarize
 from pipeline.run.wave import (
     SILENCE_SECONDS,
     actor_need,
@@ -79,22 +73,28 @@ class Listener(Protocol):
         """Where nothing has happened for a while; from another thread."""
 
 
-def colorize(source: str, destination: str, settings: Settings, listener: Listener) -> Summary:
+def colorize(
+    source: str,
+    destination: str,
+    options: RecipeOptions,
+    resources: Resources,
+    listener: Listener,
+) -> Summary:
     """Colorize what is not done yet, then write the report.
 
     Raises AutochromeError, after which the same command goes on.
     """
     refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
-    warm = partial(_warm_up, settings)
-    with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
+    warm = partial(_warm_up, resources, options.model)
+    with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
         with Watchdog(listener.wait, partial(describe_planning, place)):
-            job = prepare_job(source, place, settings, warm)
-        return _run(job, settings, listener, lease)
+            job = prepare_job(source, place, options, resources, warm)
+        return _run(job, listener, lease)
 
 
 def resume(
     destination: str,
-    settings: Settings,
+    resources: Resources,
     listener: Listener,
     retry_failed: bool = False,
     reasons: Collection[str] = (),
@@ -106,38 +106,38 @@ def resume(
     selection: its photos to be redone are, and it is kept in the destination. The rest is as in
     `colorize`.
     """
-    with cluster_joined(), open_destination(destination, settings.single_writer) as (place, lease):
-        job = reopen_job(place, settings)
+    with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
+        job = reopen_job(place, resources)
         probe_conditional_writes(place)
         if selection:
             take_selection(place, job.run, selection)
         retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
-        return replace(_run(job, settings, listener, lease), retried=retried)
+        return replace(_run(job, listener, lease), retried=retried)
 
 
-def _warm_up(settings: Settings, device: str, digests: Mapping[str, str]) -> None:
+def _warm_up(resources: Resources, model: str, device: str, digests: Mapping[str, str]) -> None:
     """On a cluster, let the weights come to where the first actors will be, while the source is
     listed and planned; where there is no room for these yet, it comes meanwhile, too."""
     if not on_cluster():
         return
     import ray
 
-    gpus = gpu_share(settings, device)
-    first = size_pools(capacity(), SHARDS_PER_WAVE[1], 0, gpus, settings.actors).initial_actors
+    gpus = gpu_share(resources, device)
+    first = size_pools(capacity(), SHARDS_PER_WAVE[1], 0, gpus, resources.actors).initial_actors
     warm = ray.remote(scheduling_strategy="SPREAD", max_retries=0, **actor_resources(gpus))(warm_up)
     for _ in range(first):
-        warm.remote(absolute_place(settings.weights), settings.model, digests)
+        warm.remote(absolute_place(resources.weights), model, digests)
 
 
-def _run(job: Job, settings: Settings, listener: Listener, lease: Lease | None) -> Summary:
+def _run(job: Job, listener: Listener, lease: Lease | None) -> Summary:
     schedule = Schedule(job.destination, job.run)
     committed = committed_shards(job.destination).keys()
     done = schedule.photos_in(committed)
     listener.update(done, 0, schedule.photos)
-    log = RunLog(settings.log_as_json)
+    log = RunLog(job.resources.log_as_json)
     if done < schedule.photos:  # without a Ray that would have nothing to do
         with _resumable(job, log), quiet_ray(), log.written_to(session_logs()):
-            _run_open_shards(job, schedule, committed, settings.max_failed, listener, lease)
+            _run_open_shards(job, schedule, committed, listener, lease)
     with Watchdog(listener.wait, lambda: "the report is being written"):
         return replace(summarize(job.destination, job.run), log=log.path)
 
@@ -146,12 +146,11 @@ def _run_open_shards(
     job: Job,
     schedule: Schedule,
     committed: AbstractSet[int],
-    max_failed: str | None,
     listener: Listener,
     lease: Lease | None,
 ) -> None:
-    """Do all shards that are not committed. max_failed: as in Settings."""
-    limit = failure_limit(max_failed, job.run.plan.photos)
+    """Do all shards that are not committed."""
+    limit = failure_limit(job.resources.max_failed, job.run.plan.photos)
     done, failed = schedule.photos_in(committed), 0
     with (
         Watchdog(listener.wait, partial(describe_wait, *actor_need(job))) as watchdog,
@@ -162,7 +161,7 @@ def _run_open_shards(
             done, failed = done + report.photos, failed + report.failed
             listener.update(done, failed, schedule.photos)
             if failed > limit:
-                allowed = f"--max-failed {max_failed}"
+                allowed = f"--max-failed {job.resources.max_failed}"
                 raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
             if lease:
                 lease.check()
@@ -182,8 +181,8 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
     own. Those that are lost all the same stay to be done.
     """
     outage, trouble = 0, None
-    gpus, metrics = gpu_share(job, job.device), Metrics()
-    while wave := list(islice(shards, size_wave(capacity(), gpus, job.actors))):
+    gpus, metrics = gpu_share(job.resources, job.device), Metrics()
+    while wave := list(islice(shards, size_wave(capacity(), gpus, job.resources.actors))):
         lost = {shard.number: shard for shard in wave}
         for isolated in (False, True):
             for row in run_wave(list(lost.values()), job, isolated) if lost else ():

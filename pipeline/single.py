@@ -22,7 +22,7 @@ from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
-from pipeline.run.method import SATURATIONS, TEMPERATURES, default_method
+from pipeline.run.options import SATURATIONS, TEMPERATURES, default_method
 
 GAP = 8  # pixels between the pictures of a preview
 

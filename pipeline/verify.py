@@ -16,8 +16,9 @@ from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.images.pages import MOST_PAGES
-from pipeline.ledger.plan import Run, RunSpec, Schedule, Shard, is_plan_path
+from pipeline.ledger.plan import Run, Schedule, Shard, is_plan_path
 from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import (
     committed_shards,
     image_path,
@@ -113,14 +114,14 @@ def verify(
                 for row in rows:
                     if row["output_uri"]:
                         expected.add(image_path(row))
-                        if run.spec.sidecar:
+                        if run.recipe.sidecar:
                             expected.add(sidecar_path(image_path(row)))
                 for row in current:
                     if row["preview"] is not None:
                         sheet = row["preview"] // CELLS
                         previews.add(sheet_path(row["shard"], sheet))
                         previews.add(map_path(row["shard"], sheet))
-                _check_files(source, destination, run.spec, current, share, pool, findings)
+                _check_files(source, destination, run.recipe, current, share, pool, findings)
             findings.photos += len(shard.photos)
             on_progress(findings.photos, schedule.photos)
     for number in sorted(committed):
@@ -179,7 +180,7 @@ def _check_results(
     for photo in by_photo.keys() - planned.keys():
         findings.problems.append(Problem("unplanned", photo, path))
     for photo in planned:
-        what = _incomplete(by_photo[photo], run.spec)
+        what = _incomplete(by_photo[photo], run.recipe)
         superseded = last.get(photo, 1) > shard.attempt
         if what and not superseded:
             findings.problems.append(Problem("incomplete", photo, f"{what} in {path}"))
@@ -188,21 +189,21 @@ def _check_results(
     return [row for photo in planned for row in by_photo[photo]]
 
 
-def _incomplete(rows: list[dict[str, Any]], spec: RunSpec) -> str | None:
+def _incomplete(rows: list[dict[str, Any]], recipe: Recipe) -> str | None:
     """What there is of a photo that should have each candidate of each page once; None where it
     has. Of a page, or of all, that came to nothing, one row says so."""
     by_page: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_page[row["page"]].append(row)
     expected = 1
-    if spec.pages == "all" and rows and (rows[0]["pages"] or 1) <= MOST_PAGES:
+    if recipe.pages == "all" and rows and (rows[0]["pages"] or 1) <= MOST_PAGES:
         expected = rows[0]["pages"] or 1
     if rows and sorted(by_page) != list(range(1, expected + 1)):
         return f"pages {sorted(by_page)} of {expected}"
     for page in range(1, expected + 1):
         found = sorted(row["candidate"] for row in by_page[page])
         early = found == [0] and by_page[page][0]["status"] != "ok"
-        if found != list(range(spec.candidates)) and not early:
+        if found != list(range(recipe.candidates)) and not early:
             return f"candidates {found}" + (f" of page {page}" if expected > 1 else "")
     return None
 
@@ -210,7 +211,7 @@ def _incomplete(rows: list[dict[str, Any]], spec: RunSpec) -> str | None:
 def _check_files(
     source: Storage,
     destination: Storage,
-    spec: RunSpec,
+    recipe: Recipe,
     rows: list[dict[str, Any]],
     share: float,
     pool: ThreadPoolExecutor,
@@ -240,7 +241,7 @@ def _check_files(
         image = image_path(row)
         path = sidecar_path(image)
         if row["photo"] in chosen:
-            digest = hashlib.sha256(sidecar_of(row, image, spec)).hexdigest()
+            digest = hashlib.sha256(sidecar_of(row, image, recipe)).hexdigest()
             return _compare(destination, path, digest, "sidecar")
         return None if destination.exists(path) else Problem("missing_sidecar", path)
 
@@ -249,7 +250,7 @@ def _check_files(
         return compare(source, path, digest, row["source_bytes"], "source")
 
     checks = [(image, images), (master, sources)]
-    if spec.sidecar:
+    if recipe.sidecar:
         checks.append((sidecar, images))
     for check, several in checks:
         for row, problem in zip(several, pool.map(check, several), strict=True):

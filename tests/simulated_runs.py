@@ -2,21 +2,22 @@
 
 from datetime import UTC, datetime
 
-from pipeline.ledger.plan import Run, RunSpec, Shard
+from pipeline.ledger.plan import Run, Shard
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
 
-SPEC = RunSpec("memory://source", 0, 1.0, 1, "full", "auto", {}, {})
+RECIPE = Recipe(source="memory://source", weights={}, versions={})
 
 
-def planned(photos: int, shard_size: int, spec: RunSpec = SPEC) -> tuple[Storage, Storage, Run]:
+def planned(photos: int, shard_size: int, recipe: Recipe = RECIPE) -> tuple[Storage, Storage, Run]:
     """A source of so many photos, an empty destination, and the run planned there."""
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
     for number in range(photos):
         source.write(f"{number:03}.jpg", b"%d" % number)
-    return source, destination, prepare_run(source, destination, spec, shard_size)
+    return source, destination, prepare_run(source, destination, recipe, shard_size)
 
 
 def commit(

@@ -14,16 +14,16 @@ from pathlib import Path
 import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.images.pillow import read_small
-from pipeline.ledger.plan import RunSpec
+from pipeline.ledger.recipe import Recipe
 from pipeline.run.rendering import render
 
-spec = RunSpec("nowhere", 0, 1.0, 1, "full", "auto", {}, {"autochrome": "0"})
+recipe = Recipe(source="nowhere", weights={}, versions={"autochrome": "0"})
 for path in Path(sys.argv[1]).iterdir():
     with suppress(PhotoError):
         info, _ = read_small(path.read_bytes(), (64, 256))
         if info.width * info.height > 100_000_000:
             continue  # allowed more, and slow; benchmarks/imaging.py measures such
-        render(path.read_bytes(), [np.full((256, 256, 3), 99, np.uint8)], spec, [0])
+        render(path.read_bytes(), [np.full((256, 256, 3), 99, np.uint8)], recipe, [0])
 lines = Path("/proc/self/status").read_text().splitlines()
 print(*(line.split()[1] for line in lines if line.startswith("VmHWM")))
 """

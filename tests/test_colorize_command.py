@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ from pipeline.colorize import failure_limit
 from pipeline.errors import UsageError
 from pipeline.ledger.sources import split_source
 from pipeline.ledger.status import Failure
-from pipeline.run.request import Settings, Summary
+from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.summary import Summary
 
 
 def run(*arguments: object) -> Result:
@@ -245,11 +246,12 @@ def test_bytes_in_words(count: int, words: str) -> None:
     assert describe_bytes(count) == words
 
 
-def test_defaults_of_the_command_are_those_of_the_settings() -> None:
+@pytest.mark.parametrize("made", [RecipeOptions(), Resources("weights")])
+def test_defaults_of_the_command_are_those_of_the_settings(made: RecipeOptions | Resources) -> None:
     given = colorize.make_context("colorize", ["photos", "out"]).params
-    for field in fields(Settings):
-        if field.name not in ("weights", "log_as_json"):  # the latter is told by --log-format
-            assert getattr(Settings("weights"), field.name) == given[field.name], field.name
+    for name, value in asdict(made).items():
+        if name not in ("weights", "log_as_json"):  # the latter is told by --log-format
+            assert value == given[name], name
 
 
 def test_a_wrong_path_is_answered_before_torch_is_imported(

@@ -13,13 +13,13 @@ import c2pa
 import numpy as np
 import pytest
 from signing_chains import Chain, write_chain
-from written_shards import SPEC, gray_photo, write
+from written_shards import RECIPE, gray_photo, write
 
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.formats import MIME_OF_FORMAT
 from pipeline.images.pillow import read_full, read_rgb
-from pipeline.ledger.plan import RunSpec
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES, Provenance, xmp_packet
 from pipeline.provenance.c2pa import (
     Signer,
@@ -29,10 +29,11 @@ from pipeline.provenance.c2pa import (
     write_signed,
 )
 from pipeline.run.isolation import call_isolated
-from pipeline.run.request import Job, Settings, reopen_job
+from pipeline.run.options import Resources
+from pipeline.run.request import Job, reopen_job
 from pipeline.storage.memory import MemoryStorage
 
-SIGNED = replace(SPEC, content_credentials=True)
+SIGNED = replace(RECIPE, content_credentials=True)
 MADE = Provenance("trainedAlgorithmicMedia", "1.2", {}, 0, "")
 SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "AVIF": "avif"}
 
@@ -84,11 +85,11 @@ def test_a_picture_is_signed_and_names_its_master(
     [parent] = opened["parameters"]["ingredients"]
     assert parent["url"].endswith(ingredient["label"])
     assert adjusted["action"] == "c2pa.color_adjustments"
-    assert adjusted["digitalSourceType"] == SOURCE_TYPES + SPEC.digital_source_type
+    assert adjusted["digitalSourceType"] == SOURCE_TYPES + RECIPE.digital_source_type
     assert adjusted["softwareAgent"] == {"name": "Autochrome", "version": "1.2"}
     assert "time" not in manifest["signature_info"], "no authority is asked for the time"
     # The picture is the unsigned one, with all its metadata.
-    write(source, plain, SPEC)
+    write(source, plain, RECIPE)
     unsigned = plain.read(f"images/{name}")
     assert np.array_equal(read_rgb(file, 30), read_rgb(unsigned, 30))
     full, same = read_full(file), read_full(unsigned)
@@ -126,7 +127,7 @@ def test_credentials_of_a_master_are_not_taken_for_those_of_a_picture(signer: Si
         photo = gray_photo(1, format)
         signed = sign_picture(signer, "print", photo, format, photo, format, MADE)
         source.write(f"a.{suffix}", signed)
-    for row in write(source, destination, replace(SPEC, format="tiff")):
+    for row in write(source, destination, replace(RECIPE, format="tiff")):
         path = str(row["output_uri"]).removeprefix("memory://memory/")
         assert b"c2pa" not in destination.read(path), row["photo"]
 
@@ -204,7 +205,7 @@ def test_signing_works_in_a_process_of_its_own(signer: Signer) -> None:
 def test_the_key_is_never_shown(chain: Chain, signer: Signer) -> None:
     secret = "".join(Path(chain.key).read_text().splitlines()[1:-1])[:40]
     run = prepare_run(*shown(), SIGNED, 1)
-    job = Job(*shown(), run, "weights", 8, (8, 16), "cpu", signer=signer)
+    job = Job(*shown(), run, Resources("weights"), (8, 16), "cpu", signer)
     for text in (repr(job), str(vars(job)), repr(replace(job, signer=None)), repr(signer)):
         assert secret not in text
     assert secret not in pickle.dumps(replace(job, signer=None)).decode("latin-1")
@@ -274,10 +275,10 @@ def test_a_run_is_signed_from_beginning_to_end(
     signed: bool, given: bool, message: str, chain: Chain
 ) -> None:
     source, destination = shown()
-    spec: RunSpec = replace(SPEC, content_credentials=signed)
-    prepare_run(source, destination, spec, 1)
-    settings = Settings("weights", device="cpu")
+    recipe: Recipe = replace(RECIPE, content_credentials=signed)
+    prepare_run(source, destination, recipe, 1)
+    resources = Resources("weights", device="cpu")
     if given:
-        settings = replace(settings, c2pa_certificate=chain.certificate, c2pa_key=chain.key)
+        resources = replace(resources, c2pa_certificate=chain.certificate, c2pa_key=chain.key)
     with pytest.raises(UsageError, match=message):
-        reopen_job(destination, settings)
+        reopen_job(destination, resources)

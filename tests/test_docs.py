@@ -47,7 +47,7 @@ def test_every_command_has_help_an_example_and_a_section(repository: Path, name:
 def test_the_map_names_every_source_file(repository: Path) -> None:
     text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
     block = text.split("## Map")[1].split("```")[1]
-    named, parents = [], [""] * 3
+    named, parents = [], [""] * 4
     for line in block.splitlines():
         if found := re.match(r"( *)(\S+)  ", line):
             depth, name = len(found[1]) // 2, found[2]

@@ -19,8 +19,8 @@ from tiny_models import write_tiny_weights
 
 from jobs.main import main
 from pipeline.cluster.session import quiet_ray
+from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import read_results
-from pipeline.run.request import open_run
 from pipeline.storage.local import LocalStorage
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")

@@ -27,8 +27,8 @@ from jobs.main import main
 from model.weights import file_digests, save_stage, stage_path
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import StoreUnavailable
+from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import committed_shards, read_results
-from pipeline.run.request import open_run
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
@@ -185,7 +185,7 @@ def test_pic_in_the_same_pipeline(photos: Path, tmp_path: Path, weights: Path) -
     result = run(photos, out, folder, *options)
     assert result.exit_code == 0, result.output
     found = open_run(LocalStorage(str(out)))
-    assert (found.spec.model, found.spec.weights) == ("pic", file_digests(folder, ["pic"]))
+    assert (found.recipe.model, found.recipe.weights) == ("pic", file_digests(folder, ["pic"]))
     rows = rows_of(LocalStorage(str(out)))
     assert len(rows) == 16 and {row["rank"] for row in rows} == {1, 2}
     for row in rows:

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipeline.images.gray import eight_bits
 from pipeline.images.pillow import Master, read_full, read_small
-from pipeline.ledger.plan import RunSpec
+from pipeline.ledger.recipe import Recipe
 from pipeline.run.isolation import call_isolated
 from pipeline.run.rendering import render
 
@@ -31,7 +31,7 @@ SAME = (
 )
 LINEAR = ("40d-gray8-linear-icc.jp2", "40e-gray16-linear-icc.jp2")
 STAMPED = ("10-color-strip-02.png", "10-red-stamp.png")
-SPEC = RunSpec("nowhere", 0, 1.0, 1, "full", "png", {}, {"autochrome": "0"})
+RECIPE = Recipe(source="nowhere", format="png", weights={}, versions={"autochrome": "0"})
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def full(path: Path) -> Master:
 
 
 def result(path: Path, small: np.ndarray) -> bytes:
-    [picture] = render(path.read_bytes(), [small], SPEC, [0])
+    [picture] = render(path.read_bytes(), [small], RECIPE, [0])
     assert not isinstance(picture, Exception), picture
     return picture.file
 

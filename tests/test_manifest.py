@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from simulated_runs import SPEC
+from simulated_runs import RECIPE
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.manifest import Manifest
@@ -122,7 +122,7 @@ def test_a_plan_follows_the_manifest_and_counts_what_it_leaves_out(tmp_path: Pat
     uris = ["z.jpg", "a.jpg", "readme.txt", ".x/a.jpg", "a.jpg"]
     manifest = Manifest(str(write_parquet(tmp_path / "list.parquet", uri=uris)))
     run = prepare_run(
-        source, destination, SPEC, 5, lambda ignored: manifest.photos(source, ignored)
+        source, destination, RECIPE, 5, lambda ignored: manifest.photos(source, ignored)
     )
     [shard] = Schedule(destination, run).open()
     assert [photo.path for photo in shard.photos] == ["z.jpg", "a.jpg"]

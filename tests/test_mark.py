@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from written_shards import SPEC, gray_photo, run_of, write
+from written_shards import RECIPE, gray_photo, run_of, write
 
 from pipeline.errors import DestinationMismatch
 from pipeline.images.chroma import bands
@@ -14,7 +14,7 @@ from pipeline.images.codecs import open_deep
 from pipeline.images.encoding import encode
 from pipeline.images.mark import draw_mark, marked, place_of_mark
 from pipeline.images.pillow import read_full, read_rgb
-from pipeline.ledger.planning import check_spec
+from pipeline.ledger.planning import check_recipe
 from pipeline.storage.memory import MemoryStorage
 
 LUMA = np.array([0.299, 0.587, 0.114])
@@ -80,8 +80,8 @@ def test_luminance_is_kept_outside_of_the_mark(format: str, depth: int) -> None:
         gray = np.random.default_rng(0).integers(0, 2**16, size[::-1], dtype=np.uint16)
         master = encode(gray, format)
     source.write("a", master)
-    [row] = write(source, plain, SPEC)
-    [other] = write(source, with_mark, replace(SPEC, mark=True))
+    [row] = write(source, plain, RECIPE)
+    [other] = write(source, with_mark, replace(RECIPE, mark=True))
     assert other["output_sha256"] != row["output_sha256"]
     scores = ("colorfulness", "log_likelihood", "width", "height", "seed")
     assert [other[name] for name in scores] == [row[name] for name in scores]
@@ -103,6 +103,6 @@ def test_luminance_is_kept_outside_of_the_mark(format: str, depth: int) -> None:
 
 
 def test_a_run_is_marked_from_beginning_to_end() -> None:
-    destination, spec = MemoryStorage(), run_of(SPEC).spec
+    destination, recipe = MemoryStorage(), run_of(RECIPE).recipe
     with pytest.raises(DestinationMismatch, match="mark: was False, now True"):
-        check_spec(destination, spec, replace(spec, mark=True))
+        check_recipe(destination, recipe, replace(recipe, mark=True))

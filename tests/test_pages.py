@@ -24,21 +24,25 @@ from pipeline.errors import PhotoError, UsageError
 from pipeline.images.pages import count_pages, page_alone
 from pipeline.images.pillow import read_full, read_small
 from pipeline.ledger.names import former_output_path
-from pipeline.ledger.plan import Run, RunSpec, Schedule
+from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
 from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.status import Ledger
 from pipeline.provenance.premis import write_premis
 from pipeline.run.operators import pack, read_row
-from pipeline.run.request import Settings, prepare_job
+from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.request import prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
 
-SPEC = RunSpec(
-    *("memory://source", 0, 1.0, 1, "full", "auto", {"core": "c0de"}, {"autochrome": "1.2"}),
+RECIPE = Recipe(
+    source="memory://source",
+    weights={"core": "c0de"},
+    versions={"autochrome": "1.2"},
     pages="all",
     sidecar=True,
 )
@@ -181,16 +185,16 @@ def test_the_first_page_has_the_seed_of_a_photo_and_others_their_own() -> None:
 
 
 def run(
-    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer, spec: RunSpec = SPEC
+    source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer, recipe: Recipe = RECIPE
 ) -> tuple[Run, list[dict[str, Any]]]:
     """All that is open, in one process; the rows that count."""
-    planned = prepare_run(source, destination, spec, 8)
+    planned = prepare_run(source, destination, recipe, 8)
     done = {
         shard for shard in range(99) if destination.exists(f"results/shard-{shard:06d}.parquet")
     }
     for shard in list(Schedule(destination, planned).open(done)):
-        read = read_shard(shard, source, (8, 16), pages=spec.pages)
-        own = shard.spec(spec)
+        read = read_shard(shard, source, (8, 16), pages=recipe.pages)
+        own = shard.recipe(recipe)
         colored = colorize_shard(read, colorizer, own, "cpu")
         report = write_shard(shard.number, colored, source, destination, planned)
         assert report.photos == len(shard.photos)
@@ -204,7 +208,7 @@ def test_every_page_becomes_a_picture_and_a_row(colorizer: Colorizer) -> None:
     book = damaged(tiff(PAGES[0], PAGES[1], same, same, compression="zlib"), 1)
     source.write("box/book.tif", book)
     source.write("box/one.tif", tiff(PAGES[2]))
-    planned, rows = run(source, destination, colorizer, replace(SPEC, candidates=2))
+    planned, rows = run(source, destination, colorizer, replace(RECIPE, candidates=2))
     digest = hashlib.sha256(book).hexdigest()
     told = [
         (row["photo"], row["page"], row["pages"], row["candidate"], row["reason"]) for row in rows
@@ -254,7 +258,7 @@ def test_every_page_becomes_a_picture_and_a_row(colorizer: Colorizer) -> None:
     source.write("box/book.tif", book)
     assert ledger.retry_failed() == 1
     before = destination.read("images/box/book.page-0003.candidate-0.tif")
-    _, again = run(source, destination, colorizer, replace(SPEC, candidates=2))
+    _, again = run(source, destination, colorizer, replace(RECIPE, candidates=2))
     assert [row["attempt"] for row in again if row["photo"] == "box/book.tif"] == [2] * 7
     assert destination.read("images/box/book.page-0003.candidate-0.tif") == before
     assert not verify(source, destination, planned).problems
@@ -267,7 +271,7 @@ def test_a_picture_that_is_gone_and_a_page_without_a_row_are_named(colorizer: Co
     destination.delete("images/a.page-0002.tif")
     [problem] = verify(source, destination, planned).problems
     assert (problem.kind, problem.path) == ("missing_image", "images/a.page-0002.tif")
-    run_of_first = replace(planned, spec=replace(SPEC, pages="first"))
+    run_of_first = replace(planned, recipe=replace(RECIPE, pages="first"))
     assert (
         verify(source, destination, run_of_first).problems[0].detail.startswith("pages [1, 2] of 1")
     )
@@ -284,7 +288,7 @@ def test_first_pages_are_what_they_were_and_others_are_counted(colorizer: Colori
     source.write("book.tif", tiff(PAGES[0], PAGES[1]))
     source.write("one.tif", tiff(PAGES[2]))
     first, every = MemoryStorage("first"), MemoryStorage("every")
-    planned, rows = run(source, first, colorizer, replace(SPEC, pages="first"))
+    planned, rows = run(source, first, colorizer, replace(RECIPE, pages="first"))
     assert [(row["photo"], row["page"], row["pages"]) for row in rows] == [
         ("book.tif", 1, 2),
         ("one.tif", 1, 1),
@@ -305,9 +309,9 @@ def test_first_pages_are_what_they_were_and_others_are_counted(colorizer: Colori
 def test_a_file_of_too_many_pages_is_one_row_and_a_page_too_large_harms_no_other(
     colorizer: Colorizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.run.steps.MOST_PAGES", 2)
+    monkeypatch.setattr("pipeline.run.steps.reading.MOST_PAGES", 2)
     monkeypatch.setattr("pipeline.verify.MOST_PAGES", 2)
-    monkeypatch.setattr("pipeline.run.steps.MAX_PIXELS", 500)
+    monkeypatch.setattr("pipeline.run.steps.reading.MAX_PIXELS", 500)
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
     source.write("a.tif", tiff(*PAGES[:3]))
     source.write("b.tif", tiff(PAGES[0][:4], PAGES[1]))
@@ -344,16 +348,16 @@ def test_pages_count_once_where_a_later_attempt_opens_a_file(colorizer: Colorize
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
     for name in ("a.tif", "b.tif"):
         source.write(name, tiff(PAGES[0], PAGES[1]))
-    spec = replace(SPEC, pages="first")
-    planned = prepare_run(source, destination, spec, 8)
+    recipe = replace(RECIPE, pages="first")
+    planned = prepare_run(source, destination, recipe, 8)
     source.delete("b.tif")
-    run(source, destination, colorizer, spec)
+    run(source, destination, colorizer, recipe)
     ledger = Ledger(destination, planned)
     ledger.refresh()
     assert (ledger.status().more_pages, ledger.status().failed) == (1, {"missing": 1})
     source.write("b.tif", tiff(PAGES[0], PAGES[1], PAGES[2]))
     assert ledger.retry_failed() == 1
-    run(source, destination, colorizer, spec)
+    run(source, destination, colorizer, recipe)
     for each in (ledger, Ledger(destination, planned)):
         each.refresh()
         assert (each.status().more_pages, each.status().done) == (2, 2)
@@ -363,9 +367,9 @@ def test_a_run_on_ray_is_told_which_pages(tmp_path: Path) -> None:
     weights = write_tiny_weights(tmp_path / "weights")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.tif").write_bytes(tiff(PAGES[0], PAGES[1]))
-    chosen = Settings(str(weights), device="cpu", pages="all")
-    job = prepare_job(str(tmp_path / "photos"), MemoryStorage("out"), chosen)
-    assert (job.run.spec.pages, job.run.plan.shard_size) == ("all", 1)
+    options, resources = RecipeOptions(pages="all"), Resources(str(weights), device="cpu")
+    job = prepare_job(str(tmp_path / "photos"), MemoryStorage("out"), options, resources)
+    assert (job.run.recipe.pages, job.run.plan.shard_size) == ("all", 1)
     [shard] = Schedule(job.destination, job.run).open()
     row = read_row(pack(shard), job, False)
     _, photos = pickle.loads(row["work"])

@@ -14,12 +14,13 @@ from hypothesis import strategies as some
 
 from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
 from pipeline.ledger import planning as module
-from pipeline.ledger.plan import RUN, Plan, Run, RunSpec, Schedule, load_run, part_path
+from pipeline.ledger.plan import RUN, Plan, Run, Schedule, load_run, part_path
 from pipeline.ledger.planning import Redo, describe_ignored, plan_retry, prepare_run
+from pipeline.ledger.recipe import Recipe
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 
-SPEC = RunSpec(
+RECIPE = Recipe(
     source="memory://source",
     seed=0,
     temperature=1.0,
@@ -51,7 +52,7 @@ def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
         *(".git/a.jpg", "d.xyz.png", "movie.mov"),
     )
     destination = MemoryStorage("destination")
-    run = prepare_run(source, destination, SPEC, shard_size=2)
+    run = prepare_run(source, destination, RECIPE, shard_size=2)
     digest = hashlib.sha256(destination.objects["plan/part-00000.parquet"]).hexdigest()
     ignored = {".mov": 1, ".txt": 2, "hidden": 2}
     assert run.plan == Plan(5, 3, 2, 50_000, (digest,), ignored)
@@ -66,19 +67,19 @@ def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
 
 def test_run_json_tells_everything() -> None:
     destination = MemoryStorage("destination")
-    prepare_run(a_source("a.jpg"), destination, SPEC, shard_size=8)
+    prepare_run(a_source("a.jpg"), destination, RECIPE, shard_size=8)
     content = json.loads(destination.read("run.json"))
     assert content["source"] == "memory://source"
-    assert content["weights"] == SPEC.weights
+    assert content["weights"] == RECIPE.weights
     assert content["plan"]["photos"] == 1
 
 
 def test_the_frozen_plan_wins_over_a_changed_source_and_another_shard_size() -> None:
     source, destination = a_source("a.jpg", "b.jpg"), MemoryStorage("destination")
-    first = prepare_run(source, destination, SPEC, shard_size=1)
+    first = prepare_run(source, destination, RECIPE, shard_size=1)
     files = dict(destination.objects)
     source.write("c.jpg", b"later")
-    assert prepare_run(source, destination, SPEC, shard_size=5) == first
+    assert prepare_run(source, destination, RECIPE, shard_size=5) == first
     assert destination.objects == files
 
 
@@ -91,7 +92,7 @@ def test_the_frozen_plan_wins_over_a_changed_source_and_another_shard_size() -> 
         ({"format": "png"}, "format: was auto, now png"),
         ({"output_size": "256"}, "output_size: was full, now 256"),
         ({"source": "s3://b"}, "source: was memory://source, now s3://b"),
-        ({"weights": SPEC.weights | {"core": "new"}}, "weights.core: was c0, now new"),
+        ({"weights": RECIPE.weights | {"core": "new"}}, "weights.core: was c0, now new"),
         ({"versions": {}}, "versions.autochrome: was 0.1.0, now absent"),
     ],
 )
@@ -99,9 +100,9 @@ def test_another_setting_is_refused_with_the_difference(
     change: dict[str, object], line: str
 ) -> None:
     source, destination = a_source("a.jpg"), MemoryStorage("destination")
-    prepare_run(source, destination, SPEC, shard_size=1)
+    prepare_run(source, destination, RECIPE, shard_size=1)
     with pytest.raises(DestinationMismatch) as caught:
-        prepare_run(source, destination, replace(SPEC, **change), shard_size=1)  # type: ignore[arg-type]
+        prepare_run(source, destination, replace(RECIPE, **change), shard_size=1)  # type: ignore[arg-type]
     head, *lines = str(caught.value).splitlines()
     assert lines == [line]
     assert head == "memory://destination belongs to a run with other settings"
@@ -110,7 +111,7 @@ def test_another_setting_is_refused_with_the_difference(
 def test_no_photo_is_one_line_and_leaves_nothing_behind() -> None:
     destination = MemoryStorage("destination")
     with pytest.raises(UsageError, match=r"no photograph in .*; 1 other file ignored \(1 .txt\)$"):
-        prepare_run(a_source("a.txt"), destination, SPEC, shard_size=1)
+        prepare_run(a_source("a.txt"), destination, RECIPE, shard_size=1)
     assert not destination.objects
 
 
@@ -120,7 +121,7 @@ def test_places_inside_each_other_are_refused(tmp_path: Path) -> None:
     outer, inner = LocalStorage(str(tmp_path / "in")), LocalStorage(str(tmp_path / "link" / "out"))
     for source, destination in ((outer, inner), (inner, outer), (outer, outer)):
         with pytest.raises(UsageError, match="must not lie inside each other"):
-            prepare_run(source, destination, SPEC, shard_size=1)
+            prepare_run(source, destination, RECIPE, shard_size=1)
     assert not list(inner.list("plan"))
 
 
@@ -128,32 +129,34 @@ def test_a_destination_with_pictures_of_others_is_refused() -> None:
     destination = MemoryStorage("destination")
     destination.write("images/mine.jpg", b"precious")
     with pytest.raises(UsageError, match="holds images/mine.jpg and no run.json"):
-        prepare_run(a_source("mine.jpg"), destination, SPEC, shard_size=1)
+        prepare_run(a_source("mine.jpg"), destination, RECIPE, shard_size=1)
 
 
 def test_a_destination_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in ("file", "file/below"):
         with pytest.raises(StorageError, match=r"^cannot \w+ .*(Not a directory|exists)$"):
-            prepare_run(a_source("a.jpg"), LocalStorage(str(tmp_path / place)), SPEC, shard_size=1)
+            prepare_run(
+                a_source("a.jpg"), LocalStorage(str(tmp_path / place)), RECIPE, shard_size=1
+            )
 
 
 def test_an_interrupted_start_is_finished_or_explained() -> None:
     source, destination = a_source("a.jpg", "b.jpg"), MemoryStorage("destination")
-    run = prepare_run(source, destination, SPEC, shard_size=1)
+    run = prepare_run(source, destination, RECIPE, shard_size=1)
     del destination.objects["run.json"]
-    assert prepare_run(source, destination, SPEC, shard_size=1) == run
+    assert prepare_run(source, destination, RECIPE, shard_size=1) == run
     del destination.objects["run.json"]
     source.write("c.jpg", b"x")
     with pytest.raises(UsageError, match="interrupted start .* remove plan/"):
-        prepare_run(source, destination, SPEC, shard_size=1)
+        prepare_run(source, destination, RECIPE, shard_size=1)
 
 
 def test_of_two_commands_that_start_at_once_one_plan_counts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, destination = a_source("a.jpg"), MemoryStorage("destination")
-    other = replace(SPEC, seed=5)
+    other = replace(RECIPE, seed=5)
     freeze = module._freeze
 
     def overtaken(*arguments: object) -> Run:
@@ -163,7 +166,7 @@ def test_of_two_commands_that_start_at_once_one_plan_counts(
 
     monkeypatch.setattr(module, "_freeze", overtaken)
     with pytest.raises(DestinationMismatch, match="seed: was 5, now 0"):
-        prepare_run(source, destination, SPEC, shard_size=1)
+        prepare_run(source, destination, RECIPE, shard_size=1)
 
 
 def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,7 +175,7 @@ def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.Monk
         a_source(*(f"{number:03}.jpg" for number in range(32))),
         MemoryStorage("d"),
     )
-    run = prepare_run(source, destination, SPEC, shard_size=4)
+    run = prepare_run(source, destination, RECIPE, shard_size=4)
     plan = run.plan
     assert (len(plan.digests), plan.shards, plan.photos) == (4, 8, 32)
     shards = list(Schedule(destination, run).open())
@@ -192,7 +195,7 @@ def test_a_damaged_run_json_is_one_line(damage: bytes) -> None:
 
 def test_a_damaged_plan_is_one_line() -> None:
     destination = MemoryStorage("destination")
-    run = prepare_run(a_source("a.jpg"), destination, SPEC, shard_size=1)
+    run = prepare_run(a_source("a.jpg"), destination, RECIPE, shard_size=1)
     destination.write("plan/part-00000.parquet", b"PAR1 no more")
     with pytest.raises(
         StorageError, match="part-00000.parquet is not what run.json was written for"
@@ -218,7 +221,7 @@ def test_photos_in_shards_are_counted_from_their_numbers(
 
 def test_names_of_results_are_decided_in_the_plan() -> None:
     source, destination = a_source("a.bmp", "a.bmp.png", "b.png", "A.bmp"), MemoryStorage("to")
-    run = prepare_run(source, destination, SPEC, 2)
+    run = prepare_run(source, destination, RECIPE, 2)
     names = {
         photo.path: photo.name
         for shard in Schedule(destination, run).open()
@@ -233,7 +236,7 @@ def test_names_of_results_are_decided_in_the_plan() -> None:
 
 def test_a_plan_of_an_older_version_has_no_names() -> None:
     source, destination = a_source("a.bmp", "a.bmp.png"), MemoryStorage("to")
-    prepare_run(source, destination, SPEC, 2)
+    prepare_run(source, destination, RECIPE, 2)
     table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
     file = io.BytesIO()
     pq.write_table(table, file)
@@ -261,7 +264,7 @@ def test_what_systems_leave_beside_photographs_is_none() -> None:
         "c/IMG",
     )
     destination = MemoryStorage("destination")
-    run = prepare_run(a_source(*names), destination, SPEC, 8)
+    run = prepare_run(a_source(*names), destination, RECIPE, 8)
     [shard] = Schedule(destination, run).open()
     assert [photo.path for photo in shard.photos] == ["a.jpg", "c/IMG"]
     assert run.plan.ignored == {"hidden": 1, "of the system": 4}
@@ -272,7 +275,7 @@ def test_keys_that_are_no_file_paths_are_planned_as_they_are() -> None:
     keys = ["../b.jpg", "./b.jpg", "/b.jpg", "a//b.jpg", "a/b.jpg", "b.jpg "]
     for key in keys:
         source.write(key, b"x")
-    run = prepare_run(source, destination, SPEC, 8)
+    run = prepare_run(source, destination, RECIPE, 8)
     [shard] = Schedule(destination, run).open()
     assert [photo.path for photo in shard.photos] == sorted(keys)
     assert len({photo.name for photo in shard.photos}) == len(keys)
@@ -297,7 +300,7 @@ def test_unreadable_folders_and_links_that_leave_are_named_and_passed_by(
     monkeypatch.setattr(os, "scandir", refuse)
     destination = MemoryStorage("destination")
     source = LocalStorage(str(tmp_path / "in"), follow_links=False)
-    run = prepare_run(source, destination, replace(SPEC, source=source.uri), 8)
+    run = prepare_run(source, destination, replace(RECIPE, source=source.uri), 8)
     [shard] = Schedule(destination, run).open()
     assert [photo.path for photo in shard.photos] == ["a.jpg", "e.jpg"]
     assert run.plan.ignored == {"link out of the source": 2, "unreadable folder lost": 1}
@@ -309,7 +312,7 @@ def test_a_destination_with_files_of_others_is_refused(other: str) -> None:
     destination = MemoryStorage("destination")
     destination.write(other, b"x")
     with pytest.raises(UsageError, match="choose an empty one"):
-        prepare_run(a_source("a.jpg"), destination, SPEC, 8)
+        prepare_run(a_source("a.jpg"), destination, RECIPE, 8)
 
 
 def test_names_are_shown_without_commands_to_a_terminal() -> None:
@@ -327,7 +330,7 @@ JSON = some.recursive(
 @given(some.data())
 def test_whatever_run_json_holds_the_user_sees_one_line(data: some.DataObject) -> None:
     destination = MemoryStorage("destination")
-    prepare_run(a_source("a.jpg"), destination, SPEC, 8)
+    prepare_run(a_source("a.jpg"), destination, RECIPE, 8)
     content = json.loads(destination.read(RUN))
     where = content if data.draw(some.booleans()) else content["plan"]
     where[data.draw(some.sampled_from(sorted(where)))] = data.draw(JSON)

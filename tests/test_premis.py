@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from premis_rules import breaches
-from written_shards import SPEC, gray_photo, run_of, write
+from written_shards import RECIPE, gray_photo, run_of, write
 
 from pipeline.images.encoding import encode
 from pipeline.ledger.results import SCHEMA, Result, read_results
@@ -49,7 +49,7 @@ def record_of(*rows: Result) -> Element:
     """The record of these rows, which breaks no rule."""
     destination = MemoryStorage("colored")
     assert (
-        write_premis(destination, [table_of(*rows)], run_of(SPEC)) == f"memory://colored/{PREMIS}"
+        write_premis(destination, [table_of(*rows)], run_of(RECIPE)) == f"memory://colored/{PREMIS}"
     )
     record = ElementTree.fromstring(destination.read(PREMIS))
     assert breaches(record) == []
@@ -73,9 +73,9 @@ def run() -> tuple[MemoryStorage, MemoryStorage, list[dict[str, Any]], Element]:
     source.write("sub/broken.png", b"")
     source.write("sub/color.png", encode(np.eye(3, dtype=np.uint8).repeat(9, 0)[None] * 255, "PNG"))
     source.write("sub/noname", gray_photo(2, "TIFF"))
-    spec = replace(SPEC, candidates=2)
-    rows = write(source, destination, spec)
-    write_premis(destination, read_results(destination, run_of(spec)), run_of(spec))
+    recipe = replace(RECIPE, candidates=2)
+    rows = write(source, destination, recipe)
+    write_premis(destination, read_results(destination, run_of(recipe)), run_of(recipe))
     return source, destination, rows, ElementTree.fromstring(destination.read(PREMIS))
 
 
@@ -200,14 +200,14 @@ def test_a_master_that_was_never_read_has_neither_digest_nor_size() -> None:
 
 def test_nothing_done_is_no_record() -> None:
     destination = MemoryStorage()
-    assert write_premis(destination, [], run_of(SPEC)) is None
+    assert write_premis(destination, [], run_of(RECIPE)) is None
     assert not destination.objects
 
 
 def test_the_same_rows_give_the_same_record_whenever_it_is_written() -> None:
     first, again = MemoryStorage(), MemoryStorage()
     for place in (first, again):
-        write_premis(place, [table_of(DONE)], run_of(SPEC))
+        write_premis(place, [table_of(DONE)], run_of(RECIPE))
     assert first.objects == again.objects
 
 
@@ -228,7 +228,7 @@ def test_memory_does_not_grow_with_the_photos(tmp_path: Path) -> None:
     destination = LocalStorage(str(tmp_path))
     tracemalloc.start()
     try:
-        write_premis(destination, shards(20), run_of(SPEC))
+        write_premis(destination, shards(20), run_of(RECIPE))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

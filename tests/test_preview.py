@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 from tiny_models import write_tiny_weights
-from written_shards import SPEC, candidates_of, gray_photo
+from written_shards import RECIPE, candidates_of, gray_photo
 
 import autochrome
 from jobs.main import main
@@ -174,10 +174,10 @@ def test_results_are_a_table_of_the_latest_attempts(tmp_path: Path) -> None:
     for number in range(3):
         source.write(f"{number}.png", gray_photo(number))
     destination = LocalStorage(str(tmp_path / "out"))
-    run = prepare_run(source, destination, replace(SPEC, source=source.uri), 8)
+    run = prepare_run(source, destination, replace(RECIPE, source=source.uri), 8)
     assert autochrome.open_results(destination.uri).to_table().num_rows == 0
     [shard] = Schedule(destination, run).open()
-    write_shard(0, candidates_of(run.spec, source, shard), source, destination, run)
+    write_shard(0, candidates_of(run.recipe, source, shard), source, destination, run)
     table = autochrome.open_results(destination.uri).to_table()
     assert table["photo"].to_pylist() == ["0.png", "1.png", "2.png"]
     assert set(table["status"].to_pylist()) == {"ok"}

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import keep_color, look_at
-from pipeline.ledger.plan import RunSpec
+from pipeline.ledger.recipe import Recipe
 from pipeline.run.rendering import render
 
 INKS = [(0, 160, 220), (40, 140, 70), (240, 220, 20), (190, 30, 45), (255,) * 3, (120, 70, 40)]
@@ -86,8 +86,8 @@ def test_the_target_comes_out_as_it_was_and_upright(format: str, orientation: in
     exif[274] = orientation
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG", exif=exif)
-    spec = RunSpec("nowhere", 0, 1.0, 1, "full", format, {}, {"autochrome": "0"})
-    [made] = render(file.getvalue(), [SMALL], spec, [0])
+    recipe = Recipe(source="nowhere", format=format, weights={}, versions={"autochrome": "0"})
+    [made] = render(file.getvalue(), [SMALL], recipe, [0])
     assert not isinstance(made, Exception)
     found = np.asarray(Image.open(io.BytesIO(made.file)).convert("RGB")).astype(int)
     expected = picture if orientation == 1 else np.rot90(picture, -1)
@@ -99,8 +99,10 @@ def test_the_target_comes_out_as_it_was_and_upright(format: str, orientation: in
 def test_results_of_another_size_keep_it_too() -> None:
     picture = print_of()
     strip(picture)
-    spec = RunSpec("nowhere", 0, 1.0, 1, "128", "png", {}, {"autochrome": "0"})
-    [made] = render(png(picture), [SMALL], spec, [0])
+    recipe = Recipe(
+        source="nowhere", output_size="128", format="png", weights={}, versions={"autochrome": "0"}
+    )
+    [made] = render(png(picture), [SMALL], recipe, [0])
     assert not isinstance(made, Exception)
     found = np.asarray(Image.open(io.BytesIO(made.file))).astype(int)
     assert np.abs(found[-5, 75] - INKS[3]).max() < 6

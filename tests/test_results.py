@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.ledger.plan import Plan, Run, RunSpec
+from pipeline.ledger.plan import Plan, Run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import (
     SCHEMA,
     Result,
@@ -19,7 +20,7 @@ from pipeline.ledger.results import (
 )
 from pipeline.storage.memory import MemoryStorage
 
-RUN = Run(RunSpec("memory://s", 0, 1.0, 1, "full", "auto", {}, {}), Plan(4, 4, 1, 4, (), {}), "d")
+RUN = Run(Recipe(source="memory://s", weights={}, versions={}), Plan(4, 4, 1, 4, (), {}), "d")
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, UTC)
 
 

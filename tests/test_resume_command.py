@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner, Result
-from simulated_runs import SPEC, planned
+from simulated_runs import RECIPE, planned
 from tiny_models import write_tiny_weights
 
 from jobs.main import main
@@ -17,8 +17,8 @@ def run(*arguments: object) -> Result:
 
 def write_run(folder: Path, photos: int = 3) -> Path:
     """A planned destination, as files."""
-    spec = replace(SPEC, source=str(folder / "elsewhere"))
-    _, destination, _ = planned(photos=photos, shard_size=2, spec=spec)
+    recipe = replace(RECIPE, source=str(folder / "elsewhere"))
+    _, destination, _ = planned(photos=photos, shard_size=2, recipe=recipe)
     assert isinstance(destination, MemoryStorage)
     for path, data in destination.objects.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import pytest
 from browser import Browser, browser, chromium
 from click.testing import CliRunner
 from PIL import Image
-from simulated_runs import SPEC
+from simulated_runs import RECIPE
 
 from jobs.main import main
 from pipeline.images.encoding import encode
@@ -51,7 +51,7 @@ def reviewed(destination: Storage, photos: Mapping[str, Told] = PHOTOS, shard_si
     source = MemoryStorage("museum")
     for path in photos:
         source.write(path, b"1")
-    run = prepare_run(source, destination, SPEC, shard_size)
+    run = prepare_run(source, destination, RECIPE, shard_size)
     for shard in Schedule(destination, run).open():
         commit(
             destination,
@@ -466,7 +466,7 @@ def test_pages_are_looked_at_one_by_one_and_redone_together(
     source, destination = MemoryStorage("museum"), LocalStorage(str(tmp_path))
     for path in ("a.jpg", "book.tif"):
         source.write(path, b"1")
-    run = prepare_run(source, destination, replace(SPEC, pages="all"), 4)
+    run = prepare_run(source, destination, replace(RECIPE, pages="all"), 4)
     rows = [Result("a.jpg", "memory://museum/a.jpg", 0, 1, pages=1, finished_at=MOMENT)]
     rows += [replace(rows[0], photo="book.tif", page=page, pages=2) for page in (1, 2)]
     for number, row in enumerate(rows):

@@ -139,7 +139,7 @@ def test_redo_plans_another_attempt_with_the_seed_given() -> None:
     shards = waiting(destination, run)
     expected = [(3, ["004.jpg"], 2, 8), (4, ["000.jpg", "003.jpg"], 2, 9)]
     assert list(map(facts, shards)) == expected
-    assert [shard.spec(run.spec).seed for shard in shards] == [8, 9]
+    assert [shard.recipe(run.recipe).seed for shard in shards] == [8, 9]
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()

@@ -1,4 +1,4 @@
-"""What a shard does when memory, decoders or rivals interfere (pipeline/run/steps.py)."""
+"""What a shard does when memory, decoders or rivals interfere (pipeline/run/steps)."""
 
 import io
 import os
@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from test_stages import SIZES, SPEC, picture, run_shard, shard_of
+from test_stages import RECIPE, SIZES, picture, run_shard, shard_of
 from tiny_models import tiny_color, tiny_core, tiny_spatial
 
 from model.colorized import Colorized
@@ -122,11 +122,11 @@ def test_no_photo_fails_for_a_gpu_at_fault(error: type[Exception], wanted: type[
     source, colorizer = sixteen_photos(), SmallGpu(room=0, error=error)
     read = read_shard(shard_of(source), source, SIZES)
     if wanted is PhotoError:  # no fault of a GPU
-        colored = colorize_shard(read, colorizer, SPEC, "a GPU")
+        colored = colorize_shard(read, colorizer, RECIPE, "a GPU")
         assert {page[0].result.status for page in colored} == {"failed"}
         return
     with pytest.raises(wanted, match="a GPU"):
-        colorize_shard(read, colorizer, SPEC, "a GPU")
+        colorize_shard(read, colorizer, RECIPE, "a GPU")
     assert colorizer.asked == ([8, 4, 2, 1] if wanted is DeviceFull else [8])
 
 
@@ -148,9 +148,9 @@ def test_a_photo_that_kills_its_process_is_a_row(stage: str) -> None:
     for number in range(3):
         source.write(f"{number}.png", picture(number))
     dying = call_dying(picture(1))
-    shard, run = shard_of(source), Run(SPEC, Plan(3, 1, 3, 1, (), {}), "digest")
+    shard, run = shard_of(source), Run(RECIPE, Plan(3, 1, 3, 1, (), {}), "digest")
     read = read_shard(shard, source, SIZES, dying if stage == "read" else call_isolated)
-    colored = colorize_shard(read, Small(room=16), SPEC, "cpu")
+    colored = colorize_shard(read, Small(room=16), RECIPE, "cpu")
     call = dying if stage == "write" else call_isolated
     assert write_shard(0, colored, source, destination, run, call).failed == 1
     calm = MemoryStorage("destination")
@@ -163,9 +163,9 @@ def test_a_photo_that_kills_its_process_is_a_row(stage: str) -> None:
 
 def test_where_another_worker_was_first_nothing_is_written() -> None:
     source, destination = sixteen_photos(), MemoryStorage("destination")
-    run = Run(SPEC, Plan(16, 1, 16, 1, (), {}), "digest")
+    run = Run(RECIPE, Plan(16, 1, 16, 1, (), {}), "digest")
     read = read_shard(shard_of(source), source, SIZES)
-    colored = colorize_shard(read, Small(room=16), SPEC, "cpu")
+    colored = colorize_shard(read, Small(room=16), RECIPE, "cpu")
     commit_shard(destination, 0, [], "digest")
     assert write_shard(0, colored, source, destination, run) == ShardReport(16, 0)
     assert list(destination.objects) == [results_path(0)]
@@ -180,10 +180,10 @@ def test_a_photo_that_needs_more_memory_than_there_is_harms_no_other(
         source.write(f"{number}.png", picture(number))
     source.write("hog.png", gray_png(16_000))
     monkeypatch.setattr(isolation, "free_memory", lambda: 2**27)
-    shard, run = shard_of(source), Run(SPEC, Plan(8, 1, 8, 1, (), {}), "digest")
+    shard, run = shard_of(source), Run(RECIPE, Plan(8, 1, 8, 1, (), {}), "digest")
     start = time.monotonic()
     read = read_shard(shard, source, SIZES, call_isolated)
-    colored = colorize_shard(read, Small(room=16), SPEC, "cpu")
+    colored = colorize_shard(read, Small(room=16), RECIPE, "cpu")
     report = write_shard(0, colored, source, destination, run, call_isolated)
     assert time.monotonic() - start < 120
     assert (report.photos, report.failed, report.reasons) == (8, 1, {"out_of_memory": 1})

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from written_shards import SPEC, candidates_of, gray_photo
+from written_shards import RECIPE, candidates_of, gray_photo
 
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import prepare_run
@@ -23,7 +23,7 @@ DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeS
 def work(source: MemoryStorage, destination: MemoryStorage, run: Run) -> None:
     """Do whatever is open."""
     for shard in Schedule(destination, run).open(committed_shards(destination).keys()):
-        colored = candidates_of(run.spec, source, shard)
+        colored = candidates_of(run.recipe, source, shard)
         write_shard(shard.number, colored, source, destination, run)
 
 
@@ -33,8 +33,8 @@ def place() -> Place:
     for number in range(3):
         source.write(f"sub/{number}.png", gray_photo(number))
     source.write("sub/broken.png", b"")
-    spec = replace(SPEC, candidates=2, sidecar=True, digital_source_type="compositeSynthetic")
-    run = prepare_run(source, destination, spec, 2)
+    recipe = replace(RECIPE, candidates=2, sidecar=True, digital_source_type="compositeSynthetic")
+    run = prepare_run(source, destination, recipe, 2)
     work(source, destination, run)
     return source, destination, run
 
@@ -63,7 +63,7 @@ def test_a_sidecar_says_where_a_picture_comes_from_and_how_it_was_made(place: Pl
         "digital_source_type": DIGITAL_SOURCE_TYPE,
     }
     assert said["tool"] == {"name": "Autochrome", "version": "1.2", "libraries": {"pillow": "3"}}
-    assert said["model"] == {"name": "ColTran", "weights_sha256": SPEC.weights}
+    assert said["model"] == {"name": "ColTran", "weights_sha256": RECIPE.weights}
     assert said["settings"]["temperature"] == 0.5
     assert (said["candidate"], said["rank"]) == (1, 2)
     assert said["scores"]["log_likelihood"] == -said["seed"] / 3e18
@@ -83,7 +83,7 @@ def test_the_same_photo_weights_and_seed_give_the_same_sidecar(place: Place) -> 
 def test_without_sidecars_there_are_none(place: Place) -> None:
     source, _, run = place
     destination = MemoryStorage("destination")
-    plain = prepare_run(source, destination, replace(run.spec, sidecar=False), 4)
+    plain = prepare_run(source, destination, replace(run.recipe, sidecar=False), 4)
     work(source, destination, plain)
     assert not [path for path in destination.objects if path.endswith("png.json")]
     destination.write("images/sub/1.candidate-0.png.json", b"{}")
@@ -141,6 +141,6 @@ def test_what_json_cannot_hold_is_null() -> None:
             "colorfulness",
         )
     )
-    said = json.loads(sidecar_of(row | {"log_likelihood": float("-inf")}, "images/a.png", SPEC))
+    said = json.loads(sidecar_of(row | {"log_likelihood": float("-inf")}, "images/a.png", RECIPE))
     assert said["scores"]["log_likelihood"] is None
     assert sidecar_path("images/a.png") == "images/a.png.json"

@@ -23,7 +23,8 @@ from tiny_models import write_tiny_weights
 from killed_runs import undisturbed_images
 from pipeline.colorize import colorize
 from pipeline.run.operators import ColorizeActor, Row
-from pipeline.run.request import Job, Settings
+from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.request import Job
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -158,15 +159,14 @@ def test_two_actors_share_a_gpu_and_leave_the_cores_to_readers_and_writers(
 
     out = tmp_path / "out"
     monkeypatch.setattr("pipeline.run.wave.ColorizeActor", OnNoRealGpu)
-    settings = Settings(
-        str(weights), shard_size=1, device="cuda", precision="float32", gpus_per_actor=0.5
-    )
+    options = RecipeOptions(shard_size=1, precision="float32")
+    resources = Resources(str(weights), device="cuda", gpus_per_actor=0.5)
     with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
         cluster.add("gpu", num_cpus=1, num_gpus=1)
         cluster.add("cores", num_cpus=1)
         for name, value in cluster.environment.items():
             monkeypatch.setenv(name, value)
-        summary = colorize(str(photos), str(out), settings, Quiet())
+        summary = colorize(str(photos), str(out), options, resources, Quiet())
     assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
     assert images_of(out) == calm
     actors = [path.read_text() for path in folder.iterdir()]

@@ -20,24 +20,23 @@ from model.colorizer import Colorizer
 from pipeline.errors import ObjectArchived, ObjectMissing, StorageError, StoreUnavailable
 from pipeline.images.pillow import read_full
 from pipeline.ledger.names import former_output_path, output_path
-from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard
+from pipeline.ledger.plan import Photo, Plan, Run, Shard
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, read_results
 from pipeline.ledger.seeds import photo_seed
-from pipeline.run import steps
+from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.steps import (
-    ShardReport,
-    _at_once,
     colorize_shard,
     read_shard,
+    reading,
     write_shard,
 )
+from pipeline.run.steps.writing import candidates_at_once
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
 
 SIZES = (8, 16)
-SPEC = RunSpec(
-    "memory://source", 0, 1.0, 1, "full", "auto", {"core": "c0de"}, {"autochrome": "1.2"}
-)
+RECIPE = Recipe(source="memory://source", weights={"core": "c0de"}, versions={"autochrome": "1.2"})
 
 
 @pytest.fixture(scope="module")
@@ -70,14 +69,14 @@ def run_shard(
     source: Storage,
     destination: Storage,
     colorizer: Colorizer,
-    spec: RunSpec = SPEC,
+    recipe: Recipe = RECIPE,
     shard: Shard | None = None,
 ) -> tuple[ShardReport, list[dict[str, object]]]:
     """All three stages; the counts and the committed rows."""
     shard = shard or shard_of(source)
-    read = read_shard(shard, source, SIZES, recolor=spec.recolor)
-    colored = colorize_shard(read, colorizer, spec, "cpu")
-    run = Run(spec, Plan(len(shard.photos), 1, len(shard.photos), 1, (), {}), "digest")
+    read = read_shard(shard, source, SIZES, recolor=recipe.recolor)
+    colored = colorize_shard(read, colorizer, recipe, "cpu")
+    run = Run(recipe, Plan(len(shard.photos), 1, len(shard.photos), 1, (), {}), "digest")
     counts = write_shard(shard.number, colored, source, destination, run)
     [table] = read_results(destination, run)
     rows: list[dict[str, object]] = table.to_pylist()
@@ -177,7 +176,7 @@ def test_photos_in_color_are_skipped_unless_asked_for(
     assert rows[0]["error"] is rows[0]["output_uri"] is None
     assert not destination.exists("images/a.png")
     again = MemoryStorage("again")
-    _, rows = run_shard(source, again, colorizer, replace(SPEC, recolor=True))
+    _, rows = run_shard(source, again, colorizer, replace(RECIPE, recolor=True))
     assert [row["status"] for row in rows] == ["ok", "ok"]
     rgb = np.asarray(Image.open(io.BytesIO(again.read("images/a.png"))))
     luma = np.rint(color @ [0.299, 0.587, 0.114])
@@ -188,8 +187,8 @@ def test_pictures_say_how_they_were_made(
     source: MemoryStorage, destination: MemoryStorage, colorizer: Colorizer
 ) -> None:
     source.write("a.png", picture(1))
-    spec = replace(SPEC, digital_source_type="compositeSynthetic")
-    _, [row] = run_shard(source, destination, colorizer, spec)
+    recipe = replace(RECIPE, digital_source_type="compositeSynthetic")
+    _, [row] = run_shard(source, destination, colorizer, recipe)
     packet = Image.open(io.BytesIO(destination.read("images/a.png"))).info["xmp"].decode()
     for fact in (row["seed"], row["source_sha256"], "c0de", "1.2"):
         assert f">{fact}<" in packet
@@ -205,7 +204,7 @@ def test_sixteen_bits_stay_where_the_format_holds_them(
     source.write("a.tif", file.getvalue())
     for format, depth in (("auto", np.uint16), ("jp2", np.uint16), ("webp", np.uint8)):
         there = MemoryStorage(format)
-        _, [row] = run_shard(source, there, colorizer, replace(SPEC, format=format))
+        _, [row] = run_shard(source, there, colorizer, replace(RECIPE, format=format))
         [path] = [path for path in there.objects if path.startswith("images")]
         found = read_full(there.read(path)).gray
         assert found.dtype == depth
@@ -228,7 +227,7 @@ def test_candidates_differ_and_are_ranked_by_likelihood(
 ) -> None:
     source.write("a.png", picture(1))
     source.write("b.png", picture(2))
-    counts, rows = run_shard(source, destination, colorizer, replace(SPEC, candidates=3))
+    counts, rows = run_shard(source, destination, colorizer, replace(RECIPE, candidates=3))
     assert counts == ShardReport(photos=2, failed=0)
     assert [(row["photo"], row["candidate"]) for row in rows] == [
         (name, candidate) for name in ("a.png", "b.png") for candidate in range(3)
@@ -266,7 +265,7 @@ def test_small_output_keeps_the_frame_and_the_luminance(
 ) -> None:
     source.write("large.png", picture(1, size=(600, 300)))
     source.write("small.png", picture(2, size=(30, 20)))
-    run_shard(source, destination, colorizer, replace(SPEC, output_size="256"))
+    run_shard(source, destination, colorizer, replace(RECIPE, output_size="256"))
     sizes = [
         Image.open(io.BytesIO(destination.read(f"images/{name}.png"))).size
         for name in ("large", "small")
@@ -434,7 +433,7 @@ def test_output_names(photo: str, suffix: str, candidate: int | None, path: str)
 
 def test_large_pictures_are_finished_one_by_one() -> None:
     def at_once(side: int | None) -> int:
-        return _at_once(Result("a", "/a", 0, 1, width=side, height=side))
+        return candidates_at_once(Result("a", "/a", 0, 1, width=side, height=side))
 
     assert [at_once(side) for side in (None, 5000, 7000, 22_000)] == [4, 4, 2, 1]
 
@@ -464,7 +463,7 @@ def test_a_file_is_too_large_by_what_the_store_has_not_by_what_a_list_says(
 ) -> None:
     source.write("a.png", picture(1))
     source.write("b.png", picture(2) + b"\0" * 10_000)
-    monkeypatch.setattr(steps, "MAX_BYTES", 10_000)
+    monkeypatch.setattr(reading, "MAX_BYTES", 10_000)
     photos = (Photo("a.png", 2**40, name="a.png"), Photo("b.png", 1, name="b.png"))
     _, rows = run_shard(source, destination, colorizer, shard=Shard(0, photos))
     assert [row["reason"] for row in rows] == [None, "too_large"]

@@ -11,9 +11,8 @@ from test_resume_command import write_run
 
 from jobs.main import main
 from jobs.status import describe
-from pipeline.ledger.plan import Schedule
+from pipeline.ledger.plan import Schedule, open_run
 from pipeline.ledger.status import Status
-from pipeline.run.request import open_run
 from pipeline.storage.local import LocalStorage
 
 STATUS = Status(

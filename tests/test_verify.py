@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from simulated_runs import SPEC, planned
+from simulated_runs import RECIPE, planned
 from written_shards import planned as photos_of
 
 from pipeline.ledger.plan import Run, Schedule, Shard, load_run
@@ -60,7 +60,7 @@ def work(source: MemoryStorage, destination: MemoryStorage, run: Run) -> None:
 
 @pytest.fixture
 def place() -> Place:
-    source, destination, run = planned(5, 2, replace(SPEC, candidates=2))
+    source, destination, run = planned(5, 2, replace(RECIPE, candidates=2))
     assert isinstance(source, MemoryStorage) and isinstance(destination, MemoryStorage)
     work(source, destination, run)
     return source, destination, run

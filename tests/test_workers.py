@@ -20,10 +20,13 @@ from pipeline.errors import DestinationMismatch, DeviceFull, UsageError
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up, write_row
-from pipeline.run.request import Job, Settings, prepare_job
+from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.request import Job, prepare_job
 from pipeline.run.steps import Candidate, read_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
+
+SMALL_SHARDS = RecipeOptions(shard_size=2)
 
 
 @pytest.fixture
@@ -32,8 +35,8 @@ def job(tmp_path: Path) -> Job:
     weights = write_tiny_weights(tmp_path / "weights")
     for code in (40, 90, 140, 190):
         Image.new("L", (20, 20), code).save(tmp_path / f"{code}.png")
-    settings = Settings(str(weights), device="cpu", shard_size=2)
-    return prepare_job(str(tmp_path), MemoryStorage("out"), settings)
+    resources = Resources(str(weights), device="cpu")
+    return prepare_job(str(tmp_path), MemoryStorage("out"), SMALL_SHARDS, resources)
 
 
 def shards(job: Job) -> list[Shard]:
@@ -126,9 +129,11 @@ def test_a_node_has_the_weights_of_a_bucket_before_an_actor_asks(
 
 def test_only_a_run_that_has_no_plan_yet_begins(job: Job, tmp_path: Path) -> None:
     begun: list[str] = []
-    settings = Settings(job.weights, device="cpu", shard_size=2)
     for destination in (job.destination, MemoryStorage("new")):
-        prepare_job(str(tmp_path), destination, settings, lambda device, _: begun.append(device))
+        prepare_job(
+            *(str(tmp_path), destination, SMALL_SHARDS, job.resources),
+            lambda device, _: begun.append(device),
+        )
     assert begun == ["cpu"], "nothing is brought up for what may be done already"
 
 
@@ -136,24 +141,24 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
     weights = str(write_tiny_weights(tmp_path / "weights"))
     Image.new("L", (20, 20), 40).save(tmp_path / "a.png")
 
-    def spec(destination: MemoryStorage, **given: Any) -> tuple[bool, float, float]:
-        settings = Settings(weights, device="cpu", **given)
-        found = prepare_job(str(tmp_path), destination, settings).run.spec
+    def recipe(destination: MemoryStorage, **given: Any) -> tuple[bool, float, float]:
+        options, resources = RecipeOptions(**given), Resources(weights, device="cpu")
+        found = prepare_job(str(tmp_path), destination, options, resources).run.recipe
         return found.draft, found.temperature, found.saturation
 
-    assert spec(MemoryStorage("new")) == (True, 0.5, 1.4)
-    assert spec(MemoryStorage("several"), candidates=2) == (False, 0.7, 1.0)
-    assert spec(MemoryStorage("guided"), upsampler="guided") == (False, 0.7, 1.0)
+    assert recipe(MemoryStorage("new")) == (True, 0.5, 1.4)
+    assert recipe(MemoryStorage("several"), candidates=2) == (False, 0.7, 1.0)
+    assert recipe(MemoryStorage("guided"), upsampler="guided") == (False, 0.7, 1.0)
     drawn = MemoryStorage("drawn")
-    assert spec(drawn, method="sample", temperature=0.9) == (False, 0.9, 1.0)
-    assert spec(drawn) == (False, 0.9, 1.0), "as before"
+    assert recipe(drawn, method="sample", temperature=0.9) == (False, 0.9, 1.0)
+    assert recipe(drawn) == (False, 0.9, 1.0), "as before"
     pale = MemoryStorage("pale")
-    assert spec(pale, saturation=1.0) == spec(pale) == (True, 0.5, 1.0), "as before"
+    assert recipe(pale, saturation=1.0) == recipe(pale) == (True, 0.5, 1.0), "as before"
     with pytest.raises(DestinationMismatch, match="saturation: was 1.0, now 2.0"):
-        spec(pale, saturation=2.0)
+        recipe(pale, saturation=2.0)
     mean = MemoryStorage("mean")
-    assert spec(mean) == spec(mean) == (True, 0.5, 1.4)
+    assert recipe(mean) == recipe(mean) == (True, 0.5, 1.4)
     with pytest.raises(DestinationMismatch, match="candidates: was 1, now 2"):
-        spec(mean, candidates=2)
+        recipe(mean, candidates=2)
     with pytest.raises(UsageError, match="--method mean has one picture of a photo, not 2"):
-        spec(mean, candidates=2, method="mean")
+        recipe(mean, candidates=2, method="mean")

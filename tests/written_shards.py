@@ -6,19 +6,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.images.encoding import encode
-from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard
+from pipeline.ledger.plan import Photo, Plan, Run, Shard
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.steps import Candidate, read_shard, write_shard
 from pipeline.storage.base import Storage
 
-SPEC = RunSpec(
-    "memory://source",
-    seed=0,
+RECIPE = Recipe(
+    source="memory://source",
     temperature=0.5,
-    candidates=1,
-    output_size="full",
-    format="auto",
     weights={"core": "c0de", "color": "c010"},
     versions={"autochrome": "1.2", "pillow": "3"},
 )
@@ -30,20 +27,20 @@ def gray_photo(number: int, format: str = "PNG", size: tuple[int, int] = (30, 20
     return encode(random.integers(0, 256, size[::-1], dtype=np.uint8), format)
 
 
-def run_of(spec: RunSpec, photos: int = 1) -> Run:
-    return Run(spec, Plan(photos, 1, photos, 1, (), {}), "digest")
+def run_of(recipe: Recipe, photos: int = 1) -> Run:
+    return Run(recipe, Plan(photos, 1, photos, 1, (), {}), "digest")
 
 
-def candidates_of(spec: RunSpec, source: Storage, shard: Shard) -> list[list[Candidate]]:
+def candidates_of(recipe: Recipe, source: Storage, shard: Shard) -> list[list[Candidate]]:
     """The photos of a shard, read, and colored by their seeds."""
     every = []
-    for photo in read_shard(shard, source, (8, 16), recolor=spec.recolor):
+    for photo in read_shard(shard, source, (8, 16), recolor=recipe.recolor):
         if photo.low is None:
             every.append([Candidate(photo.result)])
             continue
         of_photo = []
-        for number in range(spec.candidates):
-            seed = photo_seed(spec.seed, str(photo.result.source_sha256), number)
+        for number in range(recipe.candidates):
+            seed = photo_seed(recipe.seed, str(photo.result.source_sha256), number)
             rgb = np.random.default_rng(seed).integers(0, 256, (16, 16, 3), dtype=np.uint8)
             result = replace(
                 photo.result,
@@ -65,12 +62,12 @@ def planned(source: Storage) -> tuple[Photo, ...]:
 
 
 def write(
-    source: Storage, destination: Storage, spec: RunSpec = SPEC, **options: Any
+    source: Storage, destination: Storage, recipe: Recipe = RECIPE, **options: Any
 ) -> list[dict[str, Any]]:
     """All photos of a source as one shard; its committed rows. options: as of write_shard."""
     shard = Shard(0, planned(source))
-    run = run_of(spec, len(shard.photos))
-    write_shard(0, candidates_of(spec, source, shard), source, destination, run, **options)
+    run = run_of(recipe, len(shard.photos))
+    write_shard(0, candidates_of(recipe, source, shard), source, destination, run, **options)
     [table] = read_results(destination, run)
     rows: list[dict[str, Any]] = table.to_pylist()
     return rows

@@ -23,7 +23,7 @@ from pipeline.evaluation.pic import score_pic, shrink
 from pipeline.images.chroma import LUMA, colorfulness, put_color_on
 from pipeline.ledger.results import null_if_nan
 from pipeline.ledger.seeds import photo_seed
-from pipeline.run.method import TEMPERATURES, default_method, default_saturation
+from pipeline.run.options import TEMPERATURES, default_method, default_saturation
 from pipeline.training.photographs import PhotographSet, Split, describe_skipped, read_photographs
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@
 has no plan yet. Where it is there already, the frozen plan counts and the source is not listed
 again; the shard size of a later command is then of no effect (pictures do not depend on it). What
 a command may change between runs of one destination (device, batch size, progress) is no part of a
-RunSpec; what decides pictures or names is, and a difference is refused.
+Recipe; what decides pictures or names is, and a difference is refused.
 
     plan/part-00000.parquet     photos by shard, none of them in two parts
     plan/retry-00001.parquet    photos that are done once more, as shards with further numbers
@@ -27,7 +27,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import ObjectMissing, StorageError
+from pipeline.errors import ObjectMissing, StorageError, UsageError
+from pipeline.ledger.recipe import ALWAYS_FROZEN, Recipe
 from pipeline.storage.base import Storage, StoredObject
 
 RUN = "run.json"
@@ -44,45 +45,6 @@ SCHEMA = pa.schema(
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
-
-
-@dataclass(frozen=True)
-class RunSpec:
-    """All that decides the pictures and their names.
-
-    source: URI. candidates: pictures per photo. output_size: "full" or "256". format: auto, jpeg,
-    png, tiff, webp, jp2 or avif. weights: SHA-256 by stage. versions: of what decides bytes.
-    manifest: SHA-256 of the list of photos, None where the source was listed. include, exclude:
-    patterns of their paths. recolor: photographs in color are done too. pages: first, or all of a
-    TIFF's. digital_source_type: a term of IPTC's, written into each picture. model: coltran or pic.
-    precision, upsampler, draft, saturation: as in model.colorizer.Method. sidecar: a JSON file
-    beside each picture. content_credentials: pictures are signed, whoever's certificate it is.
-    mark: a visible one. limit: only so many photos, the first that are listed.
-    """
-
-    source: str
-    seed: int
-    temperature: float
-    candidates: int
-    output_size: str
-    format: str
-    weights: dict[str, str]
-    versions: dict[str, str]
-    manifest: str | None = None
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    recolor: bool = False
-    pages: str = "first"
-    digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
-    model: str = "coltran"
-    precision: str = "float32"
-    upsampler: str = "spatial"
-    draft: bool = False
-    sidecar: bool = False
-    content_credentials: bool = False
-    mark: bool = False
-    saturation: float = 1.0
-    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -115,7 +77,7 @@ class Plan:
 class Run:
     """A frozen run; digest is the SHA-256 of its run.json."""
 
-    spec: RunSpec
+    recipe: Recipe
     plan: Plan
     digest: str
 
@@ -137,9 +99,9 @@ class Shard:
     attempt: int = 1
     seed: int | None = None
 
-    def spec(self, spec: RunSpec) -> RunSpec:
+    def recipe(self, recipe: Recipe) -> Recipe:
         """The run's settings, with the seed that was asked for where that is another one."""
-        return spec if self.seed is None else replace(spec, seed=self.seed)
+        return recipe if self.seed is None else replace(recipe, seed=self.seed)
 
 
 class Schedule:
@@ -221,23 +183,33 @@ def load_run(destination: Storage) -> Run | None:
         if content.pop("format_version") != FORMAT:
             raise ValueError("of another version")
         plan = Plan(**_with_tuples(Plan, content.pop("plan")))
-        spec = RunSpec(**_with_tuples(RunSpec, content))
-        _check_types(spec, plan)
+        if missing := sorted(ALWAYS_FROZEN - content.keys()):
+            raise ValueError(f"no {missing[0]}")
+        recipe = Recipe(**_with_tuples(Recipe, content))
+        _check_types(recipe, plan)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         uri = destination.uri_of(RUN)
         raise StorageError(f"{uri} is no run of Autochrome: {cause[:200]}") from error
-    return Run(spec, plan, hashlib.sha256(data).hexdigest())
+    return Run(recipe, plan, hashlib.sha256(data).hexdigest())
 
 
-def _check_types(spec: RunSpec, plan: Plan) -> None:
+def open_run(destination: Storage) -> Run:
+    """The run of a destination that must have one. Raises UsageError, StorageError."""
+    run = load_run(destination)
+    if run is None:
+        raise UsageError(f"{destination.uri} holds no run of Autochrome: it has no run.json")
+    return run
+
+
+def _check_types(recipe: Recipe, plan: Plan) -> None:
     """Raises ValueError where a value is not of the kind that it should be."""
     kinds: dict[str, Any] = {
         "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
         "int | None": int | None, "dict[str, str]": dict, "dict[str, int]": dict,
         "tuple[str, ...]": tuple,
     }  # fmt: skip
-    for record in (spec, plan):
+    for record in (recipe, plan):
         for each in fields(record):
             kind = kinds[each.type if isinstance(each.type, str) else _kind_name(each.type)]
             value = getattr(record, each.name)

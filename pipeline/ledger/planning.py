@@ -24,7 +24,6 @@ from pipeline.ledger.plan import (
     SCHEMA,
     Plan,
     Run,
-    RunSpec,
     Schedule,
     differences,
     is_plan_path,
@@ -32,6 +31,7 @@ from pipeline.ledger.plan import (
     part_path,
     retry_path,
 )
+from pipeline.ledger.recipe import Recipe
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.open_storage import overlap
 from pipeline.storage.probe import probe_conditional_writes
@@ -66,7 +66,7 @@ class Redo:
 def prepare_run(
     source: Storage,
     destination: Storage,
-    spec: RunSpec,
+    recipe: Recipe,
     shard_size: int,
     listing: Listing | None = None,
     on_plan: Callable[[], None] = lambda: None,
@@ -83,8 +83,8 @@ def prepare_run(
     if found is None:
         _refuse_others_files(destination)
         on_plan()
-        found = _freeze(source, destination, spec, shard_size, listing)
-    check_spec(destination, found.spec, spec)
+        found = _freeze(source, destination, recipe, shard_size, listing)
+    check_recipe(destination, found.recipe, recipe)
     return found
 
 
@@ -103,7 +103,7 @@ def refuse_overlap(source: Storage, destination: Storage) -> None:
         )
 
 
-def check_spec(destination: Storage, frozen: RunSpec, wanted: RunSpec) -> None:
+def check_recipe(destination: Storage, frozen: Recipe, wanted: Recipe) -> None:
     """Raises DestinationMismatch where a run was started with other settings."""
     changed = differences(asdict(frozen), asdict(wanted))
     if changed:
@@ -164,19 +164,19 @@ def describe_ignored(ignored: dict[str, int]) -> str:
 def _freeze(
     source: Storage,
     destination: Storage,
-    spec: RunSpec,
+    recipe: Recipe,
     shard_size: int,
     listing: Listing | None,
 ) -> Run:
     """Write plan/, part by part, then run.json."""
     ignored: Counter[str] = Counter()
-    names = Names(spec.candidates, spec.pages == "all", in_order=listing is None)
+    names = Names(recipe.candidates, recipe.pages == "all", in_order=listing is None)
     photos = (
         (
             *(photo.path, photo.size, number // shard_size, 1, None),
             _short_name(names.of(photo.path), photo.path),
         )
-        for number, photo in enumerate(chosen_photos(source, spec, listing, ignored))
+        for number, photo in enumerate(chosen_photos(source, recipe, listing, ignored))
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
@@ -195,7 +195,7 @@ def _freeze(
         digests=tuple(digests),
         ignored=dict(sorted(ignored.items())),
     )
-    content = {"format_version": FORMAT, **asdict(spec), "plan": asdict(plan)}
+    content = {"format_version": FORMAT, **asdict(recipe), "plan": asdict(plan)}
     destination.write_if_absent(RUN, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
     run = load_run(destination)  # another command's, where that came first
     if run is None:
@@ -222,11 +222,11 @@ def _to_parquet(rows: Sequence[PlanRow]) -> bytes:
 
 
 def chosen_photos(
-    source: Storage, spec: RunSpec, listing: Listing | None, ignored: Counter[str]
+    source: Storage, recipe: Recipe, listing: Listing | None, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
     """The photographs that a run takes, in the order of their listing; the rest is counted."""
     listed = listing(ignored) if listing else source.list()
-    return islice(_photos(listed, spec, ignored), spec.limit)
+    return islice(_photos(listed, recipe, ignored), recipe.limit)
 
 
 def describe_nothing(source: Storage, ignored: Counter[str]) -> str:
@@ -236,7 +236,7 @@ def describe_nothing(source: Storage, ignored: Counter[str]) -> str:
 
 
 def _photos(
-    listed: Iterable[StoredObject], spec: RunSpec, ignored: Counter[str]
+    listed: Iterable[StoredObject], recipe: Recipe, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
     """What is taken for a photograph; the rest is counted."""
     for found in listed:
@@ -249,16 +249,16 @@ def _photos(
             ignored["of the system"] += 1
         elif suffix and suffix not in MASTER_SUFFIXES:
             ignored[suffix] += 1
-        elif not _chosen(found.path, spec):
+        elif not _chosen(found.path, recipe):
             ignored["filtered"] += 1
         else:
             yield found
 
 
-def _chosen(path: str, spec: RunSpec) -> bool:
-    if spec.include and not any(fnmatchcase(path, pattern) for pattern in spec.include):
+def _chosen(path: str, recipe: Recipe) -> bool:
+    if recipe.include and not any(fnmatchcase(path, pattern) for pattern in recipe.include):
         return False
-    return not any(fnmatchcase(path, pattern) for pattern in spec.exclude)
+    return not any(fnmatchcase(path, pattern) for pattern in recipe.exclude)
 
 
 def _all_in(destination: Storage) -> Iterator[StoredObject]:

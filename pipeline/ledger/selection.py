@@ -99,7 +99,7 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
         waiting = dict(schedule.retried(committed_shards(destination).keys()))
         seeds = schedule.seeds()
         for each in selection.choices:
-            if each.decision != "redo" or seeds.get(each.photo, run.spec.seed) == each.seed:
+            if each.decision != "redo" or seeds.get(each.photo, run.recipe.seed) == each.seed:
                 continue
             if each.photo in waiting:
                 waits = f"waits for attempt {waiting[each.photo]}; first: autochrome resume"

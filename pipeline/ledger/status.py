@@ -211,7 +211,7 @@ class Ledger:
             photos=plan.photos,
             done=plan.photos_in(done) - failed.total() - skipped,
             skipped=skipped,
-            more_pages=self._several if self._run.spec.pages == "first" else 0,
+            more_pages=self._several if self._run.recipe.pages == "first" else 0,
             failed=dict(sorted(failed.items(), key=lambda item: (-item[1], item[0]))),
             pending=pending,
             retrying=len(waiting),

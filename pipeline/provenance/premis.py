@@ -19,7 +19,8 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 
 from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT
-from pipeline.ledger.plan import Run, RunSpec
+from pipeline.ledger.plan import Run
+from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES
 from pipeline.storage.base import Storage
 
@@ -58,7 +59,7 @@ def write_premis(destination: Storage, results: Iterable[pa.Table], run: Run) ->
                 event = _event_id(row, run)
                 if row["status"] == "ok":
                     record.write(_result(row, event).encode())
-                events.write(_event(row, event, run.spec).encode())
+                events.write(_event(row, event, run.recipe).encode())
         if photo is None:
             return None  # PREMIS knows no record without an object
         events.seek(0)
@@ -94,12 +95,12 @@ def _result(row: Mapping[str, Any], event: str) -> str:
     )
 
 
-def _event(row: Mapping[str, Any], event: str, spec: RunSpec) -> str:
+def _event(row: Mapping[str, Any], event: str, recipe: Recipe) -> str:
     """A derivation, or the attempt at one."""
     done = row["status"] == "ok"
-    detail = f"candidate {row['candidate']}, temperature {spec.temperature}"
-    if spec.saturation != 1:
-        detail += f", saturation {spec.saturation}"
+    detail = f"candidate {row['candidate']}, temperature {recipe.temperature}"
+    if recipe.saturation != 1:
+        detail += f", saturation {recipe.saturation}"
     if (row["pages"] or 1) > 1:
         detail = f"page {row['page']} of {row['pages']}, {detail}"
     if row["seed"] is not None:
@@ -110,7 +111,7 @@ def _event(row: Mapping[str, Any], event: str, spec: RunSpec) -> str:
         outcome.append(_node("eventOutcomeDetail", _leaf("eventOutcomeDetailNote", why)))
     objects = [_linked_object(row["source_uri"], "source")]
     if done:
-        detail += f", {SOURCE_TYPES}{spec.digital_source_type}"
+        detail += f", {SOURCE_TYPES}{recipe.digital_source_type}"
         objects.append(_linked_object(row["output_uri"], "outcome"))
     return _node(
         "event",
@@ -119,28 +120,28 @@ def _event(row: Mapping[str, Any], event: str, spec: RunSpec) -> str:
         _leaf("eventDateTime", row["finished_at"].astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")),
         _node("eventDetailInformation", _leaf("eventDetail", f"colorization: {detail}")),
         _node("eventOutcomeInformation", *outcome),
-        *(_linked_agent(name) for name in _agent_names(spec)),
+        *(_linked_agent(name) for name in _agent_names(recipe)),
         *objects,
         end="\n",
     )
 
 
 def _agents(run: Run) -> Iterator[str]:
-    spec = run.spec
-    program, weights = _agent_names(spec)
+    recipe = run.recipe
+    program, weights = _agent_names(recipe)
     libraries = [
-        f"{name} {number}" for name, number in spec.versions.items() if name != "autochrome"
+        f"{name} {number}" for name, number in recipe.versions.items() if name != "autochrome"
     ]
     yield _node(
         "agent",
         _identifier("agent", "local", program),
         _leaf("agentName", "Autochrome"),
         _leaf("agentType", "software"),
-        _leaf("agentVersion", spec.versions["autochrome"]),
+        _leaf("agentVersion", recipe.versions["autochrome"]),
         *(_leaf("agentNote", note) for note in [*libraries, f"run.json SHA-256 {run.digest}"]),
         end="\n",
     )
-    digests = sorted(spec.weights.items())
+    digests = sorted(recipe.weights.items())
     yield _node(
         "agent",
         _identifier("agent", "local", weights),
@@ -152,9 +153,9 @@ def _agents(run: Run) -> Iterator[str]:
     )
 
 
-def _agent_names(spec: RunSpec) -> tuple[str, str]:
+def _agent_names(recipe: Recipe) -> tuple[str, str]:
     """What events call the program and its weights."""
-    return f"Autochrome {spec.versions['autochrome']}", "ColTran weights"
+    return f"Autochrome {recipe.versions['autochrome']}", "ColTran weights"
 
 
 def _event_id(row: Mapping[str, Any], run: Run) -> str:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from pipeline.ledger.plan import RunSpec
+from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES
 
 FORMAT = "autochrome-sidecar-1"
@@ -24,7 +24,7 @@ def sidecar_path(image: str) -> str:
     return f"{image}.json"
 
 
-def sidecar_of(row: Mapping[str, Any], image: str, spec: RunSpec) -> bytes:
+def sidecar_of(row: Mapping[str, Any], image: str, recipe: Recipe) -> bytes:
     """The sidecar of an image, given its path in the destination and its row of the results."""
     pages = {"page": row["page"], "pages": row["pages"]} if (row.get("pages") or 1) > 1 else {}
     content = {
@@ -44,24 +44,24 @@ def sidecar_of(row: Mapping[str, Any], image: str, spec: RunSpec) -> bytes:
             "path": image,
             "sha256": row["output_sha256"],
             "bytes": row["output_bytes"],
-            "digital_source_type": SOURCE_TYPES + spec.digital_source_type,
+            "digital_source_type": SOURCE_TYPES + recipe.digital_source_type,
         },
         "tool": {
             "name": "Autochrome",
-            "version": spec.versions["autochrome"],
+            "version": recipe.versions["autochrome"],
             "libraries": {
-                name: number for name, number in spec.versions.items() if name != "autochrome"
+                name: number for name, number in recipe.versions.items() if name != "autochrome"
             },
         },
-        "model": {"name": "ColTran", "weights_sha256": spec.weights},
+        "model": {"name": "ColTran", "weights_sha256": recipe.weights},
         "settings": {
-            "run_seed": spec.seed,
-            "temperature": spec.temperature,
-            "saturation": spec.saturation,
-            "candidates": spec.candidates,
-            "output_size": spec.output_size,
-            "format": spec.format,
-            "mark": spec.mark,
+            "run_seed": recipe.seed,
+            "temperature": recipe.temperature,
+            "saturation": recipe.saturation,
+            "candidates": recipe.candidates,
+            "output_size": recipe.output_size,
+            "format": recipe.format,
+            "mark": recipe.mark,
         },
         "seed": row["seed"],
         "candidate": row["candidate"],

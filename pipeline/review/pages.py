@@ -61,14 +61,14 @@ def write_review(destination: Storage, run: Run) -> str:
             for each in selection.choices
         ]
         data.write(f"selection-{number:05d}", "selection", lines)
-    settings = asdict(run.spec) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
+    settings = asdict(run.recipe) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
     about = {
         "digest": run.digest,
         "version": data.version(),
-        "source": run.spec.source,
+        "source": run.recipe.source,
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC" if finished else "",
-        "seed": str(run.spec.seed),  # 64 bits, more than a number of JavaScript holds
-        "weights": ", ".join(f"{name} {digest}" for name, digest in run.spec.weights.items()),
+        "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
+        "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
         "planned": run.plan.photos,
         "chunks": data.chunks,
         "selections": selections,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from pipeline.run.steps import ShardReport
+from pipeline.ledger.shard_report import ShardReport
 
 METRICS: Mapping[str, str] = {
     "autochrome_photos": "Photos committed, by status (of their worst candidate).",

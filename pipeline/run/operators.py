@@ -15,11 +15,12 @@ from typing import Any
 from pipeline.cluster.pools import Pools
 from pipeline.errors import AutochromeError, DeviceBroken, DeviceFull, StoreUnavailable
 from pipeline.ledger.advice import workers_of
-from pipeline.ledger.plan import RunSpec, Shard
+from pipeline.ledger.plan import Shard
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.isolation import call_here, call_isolated
 from pipeline.run.logs import collect_records
-from pipeline.run.method import method_of
+from pipeline.run.options import method_of
 from pipeline.run.request import Job
 from pipeline.run.steps import Candidate, ReadPhoto, colorize_shard, read_shard, write_shard
 from pipeline.weights.store import fetch_weights
@@ -50,10 +51,10 @@ def pack(
 def read_row(row: Row, job: Job, isolated: bool) -> Row:
     shard, _ = pickle.loads(row["work"])
     call = call_isolated if isolated else call_here
-    spec, photos, trouble = job.run.spec, None, None
+    recipe, photos, trouble = job.run.recipe, None, None
     with collect_records() as records:
         try:
-            photos = read_shard(shard, job.source, job.sizes, call, spec.recolor, spec.pages)
+            photos = read_shard(shard, job.source, job.sizes, call, recipe.recolor, recipe.pages)
         except StoreUnavailable as error:
             trouble = error
     return pack(shard, photos, trouble, records=records)
@@ -82,11 +83,11 @@ class ColorizeActor:
 
         from model.systems import load_colorizer
 
-        self._spec, self._on_cpu = job.run.spec, job.device == "cpu"
-        folder = fetch_weights(job.weights, job.run.spec.weights)
-        spec = job.run.spec
+        self._spec, self._on_cpu = job.run.recipe, job.device == "cpu"
+        folder = fetch_weights(job.resources.weights, job.run.recipe.weights)
+        recipe = job.run.recipe
         self._colorizer = load_colorizer(
-            spec.model, folder, job.device, job.batch_size, method_of(spec)
+            recipe.model, folder, job.device, job.resources.batch_size, method_of(recipe)
         )
         self._device = "cpu" if self._on_cpu else torch.cuda.get_device_name()
         self._name, self._turn = f"{socket.gethostname()}:{os.getpid()}", threading.Lock()
@@ -95,10 +96,10 @@ class ColorizeActor:
         if pickle.loads(row["trouble"]):
             return row
         shard, photos = pickle.loads(row["work"])
-        spec, colored, trouble = shard.spec(self._spec), None, None
+        recipe, colored, trouble = shard.recipe(self._spec), None, None
         with self._turn, collect_records() as records:
             try:
-                colored = self._colorize(photos, spec)
+                colored = self._colorize(photos, recipe)
             except DeviceFull as error:
                 trouble = error
             except DeviceBroken:
@@ -108,12 +109,12 @@ class ColorizeActor:
         records = pickle.loads(row["records"]) + records
         return pack(shard, colored, trouble, self._name, records)
 
-    def _colorize(self, photos: list[ReadPhoto], spec: RunSpec) -> list[list[Candidate]]:
+    def _colorize(self, photos: list[ReadPhoto], recipe: Recipe) -> list[list[Candidate]]:
         if self._on_cpu:
             import torch
 
             torch.set_num_threads(1)  # of this thread: an actor has one core, the rest is others'
-        return colorize_shard(photos, self._colorizer, spec, self._device)
+        return colorize_shard(photos, self._colorizer, recipe, self._device)
 
 
 def write_row(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:

@@ -18,7 +18,7 @@ from pipeline.images.mark import marked
 from pipeline.images.pictures import resize_rgb
 from pipeline.images.pillow import read_full
 from pipeline.images.regions import Kept, keep_color
-from pipeline.ledger.plan import RunSpec
+from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import Provenance
 from pipeline.provenance.c2pa import Sign
 from pipeline.review.previews import Preview, fitted
@@ -39,7 +39,7 @@ class Picture:
 def render(
     data: bytes,
     candidates: Sequence[np.ndarray],
-    spec: RunSpec,
+    recipe: Recipe,
     seeds: Sequence[int],
     sign: Sign | None = None,
     page: int | None = None,
@@ -50,15 +50,15 @@ def render(
     results say nothing. Raises PhotoError where the master cannot be decoded.
     """
     master = read_full(data, page=page or 1)
-    if spec.output_size != "full":
+    if recipe.output_size != "full":
         rows, columns = master.gray.shape
-        height, width = fitted(rows, columns, int(spec.output_size))
+        height, width = fitted(rows, columns, int(recipe.output_size))
         gray = resize_rgb(eight_bits(master.gray), (width, height))
         master = replace(
             master, gray=gray, dpi=None, kept=_fitted_color(master.kept, (width, height))
         )
     pixels = master.gray.size
-    format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
+    format, suffix = output_format(recipe.format, master.info, sign is not None, pixels)
     if format not in DEEP:
         master = master.in_eight_bits()
     gray = master.gray
@@ -66,11 +66,16 @@ def render(
     digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
     for small, seed in zip(candidates, seeds, strict=True):
         made = Provenance(
-            spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest, page
+            recipe.digital_source_type,
+            recipe.versions["autochrome"],
+            recipe.weights,
+            seed,
+            digest,
+            page,
         )
         meter, preview = ColorMeter(), Preview(height, width)
         parts = preview.watch(meter.watch(keep_color(color_bands(gray, small), master.kept)))
-        if spec.mark:
+        if recipe.mark:
             parts = marked(parts, height, width)
         labels = result_labels(master, format, made)
         try:

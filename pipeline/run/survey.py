@@ -7,11 +7,11 @@ from pathlib import PurePosixPath
 from random import Random
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.ledger.plan import Photo, Plan, Run, RunSpec, Shard, load_run
+from pipeline.ledger.plan import Photo, Plan, Run, Shard, load_run
 from pipeline.ledger.planning import chosen_photos, describe_nothing, refuse_overlap
 from pipeline.ledger.status import Ledger
-from pipeline.run.method import method_of
-from pipeline.run.request import Request, Settings, check_request
+from pipeline.run.options import RecipeOptions, Resources, method_of
+from pipeline.run.request import Request, check_request
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.memory import MemoryStorage
@@ -51,18 +51,20 @@ class Survey:
         return max(0, self.photos - self.done)
 
 
-def survey(source: str, destination: Storage, settings: Settings) -> Survey:
+def survey(
+    source: str, destination: Storage, options: RecipeOptions, resources: Resources
+) -> Survey:
     """List the source as a run would, and colorize a few of its photos in this process.
 
     Raises AutochromeError, as the run would.
     """
-    asked = check_request(source, destination, settings)
+    asked = check_request(source, destination, options, resources)
     refuse_overlap(asked.source, destination)
     ignored: Counter[str] = Counter()
     formats: dict[str, tuple[int, int]] = {}
     chosen, photos, size = list[StoredObject](), 0, 0
     random = Random(0)
-    for photo in chosen_photos(asked.source, asked.spec, asked.listing, ignored):
+    for photo in chosen_photos(asked.source, asked.recipe, asked.listing, ignored):
         photos, size = photos + 1, size + photo.size
         suffix = PurePosixPath(photo.path).suffix.lower() or "without a suffix"
         count, total = formats.get(suffix, (0, 0))
@@ -74,7 +76,7 @@ def survey(source: str, destination: Storage, settings: Settings) -> Survey:
     if not photos:
         raise UsageError(describe_nothing(asked.source, ignored))
     done = _done(destination)
-    pilot = _try(chosen, asked, settings) if done < photos else None
+    pilot = _try(chosen, asked, resources) if done < photos else None
     return Survey(asked.source.uri, photos, size, formats, dict(ignored), done, pilot)
 
 
@@ -88,16 +90,16 @@ def _done(destination: Storage) -> int:
     return status.photos - status.pending
 
 
-def _try(photos: list[StoredObject], asked: Request, settings: Settings) -> Pilot:
+def _try(photos: list[StoredObject], asked: Request, resources: Resources) -> Pilot:
     """Colorize photos as a shard of the run would be, into memory."""
     import torch
 
     from model.systems import load_colorizer
 
-    spec: RunSpec = asked.spec
-    folder = fetch_weights(settings.weights, spec.weights)
+    recipe = asked.recipe
+    folder = fetch_weights(resources.weights, recipe.weights)
     colorizer = load_colorizer(
-        spec.model, folder, asked.device, settings.batch_size, method_of(spec)
+        recipe.model, folder, asked.device, resources.batch_size, method_of(recipe)
     )
     shard = Shard(0, tuple(Photo(each.path, each.size, name=each.path) for each in photos))
     plan = Plan(len(photos), 1, len(photos), 1, (), {})
@@ -105,9 +107,11 @@ def _try(photos: list[StoredObject], asked: Request, settings: Settings) -> Pilo
     try:
         torch.set_num_threads(1)  # as an actor has
         start = time.perf_counter()
-        read = read_shard(shard, asked.source, asked.sizes, recolor=spec.recolor, pages=spec.pages)
-        colored = colorize_shard(read, colorizer, spec, asked.device)
-        report = write_shard(0, colored, asked.source, place, Run(spec, plan, ""))
+        read = read_shard(
+            shard, asked.source, asked.sizes, recolor=recipe.recolor, pages=recipe.pages
+        )
+        colored = colorize_shard(read, colorizer, recipe, asked.device)
+        report = write_shard(0, colored, asked.source, place, Run(recipe, plan, ""))
         seconds = (time.perf_counter() - start) / len(photos)
     except StorageError as error:
         raise UsageError(f"the pilot cannot read {asked.source.uri}: {error}") from error

@@ -21,7 +21,8 @@ from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
 from pipeline.ledger.plan import Shard
 from pipeline.run.operators import ColorizeActor, Row, pack, read_row, write_row
-from pipeline.run.request import Job, Settings, pages_per_file
+from pipeline.run.options import Resources
+from pipeline.run.request import Job, pages_per_file
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -32,9 +33,9 @@ SILENCE_SECONDS = 24 * 3600.0
 RETRIES = 2  # of a shard whose process died
 
 
-def gpu_share(asked: Settings | Job, device: str) -> float:
+def gpu_share(resources: Resources, device: str) -> float:
     """What an actor takes of a GPU; 0 where it takes a core."""
-    return asked.gpus_per_actor if device == "cuda" else 0
+    return resources.gpus_per_actor if device == "cuda" else 0
 
 
 def actor_resources(gpus: float) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def actor_resources(gpus: float) -> dict[str, Any]:
 
 def actor_need(job: Job) -> tuple[str, float]:
     """What an actor takes: the kind of Ray's resource, and how much of it."""
-    gpus = gpu_share(job, job.device)
+    gpus = gpu_share(job.resources, job.device)
     return ("GPU", gpus) if gpus else ("CPU", ACTOR_CORES)
 
 
@@ -65,13 +66,13 @@ def run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]
 
 
 def _pools(shards: int, job: Job) -> Pools:
-    there, gpus = capacity(), gpu_share(job, job.device)
+    there, gpus = capacity(), gpu_share(job.resources, job.device)
     if gpus and not there.gpus and not on_cluster():  # a cluster may get some when asked for
         raise UsageError("--device cuda: Ray finds no GPU here")
     _, high = job.sizes
-    pictures = job.run.plan.shard_size * pages_per_file(job.run.spec)
-    shard_bytes = pictures * high**2 * (2 + 3 * job.run.spec.candidates)
-    return size_pools(there, shards, shard_bytes, gpus, job.actors)
+    pictures = job.run.plan.shard_size * pages_per_file(job.run.recipe)
+    shard_bytes = pictures * high**2 * (2 + 3 * job.run.recipe.candidates)
+    return size_pools(there, shards, shard_bytes, gpus, job.resources.actors)
 
 
 def _operators(rows: list[Row], job: Job, pools: Pools, isolated: bool) -> "Dataset":
@@ -105,7 +106,7 @@ def _operators(rows: list[Row], job: Job, pools: Pools, isolated: bool) -> "Data
             fn_constructor_args=[unsigned],
             compute=actors,
             max_task_retries=RETRIES,
-            **actor_resources(gpu_share(job, job.device)),
+            **actor_resources(gpu_share(job.resources, job.device)),
         )
         .map(
             write_row,  # type: ignore[arg-type]

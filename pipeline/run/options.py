@@ -1,0 +1,159 @@
+"""What a command asks for: options that decide pictures, and resources that do not.
+
+`decide_recipe` turns the first into a recipe; what is left open (`auto`, None) is decided there,
+and where a destination was begun already, as it was decided then.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import UsageError
+from pipeline.ledger.recipe import Choices, Recipe
+
+if TYPE_CHECKING:
+    from model.colorizer import Method  # its torch would cost readers and writers seconds
+
+# By method, chosen on held-out photographs and on scans, by eye (docs/model_card.md).
+TEMPERATURES = {"mean": 0.5, "sample": 0.7}
+SATURATIONS = {"mean": 1.4, "sample": 1.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(Choices):
+    """What a command asks for that decides pictures and their names.
+
+    method: mean, sample, or auto, which is mean for one candidate and sample for several.
+    temperature, saturation None: those of the method. precision auto: bfloat16 on a GPU, float32
+    without. shard_size: photos that are committed together, which counts at the first start only;
+    None: by device. manifest: a file that lists the photos to take; None: all of the source.
+    follow_links: links that lead out of the source are listed, too.
+    """
+
+    method: str = "auto"
+    temperature: float | None = None
+    saturation: float | None = None
+    precision: str = "auto"
+    upsampler: str = "spatial"
+    shard_size: int | None = None
+    manifest: str | None = None
+    follow_links: bool = False
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run works with; any start of a destination may choose others.
+
+    weights: a folder or s3://bucket/prefix. actors: how many at least and at most hold the model;
+    None: as many as there are GPUs, or cores. gpus_per_actor: the share of a GPU that each takes.
+    max_failed: "10", "5%" or None. single_writer: no other command works on the destination.
+    c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
+    log_as_json: the log of the run has an object a line.
+    """
+
+    weights: str
+    batch_size: int = 8
+    device: str = "auto"
+    actors: tuple[int, int] | None = None
+    gpus_per_actor: float = 1.0
+    max_failed: str | None = None
+    single_writer: bool = False
+    c2pa_certificate: str | None = None
+    c2pa_key: str | None = None
+    log_as_json: bool = False
+
+
+def decide_recipe(
+    options: RecipeOptions, begun: Recipe | None, device: str, facts: Mapping[str, Any]
+) -> Recipe:
+    """The recipe that is asked for, with all that was left open decided.
+
+    begun: that of the destination, which what was left open goes on with; None where there is none
+    yet. facts: what is no choice (source, weights, versions, manifest, content_credentials). Raises
+    UsageError.
+    """
+    _refuse_options_of_coltran(options)
+    mean = _draws_mean(options, begun)
+    temperature, saturation = _strength(options, begun, mean)
+    chosen = {each.name: getattr(options, each.name) for each in fields(Choices)}
+    return Recipe(
+        **chosen,
+        **facts,
+        temperature=temperature,
+        saturation=saturation,
+        precision=_precision(options, begun, device),
+        upsampler="guided" if mean else options.upsampler,
+        draft=mean,
+    )
+
+
+def _refuse_options_of_coltran(options: RecipeOptions) -> None:
+    if options.model == "coltran":
+        return
+    for name, unwanted in (
+        ("--precision bfloat16", options.precision == "bfloat16"),
+        ("--upsampler guided", options.upsampler != "spatial"),
+        ("--method mean", options.method == "mean"),
+        ("--saturation", options.saturation is not None),
+    ):
+        if unwanted:
+            raise UsageError(f"{name} is for the model coltran, not {options.model}")
+
+
+def _draws_mean(options: RecipeOptions, begun: Recipe | None) -> bool:
+    """Whether pictures are the model's mean color, not drawn. Raises UsageError."""
+    if options.method == "auto":
+        if begun and options.candidates == 1 and options.model == "coltran":
+            return begun.draft
+        return default_method(options.model, options.upsampler, options.candidates) == "mean"
+    mean = options.method == "mean"
+    if mean and options.candidates > 1:
+        raise UsageError(f"--method mean has one picture of a photo, not {options.candidates}")
+    return mean
+
+
+def _strength(options: RecipeOptions, begun: Recipe | None, mean: bool) -> tuple[float, float]:
+    """Temperature and saturation."""
+    method = "mean" if mean else "sample"
+    temperature, saturation = TEMPERATURES[method], default_saturation(options.model, method)
+    if begun and begun.draft == mean:
+        temperature, saturation = begun.temperature, begun.saturation
+    return (
+        temperature if options.temperature is None else options.temperature,
+        saturation if options.saturation is None else options.saturation,
+    )
+
+
+def _precision(options: RecipeOptions, begun: Recipe | None, device: str) -> str:
+    if options.precision != "auto":
+        return options.precision
+    if begun:
+        return begun.precision
+    return "bfloat16" if device == "cuda" and options.model == "coltran" else "float32"
+
+
+def default_method(model: str, upsampler: str, candidates: int = 1) -> str:
+    """mean for one candidate of ColTran's; sample for several, and for what has no mean color."""
+    alone = candidates == 1 and model == "coltran" and upsampler == "spatial"
+    return "mean" if alone else "sample"
+
+
+def default_saturation(model: str, method: str) -> float:
+    """That of the method; colors of other models are shown as they are."""
+    return SATURATIONS[method] if model == "coltran" else 1.0
+
+
+def method_of(recipe: Recipe) -> "Method":
+    """How a run uses the model. Raises UsageError where run.json says what no model can."""
+    from model.colorizer import Method
+
+    try:
+        return Method(recipe.precision, recipe.upsampler, recipe.draft, recipe.saturation)
+    except ValueError as error:
+        raise UsageError(f"the run's settings cannot work: {error}") from error
+
+
+def absolute_place(place: str) -> str:
+    """A folder as workers find it, whatever theirs is; URIs as they are."""
+    return place if "://" in place else str(Path(place).resolve())

@@ -1,0 +1,140 @@
+"""Colorize: small grays in, small pictures with their likelihoods out, ranked.
+
+Legend: R S low and high resolution of the model.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import DeviceBroken, DeviceFull, EngineError
+from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.results import Result, null_if_nan
+from pipeline.ledger.seeds import photo_seed
+from pipeline.run.logs import LOGGER
+from pipeline.run.steps.failures import failed
+from pipeline.run.steps.reading import ReadPhoto
+
+if TYPE_CHECKING:
+    from model.systems import AnyColorizer  # its torch would cost readers and writers seconds
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One result of a page so far; None where it failed: its picture, uint8 (S, S, 3), and where
+    the core was undecided, float32 (R, R), in bits."""
+
+    result: Result
+    rgb: np.ndarray | None = None
+    entropy: np.ndarray | None = None
+
+
+def colorize_shard(
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", recipe: Recipe, device: str
+) -> list[list[Candidate]]:
+    """The candidates of each page in their order, ranked; one without a picture where it failed.
+
+    device: what the rows name as such. Where a GPU's memory is full, the colorizer's batch size is
+    halved for good. Raises DeviceFull (no room for one photo) and DeviceBroken.
+    """
+    readable = [photo for photo in photos if photo.low is not None]
+    colored = _colorize_halving(readable, colorizer, recipe, device) if readable else []
+    done = iter(colored)
+    return [[Candidate(photo.result)] if photo.low is None else next(done) for photo in photos]
+
+
+def _colorize_halving(
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", recipe: Recipe, device: str
+) -> list[list[Candidate]]:
+    """All photos at once; where that fails, each half, until the culprit is alone."""
+    try:
+        return _colorize_in_batches(photos, colorizer, recipe, device)
+    except EngineError:
+        raise
+    except Exception as error:
+        if len(photos) == 1:
+            return [[Candidate(failed(photos[0].result, error, "internal"))]]
+    # Out here the error is gone, and with it the memory that its frames have held.
+    middle = len(photos) // 2
+    halves = photos[:middle], photos[middle:]
+    return [one for half in halves for one in _colorize_halving(half, colorizer, recipe, device)]
+
+
+def _colorize_in_batches(
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", recipe: Recipe, device: str
+) -> list[list[Candidate]]:
+    """All photos, in batches that a GPU has memory for. Raises DeviceFull and DeviceBroken.
+
+    Inputs are of one size and the core always draws whole batches: no single photo is at fault
+    where memory is full.
+    """
+    import torch
+
+    while True:
+        try:
+            return _colorize_photos(photos, colorizer, recipe, device)
+        except torch.OutOfMemoryError as error:
+            if colorizer.batch_size == 1:
+                raise DeviceFull(
+                    f"{device} has not enough memory for one photo: --precision bfloat16, fewer"
+                    " processes on it (--gpus-per-actor) or a larger one would help"
+                ) from error
+            colorizer.batch_size //= 2
+            LOGGER.warning(
+                "%s is out of memory: batches of %d photos from here on",
+                device,
+                colorizer.batch_size,
+                exc_info=error,
+            )
+        except RuntimeError as error:
+            if isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error):
+                raise DeviceBroken(f"{device}: {error}") from error
+            raise
+        torch.cuda.empty_cache()  # out here the error is gone, and what its frames have held
+
+
+def _colorize_photos(
+    photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", recipe: Recipe, device: str
+) -> list[list[Candidate]]:
+    start = time.perf_counter()
+    count = recipe.candidates
+    low, high = (
+        np.repeat(np.stack(grays), count, axis=0)
+        for grays in zip(*((photo.low, photo.high) for photo in photos), strict=True)
+    )
+    seeds = [
+        photo_seed(recipe.seed, str(photo.result.source_sha256), candidate, photo.result.page)
+        for photo in photos
+        for candidate in range(count)
+    ]
+    colors = colorizer.colorize(low, high, seeds, recipe.temperature)
+    seconds = (time.perf_counter() - start) / len(seeds)
+    colored = []
+    for first in range(0, len(seeds), count):
+        places = range(first, first + count)
+        likeliest = sorted(places, key=lambda place: (-colors.log_likelihood[place], place))
+        colored.append(
+            [
+                Candidate(
+                    replace(
+                        photos[first // count].result,
+                        candidate=place - first,
+                        rank=likeliest.index(place) + 1,
+                        seed=seeds[place],
+                        log_likelihood=null_if_nan(colors.log_likelihood[place]),
+                        bits_per_pixel=null_if_nan(colors.bits_per_pixel[place]),
+                        color_bits_per_dim=null_if_nan(colors.color_bits_per_dim[place]),
+                        spatial_bits_per_dim=null_if_nan(colors.spatial_bits_per_dim[place]),
+                        model_seconds=seconds,
+                        device=device,
+                    ),
+                    colors.rgb[place],
+                    colors.entropy[place],
+                )
+                for place in places
+            ]
+        )
+    return colored

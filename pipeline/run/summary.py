@@ -1,0 +1,59 @@
+"""What a destination holds when a command ends, counted and written into its report."""
+
+from dataclasses import dataclass
+
+from pipeline.ledger.plan import Run
+from pipeline.ledger.results import read_results
+from pipeline.ledger.status import Failure, Ledger
+from pipeline.provenance.premis import write_premis
+from pipeline.review.pages import write_review
+from pipeline.storage.base import Storage
+
+NAMED_FAILURES = 10  # photos that are named at the end of a run
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a destination holds when a command ends: photos by state, failures by reason.
+
+    more_pages: photos that have more pages than the run takes. log: the file with the causes of
+    failures; None where nothing was logged. failures: the first that failed. retried: how many
+    failed ones were planned once more; None where that was not asked for. source: where the
+    masters are.
+    """
+
+    photos: int
+    failed: int
+    skipped: int
+    pending: int
+    reasons: dict[str, int]
+    ignored: dict[str, int]
+    destination: str
+    report: str
+    more_pages: int = 0
+    log: str | None = None
+    failures: tuple[Failure, ...] = ()
+    source: str = ""
+    retried: int | None = None
+
+
+def summarize(destination: Storage, run: Run) -> Summary:
+    """Count the ledger, and write the report and the events of it. Raises StorageError."""
+    ledger = Ledger(destination, run)
+    ledger.refresh()
+    status = ledger.status()
+    report = write_review(destination, run)
+    write_premis(destination, read_results(destination, run), run)
+    return Summary(
+        photos=status.photos,
+        failed=sum(status.failed.values()),
+        skipped=status.skipped,
+        pending=status.pending,
+        more_pages=status.more_pages,
+        reasons=status.failed,
+        ignored=run.plan.ignored,
+        destination=destination.uri,
+        report=report,
+        source=run.recipe.source,
+        failures=tuple(ledger.explained_failures(NAMED_FAILURES)),
+    )
