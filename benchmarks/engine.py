@@ -77,7 +77,7 @@ def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -
 
     class Actor(wave.ColorizeActor):
         def __init__(self, job: Job) -> None:
-            self._spec, self._device, self._name = job.run.recipe, "sleep", str(os.getpid())
+            self._recipe, self._device, self._name = job.run.recipe, "sleep", str(os.getpid())
             self._on_cpu, self._turn = False, threading.Lock()
             self._colorizer = Sleeper(cost, folder)  # type: ignore[assignment]
 

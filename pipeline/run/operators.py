@@ -83,7 +83,7 @@ class ColorizeActor:
 
         from model.systems import load_colorizer
 
-        self._spec, self._on_cpu = job.run.recipe, job.device == "cpu"
+        self._recipe, self._on_cpu = job.run.recipe, job.device == "cpu"
         folder = fetch_weights(job.resources.weights, job.run.recipe.weights)
         recipe = job.run.recipe
         self._colorizer = load_colorizer(
@@ -96,7 +96,7 @@ class ColorizeActor:
         if pickle.loads(row["trouble"]):
             return row
         shard, photos = pickle.loads(row["work"])
-        recipe, colored, trouble = shard.recipe(self._spec), None, None
+        recipe, colored, trouble = shard.recipe(self._recipe), None, None
         with self._turn, collect_records() as records:
             try:
                 colored = self._colorize(photos, recipe)
