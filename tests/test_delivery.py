@@ -427,9 +427,7 @@ def test_from_bucket_to_bucket_and_home(
     out.delete("bagit.txt")
     deliver(source, destination, run, out, order)
     for found in out.list():
-        path = tmp_path / "bag" / found.path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(out.read(found.path))
+        LocalStorage(str(tmp_path / "bag")).write(found.path, out.read(found.path))
     bagit.Bag(str(tmp_path / "bag")).validate()
     assert pictures_of(out, "data/") == best_of(destination, run)
     home = LocalStorage(str(tmp_path / "home"))

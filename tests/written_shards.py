@@ -37,7 +37,7 @@ def run_of(spec: RunSpec, photos: int = 1) -> Run:
 def candidates_of(spec: RunSpec, source: Storage, shard: Shard) -> list[list[Candidate]]:
     """The photos of a shard, read, and colored by their seeds."""
     every = []
-    for photo in read_shard(shard, source, (8, 16), recolor=spec.recolor):
+    for photo in read_shard(shard, source, (8, 16), recolor=spec.recolor, pages=spec.pages):
         if photo.low is None:
             every.append([Candidate(photo.result)])
             continue

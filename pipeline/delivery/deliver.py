@@ -13,9 +13,9 @@ import hashlib
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -120,9 +120,10 @@ def deliver(
         there = what_is_there(out, order, run, photos)
         work = _Delivery(destination, run, out, order, there, new_file)
         copier = Copier(destination, out, run.spec, order.folder, there)
-        for photo in _copied(copier, photos):
-            work.record(photo)
-            on_progress(work.done, len(work.failed), photos.pictures)
+        with closing(_copied(copier, photos)) as copied:
+            for photo in copied:
+                work.record(photo)
+                on_progress(work.done, len(work.failed), photos.pictures)
         work.close(begun)
     committed = committed_shards(destination).keys()
     return Summary(
@@ -135,7 +136,9 @@ def deliver(
     )
 
 
-def _copied(copier: Copier, photos: Iterable[list[Picture]]) -> Iterator[list[Delivered]]:
+def _copied(
+    copier: Copier, photos: Iterable[list[Picture]]
+) -> Generator[list[Delivered], None, None]:
     """Copies several pictures at once, and hands them over in their order."""
     rest = iter(photos)
     with ThreadPoolExecutor(_WORKERS) as pool:
