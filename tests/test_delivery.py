@@ -445,7 +445,7 @@ def test_titles_come_from_the_metadata(tmp_path: Path) -> None:
     )
     iptc = b"\x1c\x02\x05\x00\x0aThe harbor"
     resource = b"8BIM\x04\x04\0\0" + len(iptc).to_bytes(4, "big") + iptc + b"\0" * (len(iptc) % 2)
-    jpeg = example_photos()["animals/cat.jpg"]
+    jpeg = gray_photo(1, "JPEG")
 
     def with_segment(kind: int, body: bytes) -> bytes:
         head = bytes([0xFF, kind]) + (len(body) + 2).to_bytes(2, "big")

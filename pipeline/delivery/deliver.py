@@ -13,9 +13,9 @@ import hashlib
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -43,6 +43,7 @@ from pipeline.storage.probe import probe_conditional_writes
 
 _WORKERS = 16
 _PHOTOS_AT_ONCE = 64
+_FILES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,13 @@ def deliver(
         today = datetime.now(UTC).date().isoformat()
         begun = begin_delivery(out, order, run, photos.digest, today)
         there = what_is_there(out, order, run, photos)
-        work = _Delivery(destination, run, out, order, there, new_file)
+        pool = files.enter_context(ThreadPoolExecutor(_WORKERS))
+        files.callback(pool.shutdown, cancel_futures=True)
+        work = _Delivery(destination, run, out, order, there, new_file, pool)
         copier = Copier(destination, out, run.spec, order.folder, there)
-        with closing(_copied(copier, photos)) as copied:
-            for photo in copied:
-                work.record(photo)
-                on_progress(work.done, len(work.failed), photos.pictures)
+        for photo in _copied(copier, photos, pool):
+            work.record(photo)
+            on_progress(work.done, len(work.failed), photos.pictures)
         work.close(begun)
     committed = committed_shards(destination).keys()
     return Summary(
@@ -137,19 +139,15 @@ def deliver(
 
 
 def _copied(
-    copier: Copier, photos: Iterable[list[Picture]]
-) -> Generator[list[Delivered], None, None]:
+    copier: Copier, photos: Iterable[list[Picture]], pool: ThreadPoolExecutor
+) -> Iterator[list[Delivered]]:
     """Copies several pictures at once, and hands them over in their order."""
     rest = iter(photos)
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        try:
-            while some := list(islice(rest, _PHOTOS_AT_ONCE)):
-                tasks = [copier.task(each) for photo in some for each in photo]
-                copied = iter(pool.map(copier.copy, tasks))
-                for photo in some:
-                    yield [next(copied) for _ in photo]
-        finally:
-            pool.shutdown(cancel_futures=True)
+    while some := list(islice(rest, _PHOTOS_AT_ONCE)):
+        tasks = [copier.task(each) for photo in some for each in photo]
+        copied = iter(pool.map(copier.copy, tasks))
+        for photo in some:
+            yield [next(copied) for _ in photo]
 
 
 def _temporary(files: ExitStack) -> BinaryIO:
@@ -167,8 +165,10 @@ class _Delivery:
         order: Order,
         there: Seen,
         new_file: Callable[[], BinaryIO],
+        pool: ThreadPoolExecutor,
     ) -> None:
         self._run, self._out, self._order, self._there = run, out, order, there
+        self._pool, self._waiting = pool, dict[str, bytes]()
         self._catalog = Catalog(run, new_file(), new_file())
         self._payload = bag.Payload(new_file())
         self._sheets = Sheets(destination)
@@ -197,11 +197,14 @@ class _Delivery:
         if self._manifests and there:
             smalls = [self._small(each) for each in there]
             for path, data in self._manifests.of(there, smalls).items():
-                self._write(folder + path, data)
+                self._waiting[folder + path] = data
                 self._payload.add(folder + path, hashlib.sha256(data).hexdigest(), len(data))
+            if len(self._waiting) >= _FILES_AT_ONCE:
+                self._write_waiting()
 
     def close(self, begun: str) -> None:
         """Write the tables, and what makes a bag of it. Raises StorageError."""
+        self._write_waiting()
         files = self._catalog.close()
         if self._manifests:
             files[COLLECTION] = self._manifests.collection.close()
@@ -227,9 +230,12 @@ class _Delivery:
             bag.DECLARATION: hashlib.sha256(bag.DECLARED).hexdigest(),
         }
         self._write_file(bag.MANIFEST, manifest)
-        self._write(bag.INFO, info)
-        self._write(bag.TAG_MANIFEST, bag.tag_manifest(digests))
-        self._write(bag.DECLARATION, bag.DECLARED)
+        self._waiting[bag.INFO] = info
+        self._write_waiting()
+        self._waiting[bag.TAG_MANIFEST] = bag.tag_manifest(digests)
+        self._write_waiting()
+        self._waiting[bag.DECLARATION] = bag.DECLARED
+        self._write_waiting()
 
     def _small(self, delivered: Delivered) -> np.ndarray | None:
         try:
@@ -237,9 +243,15 @@ class _Delivery:
         except PhotoError:  # a damaged sheet is no reason to withhold a picture
             return None
 
-    def _write(self, path: str, data: bytes) -> None:
-        """Write a file of our own making, unless it is there as it should be."""
-        if path not in self._there or self._out.read(path) != data:
+    def _write_waiting(self) -> None:
+        """Write files of our own making, several at once, unless they are there as they should."""
+        there = [path in self._there for path in self._waiting]
+        for _ in self._pool.map(self._write, self._waiting, self._waiting.values(), there):
+            pass
+        self._waiting.clear()
+
+    def _write(self, path: str, data: bytes, is_there: bool) -> None:
+        if not is_there or self._out.read(path) != data:
             self._out.write(path, data)
 
     def _write_file(self, path: str, file: BinaryIO) -> None:

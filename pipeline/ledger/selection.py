@@ -112,6 +112,22 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
     return planned
 
 
+def known_photos(destination: Storage, run: Run, selection: Selection) -> dict[str, Known]:
+    """What there is of the selection's photos. Raises UsageError (a photo that has no result there,
+    or a candidate that it does not have) and StorageError."""
+    known = _known(destination, run, selection)
+    for each in selection.choices:
+        if each.photo not in known:
+            where = f"no result in {destination.uri}"
+            _refuse(selection.name, each.line, f"photo {_short(each.photo)} has {where}")
+        candidates = known[each.photo].candidates
+        if each.candidate is not None and (each.page, each.candidate) not in candidates:
+            page = f" of page {each.page}" if each.page > 1 else ""
+            one = f"candidate {each.candidate}{page} of photo {_short(each.photo)}"
+            _refuse(selection.name, each.line, f"{one} has no result in {destination.uri}")
+    return known
+
+
 def kept_selections(destination: Storage) -> Iterator[tuple[int, Selection]]:
     """Number and content of each file that was taken, in order. Raises StorageError."""
     for number in _kept_numbers(destination):
@@ -139,22 +155,6 @@ def _kept_path(number: int) -> str:
 def _kept_numbers(destination: Storage) -> list[int]:
     matches = (_KEPT.fullmatch(each.path) for each in destination.list("selections"))
     return sorted(int(match[1]) for match in matches if match)
-
-
-def known_photos(destination: Storage, run: Run, selection: Selection) -> dict[str, Known]:
-    """What there is of the selection's photos. Raises UsageError (a photo that has no result there,
-    or a candidate that it does not have) and StorageError."""
-    known = _known(destination, run, selection)
-    for each in selection.choices:
-        if each.photo not in known:
-            where = f"no result in {destination.uri}"
-            _refuse(selection.name, each.line, f"photo {_short(each.photo)} has {where}")
-        candidates = known[each.photo].candidates
-        if each.candidate is not None and (each.page, each.candidate) not in candidates:
-            page = f" of page {each.page}" if each.page > 1 else ""
-            one = f"candidate {each.candidate}{page} of photo {_short(each.photo)}"
-            _refuse(selection.name, each.line, f"{one} has no result in {destination.uri}")
-    return known
 
 
 def _known(destination: Storage, run: Run, selection: Selection) -> dict[str, Known]:
