@@ -49,6 +49,8 @@ clean:
 	$(PIP) -e .
 	@touch $@
 
+# iiif-prezi3 asks for a Pillow that is older than ours, and works with ours.
 .venv/.dev: .venv/.app
 	$(PIP) -e '.[dev,import]'
+	$(PIP) --no-deps iiif-prezi3
 	@touch $@

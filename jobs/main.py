@@ -11,6 +11,7 @@ import click
 from jobs.colorize import colorize
 from jobs.convert import convert
 from jobs.evaluate import evaluate
+from jobs.export import export
 from jobs.preview import preview
 from jobs.progress import in_json, to_line
 from jobs.report import report
@@ -75,6 +76,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
 main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
+main.add_command(export)
 main.add_command(logs)
 main.add_command(preview)
 main.add_command(report)

@@ -109,7 +109,8 @@ def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | 
         return
     try:
         with click.open_file(csv_file, "w", encoding="utf-8") as file:
-            table = csv.writer(file, lineterminator="\n")
+            # Texts are all quoted, as csv leaves a lone carriage return in a name without quotes.
+            table = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
             table.writerow([field.name for field in fields(Failure)])
             table.writerows(astuple(each) for each in failures)
     except OSError as error:

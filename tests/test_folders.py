@@ -21,7 +21,8 @@ ROOMS = {
     ),
     "pipeline": (
         "errors", "deadline", "storage", "metadata", "images", "ledger", "weights", "cluster",
-        "provenance", "review", "training", "run", "evaluation", "single", "verify", "colorize",
+        "provenance", "review", "delivery", "training", "run", "evaluation", "single", "verify",
+        "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from simulated_runs import commit
+from simulated_runs import RECIPE, commit
 from test_resume_command import write_run
 
 from jobs.main import main
 from jobs.status import describe
 from pipeline.ledger.plan import Schedule, open_run
+from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.status import Status
 from pipeline.storage.local import LocalStorage
+from pipeline.storage.memory import MemoryStorage
 
 STATUS = Status(
     photos=1200,
@@ -105,6 +107,20 @@ def test_failed_photos_are_named_ten_at_once_and_all_on_request(tmp_path: Path) 
     refused = run(out, "--failed", "--csv", tmp_path / "none" / "failed.csv")
     assert refused.exit_code == 2 and refused.stderr.count("\n") == 1
     assert "--csv is the table of --failed" in run(out, "--csv", table).stderr
+
+
+def test_any_name_comes_back_from_the_table(tmp_path: Path) -> None:
+    out, table = tmp_path / "out", tmp_path / "failed.csv"
+    names = ["carriage\rreturn.jpg", "line\nbreak.jpg", 'comma, "quotes".jpg']
+    source, destination = MemoryStorage("source"), LocalStorage(str(out))
+    for name in names:
+        source.write(name, b"1")
+    run_ = prepare_run(source, destination, RECIPE, 3)
+    for shard in Schedule(destination, run_).open():
+        commit(destination, run_, shard, dict.fromkeys(names, "corrupt"))
+    assert run(out, "--failed", "--csv", table).exit_code == 0
+    with open(table, newline="", encoding="utf-8") as file:
+        assert sorted(row["photo"] for row in csv.DictReader(file)) == sorted(names)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

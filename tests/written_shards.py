@@ -34,7 +34,7 @@ def run_of(recipe: Recipe, photos: int = 1) -> Run:
 def candidates_of(recipe: Recipe, source: Storage, shard: Shard) -> list[list[Candidate]]:
     """The photos of a shard, read, and colored by their seeds."""
     every = []
-    for photo in read_shard(shard, source, (8, 16), recolor=recipe.recolor):
+    for photo in read_shard(shard, source, (8, 16), recolor=recipe.recolor, pages=recipe.pages):
         if photo.low is None:
             every.append([Candidate(photo.result)])
             continue

@@ -93,18 +93,18 @@ class Names:
             path = f"{above.path}{name}/"
         if path == above.path:
             return _Folder(path, above.taken, above.key)
-        return _Folder(path, Seen()) if self._in_order else _Folder(path, above.taken, _key(path))
+        return _Folder(path, Seen()) if self._in_order else _Folder(path, above.taken, folded(path))
 
     def _take_folder(self, above: _Folder, name: str) -> bool:
         if _split(name)[1]:  # it could be taken for a picture
             return self._take(above, name)
-        return above.taken.add(f"folder {above.key}{_key(name)}")
+        return above.taken.add(f"folder {above.key}{folded(name)}")
 
     def _take(self, folder: _Folder, name: str) -> bool:
         """Claim a name in a folder, unless what it could become is taken: by names claimed before,
         or by what those could become."""
         seen, start = folder.taken, folder.key
-        key, above = start + _key(name), [start + _key(each) for each in self._above(name)]
+        key, above = start + folded(name), [start + folded(each) for each in self._above(name)]
         # Stays claimed where the rest is not free, which harms nobody.
         if not seen.add(f"is {key}") or f"below {key}" in seen:
             return False
@@ -167,7 +167,7 @@ def _split(name: str) -> tuple[str, str]:
     return (head, f".{own}") if known else (name, "")
 
 
-def _key(name: str) -> str:
+def folded(name: str) -> str:
     """The same for names that a file system may take for the same."""
     if name.isascii():
         return name.lower()

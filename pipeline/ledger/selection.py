@@ -12,7 +12,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -41,6 +41,15 @@ class Choice:
     decision: str
     seed: int | None
     page: int = 1
+
+
+class Known(NamedTuple):
+    """What a destination has of a photo; candidates: (page, candidate)."""
+
+    size: int
+    attempt: int
+    name: str | None
+    candidates: set[tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -84,16 +93,7 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
     again goes on with what is there. Raises UsageError (a photo that has no result there, a
     candidate that it does not have, or one that waits for another attempt) and StorageError.
     """
-    known = _known(destination, run, selection)
-    for each in selection.choices:
-        if each.photo not in known:
-            where = f"no result in {destination.uri}"
-            _refuse(selection.name, each.line, f"photo {_short(each.photo)} has {where}")
-        *_, candidates = known[each.photo]
-        if each.candidate is not None and (each.page, each.candidate) not in candidates:
-            page = f" of page {each.page}" if each.page > 1 else ""
-            one = f"candidate {each.candidate}{page} of photo {_short(each.photo)}"
-            _refuse(selection.name, each.line, f"{one} has no result in {destination.uri}")
+    known = known_photos(destination, run, selection)
 
     def choose(schedule: Schedule) -> Iterator[Redo]:
         waiting = dict(schedule.retried(committed_shards(destination).keys()))
@@ -110,6 +110,22 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
     planned = plan_retry(destination, run, choose)
     _keep(destination, selection)
     return planned
+
+
+def known_photos(destination: Storage, run: Run, selection: Selection) -> dict[str, Known]:
+    """What there is of the selection's photos. Raises UsageError (a photo that has no result there,
+    or a candidate that it does not have) and StorageError."""
+    known = _known(destination, run, selection)
+    for each in selection.choices:
+        if each.photo not in known:
+            where = f"no result in {destination.uri}"
+            _refuse(selection.name, each.line, f"photo {_short(each.photo)} has {where}")
+        candidates = known[each.photo].candidates
+        if each.candidate is not None and (each.page, each.candidate) not in candidates:
+            page = f" of page {each.page}" if each.page > 1 else ""
+            one = f"candidate {each.candidate}{page} of photo {_short(each.photo)}"
+            _refuse(selection.name, each.line, f"{one} has no result in {destination.uri}")
+    return known
 
 
 def kept_selections(destination: Storage) -> Iterator[tuple[int, Selection]]:
@@ -141,18 +157,15 @@ def _kept_numbers(destination: Storage) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def _known(
-    destination: Storage, run: Run, selection: Selection
-) -> dict[str, tuple[int, int, str | None, set[tuple[int, int]]]]:
-    """Size, last attempt, name and (page, candidate) of the selection's photos, as far as they have
-    results."""
+def _known(destination: Storage, run: Run, selection: Selection) -> dict[str, Known]:
+    """Of those photos that have results."""
     wanted = pa.array(sorted({each.photo for each in selection.choices}), pa.string())
-    known: dict[str, tuple[int, int, str | None, set[tuple[int, int]]]] = {}
+    known: dict[str, Known] = {}
     columns = ["photo", "source_bytes", "attempt", "name", "page", "candidate"]
     for table in read_results(destination, run, columns):
         for row in table.filter(pc.is_in(table["photo"], wanted)).to_pylist():
-            first = (row["source_bytes"], row["attempt"], row["name"], set[tuple[int, int]]())
-            known.setdefault(row["photo"], first)[3].add((row["page"], row["candidate"]))
+            first = Known(row["source_bytes"], row["attempt"], row["name"], set())
+            known.setdefault(row["photo"], first).candidates.add((row["page"], row["candidate"]))
     return known
 
 

@@ -1,0 +1,262 @@
+"""A delivery: chosen pictures copied byte for byte, with a catalog, as a bag, for IIIF.
+
+    OUT/delivery.json         what was asked for; written first, and never changed
+    OUT/images/...            the pictures, called as their masters are
+    OUT/catalog.csv           a row for each picture; catalog.parquet is the same
+    OUT/iiif/collection.json  manifests, where they are asked for
+
+In a bag all but delivery.json lies in OUT/data, and bagit.txt is written last. The same command
+again goes on: what is there is read and compared, and never replaced by another picture.
+"""
+
+import hashlib
+import pickle
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from itertools import islice
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from pipeline.delivery import bag
+from pipeline.delivery.catalog import PICTURES, Catalog, Delivered
+from pipeline.delivery.chosen import Picture, chosen, decisions_of
+from pipeline.delivery.copying import Copier
+from pipeline.delivery.iiif import COLLECTION, Manifests, Sheets
+from pipeline.delivery.order import DELIVERY, Order, begin_delivery, read_order
+from pipeline.delivery.place import refuse_others_files, what_is_there
+from pipeline.errors import PhotoError, UsageError
+from pipeline.ledger.plan import Run
+from pipeline.ledger.results import committed_shards, image_path
+from pipeline.ledger.seen import Seen
+from pipeline.ledger.selection import Selection
+from pipeline.provenance.sidecar import sidecar_of, sidecar_path
+from pipeline.storage.base import Storage
+from pipeline.storage.open_storage import overlap
+from pipeline.storage.probe import probe_conditional_writes
+
+_WORKERS = 16
+_PHOTOS_AT_ONCE = 64
+_FILES_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Summary:
+    """pictures, photos: that lie in the delivery now; bytes: of the pictures. failed: pictures that
+    could not be delivered. left_out: photos of which nothing was to go out, by why. pending: photos
+    that are not colorized yet."""
+
+    pictures: int
+    photos: int
+    bytes: int
+    failed: list[Delivered] = field(default_factory=list)
+    left_out: dict[str, int] = field(default_factory=dict)
+    pending: int = 0
+
+
+class _Chosen:
+    """The photos that are to go out, kept in a temporary file: what is committed meanwhile waits
+    for the next command."""
+
+    def __init__(self, file: BinaryIO, photos: Iterator[list[Picture]]) -> None:
+        self._file = file
+        self.photos = self.pictures = 0
+        digest = hashlib.sha256()
+        for photo in photos:
+            pickle.dump(photo, self._file)
+            self.photos += 1
+            self.pictures += len(photo)
+            for each in photo:
+                digest.update(f"{each.name}\0{each.row['output_sha256']}\n".encode())
+        self.digest = digest.hexdigest()
+
+    def __iter__(self) -> Iterator[list[Picture]]:
+        self._file.seek(0)
+        for _ in range(self.photos):
+            yield pickle.load(self._file)
+
+
+def deliver(
+    source: Storage,
+    destination: Storage,
+    run: Run,
+    out: Storage,
+    order: Order,
+    selection: Selection | None = None,
+    on_progress: Callable[[int, int, int], None] = lambda done, failed, pictures: None,
+) -> Summary:
+    """Deliver what an order asks for from a destination; the source is not opened.
+
+    on_progress(pictures so far, failed, pictures). Raises UsageError (a selection of what the
+    destination does not have, nothing to deliver, a place for it that holds other files or lies
+    within the source or destination), DestinationMismatch (it holds another delivery) and
+    StorageError.
+    """
+    for place in (destination, source):
+        if overlap(out, place):
+            raise UsageError(f"OUT {out.uri} and {place.uri} must not lie inside each other")
+    is_new = read_order(out) is None
+    if is_new:
+        refuse_others_files(out)  # at once, before the results are read
+    left_out: Counter[str] = Counter()
+    decisions = decisions_of(destination, run, selection)
+    with ExitStack() as files:
+        new_file = partial(_temporary, files)
+        picked = chosen(destination, run, order, decisions, left_out)
+        photos = _Chosen(new_file(), picked)
+        if not photos.pictures:
+            why = ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items()))
+            why = why or "no photo is colorized yet"
+            raise UsageError(f"{destination.uri} has nothing to deliver: {why}")
+        if is_new:
+            probe_conditional_writes(out)
+        today = datetime.now(UTC).date().isoformat()
+        begun = begin_delivery(out, order, run, photos.digest, today)
+        there = what_is_there(out, order, run, photos)
+        pool = files.enter_context(ThreadPoolExecutor(_WORKERS))
+        files.callback(pool.shutdown, cancel_futures=True)
+        work = _Delivery(destination, run, out, order, there, new_file, pool)
+        copier = Copier(destination, out, run.recipe, order.folder, there)
+        for photo in _copied(copier, photos, pool):
+            work.record(photo)
+            on_progress(work.done, len(work.failed), photos.pictures)
+        work.close(begun)
+    committed = committed_shards(destination).keys()
+    return Summary(
+        pictures=work.done - len(work.failed),
+        photos=work.photos,
+        bytes=work.bytes,
+        failed=work.failed,
+        left_out=dict(left_out),
+        pending=run.plan.photos - run.plan.photos_in(committed),
+    )
+
+
+def _copied(
+    copier: Copier, photos: Iterable[list[Picture]], pool: ThreadPoolExecutor
+) -> Iterator[list[Delivered]]:
+    """Copies several pictures at once, and hands them over in their order."""
+    rest = iter(photos)
+    while some := list(islice(rest, _PHOTOS_AT_ONCE)):
+        tasks = [copier.task(each) for photo in some for each in photo]
+        copied = iter(pool.map(copier.copy, tasks))
+        for photo in some:
+            yield [next(copied) for _ in photo]
+
+
+def _temporary(files: ExitStack) -> BinaryIO:
+    return cast(BinaryIO, files.enter_context(tempfile.TemporaryFile()))
+
+
+class _Delivery:
+    """All of a delivery but its pictures. there: the paths that it holds already."""
+
+    def __init__(
+        self,
+        destination: Storage,
+        run: Run,
+        out: Storage,
+        order: Order,
+        there: Seen,
+        new_file: Callable[[], BinaryIO],
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._run, self._out, self._order, self._there = run, out, order, there
+        self._pool, self._waiting = pool, dict[str, bytes]()
+        self._catalog = Catalog(run, new_file(), new_file())
+        self._payload = bag.Payload(new_file())
+        self._sheets = Sheets(destination)
+        base = f"{order.iiif}/{order.folder}".rstrip("/")
+        self._manifests = Manifests(base, run.recipe, new_file()) if order.iiif else None
+        self.failed: list[Delivered] = []
+        self.done = self.photos = self.bytes = 0
+
+    def record(self, photo: list[Delivered]) -> None:
+        """Enter a photo's pictures into catalog, bag and manifests. Raises StorageError."""
+        for each in photo:
+            self._catalog.add(each)
+        there = [each for each in photo if each.reason is None]
+        self.done += len(photo)
+        self.failed += [each for each in photo if each.reason is not None]
+        self.photos += bool(there)
+        folder = self._order.folder
+        for each in there:
+            row, path = each.picture.row, folder + PICTURES + each.picture.name
+            self.bytes += each.size
+            self._payload.add(path, row["output_sha256"], each.size)
+            if self._run.recipe.sidecar:
+                said = sidecar_of(row, image_path(row), self._run.recipe)
+                digest = hashlib.sha256(said).hexdigest()
+                self._payload.add(sidecar_path(path), digest, len(said))
+        if self._manifests and there:
+            smalls = [self._small(each) for each in there]
+            for path, data in self._manifests.of(there, smalls).items():
+                self._waiting[folder + path] = data
+                self._payload.add(folder + path, hashlib.sha256(data).hexdigest(), len(data))
+            if len(self._waiting) >= _FILES_AT_ONCE:
+                self._write_waiting()
+
+    def close(self, begun: str) -> None:
+        """Write the tables, and what makes a bag of it. Raises StorageError."""
+        self._write_waiting()
+        files = self._catalog.close()
+        if self._manifests:
+            files[COLLECTION] = self._manifests.collection.close()
+        for path, file in files.items():
+            digest, size = bag.digest_of(file)
+            self._payload.add(self._order.folder + path, digest, size)
+            self._write_file(self._order.folder + path, file)
+        if not self._order.bag:
+            return
+        version = self._run.recipe.versions.get("autochrome", "")
+        info = bag.bag_info(
+            self._order.bag_info,
+            begun,
+            f"Autochrome {version}".strip(),
+            self._run.digest,
+            self._payload.oxum,
+        )
+        manifest = self._payload.close()
+        digests = {
+            bag.MANIFEST: bag.digest_of(manifest)[0],
+            DELIVERY: hashlib.sha256(self._out.read(DELIVERY)).hexdigest(),
+            bag.INFO: hashlib.sha256(info).hexdigest(),
+            bag.DECLARATION: hashlib.sha256(bag.DECLARED).hexdigest(),
+        }
+        self._write_file(bag.MANIFEST, manifest)
+        self._waiting[bag.INFO] = info
+        self._write_waiting()
+        self._waiting[bag.TAG_MANIFEST] = bag.tag_manifest(digests)
+        self._write_waiting()
+        self._waiting[bag.DECLARATION] = bag.DECLARED
+        self._write_waiting()
+
+    def _small(self, delivered: Delivered) -> np.ndarray | None:
+        try:
+            return self._sheets.picture(delivered.picture.row)
+        except PhotoError:  # a damaged sheet is no reason to withhold a picture
+            return None
+
+    def _write_waiting(self) -> None:
+        """Write files of our own making, several at once, unless they are there as they should."""
+        there = [path in self._there for path in self._waiting]
+        for _ in self._pool.map(self._write, self._waiting, self._waiting.values(), there):
+            pass
+        self._waiting.clear()
+
+    def _write(self, path: str, data: bytes, is_there: bool) -> None:
+        if not is_there or self._out.read(path) != data:
+            self._out.write(path, data)
+
+    def _write_file(self, path: str, file: BinaryIO) -> None:
+        if path in self._there:
+            digest = hashlib.sha256(self._out.read(path)).hexdigest()
+            if digest == bag.digest_of(file)[0]:
+                return
+        self._out.write_file(path, file)

@@ -1,0 +1,109 @@
+"""What is to be delivered, and in which form: decided once, in a file of the delivery itself."""
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
+from pipeline.ledger.plan import Run, differences
+from pipeline.storage.base import Storage
+
+DELIVERY = "delivery.json"
+FORMAT = "autochrome-delivery-1"
+OF_RUN = ("Payload-Oxum", "Bagging-Date", "Bag-Software-Agent")  # lines that a bag gets by itself
+_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What goes out.
+
+    choice: "ok" for all that has a picture and was not rejected, "approved" for what was approved
+    by decisions that the destination keeps, "selection" for what a file approves. candidates:
+    "best" of each photo, or "all". most_bits, least_colorfulness: of pictures, as in their rows.
+    bag: as a BagIt bag, with these lines of bag-info.txt. iiif: the address under which the
+    delivery will be served, where manifests are asked for; without "/" at its end.
+    """
+
+    choice: str = "ok"
+    candidates: str = "best"
+    most_bits: float | None = None
+    least_colorfulness: float | None = None
+    bag: bool = False
+    bag_info: dict[str, str] = field(default_factory=dict)
+    iiif: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError."""
+        if self.bag_info and not self.bag:
+            raise UsageError("--bag-info is about a bag: it needs --bag")
+        for label, value in self.bag_info.items():
+            if not _LABEL.fullmatch(label) or label in OF_RUN:
+                raise UsageError(f"--bag-info: {label!r} is no label that can be given")
+            if not value.strip() or not value.isprintable():
+                raise UsageError(f"--bag-info: {label} needs a value of one line")
+        if self.iiif is not None:
+            object.__setattr__(self, "iiif", _address(self.iiif))
+
+    @property
+    def folder(self) -> str:
+        """Where all but the tag files of a bag lies, with "/" at its end."""
+        return "data/" if self.bag else ""
+
+
+def begin_delivery(out: Storage, order: Order, run: Run, pictures: str, today: str) -> str:
+    """Write the order into a delivery that has none yet; returns the date that it was begun.
+
+    pictures: the digest of all that is to go out. A folder may be added to by the same order once
+    more; a bag is closed. Raises DestinationMismatch where another order was begun there, and
+    StorageError.
+    """
+    content: dict[str, Any] = {"run_sha256": run.digest, **asdict(order)}
+    if order.bag:
+        content["pictures_sha256"] = pictures
+    whole = {"format_version": FORMAT, "begun": today, **content}
+    if out.write_if_absent(DELIVERY, json.dumps(whole, indent=2, sort_keys=True).encode() + b"\n"):
+        return today
+    there = read_order(out)
+    if there is None:
+        raise StorageError(f"{out.uri_of(DELIVERY)} came and went: is another command at work?")
+    begun = str(there.pop("begun"))
+    changed = differences(there, content)
+    if changed:
+        head = f"{out.uri} holds a delivery of another kind; take another OUT"
+        raise DestinationMismatch("\n".join([head, *changed]))
+    return begun
+
+
+def read_order(out: Storage) -> dict[str, Any] | None:
+    """The order of a delivery, with the date that it was begun; None where there is none.
+
+    Raises StorageError where the file is none of ours.
+    """
+    try:
+        content = json.loads(out.read(DELIVERY))
+        if content.pop("format_version") != FORMAT or "begun" not in content:
+            raise ValueError("of another version")
+    except ObjectMissing:
+        return None
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise StorageError(f"{out.uri_of(DELIVERY)} is no delivery of Autochrome") from error
+    return dict(content)
+
+
+def _address(base: str) -> str:
+    """Raises UsageError where a browser could not be sent there."""
+    try:
+        parts = urlsplit(base)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound, parts = False, None
+    if not sound or parts is None or parts.query or parts.fragment or not _is_plain(base):
+        raise UsageError(f"--iiif: {base!r} is no address such as https://archive.example/colored")
+    return base.rstrip("/")
+
+
+def _is_plain(base: str) -> bool:
+    return base.isascii() and base.isprintable() and not set(base) & set(' "<>\\^`{|}#?')
