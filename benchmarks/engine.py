@@ -65,7 +65,10 @@ class Sleeper:
 
 
 class Quiet:
-    def update(self, done: int, failed: int, photos: int) -> None:
+    def begin(self, phase: str, photos: int | None = None) -> None:
+        pass
+
+    def update(self, done: int, failed: int, photos: int, rate: float | None = None) -> None:
         pass
 
     def wait(self, why: str) -> None:

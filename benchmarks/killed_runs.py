@@ -17,10 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import get_args
 
 import pyarrow as pa
 from PIL import Image
 
+from pipeline.colorize import Phase
 from pipeline.ledger.plan import Schedule, open_run
 from pipeline.ledger.results import committed_shards, read_results
 from pipeline.run.options import RecipeOptions, Resources, method_of
@@ -43,9 +45,10 @@ VICTIMS = {
     "idle worker": 2,
     "helper": 2,  # actors of Ray Data that hold statistics and the like
 }
-# The line of the watchdog among them: on a busy machine a minute may pass without a commit.
+# The line of the watchdog among them: on a busy machine minutes may pass without a commit.
 OUR_LINE = re.compile(
-    r"[\d,]+ of [\d,]+ photos(, .*)?|nothing was committed for \d+ s: .*|autochrome: .*"
+    r"[\d,]+ of [\d,]+ photos(, .*)?|no shard was done for \d+ s .*|autochrome: .*|"
+    + r"|".join(get_args(Phase))
 )
 PATIENCE = 2.0  # seconds for a kind of victim to appear, else another is chosen
 STALL = 600.0  # seconds without a commit or a kill after which a run is given up

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.options import recipe_options, resource_options, take_resources
-from jobs.progress import Progress, in_json, say
+from jobs.progress import Progress, describe_colorized, in_json, say
 from jobs.survey import tell_survey, workers_here
 from pipeline.errors import UsageError, shown_in_line
 
@@ -105,7 +105,8 @@ def describe(summary: "Summary") -> str:
     from pipeline.ledger.planning import describe_ignored
 
     ok = summary.photos - summary.failed - summary.skipped - summary.pending
-    lines = [f"{ok:,} of {summary.photos:,} photos colorized"]
+    seconds, rate = summary.work_seconds, summary.photos_per_second
+    lines = [describe_colorized(ok, summary.photos, seconds, rate)]
     if summary.failed:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
         lines.append(f"{summary.failed:,} failed: {reasons}")

@@ -165,7 +165,7 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
         result = run(
             paths[-1],
             EvaluationSettings(weights, **options),
-            lambda step, done, photos: progress.update(done, 0, photos, step),
+            lambda step, done, photos: progress.update(done, 0, photos, step=step),
             lambda words: click.echo(f"autochrome: warning: {words}", err=True),
         )
     if html:

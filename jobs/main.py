@@ -20,7 +20,14 @@ from jobs.status import status
 from jobs.submit import logs, stop, submit
 from jobs.train import train
 from jobs.verify import verify
-from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError, shown
+from pipeline.errors import (
+    AutochromeError,
+    EngineError,
+    Interrupted,
+    UsageError,
+    from_interrupt,
+    shown,
+)
 from pipeline.run.logs import LOGGER
 
 
@@ -31,9 +38,13 @@ class Commands(click.Group):
         if threading.current_thread() is threading.main_thread():
             # What cluster managers send before they kill; it ends a command as Ctrl-C does.
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except AutochromeError as error:
+            if from_interrupt(error) and not isinstance(error, Interrupted):
+                tell_error(ctx, "interrupted", Interrupted.exit_code)
             LOGGER.debug("the command ends", exc_info=error)
             tell_error(ctx, str(error), error.exit_code)
         except ModuleNotFoundError as error:  # a cluster whose `python` is not Autochrome's
@@ -44,6 +55,8 @@ class Commands(click.Group):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as error:  # our fault; the words are those of the bug report
+            if from_interrupt(error):
+                tell_error(ctx, "interrupted", Interrupted.exit_code)
             LOGGER.error("a fault of Autochrome", exc_info=error)
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             how = "please report it with what `autochrome --verbose` shows"

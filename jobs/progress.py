@@ -13,6 +13,7 @@ import click
 from pipeline.errors import shown
 
 WIDTH = 24
+_HELD_SECONDS = 2.0
 _FORMAT = "autochrome.log_format"  # in a context's meta, which all contexts of a command share
 
 
@@ -28,32 +29,53 @@ class Progress:
         self._every = every or (0.5 if self._bar else 10.0)
         self._marks: list[tuple[float, int]] = []  # time and photos: start of step, first news
         self._done = self._failed = self._photos = 0
-        self._step = ""
+        self._found: int | None = None
+        self._rate: float | None = None
+        self._step = self._phase = ""
+        self._told: set[str] = set()  # phases
+        self._held: list[str] = []  # lines about phases, for a moment
         self._lock = threading.Lock()  # else a line may mix two steps
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, daemon=True)
 
-    def update(self, done: int, failed: int, photos: int, step: str = "") -> None:
+    def begin(self, phase: str, photos: int | None = None) -> None:
+        """A phase begins or goes on; photos: how many were found so far.
+
+        Each is told once, by a line, where there is no bar. The line is held back for a moment: of
+        a command that is refused right away, its error is all that is said.
+        """
+        with self._lock:
+            self._phase, self._found = phase, photos
+            if not self._bar and phase not in self._told:
+                self._told.add(phase)
+                self._held.append(to_line("phase", phase=phase) if self._json else f"{phase}\n")
+        self._start()
+
+    def update(
+        self, done: int, failed: int, photos: int, rate: float | None = None, step: str = ""
+    ) -> None:
         """Photos done, of these failed in this run, and to be done in all; or in this step.
 
-        Steps have speeds of their own: a new one starts the estimate anew.
+        rate: photos/s; None: since this step began, or its first photo was done. Steps have speeds
+        of their own: a new one starts the estimate anew.
         """
         now = time.monotonic()
         with self._lock:
             if step != self._step:
                 self._marks.clear()
-            self._done, self._failed, self._photos, self._step = done, failed, photos, step
+            self._done, self._failed, self._photos = done, failed, photos
+            self._rate, self._step = rate, step
             if not self._marks:
                 self._marks.append((now, done))
             elif len(self._marks) == 1 and done > self._marks[0][1]:
                 self._marks.append((now, done))
-        if self._thread.ident is None:
-            self._thread.start()
+        self._start()
 
     def wait(self, why: str) -> None:
         """Say what a run waits for."""
         why = shown(why)
         with self._lock:
+            self._release()
             if self._json:
                 self._stream.write(to_line("waiting", message=why))
             else:
@@ -70,44 +92,82 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._ended.set()
-        if self._marks:
-            self._thread.join()
-
-    def _tell(self) -> None:
-        while not self._ended.wait(self._every):
-            self._write()
-        if self._bar:
+        if self._thread.ident is None:
+            return
+        self._thread.join()
+        at_start = self._rate is None and len(self._marks) < 2
+        if error is None:
+            self._phase = ""
+            self._release()
+        if self._bar and self._marks and not (error and at_start):
             self._write()
             self._stream.write("\n")
+        elif self._bar:
+            self._stream.write("\r\x1b[K")  # nothing is done that a last line could tell
+        self._stream.flush()
+
+    def _start(self) -> None:
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def _tell(self) -> None:
+        tick, passed = min(self._every, _HELD_SECONDS), 0.0
+        while not self._ended.wait(tick):
+            passed += tick
+            with self._lock:
+                self._release()
+                if passed >= self._every:
+                    passed = 0.0
+                    self._write()
+
+    def _release(self) -> None:
+        """Write the lines that were held back."""
+        for line in self._held:
+            self._stream.write(line)
+        self._held.clear()
 
     def _write(self) -> None:
-        with self._lock:
-            since, before = self._marks[-1]
-            if before == self._done:  # no more news: this counts what it took to start, too
-                since, before = self._marks[0]
-            done, failed, photos, step = self._done, self._failed, self._photos, self._step
-            new, seconds = done - before, time.monotonic() - since
-            if self._json:
-                rate = new / seconds if new and seconds > 0 else None
-                left = (photos - done) / rate if rate else None
-                line = to_line(
-                    "progress",
-                    **({"step": step} if step else {}),
-                    done=done,
-                    failed=failed,
-                    photos=photos,
-                    photos_per_second=rate,
-                    seconds_left=left,
-                )
-            else:
-                line = f"{step}: " if step else ""
-                line += describe(new, done, failed, photos, seconds)
-            if self._bar:
-                full = WIDTH * done // max(1, photos)
-                bar = "#" * full + "-" * (WIDTH - full)
-                line = f"\r[{bar}] {line}\x1b[K"  # erases what a longer line left
-            self._stream.write(line if self._bar or self._json else line + "\n")
-            self._stream.flush()
+        if self._json:
+            line = to_line("progress", **self._facts())
+        else:
+            line = self._words()
+        if self._bar:
+            line = f"\r{line}\x1b[K"  # erases what a longer line left
+        self._stream.write(line if self._bar or self._json else line + "\n")
+        self._stream.flush()
+
+    def _facts(self) -> dict[str, object]:
+        named = {"step": self._step, "phase": self._phase}
+        facts: dict[str, object] = {name: value for name, value in named.items() if value}
+        if not self._marks:
+            return facts | {"found": self._found}
+        rate = self._speed()
+        return facts | {
+            "done": self._done,
+            "failed": self._failed,
+            "photos": self._photos,
+            "photos_per_second": rate,
+            "seconds_left": (self._photos - self._done) / rate if rate else None,
+        }
+
+    def _words(self) -> str:
+        if not self._marks:
+            found = "" if self._found is None else f", {self._found:,} photos so far"
+            return self._phase + found
+        line = describe(self._done, self._failed, self._photos, self._speed(), self._phase)
+        line = f"{self._step}: {line}" if self._step else line
+        full = WIDTH * self._done // max(1, self._photos)
+        return f"[{'#' * full}{'-' * (WIDTH - full)}] {line}" if self._bar else line
+
+    def _speed(self) -> float | None:
+        """Photos per second, as told or by the clock."""
+        if self._rate is not None:
+            return self._rate
+        since, before = self._marks[-1]
+        if before == self._done:  # no more news: this counts what it took to start, too
+            since, before = self._marks[0]
+        new, seconds = self._done - before, time.monotonic() - since
+        return new / seconds if new and seconds > 0 else None
 
 
 def to_line(event: str, **facts: object) -> str:
@@ -139,19 +199,28 @@ def in_json(ctx: click.Context) -> bool:
     return bool(ctx.meta.get(_FORMAT) == "json")
 
 
-def describe(new: int, done: int, failed: int, photos: int, seconds: float) -> str:
-    """One line; new is how many of those done were done in these seconds."""
+def describe(done: int, failed: int, photos: int, rate: float | None, phase: str = "") -> str:
+    """One line; rate in photos/s, None where none is done yet."""
     parts = [f"{done:,} of {photos:,} photos"]
     if failed:
         parts.append(f"{failed:,} failed")
-    if new and seconds > 0:
-        rate = new / seconds
-        parts.append(f"{rate:.1f} photos/s" if rate >= 1 else f"{rate:.2f} photos/s")
+    if rate:
+        parts.append(describe_rate(rate))
         if done < photos:
             parts.append(f"{describe_duration((photos - done) / rate)} left")
-    elif done < photos:
-        parts.append("starting")
+    if phase and (phase != "coloring" or not rate):
+        parts.append(phase)
     return ", ".join(parts)
+
+
+def describe_colorized(done: int, photos: int, seconds: float, rate: float | None) -> str:
+    """What there is, and how long workers had for it; rate in photos/s."""
+    words = f"{done:,} of {photos:,} photos colorized"
+    return f"{words} in {describe_duration(seconds)}, {describe_rate(rate)}" if rate else words
+
+
+def describe_rate(rate: float) -> str:
+    return f"{rate:,.1f} photos/s" if rate >= 1 else f"{rate:.2f} photos/s"
 
 
 def describe_duration(seconds: float) -> str:

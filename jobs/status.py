@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.colorize import describe_failures, describe_more_pages
-from jobs.progress import describe_duration
+from jobs.progress import describe_colorized, describe_duration
 from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
@@ -120,7 +120,9 @@ def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | 
 def describe(status: "Status", failures: Sequence["Failure"] = (), destination: str = "") -> str:
     """A few lines for people."""
     share = (status.photos - status.pending) / status.photos
-    lines = [f"{status.done:,} of {status.photos:,} photos colorized ({share:.1%} dealt with)"]
+    seconds, rate = status.work_seconds, status.photos_per_second
+    colorized = describe_colorized(status.done, status.photos, seconds, rate)
+    lines = [f"{colorized} ({share:.1%} dealt with)"]
     if status.failed:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in status.failed.items())
         failed = sum(status.failed.values())

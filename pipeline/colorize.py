@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Protocol
+from typing import Literal, Protocol
 
 from pipeline.cluster.pools import (
     SHARDS_PER_WAVE,
@@ -24,8 +24,9 @@ from pipeline.cluster.pools import (
 from pipeline.cluster.session import (
     capacity,
     cluster_joined,
-    describe_wait,
+    describe_lack,
     on_cluster,
+    our_workers,
     quiet_ray,
     session_logs,
 )
@@ -36,9 +37,11 @@ from pipeline.errors import (
     Interrupted,
     StoreUnavailable,
     TooManyFailures,
+    from_interrupt,
 )
+from pipeline.ledger.pace import Pace
 from pipeline.ledger.plan import Schedule, Shard
-from pipeline.ledger.planning import describe_planning, refuse_overlap
+from pipeline.ledger.planning import refuse_overlap
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
 from pipeline.ledger.shard_report import ShardReport
@@ -60,17 +63,29 @@ from pipeline.storage.lease import Lease, open_destination
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.probe import probe_conditional_writes
 
+Phase = Literal[
+    "listing",
+    "planning",
+    "starting workers",
+    "loading weights",
+    "coloring",
+    "writing the report",
+]
 OUTAGE = 3  # shards in a row for which a store was out of reach
 
 
 class Listener(Protocol):
     """Who wants to hear of a run while it goes on."""
 
-    def update(self, done: int, failed: int, photos: int) -> None:
-        """At the start and after each shard; failed counts those of this command."""
+    def begin(self, phase: Phase, photos: int | None = None) -> None:
+        """A phase begins or goes on; photos: how many were found so far. From any thread."""
+
+    def update(self, done: int, failed: int, photos: int, rate: float | None = None) -> None:
+        """At the start and after each shard; failed counts those of this command, and so does the
+        rate, photos per second as Pace has them."""
 
     def wait(self, why: str) -> None:
-        """Where nothing has happened for a while; from another thread."""
+        """Where something is wrong that time may mend; from another thread."""
 
 
 def colorize(
@@ -87,8 +102,7 @@ def colorize(
     refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
     warm = partial(_warm_up, resources, options.model)
     with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
-        with Watchdog(listener.wait, partial(describe_planning, place)):
-            job = prepare_job(source, place, options, resources, warm)
+        job = prepare_job(source, place, options, resources, warm, listener.begin)
         return _run(job, listener, lease)
 
 
@@ -109,6 +123,8 @@ def resume(
     with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
         job = reopen_job(place, resources)
         probe_conditional_writes(place)
+        if selection or retry_failed:
+            listener.begin("planning")
         if selection:
             take_selection(place, job.run, selection)
         retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
@@ -136,10 +152,11 @@ def _run(job: Job, listener: Listener, lease: Lease | None) -> Summary:
     listener.update(done, 0, schedule.photos)
     log = RunLog(job.resources.log_as_json)
     if done < schedule.photos:  # without a Ray that would have nothing to do
+        listener.begin("starting workers")
         with _resumable(job, log), quiet_ray(), log.written_to(session_logs()):
             _run_open_shards(job, schedule, committed, listener, lease)
-    with Watchdog(listener.wait, lambda: "the report is being written"):
-        return replace(summarize(job.destination, job.run), log=log.path)
+    listener.begin("writing the report")
+    return replace(summarize(job.destination, job.run), log=log.path)
 
 
 def _run_open_shards(
@@ -151,15 +168,17 @@ def _run_open_shards(
 ) -> None:
     """Do all shards that are not committed."""
     limit = failure_limit(job.resources.max_failed, job.run.plan.photos)
-    done, failed = schedule.photos_in(committed), 0
+    done, failed, pace = schedule.photos_in(committed), 0, Pace()
+    lack = partial(describe_lack, *actor_need(job))
     with (
-        Watchdog(listener.wait, partial(describe_wait, *actor_need(job))) as watchdog,
+        Watchdog(our_workers, lack, listener.begin, listener.wait) as watchdog,
         closing(_run_shards(schedule.open(committed), job, schedule.photos - done)) as reports,
     ):
         for report in reports:
-            watchdog.news()
+            watchdog.news(report.span)
+            pace.add(report.photos, report.span)
             done, failed = done + report.photos, failed + report.failed
-            listener.update(done, failed, schedule.photos)
+            listener.update(done, failed, schedule.photos, pace.photos_per_second)
             if failed > limit:
                 allowed = f"--max-failed {job.resources.max_failed}"
                 raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
@@ -215,22 +234,13 @@ def _resumable(job: Job, log: RunLog) -> Iterator[None]:
         yield
     except KeyboardInterrupt as error:
         raise Interrupted(f"interrupted; {again}") from error
-    except AutochromeError as error:
-        raise type(error)(f"{error}; {again}") from error
     except Exception as error:
-        if _from_interrupt(error):
+        if from_interrupt(error):
             raise Interrupted(f"interrupted; {again}") from error
+        if isinstance(error, AutochromeError):
+            raise type(error)(f"{error}; {again}") from error
         cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
         if type(error).__name__ == "ExecutionTimeoutError":  # whose words are for programmers
             cause = f"nothing has moved for {SILENCE_SECONDS / 3600:g} hours"
         where = f" (more in {log.path})" if log.path else ""
         raise EngineError(f"Ray gave up: {cause}{where}; {again}") from error
-
-
-def _from_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: it may strike inside of Ray, which then raises its own."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -47,6 +47,16 @@ def shown_in_line(text: str) -> str:
     return shown(text).replace("\n", r"\n")
 
 
+def from_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: it may strike inside of a library, whose import or start
+    then fails with an error of its own."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 class AutochromeError(Exception):
     """Its text is one line for people, unless a class says otherwise."""
 

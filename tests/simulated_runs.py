@@ -1,7 +1,9 @@
 """Runs without a model and without Ray: plans and commits as they are, results made up."""
 
 from datetime import UTC, datetime
+from typing import get_args
 
+from pipeline.colorize import Phase
 from pipeline.ledger.plan import Run, Shard
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
@@ -44,5 +46,9 @@ def commit(
 
 def foreign_lines(lines: list[str], photos: int) -> list[str]:
     """Those on a user's screen that neither the progress nor the watchdog of a run wrote."""
-    ours = (f" of {photos} photos", "nothing was committed for ")
-    return [line for line in lines if not any(words in line for words in ours)]
+    ours = (f" of {photos} photos", "no shard was done for ")
+    return [
+        line
+        for line in lines
+        if line not in get_args(Phase) and not any(words in line for words in ours)
+    ]

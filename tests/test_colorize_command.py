@@ -176,9 +176,11 @@ def test_closing_words() -> None:
         log="/tmp/ray/autochrome.log",
         failures=(Failure("a\n.jpg", 0, 1, "corrupt", "no image"),),
         retried=0,
+        work_seconds=180.0,
+        photos_per_second=6.67,
     )
     assert describe(summary).splitlines() == [
-        "1,196 of 1,200 photos colorized",
+        "1,196 of 1,200 photos colorized in 3 min, 6.7 photos/s",
         "3 failed: 2 corrupt, 1 changed",
         r"  a\n.jpg: corrupt: no image",
         "  2 more: autochrome status s3://bucket/out --failed",

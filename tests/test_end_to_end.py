@@ -119,8 +119,13 @@ def undisturbed(
     [log] = re.findall(r"^causes   (\S+)$", result.stdout, re.MULTILINE)
     text = Path(log).read_text()
     assert "WARNING broken.jpg: unsupported: " in text and "in read_small" in text
-    assert result.stdout.splitlines() == [
-        "16 of 17 photos colorized",
+    first, *others = result.stdout.splitlines()
+    assert re.fullmatch(r"16 of 17 photos colorized in \d+ (s|min), [\d.]+ photos/s", first)
+    assert [line for line in result.stderr.splitlines() if " of 17 photos" not in line] == [
+        *("listing", "planning", "starting workers", "loading weights", "coloring"),
+        "writing the report",
+    ]
+    assert others == [
         "1 failed: 1 unsupported",
         "  broken.jpg: unsupported: not a picture in a format that is known here",
         "1 other file ignored (1 .md)",
@@ -165,7 +170,7 @@ def test_again_does_nothing_and_other_settings_are_refused(
     )
     again = run(photos, undisturbed.uri, weights, "--batch-size", 3, "--shard-size", 9)
     assert again.exit_code == 3
-    assert again.stdout.splitlines()[0] == "16 of 17 photos colorized"
+    assert again.stdout.splitlines()[0].startswith("16 of 17 photos colorized in ")
     other = run(photos, undisturbed.uri, weights, "--seed", 1, "--format", "png")
     assert other.exit_code == 5
     assert other.stderr.splitlines()[-3:] == [
@@ -302,7 +307,8 @@ def test_a_full_disk_and_a_deadly_photo_leave_what_can_be_done_later(
     kinds.update({source: Deadly, out: LocalStorage})
     result = run(source, out, weights)
     assert result.exit_code == 3, result.output
-    assert "2 of 3 photos colorized\n1 not done: the same command tries them again" in result.stdout
+    assert result.stdout.startswith("2 of 3 photos colorized in ")
+    assert "\n1 not done: the same command tries them again" in result.stdout
 
     kinds[source] = LocalStorage
     assert run(source, out, weights).exit_code == 0

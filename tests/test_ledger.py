@@ -1,6 +1,7 @@
 """The ledger's answers, under any order of commits, crashes, retries and rival commands."""
 
 from collections import Counter
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from simulated_runs import commit, planned
 
+from pipeline.ledger.pace import Pace
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import Redo, plan_retry
 from pipeline.ledger.results import Result, commit_shard, committed_shards, read_results
+from pipeline.ledger.shard_report import report_of
 from pipeline.ledger.status import Failure, Ledger
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
@@ -72,6 +75,34 @@ def test_status_tells_of_speed_and_stragglers() -> None:
     assert status.since == 30
     assert status.stragglers == [2, 4, 5, 6]
     assert not status.complete
+
+
+def test_its_rate_is_that_of_the_driver_over_the_time_that_workers_had() -> None:
+    """A night lies between two commands."""
+    _, destination, run = planned(photos=12, shard_size=4)
+    pace = Pace()
+    for shard, end in zip(Schedule(destination, run).open(), (1000, 1030, 90_000), strict=True):
+        rows = [
+            Result(
+                *(photo.path, "", shard.number, 3),
+                candidate=candidate,
+                finished_at=datetime.fromtimestamp(end, UTC),
+                read_seconds=0.5,
+                model_seconds=1.0,
+                write_seconds=0.25,
+            )
+            for photo in shard.photos
+            for candidate in (0, 1)
+        ]
+        commit_shard(destination, shard.number, rows, run.digest)
+        by_photo = [rows[first : first + 2] for first in range(0, len(rows), 2)]
+        pace.add(4, report_of(by_photo).span)
+    ledger = Ledger(destination, run)
+    ledger.refresh()
+    status = ledger.status()
+    took = 4 * (0.5 + 2 * (1.0 + 0.25))
+    assert status.work_seconds == pace.seconds == (30 + took) + took
+    assert status.photos_per_second == pace.photos_per_second == 12 / (30 + 2 * took)
 
 
 def test_a_candidate_that_failed_makes_its_photo_failed() -> None:

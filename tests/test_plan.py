@@ -46,6 +46,18 @@ def shards_of(destination: MemoryStorage, run: Run, done: frozenset[int] = froze
     ]
 
 
+def test_listing_and_planning_are_told_as_they_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.ledger.planning.PHOTOS_PER_PART", 2000)
+    source = a_source(*(f"{number:04}.jpg" for number in range(2500)))
+    destination, told = MemoryStorage("destination"), list[tuple[str, int]]()
+    for _ in range(2):  # at the second start there is nothing to plan
+        prepare_run(source, destination, RECIPE, 100, on_phase=lambda *phase: told.append(phase))
+    assert told == [
+        *(("listing", 0), ("listing", 1000), ("listing", 2000), ("planning", 2000)),
+        ("planning", 2500),
+    ]
+
+
 def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
     source = a_source(
         *("b.TIF", "a/2.jpg", "a/1.jpeg", "noend", "a/readme.txt", "x.txt", ".hid.jpg"),

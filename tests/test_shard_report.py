@@ -1,5 +1,8 @@
 """What the driver hears of a shard, and Prometheus from it."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 from pipeline.ledger.results import Result
 from pipeline.ledger.shard_report import ShardReport, report_of
 
@@ -36,5 +39,15 @@ def test_photos_are_counted_and_not_candidates() -> None:
     }
 
 
+def test_its_span_is_what_all_rows_took_until_the_last() -> None:
+    rows = [
+        replace(row, finished_at=datetime.fromtimestamp(1000 + second, UTC))
+        for second, row in enumerate((GOOD, UNWRITTEN, UNREAD))
+    ]
+    took = 1.0 + 0.5 + (2.0 + 2.0) + (3.0 + 3.0)
+    assert report_of([rows[:2], rows[2:]]).span == (1002 - took, 1002)
+
+
 def test_a_shard_that_another_command_has_committed_tells_its_photos_only() -> None:
-    assert ShardReport(4, 1).statuses == {}
+    report = ShardReport(4, 1)
+    assert (report.statuses, report.span) == ({}, None)

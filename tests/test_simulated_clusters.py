@@ -122,7 +122,10 @@ def test_a_node_is_lost_and_another_comes(
 
 
 class Quiet:
-    def update(self, done: int, failed: int, photos: int) -> None:
+    def begin(self, phase: str, photos: int | None = None) -> None:
+        pass
+
+    def update(self, done: int, failed: int, photos: int, rate: float | None = None) -> None:
         pass
 
     def wait(self, why: str) -> None:

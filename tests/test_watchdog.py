@@ -1,51 +1,101 @@
-"""A silent run says what it waits for, and one with news says nothing."""
+"""A healthy start is told by its phases; only what is wrong is told besides."""
 
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
+from pipeline.cluster.session import Workers
 from pipeline.cluster.watchdog import Watchdog
 
+STARTING, LOADING, READY = Workers(0, 0), Workers(2, 0), Workers(1, 3)
 
-def test_silence_is_explained_again_and_again() -> None:
-    told: list[str] = []
-    twice = threading.Event()
 
-    def tell(line: str) -> None:
-        told.append(line)
-        if len(told) == 2:
-            twice.set()
+class Told:
+    """What a watchdog says, until it has said enough."""
 
-    with Watchdog(tell, lambda: "waiting for a node with a GPU", seconds=0.02):
-        assert twice.wait(30)
-    assert all(
-        line.startswith("nothing was committed for ")
-        and line.endswith(" s: waiting for a node with a GPU")
-        for line in told
-    )
+    def __init__(self) -> None:
+        self.phases: list[str] = []
+        self.troubles: list[str] = []
+
+    def phase(self, phase: str) -> None:
+        if phase not in self.phases[-1:]:
+            self.phases.append(phase)
+
+    def until(self, enough: Callable[[], bool]) -> None:
+        end = time.monotonic() + 30
+        while not enough():
+            assert time.monotonic() < end, (self.phases, self.troubles)
+            time.sleep(0.001)
+
+
+def test_a_start_however_long_is_told_by_its_phases_alone() -> None:
+    told, looks = Told(), iter([STARTING] * 50 + [LOADING] * 50)
+    done = threading.Event()
+
+    def look() -> Workers:
+        workers = next(looks, READY)
+        if workers is READY:
+            done.set()
+        return workers
+
+    with Watchdog(look, lambda: None, told.phase, told.troubles.append, seconds=0.002):
+        assert done.wait(30)
+        told.until(lambda: len(told.phases) == 3)
+    assert told.phases == ["starting workers", "loading weights", "coloring"]
+    assert not told.troubles
+
+
+def test_what_a_start_lacks_is_said_once_and_anew_when_it_changes() -> None:
+    told, lacks = Told(), ["no node has a GPU"] * 20
+    with Watchdog(
+        lambda: STARTING,
+        lambda: lacks.pop() if lacks else "all GPUs are taken",
+        told.phase,
+        told.troubles.append,
+        seconds=0.002,
+    ):
+        told.until(lambda: len(told.troubles) == 2)
+    assert told.troubles == ["no node has a GPU", "all GPUs are taken"]
+    assert told.phases == ["starting workers"]
+
+
+def test_a_shard_that_takes_far_longer_than_any_before_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told()
+    with Watchdog(lambda: READY, lambda: None, told.phase, told.troubles.append, 0.01) as watchdog:
+        time.sleep(0.05)  # a first shard may take long: nobody knows how long it should
+        assert not told.troubles
+        watchdog.news((100.0, 100.1))
+        told.until(lambda: bool(told.troubles))
+    [trouble] = told.troubles
+    assert trouble.startswith("no shard was done for 0 s by 3 workers; the longest so far took 0 s")
 
 
 def test_news_keep_it_quiet() -> None:
-    told: list[str] = []
-    with Watchdog(told.append, lambda: "", seconds=30) as watchdog:
-        for _ in range(5):
-            watchdog.news()
-            time.sleep(0.01)
-    assert not told
+    told = Told()
+    with Watchdog(lambda: READY, lambda: None, told.phase, told.troubles.append, 0.5) as watchdog:
+        for _ in range(60):
+            watchdog.news((0.0, 0.1))
+            time.sleep(0.02)
+    assert not told.troubles
 
 
-def test_what_cannot_be_asked_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    heard = threading.Event()
+def test_a_ray_that_does_not_answer_is_told() -> None:
+    told = Told()
 
-    def tell(line: str) -> None:
-        told.append(line)
-        heard.set()
-
-    def explain() -> str:
+    def look() -> Workers:
         raise ConnectionError("the head is gone")
 
-    with Watchdog(tell, explain, seconds=0.01):
-        assert heard.wait(30)
-    assert told[0].endswith("Ray does not answer (ConnectionError)")
+    with Watchdog(look, lambda: None, told.phase, told.troubles.append, seconds=0.01):
+        told.until(lambda: bool(told.troubles))
+    assert told.troubles == ["Ray does not answer (ConnectionError)"]
+
+
+def test_it_is_silent_and_gone_when_it_is_left() -> None:
+    told, before = Told(), threading.active_count()
+    with Watchdog(lambda: READY, lambda: None, told.phase, told.troubles.append, seconds=0.002):
+        told.until(lambda: bool(told.phases))
+    assert threading.active_count() == before

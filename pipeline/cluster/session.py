@@ -84,10 +84,31 @@ def evenly_spread(nodes: Sequence[Mapping[str, float]]) -> int:
     return len(working) * int(min(node.get("object_store_memory", 0) for node in working))
 
 
-def describe_wait(kind: str, share: float) -> str:
-    """What a run waits for that needs so much CPU or GPU for each actor, in words.
+@dataclass(frozen=True)
+class Workers:
+    """Actors of this job, which hold the model: those that load it, and those ready for work."""
 
-    Ray must be running.
+    loading: int
+    ready: int
+
+
+def our_workers() -> Workers:
+    """Ray must be running."""
+    import ray
+    from ray._private.state import actors  # the public list needs a dashboard
+
+    job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
+    found = actors(job_id=job).values()
+    ours = [each for each in found if each["ActorClassName"].startswith("MapWorker(")]
+    return Workers(
+        loading=sum(each["State"] == "PENDING_CREATION" and each["Pid"] > 0 for each in ours),
+        ready=sum(each["State"] == "ALIVE" for each in ours),
+    )
+
+
+def describe_lack(kind: str, share: float) -> str | None:
+    """What keeps an actor from being started that needs so much CPU or GPU, in words; None where
+    nothing but time does. Ray must be running.
     """
     import ray
 
@@ -97,10 +118,9 @@ def describe_wait(kind: str, share: float) -> str:
     on = f"{nodes} node{'' if nodes == 1 else 's'}"
     if total < share:
         return f"waiting for a node with a {kind}: there is none among {on}"
-    if total - free < share:
-        return f"waiting for workers to start: no {kind} of {total:g} on {on} is in use"
-    taken = f"{total - free:g} of {total:g} {kind}s on {on} are taken"
-    return f"{taken}: a shard takes long, or storage does not answer"
+    if free < share and on_cluster():  # a Ray of our own has nobody else who could take any
+        return f"waiting for a free {kind}: {total - free:g} of {total:g} on {on} are taken"
+    return None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from pipeline.ledger.pace import Span, span_of
 from pipeline.ledger.results import DECISIVE, Result
 
 
@@ -13,7 +14,7 @@ class ShardReport:
     another command had committed it.
 
     statuses, reasons: photos by these. bytes: read and written. seconds: for each photo, by stage
-    (read, colorize, write).
+    (read, colorize, write). span: when it was worked on.
     """
 
     photos: int
@@ -22,6 +23,7 @@ class ShardReport:
     reasons: dict[str, int] = field(default_factory=dict, compare=False)
     bytes: dict[str, int] = field(default_factory=dict, compare=False)
     seconds: dict[str, list[float]] = field(default_factory=dict, compare=False)
+    span: Span | None = field(default=None, compare=False)
 
 
 def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
@@ -32,6 +34,7 @@ def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
     statuses, reasons = Counter[str](), Counter[str]()
     read = written = 0
     seconds: dict[str, list[float]] = {"read": [], "colorize": [], "write": []}
+    ends = []
     for rows in photos:
         decisive = max(rows, key=lambda row: DECISIVE.index(row.status))
         statuses[decisive.status] += 1
@@ -48,6 +51,7 @@ def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
         for stage, time in times.items():
             if time is not None:
                 seconds[stage].append(time)
+        ends += [row.finished_at for row in rows if row.finished_at]
     return ShardReport(
         photos=statuses.total(),
         failed=statuses["failed"],
@@ -55,6 +59,7 @@ def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
         reasons=dict(reasons),
         bytes={"read": read, "written": written},
         seconds=seconds,
+        span=span_of(max(ends, default=None), sum(map(sum, seconds.values()))),
     )
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.ledger.advice import Work, advise, work_of
+from pipeline.ledger.pace import Pace, Span, span_of
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import Redo, plan_retry
 from pipeline.ledger.results import DECISIVE, committed_shards, read_shards
@@ -18,7 +19,7 @@ from pipeline.storage.base import Storage
 
 WINDOWS = (1, 5, 15)  # minutes
 _COLUMNS = ["photo", "name", "source_bytes", "attempt", "status", "reason", "page", "pages"]
-_TIMES = ["candidate", "read_seconds", "model_seconds", "write_seconds"]
+_TIMES = ["candidate", "read_seconds", "model_seconds", "write_seconds", "finished_at"]
 _RECENT = 300.0  # seconds, whose shards tell of what the run lacks
 
 
@@ -31,6 +32,8 @@ class Status:
     that are planned once more. rates: photos/s over the last so many minutes. seconds_left: None
     where nothing moves. since: seconds since the last commit. stragglers: shards that are not done
     while later ones are. advice: which workers the run lacks, where that can be told.
+    work_seconds, photos_per_second: as Pace has them, of all commands together; the latter is None
+    where nothing is done yet.
     """
 
     photos: int
@@ -47,6 +50,8 @@ class Status:
     stragglers: list[int]
     advice: str | None
     more_pages: int = 0
+    work_seconds: float = 0.0
+    photos_per_second: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -90,6 +95,7 @@ class Ledger:
         self._last: dict[str, _Attempt] = {}
         self._names: dict[str, str | None] = {}  # of these
         self._works: dict[int, Work] = {}  # of recent shards
+        self._pace = Pace()
         self._several = 0  # photos of more than one page
         self._unread: set[str] = set()  # photos whose pages the first attempt could not count
 
@@ -103,6 +109,7 @@ class Ledger:
         for shard, table in zip(new, read_shards(self._destination, new, columns), strict=True):
             if shard in recent and (work := work_of(table)):
                 self._works[shard] = work
+            self._pace.add(pc.count_distinct(table["photo"]).as_py(), _span(table))
             skipped = table.filter(pc.equal(table["status"], "skipped"))["photo"]
             notable = pc.or_(pc.not_equal(table["status"], "ok"), pc.greater(table["attempt"], 1))
             notable = pc.or_(notable, pc.is_in(table["photo"], skipped.combine_chunks()))
@@ -200,7 +207,7 @@ class Ledger:
             minutes: schedule.photos_in(
                 {shard for shard, when in times.items() if when > now - 60 * minutes}
             )
-            / self._span(times, now, 60 * minutes)
+            / self._time_had(times, now, 60 * minutes)
             for minutes in WINDOWS
         }
         pending = plan.photos - plan.photos_in(done)
@@ -222,6 +229,8 @@ class Ledger:
             since=now - max(times.values()) if times else None,
             stragglers=[shard for shard in range(last) if shard not in done],
             advice=self._advice(times) if left else None,
+            work_seconds=self._pace.seconds,
+            photos_per_second=self._pace.photos_per_second,
         )
 
     def _advice(self, times: dict[int, float]) -> str | None:
@@ -232,7 +241,19 @@ class Ledger:
         works = [self._works[shard] for shard in counted]
         return advise(works, [ends[shard] for shard in counted], last - first)
 
-    @staticmethod
-    def _span(times: dict[int, float], now: float, seconds: float) -> float:
-        """A window's length; less where the run is younger than that."""
-        return max(1.0, min(seconds, now - min(times.values(), default=now)))
+    def _time_had(self, times: dict[int, float], now: float, window: float) -> float:
+        """Seconds of a window that workers had: all but what came before the first commit began,
+        and pauses."""
+        first = min(times.values(), default=now)
+        if self._pace.first is not None:
+            first = min(first, self._pace.first)
+        start = max(first, now - window)
+        return max(1.0, now - start - self._pace.pauses_since(start))
+
+
+def _span(table: pa.Table) -> Span | None:
+    """When a shard was worked on, given its rows."""
+    first = table.filter(pc.equal(table["candidate"], 0))
+    columns = first["read_seconds"], table["model_seconds"], table["write_seconds"]
+    seconds = sum(pc.sum(column).as_py() or 0.0 for column in columns)
+    return span_of(pc.max(table["finished_at"]).as_py(), seconds)

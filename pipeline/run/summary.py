@@ -19,7 +19,7 @@ class Summary:
     more_pages: photos that have more pages than the run takes. log: the file with the causes of
     failures; None where nothing was logged. failures: the first that failed. retried: how many
     failed ones were planned once more; None where that was not asked for. source: where the
-    masters are.
+    masters are. work_seconds, photos_per_second: as in Status.
     """
 
     photos: int
@@ -35,6 +35,8 @@ class Summary:
     failures: tuple[Failure, ...] = ()
     source: str = ""
     retried: int | None = None
+    work_seconds: float = 0.0
+    photos_per_second: float | None = None
 
 
 def summarize(destination: Storage, run: Run) -> Summary:
@@ -56,4 +58,6 @@ def summarize(destination: Storage, run: Run) -> Summary:
         report=report,
         source=run.recipe.source,
         failures=tuple(ledger.explained_failures(NAMED_FAILURES)),
+        work_seconds=status.work_seconds,
+        photos_per_second=status.photos_per_second,
     )
