@@ -13,7 +13,7 @@ import click
 from pipeline.errors import shown
 
 WIDTH = 24
-_HELD_SECONDS = 2.0
+_BEFORE_A_PLAN, _HELD_SECONDS = ("listing", "planning"), 2.0
 _FORMAT = "autochrome.log_format"  # in a context's meta, which all contexts of a command share
 
 
@@ -41,14 +41,16 @@ class Progress:
     def begin(self, phase: str, photos: int | None = None) -> None:
         """A phase begins or goes on; photos: how many were found so far.
 
-        Each is told once, by a line, where there is no bar. The line is held back for a moment: of
-        a command that is refused right away, its error is all that is said.
+        Each is told once, by a line, where there is no bar. Those before a plan are held back for a
+        moment: of a command that is refused right away, its error is all that is said.
         """
         with self._lock:
             self._phase, self._found = phase, photos
             if not self._bar and phase not in self._told:
                 self._told.add(phase)
                 self._held.append(to_line("phase", phase=phase) if self._json else f"{phase}\n")
+                if phase not in _BEFORE_A_PLAN:
+                    self._release()
         self._start()
 
     def update(
@@ -125,6 +127,7 @@ class Progress:
         for line in self._held:
             self._stream.write(line)
         self._held.clear()
+        self._stream.flush()
 
     def _write(self) -> None:
         if self._json:

@@ -158,6 +158,15 @@ def test_machines_get_an_event_for_each_phase() -> None:
     ]
 
 
+def test_a_phase_after_the_plan_is_told_at_once_with_those_before() -> None:
+    stream = io.StringIO()
+    with pytest.raises(UsageError), Progress(stream) as progress:
+        progress.begin("listing", 0)
+        progress.begin("starting workers")  # which closes standard error for a while
+        assert stream.getvalue() == "listing\nstarting workers\n"
+        raise UsageError("Ray did not start")
+
+
 @pytest.mark.parametrize("as_json", [False, True])
 def test_of_a_command_that_is_refused_right_away_no_phase_is_told(as_json: bool) -> None:
     stream = io.StringIO()
