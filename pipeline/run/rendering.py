@@ -55,7 +55,7 @@ def render(
         height, width = fitted(rows, columns, int(spec.output_size))
         gray = resize_rgb(eight_bits(master.gray), (width, height))
         master = replace(
-            master, gray=gray, dpi=None, kept=_fitted_color(master.kept, (width, height))
+            master, gray=gray, dpi=None, kept=resized_kept(master.kept, (width, height))
         )
     pixels = master.gray.size
     format, suffix = output_format(spec.format, master.info, sign is not None, pixels)
@@ -69,9 +69,10 @@ def render(
             spec.digital_source_type, spec.versions["autochrome"], spec.weights, seed, digest, page
         )
         meter, preview = ColorMeter(), Preview(height, width)
-        parts = preview.watch(meter.watch(keep_color(color_bands(gray, small), master.kept)))
+        parts = meter.watch(keep_color(color_bands(gray, small), master.kept))
         if spec.mark:
             parts = marked(parts, height, width)
+        parts = preview.watch(parts)
         labels = result_labels(master, format, made)
         try:
             file = encode_bands(parts, height, width, format, labels)
@@ -85,5 +86,6 @@ def render(
     return pictures
 
 
-def _fitted_color(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
+def resized_kept(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
+    """What keeps its color, uint8, in a picture of another (width, height)."""
     return kept and replace(kept, color=resize_rgb(eight_bits(kept.color), size))
