@@ -217,8 +217,8 @@ class _Reader:
                 last += len(instead) - (end - start)
             at = end
         whole, first = b"".join((*parts, self.packet[at:])), self._first
-        texts = (part.decode() for part in (whole[:first], whole[first:last], whole[last:]))
-        return _Kept(*texts, frozenset(self._names))
+        inner = whole[first:last].decode()
+        return _Kept(whole[:first].decode(), inner, whole[last:].decode(), frozenset(self._names))
 
     def _refuse(self, *_: object) -> None:
         raise _Refused
