@@ -226,6 +226,8 @@ def test_avif_is_read_with_all_its_bits(bits: int, channels: int) -> None:
     assert master.gray.dtype == np.uint16
     assert np.abs(master.gray - codes * (65535 / white)).max() <= 65535 / white
     assert read_small(data, [64])[0] == master.info
+    other_brand = data[:8] + b"mif1" + data[12:]
+    assert np.array_equal(read_full(other_brand).gray, master.gray)
 
 
 @pytest.mark.parametrize("bits", [8, 10])

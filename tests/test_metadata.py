@@ -182,6 +182,8 @@ def test_other_prefixes_and_encodings_are_understood() -> None:
         packet = xmp_packet(text.encode(encoding), None, iptc=b"\x1c\x02\x05\x00\x01T")
         assert packet is not None and b"Box 12" in packet and b"<c:a/>" not in packet
         assert b">T<" in packet and ElementTree.fromstring(packet) is not None
+    former = xmp_packet(text.replace("xmpmeta", "xapmeta").encode(), None)
+    assert former is not None and b"Box 12" in former and b"<c:a/>" not in former
 
 
 @given(st.text(alphabet='<>/"= abr:dfxmlnsDC&;\n', max_size=60))

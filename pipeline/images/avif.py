@@ -13,7 +13,8 @@ from pipeline.images.gray import Kind, Samples
 from pipeline.images.masters import DeepMaster
 
 _MOST_BOXES = 2_000  # in one box
-_BRANDS = (b"avif", b"avis")
+_BRANDS = (b"avif", b"mif1", b"avis", b"msf1")
+_STILLS = _BRANDS[:2]
 
 Span = tuple[int, int]  # start and end of a box's content
 
@@ -33,7 +34,7 @@ class AvifPicture:
 def open_avif(data: bytes) -> DeepMaster | None:
     """A still picture of more than 8 bits; None for others."""
     picture = avif_picture(data)
-    if picture is None or picture.bits <= 8:
+    if picture is None or picture.bits <= 8 or data[8:12] not in _STILLS:
         return None
     bits, channels = picture.bits, picture.channels
     kind: Kind = "gray" if channels == 1 else "rgb"
