@@ -15,7 +15,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -45,8 +44,9 @@ _SPEC = RunSpec("memory://source", 0, 1.0, 1, "full", "auto", {}, {"autochrome":
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an input. status: as in results; "none" without a row. peak: bytes, of the
-    process, libraries included. alone: it had ended a worker, and was done once more."""
+    """What became of an input. status: as in results; "none" without a row. seconds: of the
+    processor, so that other work on the machine hardly counts. peak: bytes, of the process,
+    libraries included. alone: it had ended a worker, and was done once more."""
 
     number: int
     what: str
@@ -66,7 +66,7 @@ class Outcome:
             return "no reason"
         if self.reason == "internal":
             return "a fault of ours"
-        if self.seconds > MOST_SECONDS:
+        if self.seconds > MOST_SECONDS or self.reason == "timeout":
             return f"took {self.seconds:.0f} s"
         if self.peak > MOST_BYTES:
             return f"took {self.peak / 2**20:,.0f} MiB"
@@ -143,7 +143,7 @@ def _outcome(number: int, seed: int, call: Call) -> Outcome:
     source.write("photo", data)
     shard = Shard(0, (Photo("photo", len(data), name="photo"),))
     run = Run(_SPEC, Plan(1, 1, 1, 1, (), {}), "digest")
-    start = time.perf_counter()
+    start = _seconds()
     try:
         [photo] = read_shard(shard, source, _SIZES, call)
         candidate = Candidate(photo.result)
@@ -159,7 +159,7 @@ def _outcome(number: int, seed: int, call: Call) -> Outcome:
         status, reason, error = row["status"], row["reason"], row["error"]
     except Exception:
         status, reason, error = "none", None, traceback.format_exc()
-    return Outcome(number, what, status, reason, error, time.perf_counter() - start, _peak())
+    return Outcome(number, what, status, reason, error, _seconds() - start, _peak())
 
 
 def _with_peak(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]:
@@ -169,6 +169,11 @@ def _with_peak(function: Callable[..., Any], *arguments: Any) -> tuple[Any, int]
     except Exception as error:
         result = error
     return result, _peak()
+
+
+def _seconds() -> float:
+    """Of the processor: this process and those that it has waited for."""
+    return sum(os.times()[:4])
 
 
 def _peak() -> int:

@@ -58,6 +58,7 @@ def test_one_input_alone_gives_what_a_worker_gives() -> None:
         ({"status": "failed", "reason": "internal"}, "a fault of ours"),
         ({"status": "failed", "reason": None}, "no reason"),
         ({"seconds": 21.0}, "took 21 s"),
+        ({"status": "failed", "reason": "timeout"}, "took 1 s"),
         ({"peak": 2**31}, "took 2,048 MiB"),
         ({"status": "failed", "reason": "out_of_memory", "alone": True}, "ended its process"),
     ],
