@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import check_number
-from pipeline.errors import PhotoError, UsageError
+from pipeline.errors import PhotoError, UsageError, shown_in_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,10 +80,11 @@ def preview(
             data = photo.read_bytes()
             write_preview(colorizer.preview(data, seed, candidates, LONGEST, saturation), place)
         except PhotoError as error:
-            click.echo(f"autochrome: {photo}: {error.reason}: {error}", err=True)
+            words = f"autochrome: {photo}: {error.reason}: {error}"
+            click.echo(shown_in_line(words), err=True)
             failed = True
         else:
-            click.echo(place)
+            click.echo(shown_in_line(str(place)))
     click.get_current_context().exit(3 if failed else 0)
 
 

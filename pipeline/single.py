@@ -23,6 +23,7 @@ from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
 from pipeline.run.options import SATURATIONS, TEMPERATURES, default_method
+from pipeline.run.rendering import resized_kept
 
 GAP = 8  # pixels between the pictures of a preview
 
@@ -133,8 +134,7 @@ class PhotoColorizer:
     ) -> np.ndarray:
         """Gray, expected colors and candidates side by side, uint8 (h, w, 3).
 
-        Targets, stamps and mounts are colored over: what a run keeps of them is only known at full
-        size. saturation: as in `colorize`. Raises PhotoError.
+        saturation: as in `colorize`. Raises PhotoError.
         """
         how: dict[str, Any] = {"saturation": saturation, "longest": longest}
         mean = self.colorize(data, seed, 1, "mean", **how)
@@ -154,10 +154,14 @@ class PhotoColorizer:
             _, (low, high) = read_small(data, self._sizes)
             master = read_full(data).in_eight_bits()
             return low, high, master.gray, master.kept
-        # A squeezed square, brought back to its proportions: nothing is decoded at full size.
+        # A squeezed square, brought back to its proportions: nothing is decoded at full size, but
+        # for targets, stamps and mounts, which keep the color that they have there.
         info, (low, high, square) = read_small(data, (*self._sizes, longest))
         height, width = fitted(info.height, info.width, longest)
-        return low, high, resize_rgb(square, (width, height)), None
+        kept = None
+        if info.tone in ("gray_with_color", "toned_with_color"):
+            kept = resized_kept(read_full(data).kept, (width, height))
+        return low, high, resize_rgb(square, (width, height)), kept
 
 
 def _finished(gray_HW: np.ndarray, rgb_SS3: np.ndarray, kept: Kept | None) -> np.ndarray:

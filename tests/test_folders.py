@@ -33,7 +33,7 @@ DOORS = {
     "PIL": {f"pipeline/images/{name}.py" for name in ("pillow", "frames", "pictures")},
     "c2pa": {"pipeline/provenance/c2pa.py"},
     "cryptography": {"pipeline/provenance/c2pa.py"},
-    "imagecodecs": {f"pipeline/images/{name}.py" for name in ("codecs", "jpegs", "tiffs")},
+    "imagecodecs": {f"pipeline/images/{name}.py" for name in ("avif", "codecs", "jpegs", "tiffs")},
     "tifffile": {"pipeline/images/tiffs.py"},
     "ray": {
         "pipeline/cluster/session.py",

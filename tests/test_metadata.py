@@ -1,5 +1,6 @@
 """What is carried from a master to its results, and what hostile metadata costs: little."""
 
+import hashlib
 import io
 import struct
 import time
@@ -18,7 +19,8 @@ from pipeline.images.encoding import encode
 from pipeline.images.pillow import read_full
 from pipeline.metadata.exif import Fields, Metadata, exif_block, metadata_of, read_fields
 from pipeline.metadata.iptc import description_of
-from pipeline.metadata.xmp import xmp_packet
+from pipeline.metadata.segments import extended_xmp, jpeg_parts
+from pipeline.metadata.xmp import xmp_packet, xmp_packets
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 SPACES = {
@@ -180,6 +182,8 @@ def test_other_prefixes_and_encodings_are_understood() -> None:
         packet = xmp_packet(text.encode(encoding), None, iptc=b"\x1c\x02\x05\x00\x01T")
         assert packet is not None and b"Box 12" in packet and b"<c:a/>" not in packet
         assert b">T<" in packet and ElementTree.fromstring(packet) is not None
+    former = xmp_packet(text.replace("xmpmeta", "xapmeta").encode(), None)
+    assert former is not None and b"Box 12" in former and b"<c:a/>" not in former
 
 
 @given(st.text(alphabet='<>/"= abr:dfxmlnsDC&;\n', max_size=60))
@@ -247,6 +251,156 @@ def test_whatever_a_file_holds_its_metadata_is_read(noise: bytes) -> None:
     assert isinstance(metadata_of("TIFF", b"II*\0" + noise, {}), Metadata)
 
 
+EXTENDED = b"http://ns.adobe.com/xmp/extension/\0"
+LONG = "Verso: " + "a long transcript. " * 8_000
+EXTENSION = packet_of(
+    f"<dc:description><rdf:Alt><rdf:li xml:lang='x-default'>{LONG}</rdf:li></rdf:Alt>"
+    "</dc:description><dc:source>Box 13</dc:source><crs:Dehaze>1</crs:Dehaze>"
+)
+
+
+def segment(marker: int, body: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
+
+
+def extension(whole: bytes, digest: str | None = None, length: int | None = None) -> list[bytes]:
+    """Segments of APP1 that hold this."""
+    name = (digest or hashlib.md5(whole).hexdigest().upper()).encode()
+    return [
+        segment(
+            0xE1,
+            EXTENDED
+            + name
+            + struct.pack(">II", len(whole) if length is None else length, at)
+            + whole[at : at + 40_000],
+        )
+        for at in range(0, len(whole), 40_000)
+    ]
+
+
+def extended_photo(parts: list[bytes], whole: bytes = EXTENSION, inner: str = "") -> bytes:
+    digest = hashlib.md5(whole).hexdigest().upper()
+    packet = packet_of(
+        f"<dc:source>Box 12</dc:source>{inner}", f'xmpNote:HasExtendedXMP="{digest}"'
+    )
+    return photo(xmp=packet, extra=b"".join(parts))
+
+
+def said_by(data: bytes, format: str) -> dict[str, str]:
+    """Properties of the XMP of a result, those of further segments of a JPEG too."""
+    master = read_full(data)
+    file = encode(np.zeros((*master.gray.shape, 3), np.uint8), format, master)
+    packets = [Image.open(io.BytesIO(file)).info["xmp"]]
+    if format == "JPEG":
+        extended, unfit = extended_xmp(packets[0], jpeg_parts(file))
+        assert not unfit and (extended is None) == (b"HasExtendedXMP" not in packets[0])
+        packets += [extended] if extended else []
+    else:
+        assert b"HasExtendedXMP" not in packets[0]
+    found: dict[str, str] = {}
+    for packet in packets:
+        for element in ElementTree.fromstring(packet).iter(f"{{{RDF}}}Description"):
+            for each in element:
+                assert each.tag not in found, "said twice"
+                found[each.tag] = "".join(each.itertext()).strip()
+    return {name.rpartition("}")[2]: value for name, value in found.items()}
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_extended_xmp_is_carried_whole_in_any_order_of_its_segments(
+    format: str, order: int
+) -> None:
+    parts = extension(EXTENSION)[::order]
+    assert len(parts) > 2
+    data = extended_photo([*parts, parts[0], *extension(b"<of/> another picture")])
+    found = said_by(data, format)
+    assert found["description"] == LONG.strip() and found["source"] == "Box 12"
+    assert "Dehaze" not in found
+    assert read_full(data).metadata.notes == ()
+
+
+def test_short_extended_xmp_becomes_part_of_the_packet() -> None:
+    short = packet_of("<xmp:Label>Red</xmp:Label>")
+    short = short.replace(b"xmlns:xmp=", b"xmlns:q=").replace(b"xmp:L", b"q:L")
+    short = short.replace(b"rdf:", b"r:").replace(b"xmlns:rdf", b"xmlns:r")
+    found = said_by(extended_photo(extension(short), short), "JPEG")
+    assert found == {"source": "Box 12", "Label": "Red"}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        extension(EXTENSION)[1:],
+        extension(EXTENSION, length=len(EXTENSION) + 1),
+        extension(EXTENSION[:-1] + b" ", hashlib.md5(EXTENSION).hexdigest().upper()),
+        extension(EXTENSION, "0" * 32),
+        [segment(0xE1, EXTENDED), segment(0xE1, EXTENDED + b"0" * 34)],
+        extension(EXTENSION)[:-1] + extension(b"x" * 50_000)[-1:],
+    ],
+    ids=["none", "one missing", "length", "changed", "another's", "cut", "mixed"],
+)
+def test_extended_xmp_that_does_not_fit_is_left_out_and_told(parts: list[bytes]) -> None:
+    data = extended_photo(parts)
+    for format in ("JPEG", "PNG"):
+        assert said_by(data, format) == {"source": "Box 12"}
+    [note] = read_full(data).metadata.notes
+    assert note == "extended XMP left out: incomplete, or not what its digest says"
+
+
+@pytest.mark.parametrize(
+    ("whole", "why"),
+    [
+        (packet_of("<dc:title>")[:-20], "damaged"),
+        (packet_of("<dc:title>" * 100 + "</dc:title>" * 100), "nested too deeply"),
+        (packet_of("x" * 2**20), "more than 1 MiB"),
+        (packet_of("x" * 2**22), "incomplete"),
+    ],
+)
+def test_extended_xmp_that_cannot_be_used_costs_little_and_is_told(whole: bytes, why: str) -> None:
+    data = extended_photo(extension(whole), whole)
+    start = time.process_time()
+    assert said_by(data, "JPEG") == {"source": "Box 12"}
+    assert time.process_time() - start < 3
+    [note] = read_full(data).metadata.notes
+    assert note.startswith("extended XMP left out") and why in note
+
+
+def test_a_packet_that_is_too_long_for_jpeg_goes_on_in_further_segments() -> None:
+    packet = packet_of(f"<dc:source>{LONG}</dc:source>")
+    found = said_by(photo("PNG", pnginfo=texts_of(packet)), "JPEG")
+    assert found["source"] == LONG.strip()
+    assert "Title" in found["title"]
+
+
+def texts_of(packet: bytes) -> Any:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode())
+    info.add_text("Title", "Title " * 9_000)
+    return info
+
+
+def test_thousands_of_names_are_not_repeated_with_thousands_of_descriptions() -> None:
+    names = " ".join(f'xmlns:a{number}="b"' for number in range(5_000))
+    inner = '<rdf:Description rdf:about=""/>' * 5_000
+    whole = f'<rdf:RDF xmlns:rdf="{RDF}" {names}>{inner}</rdf:RDF>'.encode()
+    start = time.process_time()
+    assert said_by(extended_photo(extension(whole), whole), "JPEG") == {"source": "Box 12"}
+    assert time.process_time() - start < 3
+
+
+@given(st.text(alphabet='<>/"= abr:dfxmlnsDC&;\n', max_size=60))
+def test_whatever_is_in_an_extension_what_is_carried_is_well_formed(text: str) -> None:
+    for inner, attributes in ((text, ""), ("", text)):
+        for most in (None, 400):
+            found = xmp_packets(packet_of(""), None, most, extended=packet_of(inner, attributes))
+            for packet in filter(None, (found.packet, found.extension)):
+                assert ElementTree.fromstring(packet) is not None
+
+
 @pytest.mark.parametrize(
     ("name", "format"),
     [
@@ -262,7 +416,8 @@ def test_whatever_a_file_holds_its_metadata_is_read(noise: bytes) -> None:
 def test_hard_files_say_what_their_index_says(shared: Path, name: str, format: str) -> None:
     image = result_of((shared / "photos" / "hard" / name).read_bytes(), format)
     xmp = image.info.get("xmp", b"")
-    assert not any(each in xmp for each in (b"HasExtendedXMP", b"ColorMode", b"ICCProfile"))
+    assert not any(each in xmp for each in (b"ColorMode", b"ICCProfile"))
+    assert (b"HasExtendedXMP" in xmp) == name.startswith("11"), "too long for one segment"
     assert not any(each in xmp for each in (b"SamplesPerPixel", b"ConvertToGrayscale"))
     if name.startswith("13"):
         comment = image.getexif().get_ifd(34665)[37510]

@@ -190,3 +190,15 @@ def test_a_stamp_keeps_its_color_in_notebooks(photo: Path, weights: Path) -> Non
     found = autochrome.colorize(stamped, weights=str(weights))
     assert (found.rgb[110:140, 210:270] == (190, 30, 40)).all()
     assert (found.rgb[300:400] != stamped[300:400]).any()
+
+
+def test_a_stamp_keeps_its_color_in_a_preview(photo: Path, weights: Path, tmp_path: Path) -> None:
+    with Image.open(photo) as opened:
+        stamped = np.asarray(opened.convert("L").convert("RGB")).copy()
+    stamped[100:150, 200:280] = (190, 30, 40)
+    Image.fromarray(stamped).save(tmp_path / "a.png")
+    made = PhotoColorizer(weights).preview((tmp_path / "a.png").read_bytes(), 0, 1, 256)
+    for place in (1, 2):
+        picture = made[:, place * 264 :][:, :256]
+        assert np.abs(picture[54:71, 104:136].astype(int) - (190, 30, 40)).max() <= 4
+        assert np.ptp(picture[150:200], axis=-1).max() > 0, "the print is painted"

@@ -108,6 +108,27 @@ def test_results_of_another_size_keep_it_too() -> None:
     assert np.abs(found[-5, 75] - INKS[3]).max() < 6
 
 
+@pytest.mark.parametrize("put", [strip, column, stamp, mount])
+@pytest.mark.parametrize("size", ["full", "256"])
+@pytest.mark.parametrize("mark", [False, True])
+def test_the_preview_shows_the_picture_that_is_delivered(
+    put: Callable[[np.ndarray], None], size: str, mark: bool
+) -> None:
+    picture = np.kron(print_of(), np.ones((2, 2, 1), np.uint8))
+    small = picture[::2, ::2].copy()
+    put(small)
+    picture[:] = np.kron(small, np.ones((2, 2, 1), np.uint8))
+    versions = {"autochrome": "0"}
+    recipe = Recipe(
+        source="nowhere", weights={}, versions=versions, output_size=size, format="png", mark=mark
+    )
+    [made] = render(png(picture), [SMALL], recipe, [0])
+    assert not isinstance(made, Exception)
+    delivered = Image.open(io.BytesIO(made.file)).resize((256, 256), Image.Resampling.LANCZOS)
+    away = np.abs(np.asarray(delivered).astype(int) - made.preview)
+    assert away.max() <= 1
+
+
 def test_only_those_cells_are_kept_and_both_readers_see_them() -> None:
     picture = print_of()
     stamp(picture)

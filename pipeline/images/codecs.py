@@ -1,7 +1,7 @@
 """Masters that Pillow would read with fewer bits, or not at all, and color profiles.
 
-This and its neighbors tiffs and jpegs are all that knows imagecodecs. Legend: H W rows and columns,
-C channels.
+This and its neighbors avif, jpegs and tiffs are all that knows imagecodecs. Legend: H W rows and
+columns, C channels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.images.avif import open_avif
 from pipeline.images.boxes import CMYK, LAB, SYCC, open_container
 from pipeline.images.gray import Kind, Profile, Samples, rgb_of_ycc
 from pipeline.images.jpegs import open_jpeg
@@ -32,7 +33,9 @@ def open_deep(data: bytes) -> DeepMaster | None:
         return _open_png(data)
     if data[:4] in TIFF_STARTS:
         return open_tiff(data)
-    return open_jpeg(data) if data[:2] == b"\xff\xd8" else _open_jpeg2000(data)
+    if data[:2] == b"\xff\xd8":
+        return open_jpeg(data)
+    return _open_jpeg2000(data) or open_avif(data)
 
 
 def own_profile(data: bytes, found: Mapping[Any, Any]) -> bytes | None:

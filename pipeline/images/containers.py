@@ -25,13 +25,15 @@ from pipeline.metadata.exif import (
     short,
     write_fields,
 )
+from pipeline.metadata.segments import extension_segments
 
 _LEVEL = 6  # of Deflate in PNG, whose bands are one stream
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What a result says of itself. dpi: dots per inch (x, y). texts: as in metadata.exif."""
+    """What a result says of itself. dpi: dots per inch (x, y). texts: as in metadata.exif.
+    extension: of XMP, for JPEG alone."""
 
     fields: Fields
     xmp: bytes | None = None
@@ -39,6 +41,7 @@ class Labels:
     icc: bytes | None = None
     dpi: tuple[float, float] | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
+    extension: bytes | None = None
 
 
 def encode_png(bands: Iterable[np.ndarray], height: int, width: int, labels: Labels) -> bytes:
@@ -101,10 +104,11 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
 
 
 def jpeg_extra(labels: Labels) -> bytes:
-    """The segments in which JPEG holds IPTC and a comment, as far as they fit."""
+    """The segments in which JPEG holds extended XMP, IPTC and a comment, as far as they fit."""
     photoshop = b"Photoshop 3.0\0" + photoshop_block(labels.iptc) if labels.iptc else b""
     bodies = ((0xED, photoshop), (0xFE, labels.texts.get("Comment", "").encode()))
-    return b"".join(
+    extension = extension_segments(labels.extension) if labels.extension else b""
+    return extension + b"".join(
         struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
         for marker, body in bodies
         if 0 < len(body) <= 65_533

@@ -13,7 +13,7 @@ from pipeline.images.formats import LONGEST_SIDE, MOST_PIXELS
 from pipeline.images.pictures import save, srgb_profile
 from pipeline.images.pillow import Master
 from pipeline.metadata.exif import exif_block, fitting, result_fields
-from pipeline.metadata.xmp import Provenance, xmp_packet
+from pipeline.metadata.xmp import Provenance, xmp_packet, xmp_packets
 
 
 def encode(
@@ -96,13 +96,16 @@ def result_labels(
     if master is None:
         return Labels({}, xmp_packet(None, provenance), icc=srgb_profile())
     height, width = master.gray.shape
-    iptc = master.metadata.iptc if format in ("WEBP", "AVIF") else None  # which cannot hold it
-    fields = result_fields(master.metadata, width, height, master.dpi)
+    found = master.metadata
+    iptc = found.iptc if format in ("WEBP", "AVIF") else None  # which cannot hold it
+    fields = result_fields(found, width, height, master.dpi)
+    xmp = xmp_packets(found.xmp, provenance, most, iptc, found.texts, found.extended)
     return Labels(
         fitting(fields, most),
-        xmp_packet(master.metadata.xmp, provenance, most, iptc, master.metadata.texts),
-        master.metadata.iptc,
+        xmp.packet,
+        found.iptc,
         srgb_profile(),
         master.dpi,
-        master.metadata.texts,
+        found.texts,
+        xmp.extension,
     )

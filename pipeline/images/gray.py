@@ -182,17 +182,18 @@ def _srgb_of_lab(band: np.ndarray, highest: int) -> np.ndarray:
     white = np.array([0.96422, 1, 0.82521])
     light = np.where(roots > 6 / 29, roots**3, (116 * roots - 16) * 27 / 24389) * white
     linear = (light @ _RGB_OF_XYZ_D50.T).clip(0, 1)
-    return np.rint(highest * _srgb_encoded(linear)).astype(band.dtype)
+    return np.rint(highest * srgb_encoded(linear)).astype(band.dtype)
 
 
 def _srgb_of_lightness(lightness: np.ndarray, highest: int) -> np.ndarray:
     """The sRGB gray 0..highest whose CIE lightness is 100 times this."""
     scaled = lightness * 100
     light = np.where(scaled > 8, ((scaled + 16) / 116) ** 3, scaled * 27 / 24389)
-    return np.rint(highest * _srgb_encoded(light))
+    return np.rint(highest * srgb_encoded(light))
 
 
-def _srgb_encoded(light: np.ndarray) -> np.ndarray:
+def srgb_encoded(light: np.ndarray) -> np.ndarray:
+    """sRGB's codes 0..1 of light 0..1."""
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 

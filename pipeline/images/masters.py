@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.errors import PhotoError
+from pipeline.images.curves import Curve
 from pipeline.images.gray import Samples
 
 
@@ -16,7 +17,7 @@ class DeepMaster:
 
     mode: as "RGB;16". channels: alpha counts. bits: of a sample, a "u", "i" or "f" by `sort`.
     header: a file with the same header that Pillow can open, for what else stands in it; None
-    where orientation, dpi and icc are known already, as those of a TIFF are.
+    where orientation, dpi, icc and curve are known already, as those of a TIFF are.
     """
 
     width: int
@@ -30,6 +31,7 @@ class DeepMaster:
     orientation: int = 1
     dpi: tuple[float, float] | None = None
     icc: bytes | None = None
+    curve: Curve | None = None
     header: bytes | None = None
 
 

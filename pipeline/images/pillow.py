@@ -6,7 +6,8 @@ pixels: uint8 [0, 255], or uint16 [0, 65535] where the master has more than 8 bi
 - 1 bit: black 0, white 255. Palettes: luma of their RGB. Alpha is dropped.
 - Min-is-white is inverted, and the EXIF orientation is applied. Of several pages of a TIFF that
   which is asked for is used (pipeline.images.pages tells what is one), of other frames the first.
-- An embedded color profile that is not sRGB is applied; without one, values are taken as sRGB.
+- An embedded color profile that is not sRGB is applied, or else a curve that the file states;
+  without one, values are taken as sRGB.
 
 Anything that cannot be decoded raises PhotoError(reason, one line).
 """
@@ -29,6 +30,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 from pipeline.deadline import allow
 from pipeline.errors import PhotoError
 from pipeline.images.codecs import color_profile, open_deep, own_profile
+from pipeline.images.curves import Curve, curve_profile
 from pipeline.images.formats import MasterInfo
 from pipeline.images.frames import (
     UPRIGHT,
@@ -43,6 +45,8 @@ from pipeline.images.frames import (
     squeezed,
 )
 from pipeline.images.gray import (
+    Kind,
+    Profile,
     Samples,
     color_of,
     eight_bits,
@@ -53,6 +57,7 @@ from pipeline.images.gray import (
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pages import page_alone
 from pipeline.images.regions import Kept, Look, look_at
+from pipeline.images.stated import stated_curve, tiff_curve
 from pipeline.images.tiffs import open_refused
 from pipeline.images.tones import LOOK
 from pipeline.metadata.exif import Metadata, metadata_of
@@ -129,6 +134,8 @@ def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Maste
         found = _decode(data, max_pixels)
         facts = found.facts
         metadata = metadata_of(facts.info.format, data, facts.found)
+        if found.note:
+            metadata = replace(metadata, notes=(*metadata.notes, found.note))
     dpi = facts.dpi or metadata.dpi
     if facts.dpi is None and dpi is not None and facts.orientation >= 5:
         dpi = (dpi[1], dpi[0])
@@ -177,6 +184,7 @@ class _Decoded:
     gray: np.ndarray
     facts: _Facts
     kept: Kept | None
+    note: str = ""  # what of it is not shown as the file states, in words
 
 
 def _decode(data: bytes, max_pixels: int, reduce_to: int | None = None) -> _Decoded:
@@ -192,7 +200,7 @@ def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> _D
     bits, else Pillow, and else the decoder of what Pillow refuses."""
     deep, keeps = open_deep(data), reduce_to is None
     if deep is not None:
-        return _decode_deep(deep, max_pixels, keeps)
+        return _decode_deep(deep, data, max_pixels, keeps)
     try:
         return _decode_by_pillow(data, max_pixels, reduce_to)
     except (PhotoError, MemoryError):
@@ -201,7 +209,7 @@ def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> _D
         if (refused := open_refused(data, error)) is None:
             raise
         try:
-            return _decode_deep(refused, max_pixels, keeps)
+            return _decode_deep(refused, data, max_pixels, keeps)
         except (PhotoError, MemoryError):
             raise
         except Exception as second:
@@ -211,17 +219,25 @@ def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> _D
 def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> _Decoded:
     image, facts = _load(data, max_pixels, reduce_to)
     samples, icc = samples_of(image), own_profile(data, image.info)
-    profile = color_profile(icc, samples.kind) if icc else None
+    curve = tiff_curve(getattr(image, "tag_v2", {})) or stated_curve(data)
+    profile, note = _profile_of(icc, curve, samples.kind)
     look = look_of(image, samples.kind, profile)
     kept = None
     if reduce_to is None and look.cells is not None:
         kept = Kept(look.cells, color_of(samples, profile))
     if profile is None and samples.white == 255:
         samples = Samples(ImageRows(image, "L"), "gray", 255)  # Pillow's luma is the faster one
-    return _Decoded(gray_of(samples, profile), facts.seen(look), kept)
+    return _Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
 
 
-def _decode_deep(deep: DeepMaster, max_pixels: int, keeps: bool) -> _Decoded:
+def _profile_of(icc: bytes | None, curve: Curve | None, kind: Kind) -> tuple[Profile | None, str]:
+    """What takes pixels to sRGB: a file's profile, or else its curve; and what is to be said."""
+    if icc or curve is None:
+        return color_profile(icc, kind) if icc else None, ""
+    return curve_profile(curve, kind), curve.note
+
+
+def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) -> _Decoded:
     _check_pixels(deep.width, deep.height, max_pixels // (2 if deep.channels >= 3 else 1))
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
     found: Mapping[Any, Any] = {}
@@ -230,7 +246,7 @@ def _decode_deep(deep: DeepMaster, max_pixels: int, keeps: bool) -> _Decoded:
             orientation, dpi = orientation_of(header), resolution_of(header)
             icc, found = icc or header.info.get("icc_profile"), header.info
     samples, look = checked_samples(deep), Look("gray")
-    profile = color_profile(icc, samples.kind) if icc else None
+    profile, note = _profile_of(icc, deep.curve or stated_curve(data), samples.kind)
     if samples.kind != "gray":
         small = eight_bits(color_of(thinned(samples, 2 * LOOK), profile))
         look = look_at(small_channels(Image.fromarray(small)))
@@ -238,7 +254,7 @@ def _decode_deep(deep: DeepMaster, max_pixels: int, keeps: bool) -> _Decoded:
     if keeps and look.cells is not None:
         kept = Kept(look.cells, color_of(samples, profile))
     facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi, found)
-    return _Decoded(gray_of(samples, profile), facts.seen(look), kept)
+    return _Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
 
 
 def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, _Facts]:

@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.images.gray import Kind, Samples
 from pipeline.images.masters import DeepMaster
+from pipeline.images.stated import CURVE_TAGS, tiff_curve
 from pipeline.metadata.exif import ICC, ORIENTATION, XMP
 
 if TYPE_CHECKING:
@@ -96,6 +97,7 @@ def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
         _orientation(page),
         _dpi(page),
         _tag(page, ICC),
+        tiff_curve({code: _tag(page, code) for code in CURVE_TAGS if code in page.tags}),
     )
 
 

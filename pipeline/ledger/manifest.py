@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError, UsageError
+from pipeline.errors import UsageError
 from pipeline.ledger.seen import Seen
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.local import LocalStorage
@@ -101,11 +101,7 @@ class Manifest:
 
     def _open(self, path: str) -> Any:
         if isinstance(self._storage, LocalStorage):
-            try:
-                return open(self._storage.uri_of(path), "rb")
-            except OSError as error:
-                uri = self._storage.uri_of(path)
-                raise StorageError(f"cannot read {uri}: {error.strerror}") from error
+            return self._storage.open(path)
         return io.BytesIO(self._storage.read(path))
 
 

@@ -18,6 +18,7 @@ from pipeline.metadata.carried import EXIF_FIELDS, FIELDS, GPS_FIELDS, TEXTS, de
 from pipeline.metadata.segments import (
     MOST_BYTES,
     Parts,
+    extended_xmp,
     jpeg2000_parts,
     jpeg_parts,
     photoshop_resolution,
@@ -73,6 +74,7 @@ class Metadata:
     texts: dict[str, str] = field(default_factory=dict)
     dpi: tuple[float, float] | None = None
     notes: tuple[str, ...] = ()
+    extended: bytes | None = None  # XMP that goes on in further segments
 
 
 def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
@@ -86,13 +88,17 @@ def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
         parts = {"JPEG": jpeg_parts, "JPEG2000": jpeg2000_parts}.get(format, _no_parts)(data)
         block = info.get("exif") or _raw_profile(info, "exif") or parts.exif
         own, whole = _read(block.removeprefix(b"Exif\0\0") if isinstance(block, bytes) else b"")
-        xmp, iptc = xmp or parts.xmp, parts.iptc or _raw_profile(info, "iptc")
+        xmp = xmp or parts.xmp or _raw_profile(info, "xmp")
+        iptc = parts.iptc or _raw_profile(info, "iptc")
     if iptc and iptc.startswith(b"8BIM"):
         iptc = resource(iptc, 0x0404)
     iptc = iptc or resource(parts.photoshop, 0x0404)
     xmp = xmp if isinstance(xmp, bytes) and xmp else None
-    notes = ["" if whole else "EXIF left out in part: too many or too long fields", left_out(xmp)]
-    notes.append("extended XMP left out" if parts.extended else "")
+    extended, unfit = extended_xmp(xmp or b"", parts)
+    notes = ["" if whole else "EXIF left out in part: too many or too long fields"]
+    for what, why in (("XMP", left_out(xmp)), ("extended XMP", left_out(extended))):
+        notes.append(f"{what} left out: {why}" if why else "")
+    notes.append("extended XMP left out: incomplete, or not what its digest says" if unfit else "")
     if iptc and len(iptc) > MOST_BYTES:
         iptc, notes = None, [*notes, "IPTC left out: more than 4 MiB"]
     return Metadata(
@@ -102,6 +108,7 @@ def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
         _texts(info, parts.comment),
         _resolution(own) or photoshop_resolution(parts.photoshop),
         tuple(filter(None, notes)),
+        extended,
     )
 
 

@@ -1,15 +1,19 @@
 """Where containers keep what is said of a picture: segments of JPEG, boxes of JPEG 2000, resources
 of Photoshop. Each is walked once, from its start to its end."""
 
+import hashlib
+import re
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 MOST_BYTES = 2**22  # of one kind, all its parts together
 _MOST_PARTS = 10_000
 _SIGNATURES = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")  # of Photoshop's resources
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _EXTENDED = b"http://ns.adobe.com/xmp/extension/\0"
+_POINTER = re.compile(rb"""HasExtendedXMP\s?(?:=\s?["']|>)\s?([0-9A-Fa-f]{32})""")
+_IN_SEGMENT = 65_533 - len(_EXTENDED) - 40
 _UUIDS = {
     b"JpgTiffExif->JP2": "exif",
     bytes.fromhex("0537cdab9d0c4431a72afa561f2a113e"): "exif",
@@ -21,19 +25,23 @@ _UUIDS = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What was found; empty where there is nothing. extended: XMP goes on in further segments."""
+    """What was found; empty where there is nothing. extensions: further segments of XMP, by the
+    digest that names what they are parts of: length of the whole and place of each, and its bytes.
+    """
 
     exif: bytes = b""
     xmp: bytes = b""
     iptc: bytes = b""
     photoshop: bytes = b""
     comment: bytes = b""
-    extended: bool = False
+    extensions: Mapping[bytes, list[tuple[int, int, bytes]]] = field(default_factory=dict)
 
 
 def jpeg_parts(data: bytes) -> Parts:
-    """Photoshop's resources and the comment of a JPEG: those before its first scan."""
-    photoshop, comment, extended, size = [], b"", False, 0
+    """Photoshop's resources, extended XMP and the comment of a JPEG, before its first scan."""
+    photoshop, comment, size = [], b"", 0
+    extensions: dict[bytes, list[tuple[int, int, bytes]]] = {}
+    room = MOST_BYTES
     at = 2
     for _ in range(_MOST_PARTS):
         while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] == b"\xff":
@@ -50,11 +58,57 @@ def jpeg_parts(data: bytes) -> Parts:
             photoshop.append(body[len(_PHOTOSHOP) :])
             size += len(body)
         elif head[1] == 0xE1 and body.startswith(_EXTENDED):
-            extended = True
+            digest, place = body[len(_EXTENDED) :][:32], len(_EXTENDED) + 32
+            some = extensions.setdefault(digest, [])
+            if len(body) >= place + 8 and room >= len(body):
+                room -= len(body)
+                some.append((*struct.unpack_from(">II", body, place), body[place + 8 :]))
         elif head[1] == 0xFE and not comment:
             comment = body
         at += 2 + max(length, 2)
-    return Parts(photoshop=b"".join(photoshop), comment=comment, extended=extended)
+    return Parts(photoshop=b"".join(photoshop), comment=comment, extensions=extensions)
+
+
+def extended_xmp(xmp: bytes, parts: Parts) -> tuple[bytes | None, bool]:
+    """The part of a JPEG's XMP that lies in further segments, and whether there is one that cannot
+    be used: not named by the packet, incomplete, or unlike its digest."""
+    named = _POINTER.search(xmp)
+    if named is None:
+        return None, bool(parts.extensions)
+    some = sorted(parts.extensions.get(named[1], ()), key=lambda part: part[1])
+    whole, lengths, at = [], {part[0] for part in some}, 0
+    for _, place, data in some:
+        if place == at:  # what comes twice is told by the digest
+            whole.append(data)
+            at += len(data)
+    joined = b"".join(whole)
+    if lengths != {at} or _digest(joined) != named[1].upper():
+        return None, True
+    return joined, False
+
+
+def extension_segments(extension: bytes) -> bytes:
+    """Further segments of XMP as JPEG holds them."""
+    parts = []
+    for place in range(0, len(extension), _IN_SEGMENT):
+        data = extension[place : place + _IN_SEGMENT]
+        numbers = struct.pack(">II", len(extension), place)
+        body = _EXTENDED + _digest(extension) + numbers + data
+        parts.append(struct.pack(">BBH", 0xFF, 0xE1, len(body) + 2) + body)
+    return b"".join(parts)
+
+
+def extension_pointer(extension: bytes) -> str:
+    """The property by which a packet names its extension."""
+    return (
+        '<rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" rdf:about=""'
+        ' xmlns:xmpNote="http://ns.adobe.com/xmp/note/"'
+        f' xmpNote:HasExtendedXMP="{_digest(extension).decode()}"/>'
+    )
+
+
+def _digest(extension: bytes) -> bytes:
+    return hashlib.md5(extension, usedforsecurity=False).hexdigest().upper().encode()
 
 
 def jpeg2000_parts(data: bytes) -> Parts:

@@ -5,13 +5,14 @@ orientation. One that is not well-formed, too large or too deep stays behind.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from xml.parsers import expat
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from pipeline.metadata.carried import is_carried
 from pipeline.metadata.iptc import description_of
+from pipeline.metadata.segments import extension_pointer
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MOST_BYTES = 2**20  # of a master's packet
@@ -20,12 +21,14 @@ _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _TIFF = "http://ns.adobe.com/tiff/1.0/"
 _EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 _OWN = "urn:autochrome:provenance#"
-_OPEN = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">'
-)
+_META = '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
+_OPEN = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{_META}'
+_RDF_START = f'<rdf:RDF xmlns:rdf="{_RDF}">'
 _CLOSE = '</x:xmpmeta>\n<?xpacket end="w"?>'
 _LAST = "</rdf:RDF>"
+_AROUND = ("adobe:ns:meta/\nxmpmeta", "adobe:ns:meta/\nxapmeta")
 _TAG = re.compile(rb"""<(?:[^"'>]|"[^"]*"|'[^']*')*+>""")
+_NAME = re.compile(rb"""<[^\s/>]+""")
 _ATTRIBUTE = re.compile(rb"""\s([^\s=<>"'/]+)\s*=\s*("[^"]*"|'[^']*')""")
 
 
@@ -42,37 +45,72 @@ class Provenance:
     page: int | None = None
 
 
+@dataclass(frozen=True)
+class Packets:
+    """The XMP of a result. extension: what a JPEG holds in further segments, as one has no room."""
+
+    packet: bytes | None
+    extension: bytes | None = None
+
+
 def xmp_packet(
+    master: bytes | None,
+    provenance: Provenance | None,
+    iptc: bytes | None = None,
+    texts: Mapping[str, str] | None = None,
+) -> bytes | None:
+    """The XMP of a result as one packet, as in xmp_packets."""
+    return xmp_packets(master, provenance, None, iptc, texts).packet
+
+
+def xmp_packets(
     master: bytes | None,
     provenance: Provenance | None,
     most_bytes: int | None = None,
     iptc: bytes | None = None,
     texts: Mapping[str, str] | None = None,
-) -> bytes | None:
-    """The XMP of a result; the master's part is left out where the whole would be too long.
+    extended: bytes | None = None,
+) -> Packets:
+    """The XMP of a result, in one packet if that has most_bytes at most.
 
     iptc: a block of IIM that the result has no other place for. texts: those of a PNG, or a JPEG's
-    comment, by their keyword.
+    comment, by their keyword. extended: what goes on in further segments of a master.
     """
-    own = "" if provenance is None else _description(provenance)
-    kept = _kept(master) if master else None
-    known = kept.packet.decode() if kept else None
-    own = description_of(iptc or b"", known, texts or {}) + own
-    if kept is not None:
-        packet = kept.packet[: kept.last] + own.encode() + kept.packet[kept.last :]
-        if most_bytes is None or len(packet) <= most_bytes:
-            return packet
-    if not own:
-        return None
-    return f'{_OPEN}<rdf:RDF xmlns:rdf="{_RDF}">{own}{_LAST}{_CLOSE}'.encode()
+    made = "" if provenance is None else _description(provenance)
+    kept = (_kept(master) if master else None) or _NOTHING
+    more = _extension(extended, kept)
+    known = f"{kept.head}{more}{kept.tail}"
+    said = description_of(iptc or b"", known, texts or {})
+    if not (kept is not _NOTHING or more or said or made):
+        return Packets(None)
+    packet = f"{kept.head}{more}{said}{made}{kept.tail}".encode()
+    if most_bytes is None or len(packet) <= most_bytes:
+        return Packets(packet)
+    main = _kept(master, portable=True) if master else None
+    for here, own, moved in (
+        (kept, said, more),
+        (_NOTHING, said, (main.inner if main else "") + more),
+        (_NOTHING, "", (main.inner if main else "") + more + said),
+    ):
+        extension = f"{_META}{_RDF_START}{moved}{_LAST}</x:xmpmeta>".encode()
+        pointer = extension_pointer(extension)
+        packet = f"{here.head}{own}{made}{pointer}{here.tail}".encode()
+        if moved and len(packet) <= most_bytes:
+            return Packets(packet, extension)
+    return Packets(None)
+
+
+def _extension(extended: bytes | None, packet: "_Kept") -> str:
+    """Descriptions of an extension that the packet itself lacks, as they can stand in it."""
+    found = _kept(extended, packet.names, portable=True) if extended else None
+    return found.inner if found else ""
 
 
 def left_out(master: bytes | None) -> str:
-    """Why a master's packet is not carried, in words; empty where it is."""
+    """Why a master's packet or extension is not carried, in words; empty where it is."""
     if not master or _kept(master) is not None:
         return ""
-    too_long = len(master) > MOST_BYTES
-    return f"XMP left out: {'more than 1 MiB' if too_long else 'damaged, or nested too deeply'}"
+    return "more than 1 MiB" if len(master) > MOST_BYTES else "damaged, or nested too deeply"
 
 
 def _description(made: Provenance) -> str:
@@ -97,22 +135,31 @@ def _description(made: Provenance) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A master's packet in UTF-8, true of its result; last: where its properties end."""
+    """A master's packet, true of its result: up to its properties, they, and what follows. names:
+    of properties, space and name."""
 
-    packet: bytes
-    last: int
+    start: str
+    inner: str
+    tail: str
+    names: frozenset[tuple[str, str]] = frozenset()
+
+    @property
+    def head(self) -> str:
+        return self.start + self.inner
 
 
-def _kept(master: bytes) -> _Kept | None:
-    """None where it cannot be used."""
+def _kept(
+    master: bytes, taken: Set[tuple[str, str]] = frozenset(), portable: bool = False
+) -> _Kept | None:
+    """None where it cannot be used. taken: properties that are left out. portable: names of spaces
+    are declared with each description, so that these can stand in another packet."""
     if len(master) > MOST_BYTES:
         return None
     try:
-        packet = _as_utf8(master)
-        reader = _Reader(packet)
+        reader = _Reader(_as_utf8(master), taken, portable)
     except (expat.ExpatError, UnicodeDecodeError, _Refused):
         return None
-    return None if reader.last is None else reader.kept()
+    return reader.kept()
 
 
 def _as_utf8(master: bytes) -> bytes:
@@ -126,18 +173,27 @@ class _Refused(Exception):
     pass
 
 
+_NOTHING = _Kept(_OPEN + _RDF_START, "", _LAST + _CLOSE)
+
+
 @dataclass
 class _Reader:
     """Reads a packet once, and notes what of its bytes is to be cut and replaced. Raises
     expat.ExpatError, _Refused."""
 
     packet: bytes
-    last: int | None = None
+    taken: Set[tuple[str, str]] = frozenset()
+    portable: bool = False
+    _names: set[tuple[str, str]] = field(default_factory=set)
+    _first: int | None = None  # where the descriptions start
+    _last: int | None = None  # and where they end
     _path: list[str] = field(default_factory=list)
     _cuts: list[tuple[int, int, bytes]] = field(default_factory=list)
     _cut_at: tuple[int, int] | None = None  # depth and place of an element that is being cut
     _upright: int | None = None  # where the value of an orientation starts
     _spaces: dict[str, list[str]] = field(default_factory=dict)
+    _fresh: set[str] = field(default_factory=set)  # prefixes declared by the element that starts
+    _added: int = 0  # bytes of declarations
     _count: int = 0
 
     def __post_init__(self) -> None:
@@ -150,35 +206,46 @@ class _Reader:
         self._parser = parser
         parser.Parse(self.packet, True)
 
-    def kept(self) -> _Kept:
-        parts, at, last = [], 0, self.last or 0
+    def kept(self) -> _Kept | None:
+        """None where there is no place for descriptions."""
+        if self._first is None or self._last is None:
+            return None
+        parts, at, last = [], 0, self._last
         for start, end, instead in self._cuts:
             parts += [self.packet[at:start], instead]
-            if end <= (self.last or 0):
+            if end <= self._last:
                 last += len(instead) - (end - start)
             at = end
-        return _Kept(b"".join((*parts, self.packet[at:])), last)
+        whole, first = b"".join((*parts, self.packet[at:])), self._first
+        inner = whole[first:last].decode()
+        return _Kept(whole[:first].decode(), inner, whole[last:].decode(), frozenset(self._names))
 
     def _refuse(self, *_: object) -> None:
         raise _Refused
 
     def _declare(self, prefix: str | None, space: str) -> None:
         self._spaces.setdefault(prefix or "", []).append(space or "")
+        self._fresh.add(prefix or "")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if self._count > _MOST_ELEMENTS or len(self._path) >= _DEEPEST:
             raise _Refused
         place = self._parser.CurrentByteIndex
-        inside = [each for each in self._path if each != "adobe:ns:meta/\nxmpmeta"]
+        inside = [each for each in self._path if each not in _AROUND]
         self._path.append(name)
+        fresh, self._fresh = self._fresh, set()
         if self._cut_at is not None:
             return
-        if inside == [f"{_RDF}\nRDF"]:
+        if not inside and name == f"{_RDF}\nRDF" and self._first is None:
+            self._first = self._end_of_tag(place)
+        elif inside == [f"{_RDF}\nRDF"]:
+            if self.portable:
+                self._declare_all(place, fresh)
             self._attributes(place)
         elif len(inside) == 2:
             space, _, own = name.rpartition("\n")
-            if not is_carried(space, own):
+            if not self._is_kept(space, own):
                 self._cut_at = (len(self._path), place)
             elif (space, own) == (_TIFF, "Orientation"):
                 self._upright = self._end_of_tag(place)
@@ -195,9 +262,33 @@ class _Reader:
             if place > self._upright:
                 self._cuts.append((self._upright, place, b"1"))
             self._upright = None
-        elif name == f"{_RDF}\nRDF" and self.packet[place : place + 2] == b"</":
-            self.last = place
+        elif name == f"{_RDF}\nRDF" and self._last is None:
+            around = all(each in _AROUND for each in self._path[:-1])
+            if around and self.packet[place : place + 2] == b"</":
+                self._last = place
         self._path.pop()
+
+    def _is_kept(self, space: str, own: str) -> bool:
+        kept = is_carried(space, own) and (space, own) not in self.taken
+        if kept:
+            self._names.add((space, own))
+        return kept
+
+    def _declare_all(self, place: int, fresh: Set[str]) -> None:
+        """Declare what is known from above with the element that starts here."""
+        known = {prefix: spaces[-1] for prefix, spaces in self._spaces.items() if spaces}
+        names = "".join(
+            f" xmlns{':' * bool(prefix)}{prefix}={quoteattr(space)}"
+            for prefix, space in sorted(known.items())
+            if prefix not in fresh
+        ).encode()
+        self._added += len(names)
+        if self._added > MOST_BYTES:
+            raise _Refused
+        found = _NAME.match(self.packet, place)
+        if found is None:
+            raise _Refused
+        self._cuts.append((found.end(), found.end(), names))
 
     def _attributes(self, place: int) -> None:
         """Properties that are written as attributes of a description."""
@@ -208,7 +299,7 @@ class _Reader:
             space = (self._spaces.get(prefix) or [""])[-1]
             if space == _RDF:
                 continue
-            if not is_carried(space, own):
+            if not self._is_kept(space, own):
                 self._cuts.append((*found.span(), b""))
             elif (space, own) == (_TIFF, "Orientation"):
                 self._cuts.append((*found.span(2), b'"1"'))

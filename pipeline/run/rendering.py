@@ -55,7 +55,7 @@ def render(
         height, width = fitted(rows, columns, int(recipe.output_size))
         gray = resize_rgb(eight_bits(master.gray), (width, height))
         master = replace(
-            master, gray=gray, dpi=None, kept=_fitted_color(master.kept, (width, height))
+            master, gray=gray, dpi=None, kept=resized_kept(master.kept, (width, height))
         )
     pixels = master.gray.size
     format, suffix = output_format(recipe.format, master.info, sign is not None, pixels)
@@ -74,9 +74,10 @@ def render(
             page,
         )
         meter, preview = ColorMeter(), Preview(height, width)
-        parts = preview.watch(meter.watch(keep_color(color_bands(gray, small), master.kept)))
+        parts = meter.watch(keep_color(color_bands(gray, small), master.kept))
         if recipe.mark:
             parts = marked(parts, height, width)
+        parts = preview.watch(parts)
         labels = result_labels(master, format, made)
         try:
             file = encode_bands(parts, height, width, format, labels)
@@ -90,5 +91,6 @@ def render(
     return pictures
 
 
-def _fitted_color(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
+def resized_kept(kept: Kept | None, size: tuple[int, int]) -> Kept | None:
+    """What keeps its color, uint8, in a picture of another (width, height)."""
     return kept and replace(kept, color=resize_rgb(eight_bits(kept.color), size))

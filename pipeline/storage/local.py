@@ -30,13 +30,14 @@ class LocalStorage:
     Bytes of a name that are not UTF-8 appear in paths as U+F780 to U+F7FF, and become the same
     bytes again on disk; so do, byte for byte, names that hold those characters themselves.
 
+    folder: as the system names it, or as `uri` has it, which a run records.
     follow_links: False: listings leave out links that lead out of the folder. conditional: False
     for a file system without hard links; then it takes one writer, and a look
     before each write, to keep what is there.
     """
 
     def __init__(self, folder: str, conditional: bool = True, follow_links: bool = True) -> None:
-        self.uri, self.conditional = _to_text(os.path.realpath(folder)), conditional
+        self.uri, self.conditional = _to_text(os.path.realpath(_meant(folder))), conditional
         self.follow_links = follow_links
 
     def list(self, folder: str = "") -> Iterator[StoredObject]:
@@ -155,6 +156,13 @@ class LocalStorage:
         except OSError as error:
             raise as_storage_error("delete", self.uri_of(path), error) from error
 
+    def open(self, path: str) -> BinaryIO:
+        """A file to read piece by piece. Raises StorageError."""
+        try:
+            return open(self._locate(path), "rb")
+        except OSError as error:
+            raise as_storage_error("read", self.uri_of(path), error) from error
+
     def uri_of(self, path: str) -> str:
         return f"{self.uri.rstrip('/')}/{path}" if path else self.uri
 
@@ -168,6 +176,14 @@ class LocalStorage:
 def as_storage_error(verb: str, uri: str, error: OSError) -> StorageError:
     kind = StoreUnavailable if error.errno in _NOT_ONE_FILES_FAULT else StorageError
     return kind(f"cannot {verb} {uri}: {error.strerror}")
+
+
+def _meant(folder: str) -> str:
+    """A folder by its name; where there is none, that whose `uri` this is."""
+    recorded = _to_name(folder)
+    if recorded == folder or os.path.lexists(folder) or not os.path.lexists(recorded):
+        return folder
+    return recorded
 
 
 def _link(temporary: str, place: str) -> None:
