@@ -11,8 +11,7 @@ from tiny_models import tiny_core, write_tiny_weights
 
 from model.colorizer import Colorizer, Method
 from model.core import ColTranCore
-from model.sampling import CoreSample, sample_core, sample_core_slow
-from model.sampling import cached
+from model.sampling import CoreSample, cached, sample_core, sample_core_slow
 from model.sampling import row as rows
 from model.sampling.draw import Drawn
 from model.sampling.row import RowRunners

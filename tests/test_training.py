@@ -172,7 +172,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object], words: str
 def test_wrong_photographs_are_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         Photographs(torch.zeros(0, 8, 8, 3, dtype=torch.uint8), torch.ones(0))
-    with pytest.raises(ValueError, match=r"uint8 \(N, S, S, 3\), not torch.float32"):
+    with pytest.raises(ValueError, match=r"uint8 \(S, S, 3\) each, not torch.float32"):
         Photographs(torch.zeros(1, 8, 8, 3), torch.ones(1))
 
 
