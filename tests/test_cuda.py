@@ -21,7 +21,7 @@ pytestmark = pytest.mark.cuda
 PRECISIONS = [torch.float32, torch.bfloat16]
 
 
-def on_gpu(dtype: torch.dtype = torch.float32, **options: object) -> ColTranCore:
+def on_gpu(options: dict[str, object], dtype: torch.dtype = torch.float32) -> ColTranCore:
     return tiny_core(8, **options).to("cuda", dtype)
 
 
@@ -44,7 +44,7 @@ def test_the_graph_is_the_plain_loop(
     dtype: torch.dtype,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    core, recorded, plain = on_gpu(dtype, **options), [], []
+    core, recorded, plain = on_gpu(options, dtype), [], []
     runners = RowRunners(core)
     for batch in range(3):  # one recording for all
         gray, seeds = gray_photographs(8, batch), list(range(batch, batch + 8))
@@ -61,7 +61,7 @@ def test_the_graph_is_the_plain_loop(
 @pytest.mark.parametrize("temperature", [0, 0.7, 1.0])
 @pytest.mark.parametrize("options", OPTIONS)
 def test_cached_equals_slow_bin_by_bin(options: dict[str, object], temperature: float) -> None:
-    core, gray, seeds = on_gpu(**options), gray_photographs(3), [3, 2**63 - 1, 11]
+    core, gray, seeds = on_gpu(options), gray_photographs(3), [3, 2**63 - 1, 11]
     fast = sample_core(core, gray, seeds, temperature)
     slow = sample_core_slow(core, gray, seeds, temperature)
     assert torch.equal(fast.bins_BHW, slow.bins_BHW)
@@ -84,7 +84,7 @@ def test_company_changes_nothing(tmp_path: Path, precision: str) -> None:
 
 
 def test_a_row_is_recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    core, record = on_gpu(), rows.record
+    core, record = on_gpu({}), rows.record
     recordings: list[torch.device] = []
 
     def counted(draw_row: Callable[[], Drawn], device: torch.device) -> Callable[[], Drawn]:
@@ -100,7 +100,7 @@ def test_a_row_is_recorded_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_nothing_waits_for_the_host_while_rows_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch itself refuses what would wait."""
-    core, gray = on_gpu(), gray_photographs(8)
+    core, gray = on_gpu({}), gray_photographs(8)
     runners = RowRunners(core)
     first = sample_core(core, gray, list(range(8)), runners=runners)  # the recording may wait
     draw_rows = cached.draw_rows

@@ -17,7 +17,7 @@ from model.sampling.cached import draw_rows, encode, start_row
 from model.sampling.draw import draw_uniforms
 from model.sampling.row import RowInputs, RowRunner, RowRunners
 
-BATCH, SIDE = 8, 8
+BATCH, SIDE = 8, 4
 CORES = [*OPTIONS, {"histogram": True}]
 
 
@@ -48,12 +48,10 @@ def test_batches_through_one_runner_equal_those_through_new_ones(
 ) -> None:
     core = core_of(options)
     runners = RowRunners(core)
-    for temperature in (1.0, 0):
-        for batch in (1, 2, 1):
-            gray, seeds = gray_photographs(batch), seeds_of(batch)
-            kept = sample_core(core, gray, seeds, temperature, runners=runners)
-            assert same(kept, sample_core(core, gray, seeds, temperature)), batch
-            assert runners.of(BATCH, temperature) is runners.of(BATCH, temperature)
+    for batch, temperature in ((1, 1.0), (2, 1.0), (1, 0), (1, 1.0)):
+        gray, seeds = gray_photographs(batch), seeds_of(batch)
+        kept = sample_core(core, gray, seeds, temperature, runners=runners)
+        assert same(kept, sample_core(core, gray, seeds, temperature)), (batch, temperature)
 
 
 def first_rows(core: ColTranCore, gray: Tensor) -> RowInputs:
@@ -79,7 +77,7 @@ def test_a_runner_shares_no_memory_with_those_who_use_it() -> None:
         part.zero_()
     assert same(runner(given), before)
     wrong = given._replace(uniforms_BW=given.uniforms_BW[:1])
-    with pytest.raises(ValueError, match=r"a row takes \(8, 8\) here, not \(1, 8\)"):
+    with pytest.raises(ValueError, match=r"a row takes \(8, 4\) here, not \(1, 4\)"):
         runner(wrong)
 
 
@@ -149,7 +147,7 @@ LOOKS: list[Callable[[Tensor], object]] = [
 def test_a_look_from_the_host_would_be_found(look: Callable[[Tensor], object]) -> None:
     with NoLookFromTheHost(), pytest.raises(AssertionError, match="the host waits for"):
         look(torch.ones(1))
-    with pytest.raises((RuntimeError, NotImplementedError), match="meta tensor"):
+    with pytest.raises((RuntimeError, NotImplementedError), match="(?i)meta"):
         look(torch.ones(1, device="meta"))
 
 
@@ -163,12 +161,13 @@ def test_another_batch_size_drops_what_was_kept_for_the_last() -> None:
 
 def test_runners_of_another_core_are_refused() -> None:
     with pytest.raises(ValueError, match="another core"):
-        sample_core(tiny_core(), gray_photographs(1), seeds_of(1), runners=RowRunners(tiny_core()))
+        others = RowRunners(tiny_core(SIDE))
+        sample_core(tiny_core(SIDE), gray_photographs(1), seeds_of(1), runners=others)
 
 
 def test_a_colorizer_keeps_one_runner_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     colorizer = Colorizer(tiny_core(SIDE), tiny_color(SIDE), tiny_spatial(2 * SIDE))
-    high = torch.randint(256, (20, 16, 16), dtype=torch.uint8).numpy()
+    high = torch.randint(256, (20, 8, 8), dtype=torch.uint8).numpy()
     low = high[:, ::2, ::2].copy()
     made: list[RowRunner] = []
     start = RowRunner.__init__

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from made_photographs import made_png, write_parquet, write_photographs
+from made_photographs import made_photograph, made_png, write_parquet, write_photographs
 from tiny_models import tiny_core
 
 from model.core import ColTranCore
@@ -19,6 +19,7 @@ from model.training.photographs import Photographs
 from model.training.trainer import TrainingConfig
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import EngineError, UsageError
+from pipeline.images.encoding import encode
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training.photographs import Wanted, read_photographs
@@ -143,13 +144,17 @@ def test_ray_reads_the_same_photographs(tmp_path: Path) -> None:
 
 
 def test_workers_of_one_machine_share_the_memory_of_the_photographs(tmp_path: Path) -> None:
-    source = write_photographs(tmp_path / "photos", 6)
-    stored = store_photographs(str(source), Wanted(64))
+    source = write_photographs(tmp_path / "photos", 5)
+    ends_black = made_photograph(5)
+    ends_black[-8:] = 0
+    (source / "ends_black.png").write_bytes(encode(ends_black, "PNG"))
+    stored = store_photographs(str(source), Wanted(24))
     assert len(stored) == len(stored.rgb) == 6
     first, again = stored.rgb.open(), stored.rgb.open()
     assert [first[n].data_ptr() for n in range(6)] == [again[n].data_ptr() for n in range(6)], (
         "the store's own memory, not a copy"
     )
+    assert (first.copy().numpy() == read_photographs(str(source), Wanted(24)).rgb).all()
 
 
 def test_damage_that_ray_meets_is_told_as_ours(tmp_path: Path) -> None:

@@ -120,6 +120,7 @@ def test_crops_are_drawn_by_weight_and_keep_their_share() -> None:
 
 def test_the_spatial_upsampler_is_given_means_of_blocks() -> None:
     rgb = photographs(1, side=8).rgb
+    assert isinstance(rgb, torch.Tensor)
     blurred = blur(rgb, 4)
     mean = rgb[0, 2:4, 4:6].float().mean((0, 1)).round()
     assert blurred.shape == rgb.shape

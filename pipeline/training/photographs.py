@@ -23,7 +23,8 @@ from pipeline.storage.base import Storage
 from pipeline.training.candidates import Candidates, Place, Task, fetch, list_candidates
 
 Split = Literal["all", "train", "validation"]
-Pixels, Whole = TypeVar("Pixels"), TypeVar("Whole")  # of one photograph, of a set
+Pixels = TypeVar("Pixels")  # of one photograph
+Whole = TypeVar("Whole")  # the pixels of a set
 
 HELD_OUT = 1 / 20
 # Measured: 0.1 % of 981 color photographs lie below it, and all 90 gray and 6 of 16 toned scans.
