@@ -35,7 +35,7 @@ from model.weights import Stage, StageConfig, build_stage, load_stage, save_stag
 from pipeline.images.chroma import colorfulness, put_color_on
 from pipeline.images.encoding import encode
 from pipeline.images.pillow import read_small
-from pipeline.training.photographs import read_photographs
+from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.request import balanced_weights
 
 RESOLUTION, GRAY, SIDE = 16, 64, 92  # of color, of PIC's and of shown photographs, of the data
@@ -182,10 +182,9 @@ def main(
     paths = {name: out / f"{name}.safetensors" for name in names or SYSTEMS}
     missing = [name for name, path in paths.items() if not path.exists()]
     if missing:
-        found = read_photographs(
-            source, SIDE, "train", split_column=split_column,
-            group_column="set" if split_column else None,
-        )  # fmt: skip
+        groups = "set" if split_column else None
+        wanted = Wanted(SIDE, "train", split_column=split_column, group_column=groups)
+        found = read_photographs(source, wanted)
         weights = balanced_weights(found.groups, 0.5)
         photographs = Photographs(torch.from_numpy(found.rgb), weights)
         for name in missing:
@@ -193,7 +192,8 @@ def main(
             (out / f"{name}.json").write_text(json.dumps(learned))
     if train_only:
         return
-    true = read_photographs(source, GRAY, "validation", held_out, split_column=split_column).rgb
+    wanted = Wanted(GRAY, "validation", held_out, split_column=split_column)
+    true = read_photographs(source, wanted).rgb
     rgb = torch.from_numpy(true)
     gray = gray_from_rgb(rgb[:drawn]).numpy().astype(np.uint8)
     stages = {name: load_stage(path) for name, path in paths.items()}

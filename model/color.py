@@ -9,6 +9,7 @@ from torch import Tensor
 COARSE_LEVELS = 8
 NUM_BINS = COARSE_LEVELS**3
 COARSE_STEP = 256 // COARSE_LEVELS
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of R, G and B; pipeline.images knows no PyTorch
 
 
 def gray_from_rgb(rgb: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ def saturate(rgb: Tensor, factor: float) -> Tensor:
     """
     if factor == 1:
         return rgb
-    gray = (rgb.float() * torch.tensor([0.299, 0.587, 0.114], device=rgb.device)).sum(-1, True)
+    gray = (rgb.float() * torch.tensor(LUMA, device=rgb.device)).sum(-1, True)
     return (gray + factor * (rgb - gray)).round().clamp(0, 255).to(torch.uint8)
 
 

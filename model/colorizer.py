@@ -28,6 +28,7 @@ from model.core import ColTranCore
 from model.likelihood import BITS_PER_NAT
 from model.sampling.cached import encode, sample_core
 from model.sampling.inference import most_likely
+from model.sampling.row import RowRunners
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
 
@@ -86,7 +87,7 @@ class Colorizer:
     ) -> None:
         """Raises ValueError where the stages' resolutions do not fit each other."""
         self.core, self.color, self.spatial, self.batch_size = core, color, spatial, batch_size
-        self.method = method
+        self.method, self._runners = method, RowRunners(core)
         self.low_resolution = core.config.resolution
         self.high_resolution = spatial.config.resolution
         if color.config.resolution != self.low_resolution:
@@ -188,7 +189,15 @@ class Colorizer:
             tensors = (rgb, log_likelihood, unknown, unknown, entropy)
             return tuple(each.cpu().numpy() for each in tensors)
         sample = sample_core(
-            self.core, low, seeds, temperature, seen, hints, palette, lanes=self.batch_size
+            self.core,
+            low,
+            seeds,
+            temperature,
+            seen,
+            hints,
+            palette,
+            lanes=self.batch_size,
+            runners=self._runners,
         )
         log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
         rgb, color_bits = upsample(self.color, coarse_from_bins(sample.bins_BHW), low)

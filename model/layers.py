@@ -324,11 +324,19 @@ class AxialLayer(nn.Module):
         return self.finish(x, self.attention(x, positions), positions, norms)
 
     def finish(
-        self, x: Tensor, attended: Tensor, positions: PositionModulations, norms: NormModulations
+        self,
+        x: Tensor,
+        attended: Tensor,
+        positions: PositionModulations,
+        norms: NormModulations,
+        mlp: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """All that follows attention, position by position: residual, norm, feed-forward, norm."""
+        """All that follows attention, position by position: residual, norm, feed-forward, norm.
+
+        mlp: the layer's own in a faster form.
+        """
         x = norms.attention.apply(self.attention_norm(x + self.dropout(attended)))
-        changed = positions.mlp.apply(self.mlp(x))
+        changed = positions.mlp.apply((mlp or self.mlp)(x))
         return norms.mlp.apply(self.mlp_norm(x + self.dropout(changed)))
 
 

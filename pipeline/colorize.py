@@ -239,8 +239,10 @@ def _resumable(job: Job, log: RunLog) -> Iterator[None]:
             raise Interrupted(f"interrupted; {again}") from error
         if isinstance(error, AutochromeError):
             raise type(error)(f"{error}; {again}") from error
+        from ray.data.exceptions import ExecutionTimeoutError  # here, where Ray is loaded already
+
         cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
-        if type(error).__name__ == "ExecutionTimeoutError":  # whose words are for programmers
+        if isinstance(error, ExecutionTimeoutError):  # whose words are for programmers
             cause = f"nothing has moved for {SILENCE_SECONDS / 3600:g} hours"
         where = f" (more in {log.path})" if log.path else ""
         raise EngineError(f"Ray gave up: {cause}{where}; {again}") from error

@@ -17,7 +17,7 @@ from model.weights import save_stage, stage_path
 from pipeline.evaluation.evaluate import EvaluationSettings, evaluate
 from pipeline.images.encoding import encode
 from pipeline.storage.open_storage import open_storage
-from pipeline.training.photographs import read_photographs
+from pipeline.training.photographs import Wanted, read_photographs
 
 KEYS = """photos core_resolution core_bits_per_pixel parallel_bits_per_pixel chroma_r2
 marginal_bits_per_pixel gray_bits_per_pixel neighbor_bits_per_pixel color_bits_per_dim
@@ -168,7 +168,7 @@ def test_fid_of_other_photographs_takes_centers_and_that_of_the_same_whole_frame
     for name in ("fid_other", "fid_other_of_truth"):
         assert crops[name] == pytest.approx(whole[name])
     assert crops["fid_same"] != pytest.approx(whole["fid_same"], rel=0.01)
-    truth = read_photographs(str(plain), 16).rgb.mean(axis=(1, 2))
+    truth = read_photographs(str(plain), Wanted(16)).rgb.mean(axis=(1, 2))
     expected = frechet_distance(truth[:4], truth[4:])
     assert whole["fid_other_of_truth"] == pytest.approx(expected, rel=1e-3)
 

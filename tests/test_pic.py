@@ -62,8 +62,10 @@ def test_two_photographs_are_learned_by_heart() -> None:
     trainer = Trainer(pic, settings)
     losses = list(trainer.run(photographs(2, side=8)))
     assert losses[0]["pic"] > 14 and losses[-1]["pic"] < 8
+    unseen = photographs(6, side=8).rgb
+    assert isinstance(unseen, torch.Tensor)
     with torch.no_grad():
-        others = pic.losses(photographs(6, side=8).rgb[2:])
+        others = pic.losses(unseen[2:])
     assert float(others["pic"]) > losses[-1]["pic"] + 3
     assert losses[-1]["parallel"] < losses[0]["parallel"]
     alone = list(Trainer(pic, config(autoregressive_weight=0.0)).run(photographs(2, side=8)))
@@ -158,6 +160,7 @@ def test_a_killed_training_ends_with_the_weights_of_an_undisturbed_one(stage: st
     settings = StageSettings(config(steps=4, optimizer="muon"), 4, 2, checkpoint_seconds=0)
     undisturbed, disturbed = MemoryStorage(), MemoryStorage()
     held_out = photographs(3, side=8).rgb
+    assert isinstance(held_out, torch.Tensor)
 
     def train(destination: MemoryStorage, tell: Callable[[Progress], None]) -> None:
         StageTraining(model, settings, photographs(), held_out, destination).run(tell)

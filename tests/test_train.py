@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from made_photographs import made_png, write_parquet, write_photographs
+from made_photographs import made_photograph, made_png, write_parquet, write_photographs
 from tiny_models import tiny_core
 
 from model.core import ColTranCore
@@ -19,11 +19,13 @@ from model.training.photographs import Photographs
 from model.training.trainer import TrainingConfig
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import EngineError, UsageError
+from pipeline.images.encoding import encode
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
-from pipeline.training.photographs import read_photographs
+from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.ray_train import Resources, follow, train
 from pipeline.training.request import Data, TrainingJob
+from pipeline.training.stored import store_photographs
 from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
 
 # Warnings of Ray at itself.
@@ -90,8 +92,8 @@ def test_two_workers_one_of_which_dies_end_as_one_worker_would(
     assert (tmp_path / "out/lost-0").exists()
     assert capfd.readouterr() == ("", "")  # Ray has kept its words for its files
 
-    train_set = read_photographs(str(source), 12, "train", held_out=0.3)
-    validation_set = read_photographs(str(source), 8, "validation", held_out=0.3)
+    train_set = read_photographs(str(source), Wanted(12, "train", held_out=0.3))
+    validation_set = read_photographs(str(source), Wanted(8, "validation", held_out=0.3))
     rgb, held_out = (torch.from_numpy(each.rgb) for each in (train_set, validation_set))
     photographs = Photographs(rgb, torch.ones(len(rgb)).double())
     alone = MemoryStorage()
@@ -132,10 +134,27 @@ def test_ray_reads_the_same_photographs(tmp_path: Path) -> None:
         write_parquet(tmp_path / "set.parquet", images),
         write_photographs(tmp_path / "photos", 5),
     ):
-        serial = read_photographs(str(source), 8, limit=9)
-        parallel = read_photographs(str(source), 8, limit=9, parallel=True)
+        serial = read_photographs(str(source), Wanted(8, limit=9))
+        parallel = store_photographs(str(source), Wanted(8, limit=9))
         assert serial.names == parallel.names and serial.skipped == parallel.skipped
-        assert serial.digests == parallel.digests and (serial.rgb == parallel.rgb).all()
+        assert serial.digests == parallel.digests and serial.groups == parallel.groups
+        squares = parallel.rgb.open()
+        assert len(squares) == len(parallel) and (serial.rgb == squares.copy().numpy()).all()
+        assert all((squares[n].numpy() == rgb).all() for n, rgb in enumerate(serial.rgb))
+
+
+def test_workers_of_one_machine_share_the_memory_of_the_photographs(tmp_path: Path) -> None:
+    source = write_photographs(tmp_path / "photos", 5)
+    ends_black = made_photograph(5)
+    ends_black[-8:] = 0
+    (source / "ends_black.png").write_bytes(encode(ends_black, "PNG"))
+    stored = store_photographs(str(source), Wanted(24))
+    assert len(stored) == len(stored.rgb) == 6
+    first, again = stored.rgb.open(), stored.rgb.open()
+    assert [first[n].data_ptr() for n in range(6)] == [again[n].data_ptr() for n in range(6)], (
+        "the store's own memory, not a copy"
+    )
+    assert (first.copy().numpy() == read_photographs(str(source), Wanted(24)).rgb).all()
 
 
 def test_damage_that_ray_meets_is_told_as_ours(tmp_path: Path) -> None:
@@ -144,7 +163,7 @@ def test_damage_that_ray_meets_is_told_as_ours(tmp_path: Path) -> None:
     data[4:2000] = bytes(1996)
     path.write_bytes(data)
     with pytest.raises(UsageError, match="set.parquet is damaged: "):
-        read_photographs(str(path), 8, parallel=True)
+        store_photographs(str(path), Wanted(8))
 
 
 def test_what_can_never_work_is_refused(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from model.training.photographs import Photographs
 from model.training.trainer import TrainingConfig
 from model.weights import load_stage
 from pipeline.storage.memory import MemoryStorage
-from pipeline.training.photographs import read_photographs
+from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.request import Data, prepare_start
 from pipeline.training.worker import Progress, StageSettings, StageTraining
 
@@ -113,7 +113,7 @@ def test_a_killed_command_given_again_ends_with_the_bytes_of_an_undisturbed_loop
 ) -> None:
     start, _ = prepare_start("core", {**_sizes(), "resolution": 8}, None, 0)
     sets = [
-        read_photographs(str(photos), side, split, held_out=0.3)  # type: ignore[arg-type]
+        read_photographs(str(photos), Wanted(side, split, held_out=0.3))  # type: ignore[arg-type]
         for side, split in ((12, "train"), (8, "validation"))
     ]
     rgb, held_out = (torch.from_numpy(each.rgb) for each in sets)

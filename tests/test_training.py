@@ -120,6 +120,7 @@ def test_crops_are_drawn_by_weight_and_keep_their_share() -> None:
 
 def test_the_spatial_upsampler_is_given_means_of_blocks() -> None:
     rgb = photographs(1, side=8).rgb
+    assert isinstance(rgb, torch.Tensor)
     blurred = blur(rgb, 4)
     mean = rgb[0, 2:4, 4:6].float().mean((0, 1)).round()
     assert blurred.shape == rgb.shape
@@ -172,7 +173,7 @@ def test_impossible_settings_are_refused(settings: dict[str, object], words: str
 def test_wrong_photographs_are_refused() -> None:
     with pytest.raises(ValueError, match="empty"):
         Photographs(torch.zeros(0, 8, 8, 3, dtype=torch.uint8), torch.ones(0))
-    with pytest.raises(ValueError, match=r"uint8 \(N, S, S, 3\), not torch.float32"):
+    with pytest.raises(ValueError, match=r"uint8 \(S, S, 3\) each, not torch.float32"):
         Photographs(torch.zeros(1, 8, 8, 3), torch.ones(1))
 
 

@@ -18,7 +18,7 @@ from model.core import ColTranCore
 from model.layers import AxialAttention, AxialLayer, NormModulations, PositionModulations
 from model.sampling.draw import CoreSample, draw_uniforms
 from model.sampling.inference import attend, run_layers
-from model.sampling.row import StepModulations, row_drawer
+from model.sampling.row import RowInputs, RowRunner, RowRunners, StepInputs
 
 # Matrix products of few rows take other kernels, whose sums differ in the last bit: measured on
 # x86-64, at fewer than four rows a thread. So that company never changes a picture, batches are
@@ -50,39 +50,54 @@ def sample_core(
     hints_BHW: Tensor | None = None,
     palette_BV: Tensor | None = None,
     lanes: int = LANES,
+    runners: RowRunners | None = None,
 ) -> CoreSample:
     """Draw one picture for each gray photograph.
 
     seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides its random numbers. temperature
     divides the logits; 0 takes the most likely bin of each pixel. lanes: so many pictures are drawn
-    at least, by repeating the last photograph. The others are as in `ColTranCore.encode`.
+    at least, by repeating the last photograph. runners: of this core, for those who draw many
+    batches. The others are as in `ColTranCore.encode`.
 
     Raises:
-        ValueError: a wrong shape, range, number of seeds or temperature.
+        ValueError: a wrong shape, range, number of seeds or temperature, or another core's runners.
     """
+    runners = RowRunners(core) if runners is None else runners
+    if runners.core is not core:
+        raise ValueError("the runners are those of another core")
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     count = len(gray_BHW)
     context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
     lanes = -(-max(count, lanes) // LANES) * LANES
     lane = torch.arange(lanes, device=gray_BHW.device).clamp(max=count - 1)
-    gray_BHW, uniforms, context = gray_BHW[lane], uniforms[lane], context[lane]
+    runner = runners.of(lanes, temperature)
+    drawn = draw_rows(core, runner, gray_BHW[lane], context[lane], uniforms[lane])
+    return CoreSample(*(part[:count] for part in drawn))
+
+
+def draw_rows(
+    core: ColTranCore, runner: RowRunner, gray_BHW: Tensor, context: Tensor, uniforms_BHW: Tensor
+) -> CoreSample:
+    """Draw pictures row by row, without a look at any value: on a GPU, nothing waits for the host.
+
+    context: of `encode`, (B, H, W, D).
+    """
     batch, height, width = gray_BHW.shape
     outer_norms = [layer.modulate_norms(context) for layer in core.outer.layers]
     inner_norms = [layer.modulate_norms(context) for layer in core.inner.layers]
     columns = [KeyValueCache.empty(batch, width, layer.attention) for layer in core.outer.layers]
-    draw_row = row_drawer(core, batch, inner_norms, temperature)
-
-    bins, log_prob = torch.empty_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
-    entropy = torch.empty_like(uniforms, dtype=torch.float32)
+    bins = torch.empty_like(gray_BHW, dtype=torch.long)
+    log_prob = torch.empty_like(uniforms_BHW)
+    entropy = torch.empty_like(uniforms_BHW, dtype=torch.float32)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
-        gray_row = context[:, row, None]
-        prior = core.prior(gray_BHW[:, row])
-        drawn = draw_row(uniforms[:, row], prior, *start_row(core, row, upper, gray_row))
+        gray_row, prior = context[:, row, None], core.prior(gray_BHW[:, row])
+        start, steps = start_row(core, row, upper, gray_row, inner_norms)
+        drawn = runner(RowInputs(uniforms_BHW[:, row], prior, start, steps))
         bins[:, row], log_prob[:, row], entropy[:, row] = drawn
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
-    return CoreSample(bins[:count], log_prob[:count], entropy[:count])
+    return CoreSample(bins, log_prob, entropy)
 
 
 def encode(
@@ -107,18 +122,19 @@ def encode(
 
 
 def start_row(
-    core: ColTranCore, row: int, upper: Tensor, gray_row: Tensor
-) -> tuple[Tensor, list[StepModulations]]:
+    core: ColTranCore, row: int, upper: Tensor, gray_row: Tensor, norms: list[NormModulations]
+) -> tuple[Tensor, list[StepInputs]]:
     """All that a row of the inner decoder owes to finished rows and gray, both (B, 1, W, D).
 
-    Returns what is added to each shifted pixel, (W, B, D), and each layer's modulations.
+    Returns what is added to each shifted pixel, (W, B, D), and each layer's inputs.
     """
     start = (core.inner.position.row[row] + core.inner.position.column).expand_as(upper)
     if core.inner.skip:
         start = start + gray_row + upper
     context = torch.cat((gray_row, upper), dim=-1)
-    positions = [layer.modulate_positions(context) for layer in core.inner.layers]
-    return start[:, 0].transpose(0, 1), [StepModulations.of(part) for part in positions]
+    positions = (layer.modulate_positions(context) for layer in core.inner.layers)
+    steps = [StepInputs.of(*pair) for pair in zip(positions, norms, strict=True)]
+    return start[:, 0].transpose(0, 1), steps
 
 
 def finish_row(

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.layers import AxialAttention, AxialLayer
+from model.layers import NO_NORMS, NO_POSITIONS, AxialAttention, AxialLayer
 from model.upsamplers import CHANNELS, ChannelUpsampler
 
 # Of the activations of the lines that go through a layer together. On a CPU, they and what comes of
@@ -109,8 +109,7 @@ def _run_lines(layer: AxialLayer, weight: Tensor, bias: Tensor, lines: Tensor) -
     qkv = functional.linear(x, weight).view(-1, length, 3, heads, features // heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (P M, N, L, C)
     mixed = attend(q, k, v, bias).transpose(1, 2).reshape(-1, features)
-    x = layer.attention_norm(layer.attention.output(mixed).add_(x))
-    return layer.mlp_norm(layer.mlp(x).add_(x)).view(shape)
+    return layer.finish(x, layer.attention.output(mixed), NO_POSITIONS, NO_NORMS).view(shape)
 
 
 def most_likely(

@@ -4,43 +4,59 @@ Legend: B batch, W columns, D features, N heads, C features of a head, V = 512 b
 
 Whatever does not depend on the row's own pixels comes in as modulations that are ready to be
 applied; what is left of a pixel are the products of the inner layers and of the head. The shapes of
-a row are always the same, so on a GPU the whole row is one graph, without a word from the host.
+a row are always the same, and the host never looks at a value, so on a GPU a row is recorded once
+as a CUDA graph and replayed for all rows of all batches.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from model.core import ColTranCore
 from model.layers import AxialLayer, Modulation, NormModulations, PositionModulations
 from model.sampling.draw import Drawn, draw
 from model.sampling.inference import Dense, attend, fuse_projections
 
-DrawRow = Callable[[Tensor, Tensor | None, Tensor, "Sequence[StepModulations]"], Drawn]
+
+class OnePass(Modulation):
+    """A modulation that is applied in one pass over x where it has both parts."""
+
+    def apply(self, x: Tensor) -> Tensor:
+        if self.scale is not None and self.shift is not None:
+            return torch.addcmul(self.shift, x, self.scale)
+        return super().apply(x)
 
 
-class StepModulations(NamedTuple):
-    """What a layer takes from its context at each pixel of a row; None stands for 1 and 0.
+class StepInputs(NamedTuple):
+    """What an inner layer takes from its context at each pixel of a row.
 
-    qkv_scale, qkv_shift: (W, B, 3, N, C). mlp_scale, mlp_shift: (W, B, D).
+    qkv: (W, B, 3, N, C); mlp: (W, B, D); the norms, the same at all pixels: (B, D).
     """
 
-    qkv_scale: Tensor | None
-    qkv_shift: Tensor | None
-    mlp_scale: Tensor | None
-    mlp_shift: Tensor | None
+    qkv: Modulation
+    mlp: Modulation
+    attention_norm: Modulation
+    mlp_norm: Modulation
 
     @classmethod
-    def of(cls, row: PositionModulations) -> Self:
-        """row: of one row, each (B, 1, W, N, C) or (B, 1, W, D)."""
-        parts = (row.q, row.k, row.v)
+    def of(cls, positions: PositionModulations, norms: NormModulations) -> Self:
+        """positions: of one row, each (B, 1, W, N, C) or (B, 1, W, D). norms: each (B, 1, 1, D)."""
+        parts = (positions.q, positions.k, positions.v)
         scale = _stack([part.scale for part in parts], torch.ones_like)
         shift = _stack([part.shift for part in parts], torch.zeros_like)
-        mlp = (None if x is None else x[:, 0].transpose(0, 1).contiguous() for x in row.mlp)
-        return cls(scale, shift, *mlp)
+        by_column = [x if x is None else x[:, 0].transpose(0, 1) for x in positions.mlp]
+        flat = [Modulation(*(x if x is None else x[:, 0, 0] for x in part)) for part in norms]
+        return cls(Modulation(scale, shift), Modulation(*by_column), *flat)
+
+    def copy(self) -> Self:
+        """The same in memory of its own."""
+        return type(self)(
+            *(Modulation(*(None if x is None else _copy(x) for x in part)) for part in self)
+        )
 
 
 def _stack(parts: Sequence[Tensor | None], absent: Callable[[Tensor], Tensor]) -> Tensor | None:
@@ -52,136 +68,167 @@ def _stack(parts: Sequence[Tensor | None], absent: Callable[[Tensor], Tensor]) -
     return torch.stack([part[:, 0].transpose(0, 1) for part in full], dim=2)
 
 
-def modulate(x: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
-    """x * scale + shift, in one pass where there are both."""
-    if scale is not None and shift is not None:
-        return torch.addcmul(shift, x, scale)
-    return Modulation(scale, shift).apply(x)
+def _copy(x: Tensor) -> Tensor:
+    return x.clone(memory_format=torch.contiguous_format)  # no two elements share their memory
 
 
-@dataclass
+class RowInputs(NamedTuple):
+    """All that changes from row to row and from batch to batch.
+
+    uniforms_BW: float64 [0, 1). prior_BWV: what is added to the logits, None without a histogram.
+    start_WBD: what is added to each shifted pixel. steps: of each inner layer.
+    """
+
+    uniforms_BW: Tensor
+    prior_BWV: Tensor | None
+    start_WBD: Tensor
+    steps: Sequence[StepInputs]
+
+    def copy(self) -> Self:
+        """The same in memory of its own."""
+        prior = None if self.prior_BWV is None else _copy(self.prior_BWV)
+        steps = [step.copy() for step in self.steps]
+        return type(self)(_copy(self.uniforms_BW), prior, _copy(self.start_WBD), steps)
+
+    def fill(self, given: Self) -> None:
+        """Overwrite each tensor with the one in its place. Raises ValueError for another shape."""
+        for own, new in zip(self._tensors(), given._tensors(), strict=True):
+            if own.shape != new.shape:  # it would be stretched
+                raise ValueError(f"a row takes {tuple(own.shape)} here, not {tuple(new.shape)}")
+            own.copy_(new)
+
+    def _tensors(self) -> Iterator[Tensor]:
+        parts = [x for step in self.steps for modulation in step for x in modulation]
+        for part in (self.uniforms_BW, self.prior_BWV, self.start_WBD, *parts):
+            if part is not None:
+                yield part
+
+
+@dataclass(frozen=True)
 class InnerStep:
     """An inner layer at one pixel, (B, D) -> (B, D), on the keys and values of those before it."""
 
+    layer: AxialLayer
     qkv: Dense
     output: Dense
     mlp_input: Dense
     mlp_output: Dense
-    attention_norm: nn.LayerNorm
-    mlp_norm: nn.LayerNorm
-    norms: NormModulations  # each (B, D)
     bias: Tensor  # (N, L, L)
     cache: Tensor  # keys and values, (B, 2, N, L, C)
 
     @classmethod
-    def of(cls, layer: AxialLayer, norms: NormModulations, batch: int) -> Self:
+    def of(cls, layer: AxialLayer, batch: int) -> Self:
         attention, mlp = layer.attention, layer.mlp
         weight = fuse_projections(layer)
         heads, length = attention.heads, attention.length
         return cls(
+            layer,
             Dense(weight, None, batch),
             Dense(attention.output.weight, None, batch),
             Dense(mlp.input.weight, mlp.input.bias, batch),
             Dense(mlp.output.weight, mlp.output.bias, batch),
-            layer.attention_norm,
-            layer.mlp_norm,
-            NormModulations(
-                *(Modulation(*(x if x is None else x[:, 0, 0] for x in part)) for part in norms)
-            ),
             attention.bias().to(weight.dtype),
             weight.new_zeros(batch, 2, heads, length, weight.shape[1] // heads),
         )
 
-    def __call__(self, x: Tensor, column: int, modulations: StepModulations) -> Tensor:
-        qkv_scale, qkv_shift, mlp_scale, mlp_shift = (
-            None if part is None else part[column] for part in modulations
+    def __call__(self, x: Tensor, column: int, inputs: StepInputs) -> Tensor:
+        qkv_here, mlp_here = (
+            OnePass(*(None if part is None else part[column] for part in each))
+            for each in (inputs.qkv, inputs.mlp)
         )
         batch, _, heads, _, features = self.cache.shape
-        qkv = modulate(self.qkv(x).view(batch, 3, heads, features), qkv_scale, qkv_shift)
+        qkv = qkv_here.apply(self.qkv(x).view(batch, 3, heads, features))
         self.cache[:, :, :, column] = qkv[:, 1:]
         keys, values = self.cache[:, :, :, : column + 1].unbind(1)
         bias = self.bias[:, column, None, : column + 1]
         mixed = attend(qkv[:, 0, :, None], keys, values, bias).reshape(batch, -1)
-        x = self.attention_norm(self.output(mixed) + x)
-        x = modulate(x, *self.norms.attention)
-        changed = modulate(self.mlp_output(self.mlp_input(x, "relu")), mlp_scale, mlp_shift)
-        x = self.mlp_norm(changed + x)
-        return modulate(x, *self.norms.mlp)
+        norms = NormModulations(OnePass(*inputs.attention_norm), OnePass(*inputs.mlp_norm))
+        positions = PositionModulations(mlp=mlp_here)
+        return self.layer.finish(x, self.output(mixed), positions, norms, self._mlp)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        return self.mlp_output(self.mlp_input(x, "relu"))
 
 
-def row_drawer(
-    core: ColTranCore, batch: int, norms: Sequence[NormModulations], temperature: float
-) -> DrawRow:
-    """A function that draws one row of each picture of a batch.
+class RowRunner:
+    """Draws one row of each of a number of pictures, any number of times, at one temperature.
 
-    norms: each inner layer's, from the whole gray context. The function takes uniforms (B, W), what
-    is added to the logits (B, W, V) or None, what is added to each shifted pixel (W, B, D), and
-    each layer's modulations; it returns (B, W) each.
+    What it is given is copied into buffers of its own, and what it returns is a copy, so no row or
+    batch sees another. On a GPU, which takes longer to be told about a row's 3,000 small kernels
+    than to run them, the first row is recorded on these buffers, and all rows are replays. The
+    core's weights must stay what and where they are meanwhile.
     """
-    steps = [
-        InnerStep.of(layer, part, batch)
-        for layer, part in zip(core.inner.layers, norms, strict=True)
-    ]
-    head = Dense(core.head.weight, core.head.bias, batch)
 
-    def draw_row(
-        uniforms_BW: Tensor,
-        prior_BWV: Tensor | None,
-        start_WBD: Tensor,
-        modulations: Sequence[StepModulations],
-    ) -> Drawn:
-        pixels: list[Drawn] = []
-        x = start_WBD[0]
-        for column in range(len(start_WBD)):
+    def __init__(self, core: ColTranCore, batch: int, temperature: float) -> None:
+        self._core, self._temperature = core, temperature
+        with torch.inference_mode(False), torch.no_grad():  # buffers that both modes can write to
+            self._steps = [InnerStep.of(layer, batch) for layer in core.inner.layers]
+            self._head = Dense(core.head.weight, core.head.bias, batch)
+        self._buffers: RowInputs | None = None
+        self._draw: Callable[[], Drawn] | None = None
+
+    @torch.no_grad()
+    def __call__(self, given: RowInputs) -> Drawn:
+        """Draw a row: (B, W) each. Raises ValueError where inputs come or go between rows."""
+        if self._buffers is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._buffers = given.copy()
+        self._buffers.fill(given)
+        if self._draw is None:
+            draw_row, device = partial(self._draw_row, self._buffers), given.start_WBD.device
+            self._draw = record(draw_row, device) if device.type == "cuda" else draw_row
+        return Drawn(*(part.clone() for part in self._draw()))
+
+    def _draw_row(self, given: RowInputs) -> Drawn:
+        core, pixels = self._core, list[Drawn]()
+        x = given.start_WBD[0]
+        for column in range(len(given.start_WBD)):
             if column:
-                x = core.pixel_embedding(pixels[-1].bins) + start_WBD[column]
-            for step, part in zip(steps, modulations, strict=True):
-                x = step(x, column, part)
-            logits = head(core.norm(x)).float()
-            if prior_BWV is not None:
-                logits = logits + prior_BWV[:, column]
-            pixels.append(draw(logits, uniforms_BW[:, column], temperature))
+                x = core.pixel_embedding(pixels[-1].bins) + given.start_WBD[column]
+            for step, inputs in zip(self._steps, given.steps, strict=True):
+                x = step(x, column, inputs)
+            logits = self._head(core.norm(x)).float()
+            if given.prior_BWV is not None:
+                logits = logits + given.prior_BWV[:, column]
+            pixels.append(draw(logits, given.uniforms_BW[:, column], self._temperature))
         return Drawn(*(torch.stack(parts, dim=1) for parts in zip(*pixels, strict=True)))
 
-    return as_cuda_graph(draw_row) if core.head.weight.is_cuda else draw_row
 
+def record(draw_row: Callable[[], Drawn], device: torch.device) -> Callable[[], Drawn]:
+    """The same work as one CUDA graph, whose inputs and results stay where they are."""
+    with torch.cuda.device(device):
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # libraries set themselves up, outside of the recording
+            draw_row()
+        torch.cuda.current_stream().wait_stream(stream)
+        # What other threads of the process do meanwhile is no part of it, and no fault.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            drawn = draw_row()
 
-def as_cuda_graph(draw_row: DrawRow) -> DrawRow:
-    """The same function, recorded at its first call and replayed at the next ones.
-
-    A row is some 3,000 small kernels, and starting each from Python takes longer than it runs.
-    """
-    graph = torch.cuda.CUDAGraph()
-    inputs: list[Tensor] = []
-    outputs: list[Tensor] = []
-
-    def replay(
-        uniforms_BW: Tensor,
-        prior_BWV: Tensor | None,
-        start_WBD: Tensor,
-        modulations: Sequence[StepModulations],
-    ) -> Drawn:
-        given = [uniforms_BW, start_WBD]
-        given += [] if prior_BWV is None else [prior_BWV]
-        given += [part for layer in modulations for part in layer if part is not None]
-        if not inputs:
-            inputs.extend(part.clone() for part in given)
-            rest = iter(inputs[2:])
-            prior = None if prior_BWV is None else next(rest)
-            own = [
-                StepModulations(*(None if part is None else next(rest) for part in layer))
-                for layer in modulations
-            ]
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):  # libraries set themselves up, outside of the record
-                draw_row(inputs[0], prior, inputs[1], own)
-            torch.cuda.current_stream().wait_stream(stream)
-            with torch.cuda.graph(graph):
-                outputs.extend(draw_row(inputs[0], prior, inputs[1], own))
-        for old, new in zip(inputs, given, strict=True):
-            old.copy_(new)
+    def replay() -> Drawn:
         graph.replay()
-        return Drawn(*outputs)
+        return drawn
 
     return replay
+
+
+class RowRunners:
+    """The runners of one core, made as they are needed and kept: one for each shape of a row.
+
+    Only one batch size is kept, with as many temperatures as come: who asks for another one ran
+    out of memory with the last, which its recordings would go on holding.
+    """
+
+    def __init__(self, core: ColTranCore) -> None:
+        self.core = core
+        self._batch = 0
+        self._by_temperature: dict[float, RowRunner] = {}
+
+    def of(self, batch: int, temperature: float) -> RowRunner:
+        if batch != self._batch:
+            self._by_temperature.clear()
+            self._batch = batch
+        if temperature not in self._by_temperature:
+            self._by_temperature[temperature] = RowRunner(self.core, batch, temperature)
+        return self._by_temperature[temperature]

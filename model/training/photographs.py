@@ -4,6 +4,7 @@ Legend: N photographs, S their side, R the resolution of crops.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, distributed
@@ -47,19 +48,28 @@ class Share:
 ALONE = Share()
 
 
+class Squares(Protocol):
+    """N pictures, uint8 (S, S, 3) each: a tensor (N, S, S, 3), or what finds them one by one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class Photographs:
-    """A data set in memory: rgb uint8 (N, S, S, 3), and how often each is drawn (N,), any scale."""
+    """A data set in memory, and how often each photograph is drawn (N,), in any scale."""
 
-    rgb: Tensor
+    rgb: Squares
     weights: Tensor
 
     def __post_init__(self) -> None:
-        if self.rgb.dtype != torch.uint8 or self.rgb.dim() != 4 or self.rgb.shape[-1] != CHANNELS:
-            found = f"{self.rgb.dtype} {tuple(self.rgb.shape)}"
-            raise ValueError(f"photographs must be uint8 (N, S, S, 3), not {found}")
         if not len(self.rgb):
             raise ValueError("the set of photographs is empty")
+        first = self.rgb[0]
+        if first.dtype != torch.uint8 or first.dim() != 3 or first.shape[-1] != CHANNELS:
+            found = f"{first.dtype} {tuple(first.shape)}"
+            raise ValueError(f"photographs must be uint8 (S, S, 3) each, not {found}")
 
     def crops(
         self,
@@ -71,7 +81,7 @@ class Photographs:
     ) -> Tensor:
         """Random, flipped crops scaled by averaging areas: uint8 (count, R, R, 3), or a share."""
         picked = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        side = self.rgb.shape[1]
+        side = self.rgb[0].shape[0]
         low = max(round(least * side), min(resolution, side))
         own = range(count)[share.of(count)]
         batch = torch.empty(len(own), resolution, resolution, CHANNELS, dtype=torch.uint8)
@@ -79,7 +89,7 @@ class Photographs:
             rows, columns = draw_rectangle(side, low, generator)
             flip = torch.rand((), generator=generator) < 0.5
             if place in own:
-                crop = self.rgb[index, rows, columns]
+                crop = self.rgb[index][rows, columns]
                 crop = crop.flip(1) if flip else crop
                 batch[place - own.start] = scale_by_area(crop[None], resolution)[0]
         return batch

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from model.core import ColTranCore
 from model.pic.network import Pic
@@ -169,7 +170,7 @@ class Trainer:
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         averages: list[Tensor] = list(self.average.parameters())
         values: list[Tensor] = list(self.model.parameters())
-        torch._foreach_lerp_(averages, values, 1 - decay)
+        get_ema_multi_avg_fn(decay)(averages, values, self.step)
 
     def state(self) -> dict[str, Any]:
         """All that an exact continuation needs, for `torch.save`."""

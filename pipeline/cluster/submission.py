@@ -26,11 +26,6 @@ AGENT_SECONDS = 90.0  # in which a cluster that has just started takes jobs
 MOST_WEIGHTS = 200 * 2**20  # bytes that are sent; larger weights belong in a bucket
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("model", "pipeline", "jobs")
-_CHATTY = (  # loggers that tell of every upload
-    "ray._private.runtime_env.packaging",
-    "ray.dashboard.modules.dashboard_sdk",
-    "ray.dashboard.modules.job.sdk",
-)
 _ENTRY = "from jobs.main import main; main(prog_name='autochrome')"
 
 
@@ -137,8 +132,8 @@ def _client(address: str | None) -> Any:
     try:
         from ray.job_submission import JobSubmissionClient
 
-        for name in _CHATTY:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for handler in logging.getLogger("ray").handlers:  # it tells of every upload
+            handler.setLevel(logging.WARNING)
         return JobSubmissionClient(address, headers=_token_header())
     except (ImportError, RuntimeError) as error:
         if "ray[default]" in str(error) or isinstance(error, ImportError):
@@ -208,7 +203,9 @@ def _translate_errors(address: str | None) -> Iterator[None]:
             f"no job server answers at {where} ({cause[0] if cause else type(error).__name__})"
         ) from error
     except Exception as error:
-        if type(error).__name__ == "AuthenticationError":  # importing Ray for its name is slow
+        from ray.exceptions import AuthenticationError  # here, where Ray is loaded already
+
+        if isinstance(error, AuthenticationError):
             raise UsageError(
                 "the job server wants another token; Ray looks for it in RAY_AUTH_TOKEN, in the"
                 " file RAY_AUTH_TOKEN_PATH, and in ~/.ray/auth_token"

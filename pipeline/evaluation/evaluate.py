@@ -24,7 +24,13 @@ from pipeline.images.chroma import LUMA, colorfulness, put_color_on
 from pipeline.ledger.results import null_if_nan
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.options import TEMPERATURES, default_method, default_saturation
-from pipeline.training.photographs import PhotographSet, Split, describe_skipped, read_photographs
+from pipeline.training.photographs import (
+    PhotographSet,
+    Split,
+    Wanted,
+    describe_skipped,
+    read_photographs,
+)
 
 if TYPE_CHECKING:
     from model.colorizer import Colorizer
@@ -104,12 +110,10 @@ def evaluate(
         baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
     except ValueError as error:  # of weights, of the network
         raise UsageError(str(error)) from error
-    read = partial(
-        read_photographs, source, split=settings.split, split_column=settings.split_column
-    )
     large_too = isinstance(colorizer, PicColorizer) or colorizer.core.config.trunk != "none"
     side = colorizer.high_resolution if large_too else colorizer.low_resolution
-    seen = read(side=side, limit=settings.limit)  # what the likelihood is scored on
+    wanted = Wanted(side, settings.split, settings.limit, split_column=settings.split_column)
+    seen = read_photographs(source, wanted)  # what the likelihood is scored on
     small = shrink(seen, colorizer.low_resolution) if large_too else seen
     if inception and min(len(small) // 2, settings.pictures) < 2:
         given = f"{len(small)} and {settings.pictures}"
@@ -129,7 +133,9 @@ def evaluate(
         tell_core = partial(on_progress, f"step 1 of {steps}, core")
         high = seen.rgb if large_too else None
         expected = _score_core(result, small, high, colorizer, baselines, tell_core)
-    large = read(side=colorizer.high_resolution, limit=min(len(small), settings.pictures))
+    shown = min(len(small), settings.pictures)
+    wanted = replace(wanted, side=colorizer.high_resolution, limit=shown)
+    large = read_photographs(source, wanted)
     fid = (Features(inception), Features(inception)) if inception else None
     tell_pictures = partial(on_progress, f"step 2 of {steps}, pictures")
     _score_pictures(result, small, large, expected, colorizer, settings, fid, tell_pictures)
@@ -138,7 +144,7 @@ def evaluate(
         half = min(len(small) // 2, settings.pictures, FID_PHOTOS)
         tell_crops = partial(on_progress, f"step 3 of {steps}, center crops")
         tell_crops(0, half)
-        crops = read(side=colorizer.high_resolution, limit=2 * half, fit="crop")
+        crops = read_photographs(source, replace(wanted, limit=2 * half, fit="crop"))
         _score_fid(result, fid, crops, colorizer, settings, inception, tell_crops)
     result.figures["seconds"] = round(time.monotonic() - started, 1)
     return result
@@ -168,9 +174,8 @@ def load_baselines(
     if settings.model == "pic":
         return None, frozenset()  # they count bins, which PIC does not know
     if settings.baseline:
-        photographs = read_photographs(
-            settings.baseline, resolution, "train", split_column=settings.split_column
-        )
+        wanted = Wanted(resolution, "train", split_column=settings.split_column)
+        photographs = read_photographs(settings.baseline, wanted)
         fitted = Baselines.fit(photographs.rgb)
         if settings.save_baseline:
             try:

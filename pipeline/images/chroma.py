@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline.images.guide import GRAY_STEPS, SLOPE_STEPS, guide_of
 
-LUMA = np.array([0.299, 0.587, 0.114])  # Rec. 601, of R, G and B
+LUMA_THOUSANDTHS = (299, 587, 114)  # Rec. 601, of R, G and B
+LUMA = np.array(LUMA_THOUSANDTHS) / 1000
 _RED, _GREEN, _BLUE = LUMA.tolist()
 _BAND_PIXELS = 2**16  # a handful of float32 arrays of this size stays in the cache
 
@@ -38,11 +39,12 @@ def color_bands(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> Iterator[np.ndarray
     height, width = gray_HW.shape
     highest = int(np.iinfo(gray_HW.dtype).max)
     red, green, blue = np.moveaxis(rgb_SS3.astype(np.int32), 2, 0)
+    of_red, of_green, of_blue = LUMA_THOUSANDTHS
     # Written as differences of channels, so that they are exactly zero where the color is gray.
     # In thousandths, so that they are whole. Growing to more rows is left to each band.
     differences: tuple[np.ndarray, ...] = (
-        587 * (red - green) + 114 * (red - blue),
-        299 * (blue - red) + 587 * (blue - green),
+        of_green * (red - green) + of_blue * (red - blue),
+        of_red * (blue - red) + of_green * (blue - green),
     )
     stored = min(height, len(rgb_SS3))
 

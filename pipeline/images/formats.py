@@ -1,5 +1,6 @@
 """Formats of files: their suffixes, their limits, and which one a result gets."""
 
+import re
 from dataclasses import dataclass, field
 
 from pipeline.images.tones import Tone
@@ -46,6 +47,17 @@ MIME_OF_FORMAT = {
     "GIF": "image/gif",
     "PPM": "image/x-portable-anymap",
 }
+_START_OF_FORMAT = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG\r\n\x1a\n",
+    "TIFF": rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0",  # some writers swap the bytes of the 42
+    "WEBP": rb"RIFF....WEBPVP8[ LX]",
+    "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n",
+    "AVIF": rb"....ftyp(avif|avis|mif1|msf1)",
+    "BMP": rb"BM",
+    "GIF": rb"GIF8[79]a",
+    "PPM": rb"P[0-6fy]",
+}
 LONGEST_SIDE = {
     "JPEG": 65_500,
     "PNG": 2**31 - 1,
@@ -88,3 +100,11 @@ def output_format(
     else:
         format = {"JP2": "JPEG2000"}.get(requested.upper(), requested.upper())
     return format, SUFFIX_OF_FORMAT[format]
+
+
+def format_by_start(data: bytes) -> str | None:
+    """The format that a file's first bytes promise, however damaged the rest may be."""
+    for name, start in _START_OF_FORMAT.items():
+        if re.match(start, data, re.DOTALL):
+            return name
+    return None

@@ -20,7 +20,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from pipeline.images.chroma import bands
+from pipeline.images.chroma import LUMA_THOUSANDTHS, bands
 
 Kind = Literal["gray", "rgb", "cmyk", "lab"]
 _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
@@ -125,8 +125,11 @@ class _Levels:
 
 def luma(rgb: np.ndarray) -> np.ndarray:
     """Luma (h, W) of uint8 or uint16 (h, W, 3), of the same type, rounded."""
-    red, green, blue = (rgb[..., channel].astype(np.uint32) for channel in range(3))
-    return ((299 * red + 587 * green + 114 * blue + 500) // 1000).astype(rgb.dtype)
+    red, green, blue = (
+        weight * rgb[..., channel].astype(np.uint32)
+        for channel, weight in enumerate(LUMA_THOUSANDTHS)
+    )
+    return ((red + green + blue + 500) // 1000).astype(rgb.dtype)
 
 
 def eight_bits(gray: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ from pipeline.deadline import allow
 from pipeline.errors import PhotoError
 from pipeline.images.codecs import color_profile, open_deep, own_profile
 from pipeline.images.curves import Curve, curve_profile
-from pipeline.images.formats import MasterInfo
+from pipeline.images.formats import MasterInfo, format_by_start
 from pipeline.images.frames import (
     UPRIGHT,
     ImageRows,
@@ -300,10 +300,10 @@ def _facts(
 
 
 def _unidentified(data: bytes) -> PhotoError:
-    formats = [name for name in _READABLE if (accept := Image.OPEN[name][1]) and accept(data[:16])]
-    if not formats:
+    name = format_by_start(data)
+    if name is None:
         return PhotoError("unsupported", "not a picture in a format that is known here")
-    return PhotoError("corrupt", f"the {formats[0]} header is damaged or of an unknown kind")
+    return PhotoError("corrupt", f"the {name} header is damaged or of an unknown kind")
 
 
 def _reduced(image: ImageFile.ImageFile, data: bytes, side: int) -> ImageFile.ImageFile:

@@ -8,11 +8,10 @@ import os
 import queue
 import tempfile
 import threading
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,13 +21,9 @@ from model.training.trainer import seen_resolution
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
 from pipeline.training.learning_curve import Row, check_packages
-from pipeline.training.photographs import (
-    EmptySet,
-    PhotographSet,
-    describe_skipped,
-    read_photographs,
-)
+from pipeline.training.photographs import EmptySet, PhotographSet, Split, Wanted, describe_skipped
 from pipeline.training.request import TrainingJob, balanced_weights, freeze_training
+from pipeline.training.stored import StoredPixels, store_photographs
 from pipeline.training.worker import Progress, StageTraining, read_history
 
 AGAIN = "the same command again goes on from the last checkpoint"
@@ -87,35 +82,28 @@ def _check_cluster(resources: Resources, own: bool) -> bool:
     return on_gpu
 
 
-def _read(job: TrainingJob) -> tuple[PhotographSet, PhotographSet | None]:
+def _read(
+    job: TrainingJob,
+) -> tuple[PhotographSet[StoredPixels], PhotographSet[StoredPixels] | None]:
     """Photographs to train on, and whole frames at the model's resolution that are held out."""
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     data = job.data
-    options: dict[str, Any] = {"split_column": data.split_column, "parallel": True}
-    train = read_photographs(
-        job.source,
-        data.side,
-        "train" if data.validation_photos or data.split_column else "all",
-        data.limit,
-        held_out=data.held_out,
-        group_column=data.balance,
-        **options,
-    )
+    both = Wanted(data.side, held_out=data.held_out, split_column=data.split_column)
+    split: Split = "train" if data.validation_photos or data.split_column else "all"
+    wanted = replace(both, split=split, limit=data.limit, group_column=data.balance)
+    train = store_photographs(job.source, wanted)
     if not data.validation_photos:
         return train, None
     resolution = seen_resolution(job.start, job.settings.training)
-    most = data.validation_photos
+    wanted = replace(both, side=resolution, split="validation", limit=data.validation_photos)
     try:
-        held_out = read_photographs(
-            job.source, resolution, "validation", most, held_out=data.held_out, **options
-        )
+        return train, store_photographs(job.source, wanted)
     except EmptySet as error:
         raise EmptySet(
             f"{error}; --held-out S holds out more, --validation-photos 0 none"
         ) from error
-    return train, held_out
 
 
 def _describe_sets(train: PhotographSet, held_out: PhotographSet | None) -> str:
@@ -132,8 +120,8 @@ def _fit(
     job: TrainingJob,
     resources: Resources,
     on_gpu: bool,
-    photographs: PhotographSet,
-    held_out: PhotographSet | None,
+    photographs: PhotographSet[StoredPixels],
+    held_out: PhotographSet[StoredPixels] | None,
     on_progress: Callable[[Progress], None],
 ) -> None:
     import ray
@@ -150,9 +138,9 @@ def _fit(
         "job": job,
         "threads": resources.threads,
         "news": news,
-        "rgb": ray.put(photographs.rgb),
+        "photographs": photographs.rgb,
         "weights": balanced_weights(photographs.groups, job.data.balance_power, job.data.emphasis),
-        "held_out": None if held_out is None else torch.from_numpy(held_out.rgb),
+        "held_out": None if held_out is None else held_out.rgb,
     }
     with tempfile.TemporaryDirectory() as folder:  # Ray's own notes; checkpoints are ours
         trainer = TorchTrainer(
@@ -203,7 +191,6 @@ def follow(trainer: Any, news: Any, on_progress: Callable[[Progress], None]) -> 
 
 def _work(work: dict[str, Any]) -> None:
     """What every worker runs: a shell around StageTraining."""
-    import ray
     import ray.train
     import ray.train.torch
 
@@ -211,15 +198,12 @@ def _work(work: dict[str, Any]) -> None:
     torch.set_num_threads(work["threads"])
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
-    with warnings.catch_warnings():
-        # Ray's memory is read-only, and nothing writes to it.
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        rgb = torch.from_numpy(ray.get(work["rgb"]))
+    held_out: StoredPixels | None = work["held_out"]
     training = StageTraining(
         job.start,
         job.settings,
-        Photographs(rgb, work["weights"]),
-        work["held_out"],
+        Photographs(work["photographs"].open(), work["weights"]),
+        None if held_out is None else held_out.open().copy(),
         job.destination,
         share,
         ray.train.torch.get_device(),

@@ -34,7 +34,7 @@ class Data:
     balance: group column; of a group of n photographs, each is drawn in proportion to
     n ** -balance_power: at 1 all groups are drawn equally often, at 0.5 by the root of their size;
     emphasis: `GROUP=FACTOR,...`, and some groups so many times more often than that.
-    The rest is as in pipeline.training.photographs.read_photographs.
+    The rest is as in pipeline.training.photographs.Wanted.
     """
 
     side: int

@@ -1,0 +1,136 @@
+"""Training photographs in Ray's object stores: decoded there, and read there by training workers.
+
+Ray Data decodes them into blocks, which stay where they are made; the process that asks for them
+gets their names and digests alone. A worker sees the blocks in the memory of its node, which it
+shares with the other workers there; what does not fit is on that node's disk.
+"""
+
+import pickle
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.errors import StorageError, UsageError
+from pipeline.storage.base import Storage
+from pipeline.training.candidates import Candidates, Task
+from pipeline.training.photographs import (
+    Found,
+    PhotographSet,
+    Wanted,
+    collect_photographs,
+    read_task,
+)
+
+Spot = tuple[int, int]  # number of a task, and place among the photographs that it gave
+_TASKS_A_GROUP = 16  # every one of them reads its row group again
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """Squares in object stores.
+
+    blocks: references to Arrow tables with the columns `number`, of a task, and `rgb`, the bytes of
+    all its squares. spots: int64 (N, 2), the squares of the set.
+    """
+
+    blocks: list[Any]
+    spots: np.ndarray
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.spots)
+
+    def open(self) -> "Squares":
+        """The squares as this process reads them, without a copy."""
+        import ray
+
+        parts: dict[int, Tensor] = {}
+        with warnings.catch_warnings():
+            # Ray's memory is read-only, and nothing writes to it.
+            warnings.filterwarnings("ignore", "The given (NumPy array|buffer) is not writable")
+            for table in ray.get(self.blocks):
+                for number, rgb in zip(table["number"].to_pylist(), table["rgb"], strict=True):
+                    squares = np.frombuffer(rgb.as_buffer(), np.uint8)
+                    parts[number] = torch.from_numpy(squares.reshape(-1, self.side, self.side, 3))
+        return Squares(parts, self.spots)
+
+
+class Squares:
+    """Photographs of a set one by one: uint8 (S, S, 3) each, in memory that must not be written."""
+
+    def __init__(self, parts: dict[int, Tensor], spots: np.ndarray) -> None:
+        self._parts, self._spots = parts, spots
+
+    def __len__(self) -> int:
+        return len(self._spots)
+
+    def __getitem__(self, place: int, /) -> Tensor:
+        number, row = self._spots[place].tolist()
+        return self._parts[number][row]
+
+    def copy(self) -> Tensor:
+        """All of them, uint8 (N, S, S, 3), in this process's own memory."""
+        return torch.stack([self[place] for place in range(len(self))])
+
+
+def store_photographs(source: str, wanted: Wanted) -> PhotographSet[StoredPixels]:
+    """The photographs that `read_photographs` reads, in the same order, decoded by Ray Data.
+
+    Ray must be running. Raises what `read_photographs` raises.
+    """
+    blocks: list[Any] = []
+    tasks = 0
+
+    def read(candidates: Candidates, wave: slice) -> Iterator[Found[Spot]]:
+        nonlocal tasks
+        cut = list(candidates.tasks(wave, _TASKS_A_GROUP))
+        yield from _decode(cut, tasks, candidates.storage, wanted, blocks)
+        tasks += len(cut)
+
+    def gather(spots: list[Spot]) -> StoredPixels:
+        return StoredPixels(blocks, np.array(spots), wanted.side)
+
+    return collect_photographs(source, wanted, read, gather)
+
+
+def _decode(
+    tasks: list[Task], first: int, storage: Storage, wanted: Wanted, blocks: list[Any]
+) -> Iterator[Found[Spot]]:
+    """What tasks find, the first of which gets the number `first`; adds the blocks of its pixels.
+
+    An error of ours arrives as itself.
+    """
+    import ray.data
+
+    def work(row: dict[str, Any]) -> dict[str, Any]:
+        result: Any
+        squares: list[np.ndarray] = []
+        try:
+            found = read_task(pickle.loads(row["task"]), storage, wanted)
+            result = [_without_pixels(one, row["number"], squares) for one in found]
+        except (StorageError, UsageError) as error:
+            result = error
+        rgb = b"".join(square.tobytes() for square in squares)
+        return {"number": row["number"], "rgb": rgb, "found": pickle.dumps(result)}
+
+    rows = [{"number": first + n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
+    data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(work).materialize()
+    blocks.extend(data.to_arrow_refs())
+    for row in data.select_columns(["found"]).iter_rows():
+        result = pickle.loads(row["found"])
+        if isinstance(result, Exception):
+            raise result
+        yield from result
+
+
+def _without_pixels(one: Found[np.ndarray], number: int, squares: list[np.ndarray]) -> Found[Spot]:
+    """What was found, with the spot of its square, which is added to the others of its task."""
+    if one.rgb is None:
+        return Found(one.index, reason=one.reason)
+    squares.append(one.rgb)
+    return Found(one.index, one.digest, one.held_out, (number, len(squares) - 1))
