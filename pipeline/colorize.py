@@ -25,19 +25,20 @@ from pipeline.cluster.session import (
     capacity,
     cluster_joined,
     describe_wait,
+    logs_folder,
     on_cluster,
     quiet_ray,
-    session_logs,
 )
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import (
     AutochromeError,
+    DestinationGone,
     EngineError,
     Interrupted,
     StoreUnavailable,
     TooManyFailures,
 )
-from pipeline.ledger.plan import Schedule, Shard
+from pipeline.ledger.plan import RUN, Schedule, Shard
 from pipeline.ledger.planning import describe_planning, refuse_overlap
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
@@ -62,6 +63,7 @@ from pipeline.run.wave import (
     gpu_share,
     run_wave,
 )
+from pipeline.storage.anchored import AnchoredStorage
 from pipeline.storage.lease import Lease, open_destination
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.probe import probe_conditional_writes
@@ -136,10 +138,11 @@ def _run(job: Job, settings: Settings, listener: Listener, lease: Lease | None) 
     listener.update(done, 0, schedule.photos)
     log = RunLog(settings.log_as_json)
     if done < schedule.photos:  # without a Ray that would have nothing to do
-        with _resumable(job, log), quiet_ray(), log.written_to(session_logs()):
+        with _resumable(job, log), quiet_ray() as own, log.written_to(logs_folder(own)):
             _run_open_shards(job, schedule, committed, settings.max_failed, listener, lease)
     with Watchdog(listener.wait, lambda: "the report is being written"):
-        return replace(summarize(job.destination, job.run), log=log.path)
+        destination = AnchoredStorage(job.destination, RUN)
+        return replace(summarize(destination, job.run), log=log.path)
 
 
 def _run_open_shards(
@@ -196,13 +199,18 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
                     yield report
                     continue
                 outage, trouble = outage + 1, trouble_now
-                if outage == OUTAGE or not isinstance(trouble, StoreUnavailable):
+                if outage == OUTAGE or not _may_pass(trouble):
                     raise trouble
         for number in lost:
             LOGGER.error("shard %d: its processes died; it stays to be done", number)
         gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
+
+
+def _may_pass(trouble: AutochromeError) -> bool:
+    """Whether the next shard may fare better."""
+    return isinstance(trouble, StoreUnavailable) and not isinstance(trouble, DestinationGone)
 
 
 @contextmanager

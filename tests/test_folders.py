@@ -20,7 +20,7 @@ ROOMS = {
         "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
-        "errors", "deadline", "storage", "metadata", "images", "ledger", "weights", "cluster",
+        "errors", "deadline", "user_folders", "storage", "metadata", "images", "ledger", "weights", "cluster",
         "provenance", "review", "training", "run", "evaluation", "single", "verify", "colorize",
     ),
 }  # fmt: skip

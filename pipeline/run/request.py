@@ -144,7 +144,7 @@ def check_request(source: str, destination: Storage, settings: Settings) -> Requ
     opened = open_storage(source, follow_links=settings.follow_links)
     found = load_run(destination)
     if found is None:
-        next(opened.list(), None)  # raises at once where there is no such place
+        next(opened.list(skip=lambda _: "not now"), None)  # raises where there is no such place
     device = _choose_device(settings.device)
     sizes, digests = _check_weights(settings.weights, settings.model)
     manifest = Manifest(settings.manifest) if settings.manifest else None

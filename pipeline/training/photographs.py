@@ -219,7 +219,8 @@ def _list_places(
         tables, files = [name], []
     else:
         storage = open_storage(source)
-        paths = [each.path for each in storage.list() if not _is_hidden(each.path)]
+        listed = storage.list(skip=lambda folder: "hidden" if _is_hidden(folder) else "")
+        paths = [each.path for each in listed if not each.skipped and not _is_hidden(each.path)]
         suffixes = {path: PurePosixPath(path).suffix.lower() for path in paths}
         files = [path for path in paths if suffixes[path] in MASTER_SUFFIXES | {""}]
         tables = [] if files else [path for path in paths if suffixes[path] == ".parquet"]

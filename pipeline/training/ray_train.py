@@ -12,7 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from model.training.photographs import Photographs, Share
 from model.training.trainer import seen_resolution
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
+from pipeline.storage.anchored import AnchoredStorage
 from pipeline.training.learning_curve import Row, check_packages
 from pipeline.training.photographs import (
     EmptySet,
@@ -28,7 +29,12 @@ from pipeline.training.photographs import (
     describe_skipped,
     read_photographs,
 )
-from pipeline.training.request import TrainingJob, balanced_weights, freeze_training
+from pipeline.training.request import (
+    TrainingJob,
+    balanced_weights,
+    freeze_training,
+    settings_path,
+)
 from pipeline.training.worker import Progress, StageTraining, read_history
 
 AGAIN = "the same command again goes on from the last checkpoint"
@@ -147,7 +153,7 @@ def _fit(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     news = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     work = {
-        "job": job,
+        "job": replace(job, destination=AnchoredStorage(job.destination, settings_path(job))),
         "threads": resources.threads,
         "news": news,
         "rgb": ray.put(photographs.rgb),
