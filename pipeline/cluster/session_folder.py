@@ -20,7 +20,9 @@ from pathlib import Path
 from pipeline.errors import EngineError
 
 _NAME = re.compile(r"autochrome-[0-9a-f]{6}")
-_SOCKET = len("/autochrome-012345/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
+_SOCKET = len(
+    "/autochrome-012345/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+)
 _LONGEST_SOCKET = 107 if sys.platform == "linux" else 103  # bytes that the system grants
 _PATIENCE = 20.0  # seconds for Ray's processes to end, which write there until they do
 

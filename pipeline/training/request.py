@@ -185,8 +185,8 @@ def freeze_training(job: TrainingJob, train: PhotographSet, held_out: Photograph
         weights = f"{job.stage}.safetensors"
         if job.destination.exists(weights):
             raise UsageError(
-                f"{job.destination.uri} holds {weights} and no {settings_path(job)}: they were not trained"
-                " there; choose another OUT"
+                f"{job.destination.uri} holds {weights} and no {settings_path(job)}: they were not"
+                " trained there; choose another OUT"
             )
         job.destination.write_if_absent(settings_path(job), data)
     _compare(job, content, ("source",))
