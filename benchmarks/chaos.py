@@ -102,7 +102,7 @@ def main(kills: int, seed: int, photos: int, shard_size: int, minutes: float) ->
         archive = make_archive(folder, photos, weights, shard_size)
         victims = choose_victims(kills, random)
         while victims and time.monotonic() < start + 60 * minutes:
-            destination = f"{store if tally.runs % 2 else place}/{tally.runs:04d}"
+            destination = f"{place if tally.runs % 2 else store}/{tally.runs:04d}"
             run = KilledRun(archive, destination, random, tally)
             try:
                 run.finish(victims, commands=2 if tally.runs % 3 == 2 else 1)

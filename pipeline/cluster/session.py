@@ -144,7 +144,7 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
 def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
     """folder: of a Ray of our own. Raises EngineError."""
     import ray
-    from ray._raylet import AuthenticationTokenLoader  # there is no public way to forget a token
+    from ray import _raylet
 
     with ExitStack() as stack:
         if folder:
@@ -152,7 +152,8 @@ def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
             stack.enter_context(_loopback())
         stack.enter_context(_standard_error_closed())
         stack.enter_context(_signals_kept())
-        AuthenticationTokenLoader.instance().reset_cache()  # else of a session before, or a cluster
+        # Else its token would be that of a session before; there is no public way to forget it.
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
         try:
             ray.init(
                 address=place,
