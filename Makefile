@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 PIP = .venv/bin/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo install test test-fast check format clean
+.PHONY: demo install install-hashed test test-fast check format audit clean
 
 demo: .venv/.app
 	rm -rf out/demo
@@ -19,6 +19,14 @@ demo: .venv/.app
 	@echo "review page    out/demo/report/index.html"
 
 install: .venv/.dev
+
+# Nothing but the very files that hashes.txt names: for Linux on x86-64 with Python 3.11. PyTorch
+# comes by its version alone, as its builds differ.
+install-hashed: .venv/bin/python
+	.venv/bin/python -m pip install --quiet --no-deps torch==2.13.0
+	.venv/bin/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r hashes.txt
+	.venv/bin/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch .venv/.app .venv/.dev
 
 # Half of what tests do is to wait for processes to start, so files run side by side.
 test: .venv/.dev
@@ -37,17 +45,26 @@ format: .venv/.dev
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
+# The pins against the advisory database; where that is out of reach, a line says so.
+audit: .venv/bin/python
+	@test -x .audit/bin/pip-audit || { .venv/bin/python -m venv .audit && \
+		.audit/bin/python -m pip install --quiet pip-audit; } || { rm -rf .audit; \
+		echo "not audited: pip-audit cannot be installed"; exit 0; }; \
+	test ! -x .audit/bin/pip-audit || .venv/bin/python benchmarks/audit.py .audit/bin/pip-audit
+
 clean:
-	rm -rf .venv out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .audit out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # torch comes first and alone, so that a build of it that is there already (CPU, CUDA) is kept.
-.venv/.app: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Autochrome needs Python 3.11 or newer on PATH, or: make PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || { rm -rf .venv; \
-		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3-venv"; exit 1; }
+.venv/.app: pyproject.toml constraints.txt | .venv/bin/python
 	$(PIP) torch==2.13.0
 	$(PIP) -e .
 	@touch $@
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Autochrome needs Python 3.11 or newer on PATH, or: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make a virtual environment; on Debian and Ubuntu install python3-venv"; exit 1; }
 
 # iiif-prezi3 asks for a Pillow that is older than ours, and works with ours.
 .venv/.dev: .venv/.app

@@ -3,14 +3,21 @@
     python benchmarks/chaos.py --kills 1000 --seed 0
 
 Runs of a few dozen small photographs and tiny random weights, each on a Ray of its own, every third
-by two commands at once. Whatever is killed, the same command is started again until all is
-committed; then the destination is verified and compared with an undisturbed run. Fails where
-anything is wrong. Prints a table, and one JSON line.
+by two commands at once, every second into a bucket of moto's server of the S3 protocol. Single
+processes are killed, and whole sessions. Whatever is killed, the same command is started again
+until all is committed; then the destination is verified, and its pictures, sidecars, previews and
+rows are compared with those of an undisturbed run. Fails where anything is wrong. Prints a table,
+and one JSON line.
 """
 
 import json
+import os
+import socket
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -33,6 +40,37 @@ def write_weights(folder: Path) -> Path:
         config = build_config(stage, {**SIZES, "resolution": resolution})
         save_stage(build_stage(config), stage_path(folder, stage))
     return folder
+
+
+@contextmanager
+def bucket() -> Iterator[str]:
+    """A bucket of moto's server, which the environment points to while the block lasts."""
+    import boto3
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    os.environ |= {
+        "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as server:
+        try:
+            while server.poll() is None:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    time.sleep(0.1)
+            boto3.client("s3").create_bucket(Bucket="chaos")
+            yield "s3://chaos"
+        finally:
+            server.terminate()
 
 
 def describe(tally: Tally) -> str:
@@ -59,13 +97,13 @@ def describe(tally: Tally) -> str:
 def main(kills: int, seed: int, photos: int, shard_size: int, minutes: float) -> None:
     """Kill processes of real commands at random, and count what is lost or different."""
     tally, random, start = Tally(), Random(seed), time.monotonic()
-    with TemporaryDirectory() as place:
-        folder = Path(place)
-        archive = make_archive(folder, photos, write_weights(folder / "weights"))
+    with TemporaryDirectory() as place, bucket() as store:
+        folder, weights = Path(place), write_weights(Path(place, "weights"))
+        archive = make_archive(folder, photos, weights, shard_size)
         victims = choose_victims(kills, random)
         while victims and time.monotonic() < start + 60 * minutes:
-            destination = folder / f"{tally.runs:04d}"
-            run = KilledRun(archive, destination, shard_size, random, tally)
+            destination = f"{place if tally.runs % 2 else store}/{tally.runs:04d}"
+            run = KilledRun(archive, destination, random, tally)
             try:
                 run.finish(victims, commands=2 if tally.runs % 3 == 2 else 1)
             except Stalled as stalled:

@@ -17,18 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import get_args
+from typing import Any, get_args
 
 import pyarrow as pa
 from PIL import Image
 
 from pipeline.colorize import Phase
-from pipeline.ledger.plan import Schedule, open_run
+from pipeline.errors import ObjectMissing
+from pipeline.ledger.plan import Schedule, load_run, open_run
 from pipeline.ledger.results import committed_shards, read_results
 from pipeline.run.options import RecipeOptions, Resources, method_of
 from pipeline.run.request import prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
+from pipeline.storage.base import Storage
 from pipeline.storage.local import PARTIAL, LocalStorage
+from pipeline.storage.open_storage import open_storage
 from pipeline.storage.probe import PROBE
 from pipeline.verify import prune, verify
 
@@ -44,7 +47,12 @@ VICTIMS = {
     "writer": 4,
     "idle worker": 2,
     "helper": 2,  # actors of Ray Data that hold statistics and the like
+    "session": 3,  # all that a command has started, and itself, as when a machine fails
 }
+# Columns that say when a row was made, and where to; all others are the same however often.
+PASSING = {"read_seconds", "model_seconds", "write_seconds", "finished_at", "output_uri"}
+FOLDERS = ("images", "report/previews")  # sidecars are beside images
+LOOK_SECONDS = 0.5  # between listings of a store, which are work for it
 # The line of the watchdog among them: on a busy machine minutes may pass without a commit.
 OUR_LINE = re.compile(
     r"[\d,]+ of [\d,]+ photos(, .*)?|no shard was done for \d+ s .*|autochrome: .*|"
@@ -64,7 +72,8 @@ class Stalled(Exception):
 class Tally:
     """What happened to runs, and what they left; all but the first five should stay empty.
 
-    failed: photos whose row is no success. findings: of `verify`, but for what kills
+    failed: photos whose row is no success. differing: files (images, sidecars, previews) and values
+    of rows that are not those of an undisturbed run. findings: of `verify`, but for what kills
     leave of writes that they cut off (partial_files) and `--prune` deletes. strange: lines on the
     screen that are not ours.
     left_behind: processes that outlived their command by a minute. longest_wait: seconds without
@@ -93,11 +102,13 @@ class Tally:
 
 @dataclass(frozen=True)
 class Archive:
-    """Photos, weights, and the images that an undisturbed run makes of them, by path."""
+    """Photos, weights, and what an undisturbed run makes of them: files by path, rows by photo."""
 
     source: Path
     weights: Path
-    images: dict[str, bytes]
+    shard_size: int
+    files: dict[str, bytes]
+    rows: dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -175,13 +186,30 @@ def kind_of(process: int, title: str, session: int) -> str | None:
 
 
 def kill_one(session: int, kind: str, random: Random) -> bool:
-    """SIGKILL to a process of this kind; False where there is none."""
+    """SIGKILL to a process of this kind, or to all; False where there is none."""
+    if kind == "session":
+        return kill_session(session)
     found = sorted(
         process for process, title in members(session) if kind_of(process, title, session) == kind
     )
     if not found:
         return False
-    victim = random.choice(found)
+    return _kill(random.choice(found), session)
+
+
+def kill_session(session: int) -> bool:
+    """SIGKILL to all of a session until none is left; False where none was."""
+    if not any(members(session)):
+        return False
+    with suppress(ProcessLookupError):
+        os.killpg(session, signal.SIGKILL)  # its leader's group, at one blow; then all others
+    while processes := [process for process, _ in members(session)]:
+        for process in processes:
+            _kill(process, session)
+    return True
+
+
+def _kill(victim: int, session: int) -> bool:
     with suppress(ProcessLookupError):
         handle = os.pidfd_open(victim)
         try:
@@ -196,16 +224,15 @@ def kill_one(session: int, kind: str, random: Random) -> bool:
 class KilledRun:
     """One destination, and the commands that work on it at the same time."""
 
-    def __init__(
-        self, archive: Archive, destination: Path, shard_size: int, random: Random, tally: Tally
-    ) -> None:
-        self._archive, self._destination = archive, destination
+    def __init__(self, archive: Archive, destination: str, random: Random, tally: Tally) -> None:
+        """destination: a folder, or s3://bucket/prefix."""
+        self._archive, self._destination = archive, open_storage(destination)
         self._random, self._tally = random, tally
         self._arguments = [
-            *(str(archive.source), str(destination), "--weights", str(archive.weights)),
-            *("--shard-size", str(shard_size), "--actors", "1:2"),
+            *(str(archive.source), destination, "--weights", str(archive.weights), "--sidecar"),
+            *("--shard-size", str(archive.shard_size), "--actors", "1:2"),
         ]
-        self._commits, self._news = 0, time.monotonic()
+        self._commits, self._news, self._looked = 0, time.monotonic(), 0.0
         self._sessions: list[int] = []
 
     def finish(self, victims: list[str], commands: int) -> None:
@@ -248,10 +275,8 @@ class KilledRun:
 
     def complete(self) -> bool:
         """Whether each shard is committed."""
-        if not (self._destination / "run.json").exists():
-            return False
-        storage = LocalStorage(str(self._destination))
-        return len(committed_shards(storage)) == open_run(storage).plan.shards
+        run = load_run(self._destination) if self._commits else None
+        return run is not None and self._commits == run.plan.shards
 
     def _start(self, place: Path) -> Command:
         self._tally.commands += 1
@@ -286,7 +311,11 @@ class KilledRun:
         return True
 
     def _look(self, slots: list[Command | None]) -> None:
-        commits = len(list((self._destination / "results").glob("shard-*.parquet")))
+        if time.monotonic() < self._looked + LOOK_SECONDS and "://" in self._destination.uri:
+            return
+        self._looked, commits = time.monotonic(), 0
+        with suppress(ObjectMissing):  # a folder that is made with the first write
+            commits = len(committed_shards(self._destination))
         if commits > self._commits:
             self._commits = commits
             self._told()
@@ -316,7 +345,7 @@ class KilledRun:
                     os.kill(process, signal.SIGKILL)
 
 
-def make_archive(folder: Path, photos: int, weights: Path) -> Archive:
+def make_archive(folder: Path, photos: int, weights: Path, shard_size: int) -> Archive:
     """Small photographs, cut out of an example, and what an undisturbed run makes of them."""
     source = folder / "photos"
     source.mkdir()
@@ -325,33 +354,43 @@ def make_archive(folder: Path, photos: int, weights: Path) -> Archive:
             left, suffix = 2 * number, ("jpg", "png", "tif")[number % 3]
             crop = cat.convert("L").crop((left, left, left + 160, left + 120))
             crop.save(source / f"{number:03d}.{suffix}")
-    return Archive(source, weights, undisturbed_images(source, weights))
+    return undisturbed(source, weights, shard_size)
 
 
-def undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
-    """The images of a run without Ray that nothing happens to."""
+def undisturbed(source: Path, weights: Path, shard_size: int) -> Archive:
+    """With what a run without Ray leaves, to which nothing happens."""
     from model.colorizer import Colorizer
 
     with TemporaryDirectory() as folder:
-        job = prepare_job(
-            str(source), LocalStorage(folder), RecipeOptions(), Resources(str(weights))
-        )
+        options = RecipeOptions(shard_size=shard_size, sidecar=True)
+        resources = Resources(str(weights))
+        job = prepare_job(str(source), LocalStorage(folder), options, resources)
         recipe = job.run.recipe
         colorizer = Colorizer.load(weights, "cpu", job.resources.batch_size, method_of(recipe))
         for shard in Schedule(job.destination, job.run).open():
             read = read_shard(shard, job.source, job.sizes)
             colored = colorize_shard(read, colorizer, job.run.recipe, "cpu")
             write_shard(shard.number, colored, job.source, job.destination, job.run)
-        return {
-            each.path: job.destination.read(each.path) for each in job.destination.list("images")
-        }
+        rows = {row["photo"]: lasting(row) for row in all_rows(job.destination)}
+        return Archive(source, weights, shard_size, made_files(job.destination), rows)
 
 
-def check(archive: Archive, destination: Path, tally: Tally) -> None:
+def made_files(storage: Storage) -> dict[str, bytes]:
+    return {each.path: storage.read(each.path) for place in FOLDERS for each in storage.list(place)}
+
+
+def all_rows(storage: Storage) -> list[dict[str, Any]]:
+    return pa.concat_tables(read_results(storage, open_run(storage))).to_pylist()
+
+
+def lasting(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in PASSING}
+
+
+def check(archive: Archive, destination: str, tally: Tally) -> None:
     """Compare what a run has left with what it should have."""
-    storage, source = LocalStorage(str(destination)), LocalStorage(str(archive.source))
-    run = open_run(storage)
-    rows = pa.concat_tables(read_results(storage, run, ["photo", "status", "reason"])).to_pylist()
+    storage, source = open_storage(destination), LocalStorage(str(archive.source))
+    run, rows = open_run(storage), all_rows(open_storage(destination))
     counts = Counter(row["photo"] for row in rows)
     planned = [photo.path for photo in source.list()]
     tally.runs, tally.photos = tally.runs + 1, tally.photos + len(planned)
@@ -366,10 +405,16 @@ def check(archive: Archive, destination: Path, tally: Tally) -> None:
     prune(storage, findings)
     tally.findings += [f"{each.kind} {each.path}" for each in verify(source, storage, run).problems]
     own = {"images", "plan", "premis.xml", "report", "results", "run.json"}
-    tally.findings += sorted(place.name for place in destination.iterdir() if place.name not in own)
-    images = {each.path: storage.read(each.path) for each in storage.list("images")}
+    tally.findings += sorted({each.path.split("/")[0] for each in storage.list()} - own)
+    files = made_files(storage)
     tally.differing += [
         path
-        for path in images.keys() | archive.images.keys()
-        if images.get(path) != archive.images.get(path)
+        for path in sorted(files.keys() | archive.files.keys())
+        if files.get(path) != archive.files.get(path)
+    ]
+    tally.differing += [
+        f"{row['photo']}: {name} is {value!r}"
+        for row in rows
+        for name, value in lasting(row).items()
+        if row["photo"] in archive.rows and archive.rows[row["photo"]][name] != value
     ]

@@ -25,14 +25,15 @@ from pipeline.cluster.session import (
     capacity,
     cluster_joined,
     describe_lack,
+    logs_folder,
     on_cluster,
     our_workers,
     quiet_ray,
-    session_logs,
 )
 from pipeline.cluster.watchdog import Watchdog
 from pipeline.errors import (
     AutochromeError,
+    DestinationGone,
     EngineError,
     Interrupted,
     StoreUnavailable,
@@ -40,7 +41,7 @@ from pipeline.errors import (
     from_interrupt,
 )
 from pipeline.ledger.pace import Pace
-from pipeline.ledger.plan import Schedule, Shard
+from pipeline.ledger.plan import RUN, Schedule, Shard
 from pipeline.ledger.planning import refuse_overlap
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
@@ -59,6 +60,7 @@ from pipeline.run.wave import (
     gpu_share,
     run_wave,
 )
+from pipeline.storage.anchored import AnchoredStorage
 from pipeline.storage.lease import Lease, open_destination
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.probe import probe_conditional_writes
@@ -153,10 +155,11 @@ def _run(job: Job, listener: Listener, lease: Lease | None) -> Summary:
     log = RunLog(job.resources.log_as_json)
     if done < schedule.photos:  # without a Ray that would have nothing to do
         listener.begin("starting workers")
-        with _resumable(job, log), quiet_ray(), log.written_to(session_logs()):
+        with _resumable(job, log), quiet_ray() as own, log.written_to(logs_folder(own)):
             _run_open_shards(job, schedule, committed, listener, lease)
     listener.begin("writing the report")
-    return replace(summarize(job.destination, job.run), log=log.path)
+    destination = AnchoredStorage(job.destination, RUN)
+    return replace(summarize(destination, job.run), log=log.path)
 
 
 def _run_open_shards(
@@ -214,13 +217,18 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
                     yield report
                     continue
                 outage, trouble = outage + 1, trouble_now
-                if outage == OUTAGE or not isinstance(trouble, StoreUnavailable):
+                if outage == OUTAGE or not _may_pass(trouble):
                     raise trouble
         for number in lost:
             LOGGER.error("shard %d: its processes died; it stays to be done", number)
         gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
+
+
+def _may_pass(trouble: AutochromeError) -> bool:
+    """Whether the next shard may fare better."""
+    return isinstance(trouble, StoreUnavailable) and not isinstance(trouble, DestinationGone)
 
 
 @contextmanager

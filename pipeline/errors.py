@@ -7,6 +7,7 @@ AutochromeError                 2
 │   ├── ObjectArchived          2   an object in cold storage, which has to be restored first
 │   ├── ObjectTooLarge          2   more bytes than whoever reads it takes
 │   └── StoreUnavailable        2   full, gone or out of reach: no single object is at fault
+│       └── DestinationGone     2   deleted or unmounted while a command writes to it; resumable
 ├── EngineError                 1   Ray gave up; resumable
 │   ├── DeviceFull              1   a GPU has not enough memory for even one photo
 │   └── DeviceBroken            1   a GPU that does not compute any more; its process must end
@@ -84,6 +85,10 @@ class ObjectTooLarge(StorageError):
 
 
 class StoreUnavailable(StorageError):
+    pass
+
+
+class DestinationGone(StoreUnavailable):
     pass
 
 

@@ -4,8 +4,11 @@ import os
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pipeline.cluster.session import ENVIRONMENT
+
+_FOLDERS = TemporaryDirectory(prefix="autochrome-tests-")  # kept: it goes when this process ends
 
 # Before torch, ray or boto3 are imported: they read these once.
 os.environ.update(
@@ -19,6 +22,8 @@ os.environ.update(
     AWS_EC2_METADATA_DISABLED="true",
     AWS_CONFIG_FILE=os.devnull,
     AWS_SHARED_CREDENTIALS_FILE=os.devnull,
+    XDG_CACHE_HOME=f"{_FOLDERS.name}/cache",  # copies of weights, and logs, go with the tests
+    XDG_STATE_HOME=f"{_FOLDERS.name}/state",
 )
 os.environ.update(ENVIRONMENT)  # some tests import Ray without our help
 for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):

@@ -276,6 +276,21 @@ class Deadly(LocalStorage):
         return super().read(path)
 
 
+class Greedy(LocalStorage):
+    """A folder in which one photo has its worker killed as often as a shard is tried, as Ray does
+    where it takes all memory."""
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        data = super().read(path, most)
+        for attempt in range(3) if path == "greedy.png" else ():
+            try:
+                Path(f"{self.uri}.killed-{attempt}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data
+
+
 class Full(LocalStorage):
     """A folder on a disk without space for pictures."""
 
@@ -313,6 +328,65 @@ def test_a_full_disk_and_a_deadly_photo_leave_what_can_be_done_later(
     kinds[source] = LocalStorage
     assert run(source, out, weights).exit_code == 0
     assert len(rows_of(LocalStorage(str(out)))) == len(images_of(LocalStorage(str(out)))) == 3
+
+
+def test_seven_photos_beside_one_that_needs_too_much_memory_are_done_within_two_minutes(
+    weights: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(7):
+        shutil.copy(repository / "examples/photos/animals/cat.jpg", source / f"{number}.jpg")
+    Image.new("L", (16_000, 12_500), 90).save(source / "greedy.png", compress_level=1)
+    from ray.cloudpickle import register_pickle_by_value
+
+    kinds: dict[Path, type[LocalStorage]] = {source: Greedy, out: LocalStorage}
+    for module in ("run.request", "storage.lease"):
+        monkeypatch.setattr(
+            f"pipeline.{module}.open_storage", lambda uri, **_: kinds[Path(uri)](uri)
+        )
+    register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")  # a process gets the least, 256 MiB
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # and Ray itself kills nobody for it
+    start = time.monotonic()
+    result = run(source, out, weights, "--shard-size", 8)
+    assert result.exit_code == 3, result.output
+    assert time.monotonic() < start + 120
+    assert "7 of 8 photos colorized\n1 failed: 1 out_of_memory" in result.stdout
+    rows = {row["photo"]: row["reason"] for row in rows_of(LocalStorage(str(out)))}
+    assert rows == {"greedy.png": "out_of_memory"} | {f"{number}.jpg": None for number in range(7)}
+    assert len(list(tmp_path.glob("in.killed-*"))) == 3, "it was tried three times, and then alone"
+
+
+def test_a_destination_that_vanishes_ends_the_run_and_is_written_to_no_more(
+    photos: Path, weights: Path, tmp_path: Path, repository: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(40):
+        shutil.copy(photos / "animals" / "cat.jpg", source / f"{number}.jpg")
+    command = arguments(source, out, weights, "--shard-size", 1)
+    with subprocess.Popen(
+        [sys.executable, "-c", "from jobs.main import main; main()", *command],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while process.poll() is None and not list(out.glob("results/*")):
+            time.sleep(0.02)
+        out.rename(tmp_path / "unmounted")
+        out.mkdir()
+        said = process.communicate(timeout=300)[1].splitlines()
+    assert process.returncode == 2
+    assert (
+        f"autochrome: {out} has no run.json any more: it was deleted, or is not mounted" in said[-1]
+    )
+    assert not list(out.iterdir())
+    out.rmdir()
+    (tmp_path / "unmounted").rename(out)
+    assert run(source, out, weights, "--shard-size", 1).exit_code == 0
+    assert len(rows_of(LocalStorage(str(out)))) == 40
 
 
 def test_interrupted_then_killed_then_resumed_nothing_is_lost_or_done_twice(

@@ -7,6 +7,7 @@ import pytest
 from pipeline.errors import (
     REASONS,
     AutochromeError,
+    DestinationGone,
     DestinationMismatch,
     DeviceBroken,
     DeviceFull,
@@ -30,6 +31,7 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
         ObjectMissing: 2,
         ObjectArchived: 2,
         StoreUnavailable: 2,
+        DestinationGone: 2,
         EngineError: 1,
         DeviceFull: 1,
         DeviceBroken: 1,

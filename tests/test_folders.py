@@ -20,9 +20,9 @@ ROOMS = {
         "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
-        "errors", "deadline", "storage", "metadata", "images", "ledger", "weights", "cluster",
-        "provenance", "review", "delivery", "training", "run", "evaluation", "single", "verify",
-        "colorize",
+        "errors", "deadline", "user_folders", "storage", "metadata", "images", "ledger", "weights",
+        "cluster", "provenance", "review", "delivery", "training", "run", "evaluation", "single",
+        "verify", "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}

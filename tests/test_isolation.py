@@ -118,6 +118,18 @@ def test_free_memory_is_that_of_the_machine_or_less() -> None:
     assert isolation.LEAST_ROOM <= isolation.free_memory() < whole
 
 
+def test_a_process_ends_before_ray_would_end_its_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"MemTotal": 100 * 2**30, "MemAvailable": 15 * 2**30}
+    monkeypatch.setattr(isolation, "_meminfo", known.get)
+    monkeypatch.setattr(isolation, "_number", lambda path: None)
+    monkeypatch.delenv("RAY_memory_usage_threshold", raising=False)
+    assert isolation.free_memory() == pytest.approx(0.75 * 10 * 2**30)
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.9")
+    assert isolation.free_memory() == pytest.approx(0.75 * 5 * 2**30)
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.5")
+    assert isolation.free_memory() == isolation.LEAST_ROOM
+
+
 @pytest.mark.parametrize("call", [call_here, call_isolated])
 def test_time_grows_with_the_pixels(monkeypatch: pytest.MonkeyPatch, call: isolation.Call) -> None:
     monkeypatch.setattr(isolation, "SECONDS", 0.3)

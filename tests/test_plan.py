@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,13 @@ from hypothesis import strategies as some
 from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
 from pipeline.ledger import planning as module
 from pipeline.ledger.plan import RUN, Plan, Run, Schedule, load_run, part_path
-from pipeline.ledger.planning import Redo, describe_ignored, plan_retry, prepare_run
+from pipeline.ledger.planning import (
+    Redo,
+    chosen_photos,
+    describe_ignored,
+    plan_retry,
+    prepare_run,
+)
 from pipeline.ledger.recipe import Recipe
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -66,7 +73,7 @@ def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
     destination = MemoryStorage("destination")
     run = prepare_run(source, destination, RECIPE, shard_size=2)
     digest = hashlib.sha256(destination.objects["plan/part-00000.parquet"]).hexdigest()
-    ignored = {".mov": 1, ".txt": 2, "hidden": 2}
+    ignored = {".mov": 1, ".txt": 2, "hidden": 1, "hidden folder": 1}
     assert run.plan == Plan(5, 3, 2, 50_000, (digest,), ignored)
     assert shards_of(destination, run) == [
         (0, ["a/1.jpeg", "a/2.jpg"]),
@@ -74,7 +81,9 @@ def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
         (2, ["noend"]),
     ]
     assert shards_of(destination, run, frozenset({0, 2})) == [(1, ["b.TIF", "d.xyz.png"])]
-    assert describe_ignored(run.plan.ignored) == "5 other files ignored (2 .txt, 2 hidden, 1 .mov)"
+    assert describe_ignored(run.plan.ignored) == (
+        "5 other files ignored (2 .txt, 1 .mov, 1 hidden, 1 hidden folder)"
+    )
 
 
 def test_run_json_tells_everything() -> None:
@@ -279,7 +288,53 @@ def test_what_systems_leave_beside_photographs_is_none() -> None:
     run = prepare_run(a_source(*names), destination, RECIPE, 8)
     [shard] = Schedule(destination, run).open()
     assert [photo.path for photo in shard.photos] == ["a.jpg", "c/IMG"]
-    assert run.plan.ignored == {"hidden": 1, "of the system": 4}
+    assert run.plan.ignored == {"folder of the system": 1, "hidden": 1, "of the system": 3}
+
+
+def test_no_folder_is_entered_in_which_nothing_can_be_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered = (".", "b", "b/scans", "private stock")
+    passed_by = (
+        *("private", "b/secret", "b/secret/deep", ".snapshot", "b/.snapshot", "b/@eaDir"),
+        *("lost+found", "b/scans/tmp1", "[x]"),
+    )
+    for folder in (*entered, *passed_by):
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "a.jpg").write_bytes(b"x")
+    scan, seen = os.scandir, list[str]()
+
+    def noted(place: str) -> object:
+        seen.append(os.path.relpath(place, tmp_path))
+        return scan(place)
+
+    exclude = ("private/*", "*/secret/*", "b/scans/tmp*", "[[]x]/*", "b/scans/a.[jt]*", "*.tif")
+    source, destination = LocalStorage(str(tmp_path)), MemoryStorage("destination")
+    monkeypatch.setattr(os, "scandir", noted)
+    recipe = replace(RECIPE, source=source.uri, exclude=exclude)
+    run = prepare_run(source, destination, recipe, 8)
+    assert sorted(seen) == sorted(entered)
+    [shard] = Schedule(destination, run).open()
+    assert [photo.path for photo in shard.photos] == ["a.jpg", "b/a.jpg", "private stock/a.jpg"]
+    assert run.plan.ignored == {
+        "excluded folder": 4,
+        "filtered": 1,
+        "folder of the system": 2,
+        "hidden folder": 2,
+    }
+
+
+@given(
+    some.lists(some.text("ab/*?[]!", min_size=1, max_size=6), max_size=3),
+    some.lists(some.text("ab/", min_size=1, max_size=6), min_size=1, max_size=8),
+)
+def test_a_plan_is_the_same_as_if_all_folders_were_entered(
+    exclude: list[str], names: list[str]
+) -> None:
+    recipe = replace(RECIPE, exclude=tuple(exclude))
+    source = a_source("kept", *(f"{name}.jpg" for name in names))
+    whole = chosen_photos(source, recipe, lambda _: source.list(), Counter())
+    assert list(chosen_photos(source, recipe, None, Counter())) == list(whole)
 
 
 def test_keys_that_are_no_file_paths_are_planned_as_they_are() -> None:

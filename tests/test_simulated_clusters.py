@@ -20,7 +20,7 @@ from ray_clusters import (
 )
 from tiny_models import write_tiny_weights
 
-from killed_runs import undisturbed_images
+from killed_runs import undisturbed
 from pipeline.colorize import colorize
 from pipeline.run.operators import ColorizeActor, Row
 from pipeline.run.options import RecipeOptions, Resources
@@ -47,7 +47,12 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 @pytest.fixture(scope="module")
 def calm(photos: Path, weights: Path) -> dict[str, bytes]:
     """The images of a run on one machine, without Ray, that nothing happened to."""
-    return {Path(path).name: image for path, image in undisturbed_images(photos, weights).items()}
+    files = undisturbed(photos, weights, shard_size=64).files
+    return {
+        Path(path).name: data
+        for path, data in files.items()
+        if path.startswith("images/") and not path.endswith(".json")
+    }
 
 
 def images_of(out: Path) -> dict[str, bytes]:

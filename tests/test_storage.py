@@ -102,6 +102,23 @@ def test_of_many_writers_at_once_exactly_one_wins(store: Storage) -> None:
     assert len(won) == 1
 
 
+def test_a_folder_that_is_skipped_is_one_entry(store: Storage) -> None:
+    for name in ("a.jpg", "private/b.jpg", "private/deep/c.jpg", "private.jpg", "z/d.jpg"):
+        store.write(name, b"x")
+    listed = list(store.list(skip=lambda folder: "excluded" if folder == "private/" else ""))
+    assert [(each.path, each.skipped) for each in listed] == [
+        ("a.jpg", ""),
+        ("private.jpg", ""),
+        ("private/", "excluded"),
+        ("z/d.jpg", ""),
+    ]
+    assert [each.path for each in store.list("z", lambda _: "all")] == ["z/d.jpg"]
+    assert [each.path for each in store.list("private", lambda _: "all")][:1] == ["private/b.jpg"]
+    store.delete("a.jpg")
+    store.delete("private.jpg")
+    assert [each.path for each in store.list(skip=lambda _: "all")] == ["private/", "z/"]
+
+
 def test_listing_is_in_the_bytewise_order_of_paths_and_keeps_to_its_folder(store: Storage) -> None:
     names = ["a/b", "a.jpg", "a-b", "a/b.c", "Z", "ä", "猫/x", "ab/c", "a/b-c/d", *ODD_NAMES]
     for name in names:

@@ -1,7 +1,6 @@
 """The operators of a run outside of Ray (pipeline/run/operators.py)."""
 
 import pickle
-import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,13 +15,14 @@ from tiny_models import write_tiny_weights
 from model.colorized import Colorized
 from model.weights import file_digests
 from pipeline.cluster.pools import Pools
-from pipeline.errors import DestinationMismatch, DeviceFull, UsageError
+from pipeline.errors import DestinationGone, DestinationMismatch, DeviceFull, UsageError
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up, write_row
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job, prepare_job
 from pipeline.run.steps import Candidate, read_shard
+from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
 
@@ -117,8 +117,7 @@ def test_a_photo_to_be_redone_is_drawn_with_the_seed_given(job: Job) -> None:
 def test_a_node_has_the_weights_of_a_bucket_before_an_actor_asks(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "node"))
-    (tmp_path / "node").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "node"))
     weights = write_tiny_weights(tmp_path / "weights")
     for file in weights.iterdir():
         S3Storage(bucket).write(f"weights/{file.name}", file.read_bytes())
@@ -162,3 +161,26 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
         recipe(mean, candidates=2)
     with pytest.raises(UsageError, match="--method mean has one picture of a photo, not 2"):
         recipe(mean, candidates=2, method="mean")
+
+
+def test_nothing_is_written_to_a_destination_that_has_vanished(
+    job: Job, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = tmp_path_factory.mktemp("mounts") / "out"
+    job = prepare_job(job.run.recipe.source, LocalStorage(str(out)), SMALL_SHARDS, job.resources)
+    actor = ColorizeActor(job)
+    row = actor(read_row(pack(shards(job)[0]), job, isolated=False))
+    pools = Pools(1, 1, 1, 1, 1, 0)
+    out.rename(out.parent / "unmounted")
+    for remains in ((), ("out",)):  # deleted, or with the bare folder that it was mounted on
+        for name in remains:
+            (out.parent / name).mkdir()
+        _, trouble, _ = pickle.loads(write_row(row, job, pools, isolated=False)["ended"])
+        assert isinstance(trouble, DestinationGone)
+        assert "has no run.json any more" in str(trouble) and "\n" not in str(trouble)
+        assert {path.name for path in out.parent.iterdir()} == {"unmounted", *remains}
+    assert not list(out.iterdir())
+    out.rmdir()
+    (out.parent / "unmounted").rename(out)
+    report, trouble, _ = pickle.loads(write_row(row, job, pools, isolated=False)["ended"])
+    assert trouble is None and report.photos == 2 and list(out.glob("results/*"))

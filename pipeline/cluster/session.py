@@ -7,12 +7,14 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.cluster.session_folder import session_folder, settings_for
 from pipeline.errors import EngineError, UsageError
+from pipeline.user_folders import state_folder
 
 ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,7 +31,7 @@ _START_SECONDS = 180.0
 
 def on_cluster() -> bool:
     """Whether Ray runs elsewhere, or for others too: its nodes may come and go."""
-    return bool(os.environ.get("RAY_ADDRESS"))
+    return address() != "local"
 
 
 def address() -> str:
@@ -147,30 +149,85 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
     for handler in logging.getLogger("ray.data").handlers:
         if isinstance(handler, logging.StreamHandler):  # its log file stays
             handler.setLevel(logging.CRITICAL + 1)
-    own = not ray.is_initialized()
-    if own:
-        _check_answer(address())
-        with _standard_error_closed(), _signals_kept():
-            try:
-                ray.init(
-                    address=address(),
-                    num_cpus=num_cpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.CRITICAL,
-                )
-            except Exception as error:
-                cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
-                raise EngineError(f"Ray did not start: {cause}") from error
+    if ray.is_initialized():
+        yield False
+        return
+    with ExitStack() as stack:
+        place = address()
+        _check_answer(place)
+        folder = stack.enter_context(session_folder()) if place == "local" else None
+        stack.callback(ray.shutdown)
+        _start(place, num_cpus, folder)
+        yield True
+
+
+def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
+    """folder: of a Ray of our own. Raises EngineError."""
+    import ray
+    from ray import _raylet
+
+    with ExitStack() as stack:
+        if folder:
+            stack.enter_context(_set(settings_for(folder)))
+            stack.enter_context(_loopback())
+        stack.enter_context(_standard_error_closed())
+        stack.enter_context(_signals_kept())
+        # Else its token would be that of a session before; there is no public way to forget it.
+        _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
+        try:
+            ray.init(
+                address=place,
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                _temp_dir=str(folder / "r") if folder else None,
+            )
+        except Exception as error:
+            cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise EngineError(f"Ray did not start: {cause}") from error
+
+
+@contextmanager
+def _set(variables: Mapping[str, str]) -> Iterator[None]:
+    """Environment variables for Ray's processes, which do not stay in this one."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
-        yield own
+        yield
     finally:
-        if own:
-            ray.shutdown()
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
-def session_logs() -> Path:
-    """Where Ray, which must be running, keeps its logs here; its dashboard shows them."""
+@contextmanager
+def _loopback() -> Iterator[None]:
+    """Ray that starts in the block listens on 127.0.0.1 alone.
+
+    It does so on systems where it knows no clusters, and nothing else makes it: an address that it
+    is given is told to others, but not bound to.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def logs_folder(own: bool) -> Path:
+    """Where the log of a run is kept. own: as quiet_ray, in whose block this is called, says.
+
+    Of a cluster, beside Ray's own logs, which its dashboard shows; those of a Ray that ends with
+    the block go with it, and the log has to stay. Raises UsageError.
+    """
+    if own and not on_cluster():
+        return state_folder("logs")
     import ray
 
     with _signals_kept():

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Literal
@@ -235,7 +236,7 @@ def chosen_photos(
     source: Storage, recipe: Recipe, listing: Listing | None, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
     """The photographs that a run takes, in the order of their listing; the rest is counted."""
-    listed = listing(ignored) if listing else source.list()
+    listed = listing(ignored) if listing else source.list(skip=partial(_not_entered, recipe))
     return islice(_photos(listed, recipe, ignored), recipe.limit)
 
 
@@ -253,7 +254,7 @@ def _photos(
         suffix, parts = PurePosixPath(found.path).suffix.lower().rstrip(), found.path.split("/")
         if found.skipped:
             ignored[found.skipped] += 1
-        elif any(part.startswith(".") and part not in (".", "..") for part in parts):
+        elif _is_hidden(parts):
             ignored["hidden"] += 1
         elif not _OF_SYSTEMS.isdisjoint(parts) or _LISTS.fullmatch(parts[-1]):
             ignored["of the system"] += 1
@@ -263,6 +264,22 @@ def _photos(
             ignored["filtered"] += 1
         else:
             yield found
+
+
+def _is_hidden(parts: Sequence[str]) -> bool:
+    return any(part.startswith(".") and part not in (".", "..") for part in parts)
+
+
+def _not_entered(recipe: Recipe, folder: str) -> str:
+    """Why nothing below a folder can be a photograph of a run, whatever is there: a Skip."""
+    parts = folder.split("/")
+    if _is_hidden(parts):
+        return "hidden folder"
+    if not _OF_SYSTEMS.isdisjoint(parts):
+        return "folder of the system"
+    # What such a pattern finds in the folder's own path, it finds in all that begins with that.
+    below = (pattern for pattern in recipe.exclude if pattern.endswith("*"))
+    return "excluded folder" if any(fnmatchcase(folder, pattern) for pattern in below) else ""
 
 
 def _chosen(path: str, recipe: Recipe) -> bool:

@@ -23,7 +23,8 @@ from pipeline.deadline import MOST_SECONDS, deadline, told_timeout
 from pipeline.errors import AutochromeError, PhotoError
 
 SECONDS = 60.0  # for one step of the smallest photo; its pixels add to it
-SHARE = 0.75  # of the memory that is free; Ray ends workers where 95 % of a node's is taken
+SHARE = 0.75  # of the memory that is free until Ray ends workers
+THRESHOLD = 0.95  # of a node's memory, at which it does so, where RAY_memory_usage_threshold is not
 LEAST_ROOM = 2**28  # bytes
 _STARTING = 120.0  # seconds that a process may take to start, on a machine with far too much to do
 _OF_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
@@ -82,16 +83,21 @@ def call_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def free_memory() -> int:
     """Bytes that a process may take without harm to others, as far as the system tells."""
-    found = [_meminfo("MemAvailable")]
+    kept = 1 - float(os.environ.get("RAY_memory_usage_threshold", THRESHOLD))
+    found = [_until_threshold(_meminfo("MemTotal"), _meminfo("MemAvailable"), kept)]
     for limit, taken in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
     ):
         numbers = [_number(Path("/sys/fs/cgroup", name)) for name in (limit, taken)]
         if numbers[0] is not None and numbers[1] is not None:
-            found.append(numbers[0] - numbers[1])
+            found.append(_until_threshold(numbers[0], numbers[0] - numbers[1], kept))
     known = [each for each in found if each is not None]
     return max(LEAST_ROOM, int(SHARE * min(known))) if known else 2**62
+
+
+def _until_threshold(total: int | None, free: int | None, kept: float) -> int | None:
+    return None if total is None or free is None else int(free - kept * total)
 
 
 def _death(code: int, words: bytes) -> PhotoError:

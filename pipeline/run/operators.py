@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.cluster.pools import Pools
 from pipeline.errors import AutochromeError, DeviceBroken, DeviceFull, StoreUnavailable
 from pipeline.ledger.advice import workers_of
-from pipeline.ledger.plan import Shard
+from pipeline.ledger.plan import RUN, Shard
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.isolation import call_here, call_isolated
@@ -23,6 +23,7 @@ from pipeline.run.logs import collect_records
 from pipeline.run.options import method_of
 from pipeline.run.request import Job
 from pipeline.run.steps import Candidate, ReadPhoto, colorize_shard, read_shard, write_shard
+from pipeline.storage.anchored import AnchoredStorage
 from pipeline.weights.store import fetch_weights
 
 Row = dict[str, Any]
@@ -129,7 +130,7 @@ def write_row(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
                     shard.number,
                     photos,
                     job.source,
-                    job.destination,
+                    AnchoredStorage(job.destination, RUN),
                     job.run,
                     call,
                     workers,

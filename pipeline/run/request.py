@@ -68,7 +68,7 @@ def check_request(
     opened = open_storage(source, follow_links=options.follow_links)
     found = load_run(destination)
     if found is None:
-        next(opened.list(), None)  # raises at once where there is no such place
+        next(opened.list(skip=lambda _: "not now"), None)  # raises where there is no such place
     device = _choose_device(resources.device)
     sizes, digests = _check_weights(resources.weights, options.model)
     manifest = Manifest(options.manifest) if options.manifest else None

@@ -5,7 +5,7 @@ only. Writes are whole or not at all, and `write_if_absent` is the commit of all
 done twice: a hard link of a synced temporary file in a folder, `If-None-Match: *` on S3.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -15,6 +15,14 @@ SINGLE_WRITER = (
     "two runs could overwrite each other's work; use another store, or --single-writer, which "
     "promises that only one command works on the destination at a time"
 )
+
+# Why a folder is not entered, given its path with a "/" at the end; empty where it is.
+Skip = Callable[[str], str]
+
+
+def enter_all(folder: str) -> str:
+    """A Skip that skips nothing."""
+    return ""
 
 
 def refuse_size(uri: str, size: int, most: int | None) -> None:
@@ -28,7 +36,8 @@ class StoredObject:
     """What a listing tells: path relative to the storage's root, size in bytes, last change.
 
     modified: seconds since 1970 by the store's own clock; None where it does not say. skipped: why
-    it cannot be read, in words: a folder without permission, a link that is not followed.
+    it is not read, in words: a folder without permission or to be skipped, whose path ends in "/",
+    a link that is not followed.
     """
 
     path: str
@@ -48,9 +57,11 @@ class Storage(Protocol):
     uri: str
     conditional: bool
 
-    def list(self, folder: str = "") -> Iterator[StoredObject]:
+    def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
         """Everything below a folder, streamed in the bytewise order of paths.
 
+        skip: names folders that need not be listed; each that is not is one entry. A store without
+        folders may list what is in them all the same.
         A folder that is not there is empty; only a missing root raises StorageError.
         """
         ...

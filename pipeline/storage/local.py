@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
-from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
+from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
 
 _NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
@@ -40,14 +40,16 @@ class LocalStorage:
         self.uri, self.conditional = _to_text(os.path.realpath(_meant(folder))), conditional
         self.follow_links = follow_links
 
-    def list(self, folder: str = "") -> Iterator[StoredObject]:
+    def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
         if not folder and not os.path.isdir(self._locate("")):
             if os.path.lexists(self._locate("")):
                 raise StorageError(f"{self.uri} is not a folder")
             raise ObjectMissing(f"{self.uri} does not exist")
-        yield from self._walk(folder.strip("/"), ())
+        yield from self._walk(folder.strip("/"), (), skip)
 
-    def _walk(self, folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[StoredObject]:
+    def _walk(
+        self, folder: str, above: tuple[tuple[int, int], ...], skip: Skip
+    ) -> Iterator[StoredObject]:
         place = self._locate(folder)
         try:
             here = os.stat(place)
@@ -69,8 +71,10 @@ class LocalStorage:
             path = f"{folder}/{name}".lstrip("/")
             if skipped:
                 yield StoredObject(path, 0, skipped=skipped)
+            elif name.endswith("/") and (why := skip(path)):
+                yield StoredObject(path, 0, skipped=why)
             elif name.endswith("/"):
-                yield from self._walk(path[:-1], (*above, identity))
+                yield from self._walk(path[:-1], (*above, identity), skip)
             else:
                 yield StoredObject(path, size, modified)
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from pipeline.errors import ObjectMissing
-from pipeline.storage.base import StoredObject, refuse_size
+from pipeline.storage.base import Skip, StoredObject, enter_all, refuse_size
 
 
 class MemoryStorage:
@@ -16,10 +16,18 @@ class MemoryStorage:
         self.objects: dict[str, bytes] = {}
         self.times: dict[str, float] = {}
 
-    def list(self, folder: str = "") -> Iterator[StoredObject]:
-        start = f"{folder.rstrip('/')}/" if folder else ""
+    def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+        start, skipped = f"{folder.rstrip('/')}/" if folder else "", ""
         for path in sorted(self.objects, key=str.encode):
-            if path.startswith(start):
+            if not path.startswith(start) or (skipped and path.startswith(skipped)):
+                continue
+            ends = [place + 1 for place in range(len(start), len(path)) if path[place] == "/"]
+            skipped, why = next(
+                ((path[:end], why) for end in ends if (why := skip(path[:end]))), ("", "")
+            )
+            if why:
+                yield StoredObject(skipped, 0, skipped=why)
+            else:
                 yield StoredObject(path, len(self.objects[path]), self.times.get(path))
 
     def read(self, path: str, most: int | None = None) -> bytes:

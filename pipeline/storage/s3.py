@@ -17,7 +17,7 @@ from pipeline.errors import (
     StoreUnavailable,
     UsageError,
 )
-from pipeline.storage.base import SINGLE_WRITER, StoredObject, refuse_size
+from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
@@ -45,12 +45,13 @@ class S3Storage:
         # Every process makes its own client.
         return S3Storage, (self.bucket, self.prefix, self.conditional)
 
-    def list(self, folder: str = "") -> Iterator[StoredObject]:
-        """See Storage.list. Folders of the first level that has several are listed in parallel."""
+    def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+        """See Storage.list. Folders of the first level that has several are listed in parallel,
+        each as a whole: below them, nothing is skipped."""
         start = self._key(f"{folder.rstrip('/')}/" if folder else "")
         waiting: deque[Page | _Listing] = deque()
         try:
-            for entry in self._parts(start):
+            for entry in self._parts(start, skip):
                 waiting.append(_Listing(self, entry) if isinstance(entry, str) else entry)
                 while len(waiting) >= _LISTINGS:
                     yield from waiting.popleft()
@@ -63,27 +64,31 @@ class S3Storage:
                 if isinstance(each, _Listing):
                     each.stop()
 
-    def _parts(self, start: str) -> Iterator[Page | str]:
+    def _parts(self, start: str, skip: Skip) -> Iterator[Page | str]:
         """What lies directly below a prefix, in order: pages of objects, and folders' prefixes."""
-        only: str | None = None
+        only, root = "", len(self._key(""))
         for first, page in enumerate(self._pages(start, "/")):
             folders = [each["Prefix"] for each in page.get("CommonPrefixes", ())]
             files = page.get("Contents", ())
             if first == 0 and not page["IsTruncated"] and not files and len(folders) == 1:
-                only = folders[0]
-                break
+                if not skip(folders[0][root:]):
+                    only = folders[0]
+                    break
             entries = [(key, None) for key in folders] + [(file["Key"], file) for file in files]
             objects: Page = []
             for key, file in sorted(entries, key=lambda entry: entry[0].encode()):
                 if file is not None:
                     objects += self._objects([file])
                     continue
+                if why := skip(key[root:]):
+                    objects.append(StoredObject(key[root:], 0, skipped=why))
+                    continue
                 yield objects
                 yield key
                 objects = []
             yield objects
-        if only is not None:
-            yield from self._parts(only)
+        if only:
+            yield from self._parts(only, skip)
 
     def _pages(self, start: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator("list_objects_v2")

@@ -114,7 +114,8 @@ def _open_source(source: str) -> tuple[Storage, list[str], list[str]]:
         folder, _, name = source.rpartition("/")
         return open_storage(folder or ("/" if source.startswith("/") else ".")), [], [name]
     storage = open_storage(source)
-    paths = [each.path for each in storage.list() if not _is_hidden(each.path)]
+    listed = storage.list(skip=lambda folder: "hidden" if _is_hidden(folder) else "")
+    paths = [each.path for each in listed if not each.skipped and not _is_hidden(each.path)]
     suffixes = {path: PurePosixPath(path).suffix.lower() for path in paths}
     files = [path for path in paths if suffixes[path] in MASTER_SUFFIXES | {""}]
     return storage, files, [] if files else [p for p in paths if suffixes[p] == ".parquet"]

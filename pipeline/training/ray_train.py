@@ -20,9 +20,15 @@ from model.training.photographs import Photographs, Share
 from model.training.trainer import seen_resolution
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
+from pipeline.storage.anchored import AnchoredStorage
 from pipeline.training.learning_curve import Row, check_packages
 from pipeline.training.photographs import EmptySet, PhotographSet, Split, Wanted, describe_skipped
-from pipeline.training.request import TrainingJob, balanced_weights, freeze_training
+from pipeline.training.request import (
+    TrainingJob,
+    balanced_weights,
+    freeze_training,
+    settings_path,
+)
 from pipeline.training.stored import StoredPixels, store_photographs
 from pipeline.training.worker import Progress, StageTraining, read_history
 
@@ -135,7 +141,7 @@ def _fit(
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     news = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     work = {
-        "job": job,
+        "job": replace(job, destination=AnchoredStorage(job.destination, settings_path(job))),
         "threads": resources.threads,
         "news": news,
         "photographs": photographs.rgb,

@@ -181,14 +181,14 @@ def freeze_training(job: TrainingJob, train: PhotographSet, held_out: Photograph
         "photographs": {name: _identity(each) for name, each in sets.items() if each},
     }
     data = json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
-    if not job.destination.exists(_path(job)):
+    if not job.destination.exists(settings_path(job)):
         weights = f"{job.stage}.safetensors"
         if job.destination.exists(weights):
             raise UsageError(
-                f"{job.destination.uri} holds {weights} and no {_path(job)}: they were not trained"
-                " there; choose another OUT"
+                f"{job.destination.uri} holds {weights} and no {settings_path(job)}: they were not"
+                " trained there; choose another OUT"
             )
-        job.destination.write_if_absent(_path(job), data)
+        job.destination.write_if_absent(settings_path(job), data)
     _compare(job, content, ("source",))
 
 
@@ -230,7 +230,7 @@ def _identity(photographs: PhotographSet) -> dict[str, object]:
 
 def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]) -> None:
     try:
-        found = json.loads(job.destination.read(_path(job)))
+        found = json.loads(job.destination.read(settings_path(job)))
         # Settings that are younger than that file had their default then.
         found["model"] = asdict(build_config(job.stage, found["model"]))
         found["training"] = asdict(TrainingConfig(**found["training"]))
@@ -238,7 +238,7 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
     except ObjectMissing:
         return
     except (ValueError, KeyError, TypeError) as error:
-        uri = job.destination.uri_of(_path(job))
+        uri = job.destination.uri_of(settings_path(job))
         raise StorageError(f"{uri} is damaged: {error}") from error
     now = json.loads(json.dumps(content))
     for name in without:
@@ -252,5 +252,6 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
         )
 
 
-def _path(job: TrainingJob) -> str:
+def settings_path(job: TrainingJob) -> str:
+    """Where a destination keeps what a stage is trained by, from the first step on."""
     return f"{job.stage}.training.json"

@@ -4,15 +4,18 @@ Torch, which model.weights needs, is imported where it is used: readers and writ
 too, by way of pipeline.run.request, and torch would cost each of them seconds.
 """
 
+import atexit
 import hashlib
-import os
+import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from pipeline.errors import UsageError
 from pipeline.storage.open_storage import open_storage
+from pipeline.user_folders import cache_folder
 
 
 def shipped_weights() -> str:
@@ -27,8 +30,8 @@ def fetch_weights(
 ) -> Path:
     """The folder of weights, a copy on this machine where they are in a bucket.
 
-    digests: SHA-256 by stage that they must have; a copy that has them is used again. stages: which
-    are wanted, by default those of digests, or of ColTran.
+    digests: SHA-256 by stage that they must have; a copy that has them is used again, if only this
+    user can have written it. stages: which are wanted, by default those of digests, or of ColTran.
     Raises UsageError (files are missing, or others than these), StorageError.
     """
     from model.weights import STAGES, file_digests
@@ -36,12 +39,13 @@ def fetch_weights(
     wanted = stages or tuple(digests or STAGES)
     if "://" not in place:
         return _checked(Path(place), digests, place, wanted)
-    copies = Path(tempfile.gettempdir(), f"autochrome-weights-{os.getuid()}")
-    copies.mkdir(mode=0o700, exist_ok=True)
+    copies = cache_folder("weights") or _until_exit()
     if digests is not None:
         kept = copies / _name(digests)
         if kept.is_dir():
-            return _checked(kept, digests, place, wanted)
+            with suppress(UsageError):
+                return _checked(kept, digests, place, wanted)
+            shutil.rmtree(kept, ignore_errors=True)  # damaged, on this machine
     storage = open_storage(place)
     with tempfile.TemporaryDirectory(dir=copies) as folder:
         fresh = Path(folder, "weights")
@@ -74,6 +78,13 @@ def _checked(
                 f" {found.get(stage)}, not {digest}"
             )
     return folder
+
+
+def _until_exit() -> Path:
+    """A folder for a process of a user without one of his own, which ends with it."""
+    folder = tempfile.mkdtemp(prefix="autochrome-weights-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def _name(digests: Mapping[str, str]) -> str:

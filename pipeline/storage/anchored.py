@@ -1,0 +1,52 @@
+"""A destination that may vanish: deleted, or unmounted, with an empty folder in its place."""
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from pipeline.errors import DestinationGone
+from pipeline.storage.base import Skip, Storage, StoredObject, enter_all
+
+
+class AnchoredStorage:
+    """Another storage, which is written to only while an object is there that it began with.
+
+    Writes raise DestinationGone, too.
+    """
+
+    def __init__(self, storage: Storage, anchor: str) -> None:
+        self.uri, self.conditional = storage.uri, storage.conditional
+        self._storage, self._anchor = storage, anchor
+
+    def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+        return self._storage.list(folder, skip)
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        return self._storage.read(path, most)
+
+    def exists(self, path: str) -> bool:
+        return self._storage.exists(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self._check()
+        self._storage.write(path, data)
+
+    def write_file(self, path: str, file: BinaryIO) -> None:
+        self._check()
+        self._storage.write_file(path, file)
+
+    def write_if_absent(self, path: str, data: bytes) -> bool:
+        self._check()
+        return self._storage.write_if_absent(path, data)
+
+    def delete(self, path: str) -> None:
+        self._storage.delete(path)
+
+    def uri_of(self, path: str) -> str:
+        return self._storage.uri_of(path)
+
+    def _check(self) -> None:
+        if not self._storage.exists(self._anchor):
+            raise DestinationGone(
+                f"{self.uri} has no {self._anchor} any more: it was deleted, or is not mounted now;"
+                " nothing more is written there until it is back"
+            )
