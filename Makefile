@@ -6,9 +6,10 @@ export RAY_USAGE_STATS_ENABLED = 0
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 PIP = .venv/bin/python -m pip install --quiet -c constraints.txt
 
-.PHONY: demo install test test-fast check format clean
+.PHONY: demo install test test-fast check format docs dist image clean
 
 demo: .venv/.app
 	rm -rf out/demo
@@ -36,6 +37,21 @@ check: .venv/.dev
 format: .venv/.dev
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
+
+# Pages of docs/ in out/site; a broken link or a page without its place is an error.
+docs: .venv/.dev
+	.venv/bin/python -m mkdocs build --strict --quiet
+	@echo "out/site/index.html"
+
+# The wheel is built from the source distribution, so that both are known to be whole.
+dist: .venv/.dev
+	rm -rf build dist
+	.venv/bin/python -m build --no-isolation
+	@echo "to install it: pip install -c constraints.txt dist/autochrome-$(VERSION)-py3-none-any.whl"
+
+# What the nodes of a cluster run: the wheel on Ray's own image.
+image: dist
+	docker build -f deploy/Dockerfile -t autochrome:$(VERSION) .
 
 clean:
 	rm -rf .venv out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -10,6 +10,7 @@ import click
 
 from jobs.options import recipe_options, resource_options, take_resources
 from jobs.progress import Progress, in_json, say
+from jobs.sections import SectionedCommand
 from jobs.survey import tell_survey, workers_here
 from pipeline.errors import UsageError, shown_in_line
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pipeline.run.summary import Summary
 
 
-@click.command()
+@click.command(cls=SectionedCommand)
 @click.argument("source", metavar="SRC")
 @click.argument("destination", metavar="DST")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do; writes nothing.")

@@ -172,12 +172,12 @@ def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tu
     help="How often workers that died are started again; -1: always.",
 )
 def train(stage: str, source: str, out: str, **options: Any) -> None:
-    """Train a STAGE of the model on the color photographs of SRC, into OUT.
+    """Train a STAGE of the model on color photographs.
 
     SRC is a folder or s3://bucket/prefix of image files, or Parquet with a column `image`. OUT is a
     folder or s3://bucket/prefix; all workers must reach both. Run the same command again after an
-    interruption: it goes on from the last checkpoint. Training needs pip install
-    'autochrome[train]'.
+    interruption: it goes on from the last checkpoint. Training needs what
+    python -m pip install 'autochrome[train]' brings.
 
     \b
     Exit codes: 0 trained to the last step, 1 stopped, the same command goes on, 2 wrong usage or

@@ -53,8 +53,9 @@ def verify(
     prune: bool,
     **options: Any,
 ) -> None:
-    """Check that DST, a folder or s3://bucket/prefix, holds what was planned.
+    """Check that DST holds what was planned.
 
+    DST is a folder or s3://bucket/prefix.
     Every planned photo has exactly one result per candidate; every image is there, with the bytes
     that were recorded; every photograph still is what it was; and no file belongs to nothing.
     Without --repair and --prune, nothing is written.

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from itertools import islice
 from pathlib import PurePosixPath
+from typing import Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,6 +46,7 @@ _OF_SYSTEMS = {
 _LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANIFEST|INDEX", re.I)
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
 Listing = Callable[[Counter[str]], Iterator[StoredObject]]  # counts what it leaves out
+OnPhase = Callable[[Literal["listing", "planning"], int], None]
 PlanRow = tuple[str, int, int, int, int | None, str | None]  # as plan.SCHEMA names them
 
 
@@ -70,11 +72,13 @@ def prepare_run(
     shard_size: int,
     listing: Listing | None = None,
     on_plan: Callable[[], None] = lambda: None,
+    on_phase: OnPhase = lambda phase, photos: None,
 ) -> Run:
     """The destination's run: the one that is there, or a new one, planned now.
 
     listing: yields what there is instead of the source's own listing, and counts what it leaves
-    out. on_plan: called before a new one is planned.
+    out. on_plan: called before a new one is planned. on_phase: hears that its photos are listed or
+    planned, and how many were found so far.
     Raises UsageError (no photo, places overlap, the destination holds something else),
     DestinationMismatch, StorageError.
     """
@@ -83,15 +87,9 @@ def prepare_run(
     if found is None:
         _refuse_others_files(destination)
         on_plan()
-        found = _freeze(source, destination, recipe, shard_size, listing)
+        found = _freeze(source, destination, recipe, shard_size, listing, on_phase)
     check_recipe(destination, found.recipe, recipe)
     return found
-
-
-def describe_planning(destination: Storage) -> str:
-    """What a run does that has no plan yet, in words."""
-    parts = sum(1 for _ in destination.list("plan"))
-    return f"the source is being listed, {parts * PHOTOS_PER_PART:,} photos are planned"
 
 
 def refuse_overlap(source: Storage, destination: Storage) -> None:
@@ -167,6 +165,7 @@ def _freeze(
     recipe: Recipe,
     shard_size: int,
     listing: Listing | None,
+    on_phase: OnPhase,
 ) -> Run:
     """Write plan/, part by part, then run.json."""
     ignored: Counter[str] = Counter()
@@ -176,13 +175,16 @@ def _freeze(
             *(photo.path, photo.size, number // shard_size, 1, None),
             _short_name(names.of(photo.path), photo.path),
         )
-        for number, photo in enumerate(chosen_photos(source, recipe, listing, ignored))
+        for number, photo in enumerate(
+            _told(chosen_photos(source, recipe, listing, ignored), on_phase)
+        )
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
     while rows := list(islice(photos, shards_per_part * shard_size)):
         if not digests:
             probe_conditional_writes(destination)  # the first write of all
+        on_phase("planning", count + len(rows))
         digests.append(_write_part(destination, len(digests), rows))
         count += len(rows)
     if not count:
@@ -201,6 +203,14 @@ def _freeze(
     if run is None:
         raise StorageError(f"{destination.uri_of(RUN)} was written and is not there")
     return run
+
+
+def _told(photos: Iterator[StoredObject], on_phase: OnPhase) -> Iterator[StoredObject]:
+    on_phase("listing", 0)
+    for number, photo in enumerate(photos, start=1):
+        if not number % 1000:
+            on_phase("listing", number)
+        yield photo
 
 
 def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str:

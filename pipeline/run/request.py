@@ -8,7 +8,7 @@ from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Run, current_versions, load_run, open_run
-from pipeline.ledger.planning import Listing, check_recipe, prepare_run, refuse_overlap
+from pipeline.ledger.planning import Listing, OnPhase, check_recipe, prepare_run, refuse_overlap
 from pipeline.ledger.recipe import Recipe
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.run.options import (
@@ -90,16 +90,20 @@ def prepare_job(
     options: RecipeOptions,
     resources: Resources,
     on_plan: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
+    on_phase: OnPhase = lambda phase, photos: None,
 ) -> Job:
     """Check and plan. Raises AutochromeError, before any photo is worked on.
 
     on_plan: called before a plan is made, with the device and the digests of the weights.
+    on_phase: as in `prepare_run`.
     """
     asked = check_request(source, destination, options, resources)
     recipe, device = asked.recipe, asked.device
     shard_size = options.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(recipe))
     planning = partial(on_plan, device, recipe.weights)
-    run = prepare_run(asked.source, destination, recipe, shard_size, asked.listing, planning)
+    run = prepare_run(
+        asked.source, destination, recipe, shard_size, asked.listing, planning, on_phase
+    )
     return _job(asked, destination, run, resources)
 
 
