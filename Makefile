@@ -7,7 +7,7 @@ export RAY_USAGE_STATS_ENABLED = 0
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-PIP = .venv/bin/python -m pip install --quiet -c constraints.txt
+PIP = .venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo install test test-fast check format docs dist image clean
 
@@ -66,5 +66,5 @@ clean:
 	@touch $@
 
 .venv/.dev: .venv/.app
-	$(PIP) -e '.[dev,import]'
+	$(PIP) --quiet -e '.[dev,import]'
 	@touch $@

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from jobs.colorize import colorize
+from jobs.options import complete_folder
 from jobs.progress import describe_duration
 from pipeline.errors import shown_in_line
 
@@ -53,8 +54,8 @@ def tell(lines: str) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("source", metavar="SRC")
-@click.argument("destination", metavar="DST")
+@click.argument("source", metavar="SRC", shell_complete=complete_folder)
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION OF COLORIZE]...")
 @address_option
 @click.option("--weights", metavar="FOLDER", help="As for colorize; a local folder is sent along.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from jobs.options import complete_folder
 from jobs.progress import describe_duration
 from pipeline.errors import UsageError
 
@@ -109,8 +110,8 @@ def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tu
 
 @click.command()
 @click.argument("stage", type=click.Choice(["core", "color", "spatial", "pic", "pixelcnn"]))
-@click.argument("source", metavar="SRC")
-@click.argument("out", metavar="OUT")
+@click.argument("source", metavar="SRC", shell_complete=complete_folder)
+@click.argument("out", metavar="OUT", shell_complete=complete_folder)
 @click.option(
     "--init",
     type=click.Path(exists=True, path_type=Path),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.colorize import finish
-from jobs.options import resource_options, take_resources
+from jobs.options import complete_folder, resource_options, take_resources
 from jobs.progress import Progress, in_json, say
 from pipeline.errors import UsageError
 
@@ -31,7 +31,7 @@ def check_share(ctx: click.Context, option: click.Parameter, value: str) -> floa
 
 
 @click.command()
-@click.argument("destination", metavar="DST")
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.option(
     "--sample",
     callback=check_share,

@@ -67,6 +67,21 @@ def test_commands_options_and_values_are_completed() -> None:
     assert completions(["resume", "out", "--reason"], "un") == ["unsupported", "unreadable"]
 
 
+def test_folders_are_completed_by_the_shell_and_buckets_not_at_all() -> None:
+    complete = BashComplete(main, {}, "autochrome", "_AUTOCHROME_COMPLETE")
+    for words in (
+        ["colorize"],
+        ["colorize", "in"],
+        ["resume"],
+        ["status"],
+        ["verify"],
+        ["report"],
+        ["train", "core"],
+    ):
+        assert [item.type for item in complete.get_completions(words, "sca")] == ["dir"], words
+        assert complete.get_completions(words, "s3://archive/") == []
+
+
 @pytest.mark.slow
 def test_the_shell_gets_its_script_and_its_answers(tmp_path: Path) -> None:
     """As in docs/cookbook.md, with the program that is installed."""
