@@ -2,9 +2,9 @@
 
     python benchmarks/tutorial.py
 
-Each block for a shell is run, in an empty folder, and what it prints replaces the next block of
-text, if that comes before the next block for a shell. A comment says which command is killed, and
-when. The folder's name is replaced by one that says nothing of this machine.
+Each block for a shell is run, in an empty folder, and what it prints becomes the block of text that
+follows, or takes the place of the comment `<!-- output -->`. Another comment says which command is
+killed, and when. The folder's name is replaced by one that says nothing of this machine.
 """
 
 import os
@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENT = REPOSITORY / "docs" / "tutorial.md"
-BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```(sh|text)\n(.*?)^```$|^<!-- output -->$", re.DOTALL | re.MULTILINE)
 KILLED = re.compile(r"<!-- The command above is killed after (\d+) shards\. -->")
 SHOWN_FOLDER = "/home/you/autochrome"
 SECONDS = 1800.0  # that a command may take on a busy machine
@@ -50,7 +50,7 @@ def run(command: str, folder: Path, kill_after: int | None) -> str:
         else:
             if process.returncode or kill_after:
                 said.seek(0)
-                raise RuntimeError(f"{command}: {process.returncode}\n{said.read()}")
+                raise RuntimeError(f"{command.strip()}: {process.returncode}\n{said.read()}")
         said.seek(0)
         return said.read()
 
@@ -77,7 +77,7 @@ def with_outputs(text: str, folder: Path) -> str:
             parts.append(block[0])
         else:
             said = shown(output, folder)
-            parts.append(f"```text\n{said}\n```" if said else "```text\n```")
+            parts.append(f"```text\n{said}\n```" if said else "<!-- output -->")
     return "".join(parts) + text[done:]
 
 
