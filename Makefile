@@ -6,9 +6,10 @@ export RAY_USAGE_STATS_ENABLED = 0
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-PIP = .venv/bin/python -m pip install --quiet -c constraints.txt
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+PIP = .venv/bin/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo install install-hashed test test-fast check format audit clean
+.PHONY: demo install install-hashed test test-fast check format audit docs dist image clean
 
 demo: .venv/.app
 	rm -rf out/demo
@@ -52,6 +53,21 @@ audit: .venv/bin/python
 		echo "not audited: pip-audit cannot be installed"; exit 0; }; \
 	test ! -x .audit/bin/pip-audit || .venv/bin/python benchmarks/audit.py .audit/bin/pip-audit
 
+# Pages of docs/ in out/site; a broken link or a page without its place is an error.
+docs: .venv/.dev
+	.venv/bin/python -m mkdocs build --strict --quiet
+	@echo "out/site/index.html"
+
+# The wheel is built from the source distribution, so that both are known to be whole.
+dist: .venv/.dev
+	rm -rf build dist
+	.venv/bin/python -m build --no-isolation
+	@echo "to install it: pip install -c constraints.txt dist/autochrome-$(VERSION)-py3-none-any.whl"
+
+# What the nodes of a cluster run: the wheel on Ray's own image.
+image: dist
+	docker build -f deploy/Dockerfile -t autochrome:$(VERSION) .
+
 clean:
 	rm -rf .venv .audit out build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
@@ -68,6 +84,6 @@ clean:
 
 # iiif-prezi3 asks for a Pillow that is older than ours, and works with ours.
 .venv/.dev: .venv/.app
-	$(PIP) -e '.[dev,import]'
-	$(PIP) --no-deps iiif-prezi3
+	$(PIP) --quiet -e '.[dev,import]'
+	$(PIP) --quiet --no-deps iiif-prezi3
 	@touch $@

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import recipe_options, resource_options, take_resources
+from jobs.options import complete_folder, recipe_options, resource_options, take_resources
 from jobs.progress import Progress, describe_colorized, in_json, say
+from jobs.sections import SectionedCommand
 from jobs.survey import tell_survey, workers_here
 from pipeline.errors import UsageError, shown_in_line
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from pipeline.run.summary import Summary
 
 
-@click.command()
-@click.argument("source", metavar="SRC")
-@click.argument("destination", metavar="DST")
+@click.command(cls=SectionedCommand)
+@click.argument("source", metavar="SRC", shell_complete=complete_folder)
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do; writes nothing.")
 @click.option(
     "--price-per-hour",

@@ -42,7 +42,7 @@ def convert(
     """Import a published TensorFlow checkpoint as a weights file.
 
     TF_CHECKPOINT is its directory, or the path of one checkpoint in it without the ending. Reading
-    it needs TensorFlow: pip install 'autochrome[import]'.
+    it needs TensorFlow: python -m pip install 'autochrome[import]'.
 
     \b
     Example:

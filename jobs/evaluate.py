@@ -140,11 +140,12 @@ TABLE = (
     help="Write a page with pictures and curves.",
 )
 def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
-    """Score WEIGHTS on the color photographs of SRC, which are turned gray first.
+    """Score WEIGHTS on the color photographs of SRC.
 
-    WEIGHTS is a folder with the three stages, or pic.safetensors; without it, the weights that come
-    with Autochrome are scored. SRC is a folder, s3://bucket/prefix, or a Parquet file with a column
-    `image`. The last line of the output is one JSON object.
+    Photographs are turned gray first, so that the truth is known. WEIGHTS is a folder with the
+    three stages, or pic.safetensors; without it, the weights that come with Autochrome are scored.
+    SRC is a folder, s3://bucket/prefix, or a Parquet file with a column `image`. The last line of
+    the output is one JSON object.
 
     \b
     Examples:

@@ -17,7 +17,7 @@ from jobs.progress import in_json, to_line
 from jobs.report import report
 from jobs.resume import resume
 from jobs.status import status
-from jobs.submit import logs, stop, submit
+from jobs.submit import jobs, logs, stop, submit
 from jobs.train import train
 from jobs.verify import verify
 from pipeline.errors import (
@@ -90,6 +90,7 @@ main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
 main.add_command(export)
+main.add_command(jobs)
 main.add_command(logs)
 main.add_command(preview)
 main.add_command(report)

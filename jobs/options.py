@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from jobs.progress import in_json, log_format_option
 
@@ -42,6 +43,13 @@ def check_number(ctx: click.Context, option: click.Parameter, value: float | Non
     if value is not None and math.isnan(value):
         raise click.BadParameter("nan is no number")
     return value
+
+
+def complete_folder(
+    ctx: click.Context, argument: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """What Tab offers for SRC and DST: folders. Buckets are not listed for it."""
+    return [] if "://" in incomplete else [CompletionItem(incomplete, type="dir")]
 
 
 RESOURCES: list[Decorator] = [

@@ -55,10 +55,10 @@ def preview(
     saturation: float | None,
     weights: str | None,
 ) -> None:
-    """Colorize single photographs here and now: gray, color and candidates side by side.
+    """Colorize single photographs, here and at once.
 
-    Nothing of a run is made: no plan, no results, no Ray. The colors are those that autochrome
-    colorize would give.
+    Gray, color and candidates stand side by side in one picture. Nothing of a run is made: no plan,
+    no results, no Ray. The colors are those that autochrome colorize would give.
 
     \b
     Exit codes: 0, 2 wrong usage, 3 a photo could not be colorized.

@@ -2,9 +2,11 @@
 
 import click
 
+from jobs.options import complete_folder
+
 
 @click.command()
-@click.argument("destination", metavar="DST")
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 def report(destination: str) -> None:
     """Write the review page of DST, a folder or s3://bucket/prefix.
 

@@ -7,14 +7,15 @@ from typing import Any
 import click
 
 from jobs.colorize import finish
-from jobs.options import resource_options, take_resources
+from jobs.options import complete_folder, resource_options, take_resources
 from jobs.progress import Progress, in_json
+from jobs.sections import SectionedCommand
 from jobs.submit import send
 from pipeline.errors import REASONS, UsageError
 
 
-@click.command()
-@click.argument("destination", metavar="DST")
+@click.command(cls=SectionedCommand)
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.option("--retry-failed", is_flag=True, help="Do failed photos once more, too.")
 @click.option(
     "--reason",

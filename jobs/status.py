@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.colorize import describe_failures, describe_more_pages
+from jobs.options import complete_folder
 from jobs.progress import describe_colorized, describe_duration
 from pipeline.errors import UsageError, shown_in_line
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("destination", metavar="DST")
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on one line.")
 @click.option("--failed", is_flag=True, help="List the photos that failed, all of them, and why.")
 @click.option(

@@ -1,5 +1,6 @@
-"""autochrome submit, logs and stop: the same work as a job on a cluster."""
+"""autochrome submit, jobs, logs and stop: the same work as a job on a cluster."""
 
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import click
 
 from jobs.colorize import colorize
+from jobs.options import complete_folder
+from jobs.progress import describe_duration
+from pipeline.errors import shown_in_line
 
 
 def address_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -38,10 +42,10 @@ def send(
     click.echo(f"job {name} works on {uri}")
     if follow:
         ctx.exit(submission.follow(address, name, tell))
-    at = f" --address {address}" if address else ""
-    click.echo(f"follow  autochrome logs {name} --follow{at}")
-    click.echo(f"ask     autochrome status {uri}")
-    click.echo(f"stop    autochrome stop {name}{at}")
+    there = submission.at(address)
+    click.echo(f"follow  autochrome logs {name} --follow{there}")
+    click.echo(f"ask     autochrome status {shlex.quote(uri)}")
+    click.echo(f"stop    autochrome stop {name}{there}")
 
 
 def tell(lines: str) -> None:
@@ -50,8 +54,8 @@ def tell(lines: str) -> None:
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("source", metavar="SRC")
-@click.argument("destination", metavar="DST")
+@click.argument("source", metavar="SRC", shell_complete=complete_folder)
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION OF COLORIZE]...")
 @address_option
 @click.option("--weights", metavar="FOLDER", help="As for colorize; a local folder is sent along.")
@@ -88,12 +92,39 @@ def submit(
 
 
 @click.command()
+@address_option
+def jobs(address: str | None) -> None:
+    """List the jobs of a cluster.
+
+    A line each: its id, how far it is, where it works. The last one comes first.
+
+    \b
+    Exit codes: 0, 2 no job server answers.
+
+    \b
+    Example:
+      autochrome jobs --address http://127.0.0.1:8265
+    """
+    from pipeline.cluster import submission
+
+    found = submission.list_jobs(address)
+    if not found:
+        click.echo("no job of Autochrome is known there", err=True)
+    for job in found:
+        state = f"{job.state} ({job.exit_code})" if job.exit_code else job.state
+        lasted = f"{state} {describe_duration(job.seconds)}"
+        click.echo(f"{job.name}  {lasted:24}  {shown_in_line(job.destination)}")
+
+
+@click.command()
 @click.argument("job", metavar="ID|DST")
 @address_option
 @click.option("--follow", is_flag=True, help="Go on until the job ends.")
 @click.pass_context
 def logs(ctx: click.Context, job: str, address: str | None, follow: bool) -> None:
-    """Print what a job has said, which is named by its id or by its destination.
+    """Print what a job has said.
+
+    It is named by its id, or by its destination, which means the last job there.
 
     \b
     Exit codes: 0, 2 there is no such job; with --follow those of the job's command.
@@ -115,7 +146,9 @@ def logs(ctx: click.Context, job: str, address: str | None, follow: bool) -> Non
 @click.argument("job", metavar="ID|DST")
 @address_option
 def stop(job: str, address: str | None) -> None:
-    """Stop a job, which is named by its id or by its destination; autochrome resume goes on.
+    """Stop a job; what is committed stays.
+
+    It is named by its id or by its destination. autochrome resume goes on with it.
 
     \b
     Exit codes: 0 it is being stopped, or has ended already; 2 there is no such job.
@@ -130,6 +163,8 @@ def stop(job: str, address: str | None) -> None:
     name = submission.find(address, job_place(job))
     stopped = submission.stop(address, name)
     click.echo(f"{name} is being stopped" if stopped else f"{name} has ended already")
+    (place,) = [each.destination for each in submission.list_jobs(address) if each.name == name]
+    click.echo(f"go on   autochrome resume {shlex.quote(place)}{submission.at(address)}")
 
 
 def job_place(job: str) -> str:

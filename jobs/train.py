@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from jobs.options import complete_folder
 from jobs.progress import describe_duration
 from pipeline.errors import UsageError
 
@@ -109,8 +110,8 @@ def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tu
 
 @click.command()
 @click.argument("stage", type=click.Choice(["core", "color", "spatial", "pic", "pixelcnn"]))
-@click.argument("source", metavar="SRC")
-@click.argument("out", metavar="OUT")
+@click.argument("source", metavar="SRC", shell_complete=complete_folder)
+@click.argument("out", metavar="OUT", shell_complete=complete_folder)
 @click.option(
     "--init",
     type=click.Path(exists=True, path_type=Path),
@@ -172,12 +173,12 @@ def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tu
     help="How often workers that died are started again; -1: always.",
 )
 def train(stage: str, source: str, out: str, **options: Any) -> None:
-    """Train a STAGE of the model on the color photographs of SRC, into OUT.
+    """Train a STAGE of the model on color photographs.
 
     SRC is a folder or s3://bucket/prefix of image files, or Parquet with a column `image`. OUT is a
     folder or s3://bucket/prefix; all workers must reach both. Run the same command again after an
-    interruption: it goes on from the last checkpoint. Training needs pip install
-    'autochrome[train]'.
+    interruption: it goes on from the last checkpoint. Training needs what
+    python -m pip install 'autochrome[train]' brings.
 
     \b
     Exit codes: 0 trained to the last step, 1 stopped, the same command goes on, 2 wrong usage or

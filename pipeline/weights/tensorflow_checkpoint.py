@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, missing_extra
 
 _VALUE = [".ATTRIBUTES", "VARIABLE_VALUE"]
 _BOOKKEEPING = ("_CHECKPOINTABLE_OBJECT_GRAPH", "optimizer", "save_counter", "step", "global_step")
@@ -34,8 +34,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         import tensorflow
     except ImportError as error:
-        wanted = "pip install 'autochrome[import]'"
-        raise UsageError(f"reading a TensorFlow checkpoint needs TensorFlow: {wanted}") from error
+        what = "reading a TensorFlow checkpoint needs TensorFlow"
+        raise missing_extra(what, "import") from error
     tensorflow.get_logger().setLevel("ERROR")
     prefix = _find_prefix(path)
     variables, dropped = {}, []
