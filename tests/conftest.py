@@ -25,9 +25,10 @@ for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOI
     os.environ.pop(name, None)
 
 import pytest  # noqa: E402
-import s3_servers  # noqa: E402
-from fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from support import s3_servers  # noqa: E402
+from support.fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -101,7 +102,7 @@ def faults(bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> It
     retries = "botocore.retries"
     monkeypatch.setattr(f"{retries}.standard.ExponentialBackoff.delay_amount", lambda *_: 0.001)
     monkeypatch.setattr(f"{retries}.bucket.TokenBucket.acquire", lambda *_: True)
-    monkeypatch.setattr("pipeline.storage.s3._CONFLICT_WAITS", (0.001, 0.001, 0.001))
+    monkeypatch.setattr("pipeline.storage.s3.CONFLICT_WAITS", (0.001, 0.001, 0.001))
     with fault_proxy(s3_endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         yield proxy

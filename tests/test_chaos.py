@@ -6,9 +6,9 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from tiny_models import write_tiny_weights
 
 from killed_runs import Archive, KilledRun, Tally, check, make_archive
+from support.tiny_models import write_tiny_weights
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 

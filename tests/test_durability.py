@@ -13,15 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
-from simulated_runs import foreign_lines
-from tiny_models import write_tiny_weights
 
-from jobs.main import main
 from pipeline.cluster.session import quiet_ray
 from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import read_results
 from pipeline.storage.local import LocalStorage
+from support.commands import run_command
+from support.simulated_runs import foreign_lines
+from support.tiny_models import write_tiny_weights
 
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 
@@ -37,12 +36,8 @@ def ray() -> Iterator[None]:
         yield
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def status_of(out: Path) -> dict[str, object]:
-    result = run("status", out, "--json")
+    result = run_command("status", out, "--json")
     assert result.exit_code == 0, result.output
     content: dict[str, object] = json.loads(result.stdout)
     return content
@@ -63,7 +58,7 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     command = ("colorize", source, out, "--weights", weights, "--shard-size", 2)
     chosen = ("--manifest", manifest, "--exclude", "tmp/*")
 
-    started = run(*command, *chosen)
+    started = run_command(*command, *chosen)
     assert started.exit_code == 3, started.output
     photos = len(names) + 2
     assert f"{len(names)} of {photos} photos colorized" in started.stdout
@@ -73,16 +68,18 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     assert (now["done"], now["pending"], now["complete"]) == (len(names), 0, True)
     assert now["failed"] == {"corrupt": 1, "missing": 1}
 
-    other = run(*command)
+    other = run_command(*command)
     assert other.exit_code == 5
     assert "manifest: was " in other.stderr and "exclude: was ('tmp/*',), now ()" in other.stderr
 
     (source / "broken.jpg").write_bytes(cat)
     (source / "gone.jpg").write_bytes(cat)
-    retried = run("resume", out, "--weights", weights, "--retry-failed", "--reason", "missing")
+    retried = run_command(
+        "resume", out, "--weights", weights, "--retry-failed", "--reason", "missing"
+    )
     assert retried.exit_code == 3, retried.output
     assert "1 failed: 1 corrupt" in retried.stdout
-    assert run("resume", out, "--weights", weights, "--retry-failed").exit_code == 0
+    assert run_command("resume", out, "--weights", weights, "--retry-failed").exit_code == 0
     place = LocalStorage(str(out))
     rows = pa.concat_tables(read_results(place, open_run(place))).to_pylist()
     assert {row["photo"]: row["attempt"] for row in rows} == dict.fromkeys(names, 1) | {
@@ -91,19 +88,19 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     }
     assert (out / "images" / "gone.jpg").read_bytes() == (out / "images" / "cat.jpg").read_bytes()
 
-    assert run("verify", out).exit_code == 0
+    assert run_command("verify", out).exit_code == 0
     image = out / "images" / "cat.jpg"
     good = image.read_bytes()
     image.write_bytes(good[:-1])
     (out / "images" / "stray.jpg").write_bytes(b"x")
-    found = run("verify", out)
+    found = run_command("verify", out)
     assert found.exit_code == 3
     assert "1 images with other bytes than recorded:\n  images/cat.jpg" in found.stdout
     assert "1 files that belong to no result:\n  images/stray.jpg" in found.stdout
-    repaired = run("verify", out, "--repair", "--prune", "--weights", weights)
+    repaired = run_command("verify", out, "--repair", "--prune", "--weights", weights)
     assert repaired.exit_code == 0, repaired.output
     assert image.read_bytes() == good and not (out / "images" / "stray.jpg").exists()
-    assert run("verify", out, "--sample", "50%").exit_code == 0
+    assert run_command("verify", out, "--sample", "50%").exit_code == 0
 
 
 def test_sigterm_ends_a_run_within_seconds_and_says_how_to_go_on(
@@ -136,6 +133,9 @@ def test_sigterm_ends_a_run_within_seconds_and_says_how_to_go_on(
     assert foreign_lines(lines[:-1], photos=40) == []
     now = status_of(out)
     assert 3 <= int(str(now["done"])) < 40
-    assert run("resume", out, "--weights", weights).exit_code == 0
-    assert run("verify", out).exit_code in (0, 3)  # what a kill may leave behind: partial files
-    assert run("verify", out, "--prune").exit_code == 0
+    assert run_command("resume", out, "--weights", weights).exit_code == 0
+    assert run_command("verify", out).exit_code in (
+        0,
+        3,
+    )  # what a kill may leave behind: partial files
+    assert run_command("verify", out, "--prune").exit_code == 0

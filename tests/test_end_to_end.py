@@ -19,9 +19,6 @@ import pyarrow.csv
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
-from premis_rules import SPACE, breaches
-from simulated_runs import foreign_lines
-from tiny_models import tiny_pic, write_tiny_weights
 
 from jobs.main import main
 from model.weights import file_digests, save_stage, stage_path
@@ -33,6 +30,9 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.s3 import S3Storage
+from support.premis_rules import SPACE, breaches
+from support.simulated_runs import foreign_lines
+from support.tiny_models import tiny_pic, write_tiny_weights
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")

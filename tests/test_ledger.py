@@ -7,7 +7,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from simulated_runs import commit, planned
 
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import Redo, plan_retry
@@ -15,6 +14,7 @@ from pipeline.ledger.results import Result, commit_shard, committed_shards, read
 from pipeline.ledger.status import Failure, Ledger
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
+from support.simulated_runs import commit, planned
 
 REASONS = ("corrupt", "missing")
 

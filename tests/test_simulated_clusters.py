@@ -12,19 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ray_clusters import (
-    AutoscalingCluster,
-    SimulatedCluster,
-    autoscaling_cluster,
-    simulated_cluster,
-)
-from tiny_models import write_tiny_weights
 
 from killed_runs import undisturbed_images
 from pipeline.colorize import colorize
 from pipeline.run.operators import ColorizeActor, Row
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job
+from support.ray_clusters import (
+    AutoscalingCluster,
+    SimulatedCluster,
+    autoscaling_cluster,
+    simulated_cluster,
+)
+from support.tiny_models import write_tiny_weights
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")

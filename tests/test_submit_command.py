@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from ray_clusters import simulated_cluster
-from tiny_models import write_tiny_weights
 
-from jobs.main import main
 from pipeline.cluster import submission
 from pipeline.storage.s3 import S3Storage
+from support.commands import run_command
+from support.ray_clusters import simulated_cluster
+from support.tiny_models import write_tiny_weights
 
 # Ray's client asks aiohttp in an old way.
 pytestmark = pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning")
@@ -60,10 +59,6 @@ def photos(tmp_path: Path, repository: Path) -> Path:
     return tmp_path / "in"
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
 def test_a_job_is_sent_followed_stopped_and_resumed(
     address: str, weights: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -71,7 +66,7 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
         shutil.copy(photos / "cat.jpg", photos / f"cat {number}.jpg")
     out = tmp_path / "out"
     command = ("submit", photos, out, "--address", address, "--weights", weights)
-    sent = run(*command, "--shard-size", 1, "--actors", "1:2")
+    sent = run_command(*command, "--shard-size", 1, "--actors", "1:2")
     assert sent.exit_code == 0, sent.output
     name = f"{submission.job_of(str(out))}-1"
     assert sent.stdout.splitlines() == [
@@ -80,7 +75,7 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
         f"ask     autochrome status {out}",
         f"stop    autochrome stop {name} --address {address}",
     ]
-    again = run(*command)
+    again = run_command(*command)
     assert again.exit_code == 2
     assert f"the job {name} works on {out} already" in again.stderr
 
@@ -88,19 +83,19 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
     while len(list(out.glob("results/shard-*"))) < 2:
         assert not client.get_job_status(name).is_terminal(), client.get_job_logs(name)
         time.sleep(0.1)
-    assert run("stop", out, "--address", address).stdout == f"{name} is being stopped\n"
-    followed = run("logs", name, "--address", address, "--follow")
+    assert run_command("stop", out, "--address", address).stdout == f"{name} is being stopped\n"
+    followed = run_command("logs", name, "--address", address, "--follow")
     assert followed.exit_code in (1, 130), followed.output
     done = len(list(out.glob("results/shard-*")))
     assert 2 <= done < 42
-    assert run("stop", name, "--address", address).stdout == f"{name} has ended already\n"
+    assert run_command("stop", name, "--address", address).stdout == f"{name} has ended already\n"
 
-    resumed = run("resume", out, "--address", address, "--weights", weights, "--follow")
+    resumed = run_command("resume", out, "--address", address, "--weights", weights, "--follow")
     assert resumed.exit_code == 0, resumed.output
     assert f"job {name[:-1]}2 works on {out}" in resumed.stdout
     assert "42 of 42 photos colorized" in resumed.stderr
-    assert "42 of 42 photos colorized" in run("logs", out, "--address", address).stdout
-    assert run("verify", out, "--prune").exit_code == 0
+    assert "42 of 42 photos colorized" in run_command("logs", out, "--address", address).stdout
+    assert run_command("verify", out, "--prune").exit_code == 0
 
 
 def test_weights_from_a_bucket_and_the_code_of_a_failed_job(
@@ -113,7 +108,7 @@ def test_weights_from_a_bucket_and_the_code_of_a_failed_job(
         store.write(f"in/{path.name}", path.read_bytes())
     store.write("in/broken.jpg", b"no photograph")
     places = (f"s3://{bucket}/in", f"s3://{bucket}/out", "--address", address, "--follow")
-    followed = run("submit", *places, "--weights", f"s3://{bucket}/weights")
+    followed = run_command("submit", *places, "--weights", f"s3://{bucket}/weights")
     assert followed.exit_code == 3, followed.output
     assert "1 failed: 1 unsupported" in followed.stderr
     assert S3Storage(bucket, "out").exists("images/cat.jpg")
@@ -129,7 +124,7 @@ def test_what_cannot_work_is_refused_before_anything_is_sent(address: str, tmp_p
         (("stop", tmp_path / "out", "--address", address), "no job of Autochrome is"),
         (("resume", tmp_path, "--follow"), "--follow needs --address"),
     ):
-        result = run(*arguments)
+        result = run_command(*arguments)
         assert result.exit_code == 2, result.output
         assert words in result.stderr, result.stderr
 
@@ -139,7 +134,7 @@ def test_weights_too_large_to_send_are_refused(
 ) -> None:
     monkeypatch.setattr(submission, "MOST_WEIGHTS", 1000)
     places = ("submit", tmp_path / "in", tmp_path / "out", "--address", address)
-    result = run(*places, "--weights", weights)
+    result = run_command(*places, "--weights", weights)
     assert result.exit_code == 2
     assert "too much to send with a job" in result.stderr
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from made_photographs import made_png, write_parquet, write_photographs
-from tiny_models import tiny_core
 
 from model.core import ColTranCore
 from model.training.photographs import Photographs
@@ -25,6 +23,8 @@ from pipeline.training.photographs import read_photographs
 from pipeline.training.ray_train import Resources, follow, train
 from pipeline.training.request import Data, TrainingJob
 from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
+from support.made_photographs import made_png, write_parquet, write_photographs
+from support.tiny_models import tiny_core
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")

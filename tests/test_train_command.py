@@ -10,11 +10,7 @@ from tempfile import TemporaryFile
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from made_photographs import write_photographs
-from tiny_models import write_tiny_weights
 
-from jobs.main import main
 from jobs.train import (
     DATA,
     SIZES,
@@ -35,6 +31,9 @@ from pipeline.storage.memory import MemoryStorage
 from pipeline.training.photographs import read_photographs
 from pipeline.training.request import Data, prepare_start
 from pipeline.training.worker import Progress, StageSettings, StageTraining
+from support.commands import run_command
+from support.made_photographs import write_photographs
+from support.tiny_models import write_tiny_weights
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -52,13 +51,9 @@ def arguments(source: Path, out: Path, *options: str) -> list[str]:
     return ["train", "core", str(source), str(out), *options]
 
 
-def run(*words: str) -> Result:
-    return CliRunner().invoke(main, words)
-
-
 def refused(*words: str) -> str:
     """The one line of a command that ends with code 2."""
-    result = run(*words)
+    result = run_command(*words)
     assert result.exit_code == 2, result.output
     assert not isinstance(result.exception, TypeError)
     return result.output.strip().splitlines()[-1]
@@ -148,7 +143,7 @@ def test_it_says_what_people_want_to_know(killed: tuple[Path, str, str]) -> None
 def test_other_settings_for_the_same_place_are_refused(
     photos: Path, killed: tuple[Path, str, str]
 ) -> None:
-    result = run(*arguments(photos, killed[0], *OPTIONS, "--ff", "32", "--seed", "7"))
+    result = run_command(*arguments(photos, killed[0], *OPTIONS, "--ff", "32", "--seed", "7"))
     assert result.exit_code == 5
     assert result.output.splitlines()[1:] == [
         "model.ff: was 24, now 32",

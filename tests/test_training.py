@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_color, tiny_core, tiny_spatial
 from torch import Tensor
 
 from model.core import ColTranCore, CoreConfig
@@ -14,6 +13,7 @@ from model.scaling import blur, scale_by_area
 from model.training.photographs import Photographs, Share
 from model.training.trainer import Trainer, TrainingConfig, grow, stretch_relative_bias
 from model.upsamplers import ChannelUpsampler
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 
 
 def photographs(count: int = 4, side: int = 16) -> Photographs:

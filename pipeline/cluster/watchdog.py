@@ -20,9 +20,10 @@ class Watchdog:
         self,
         on_silence: Callable[[str], None],
         explain: Callable[[], str],
-        seconds: float = SECONDS,
+        seconds: float | None = None,
     ) -> None:
-        self._on_silence, self._explain, self._seconds = on_silence, explain, seconds
+        self._on_silence, self._explain = on_silence, explain
+        self._seconds = SECONDS if seconds is None else seconds
         self._last = time.monotonic()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
