@@ -194,13 +194,19 @@ class KilledRun:
     """One destination, and the commands that work on it at the same time."""
 
     def __init__(
-        self, archive: Archive, destination: Path, shard_size: int, random: Random, tally: Tally
+        self,
+        archive: Archive,
+        destination: Path,
+        shard_size: int,
+        random: Random,
+        tally: Tally,
+        actors: str = "1:2",
     ) -> None:
         self._archive, self._destination = archive, destination
         self._random, self._tally = random, tally
         self._arguments = [
             *(str(archive.source), str(destination), "--weights", str(archive.weights)),
-            *("--shard-size", str(shard_size), "--actors", "1:2"),
+            *("--shard-size", str(shard_size), "--actors", actors),
         ]
         self._commits, self._news = 0, time.monotonic()
         self._sessions: list[int] = []
@@ -325,14 +331,15 @@ def make_archive(folder: Path, photos: int, weights: Path) -> Archive:
     return Archive(source, weights, undisturbed_images(source, weights))
 
 
-def undisturbed_images(source: Path, weights: Path) -> dict[str, bytes]:
+def undisturbed_images(
+    source: Path, weights: Path, options: RecipeOptions | None = None
+) -> dict[str, bytes]:
     """The images of a run without Ray that nothing happens to."""
     from model.colorizer import Colorizer
 
     with TemporaryDirectory() as folder:
-        job = prepare_job(
-            str(source), LocalStorage(folder), RecipeOptions(), Resources(str(weights))
-        )
+        destination, resources = LocalStorage(folder), Resources(str(weights))
+        job = prepare_job(str(source), destination, options or RecipeOptions(), resources)
         recipe = job.run.recipe
         colorizer = Colorizer.load(weights, "cpu", job.resources.batch_size, method_of(recipe))
         for shard in Schedule(job.destination, job.run).open():

@@ -19,12 +19,6 @@ from pipeline.ledger.status import Failure
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.summary import Summary
 from support.commands import refusal, run_command
-from support.tiny_models import write_tiny_weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture

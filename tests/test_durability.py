@@ -1,39 +1,22 @@
 """The life of an archive's run on a real Ray: stopped, resumed, retried, damaged, repaired."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.cluster.session import quiet_ray
 from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import read_results
 from pipeline.storage.local import LocalStorage
 from support.commands import run_command
-from support.simulated_runs import foreign_lines
-from support.tiny_models import write_tiny_weights
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture
-def ray() -> Iterator[None]:
-    with quiet_ray():
-        yield
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
+]
 
 
 def status_of(out: Path) -> dict[str, object]:
@@ -44,7 +27,7 @@ def status_of(out: Path) -> dict[str, object]:
 
 
 def test_a_run_from_a_manifest_through_failures_damage_and_repair(
-    ray: None, weights: Path, tmp_path: Path, repository: Path
+    weights: Path, tmp_path: Path, repository: Path
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(repository / "examples" / "photos" / "animals", source)
@@ -55,7 +38,8 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     manifest = tmp_path / "list.parquet"
     listed = [*names, "broken.jpg", "gone.jpg", "cat.jpg", "tmp/cat.jpg"]
     pq.write_table(pa.table({"uri": listed}), manifest)
-    command = ("colorize", source, out, "--weights", weights, "--shard-size", 2)
+    given = ("--weights", weights, "--actors", 1)
+    command = ("colorize", source, out, *given, "--shard-size", 2)
     chosen = ("--manifest", manifest, "--exclude", "tmp/*")
 
     started = run_command(*command, *chosen)
@@ -74,12 +58,10 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
 
     (source / "broken.jpg").write_bytes(cat)
     (source / "gone.jpg").write_bytes(cat)
-    retried = run_command(
-        "resume", out, "--weights", weights, "--retry-failed", "--reason", "missing"
-    )
+    retried = run_command("resume", out, *given, "--retry-failed", "--reason", "missing")
     assert retried.exit_code == 3, retried.output
     assert "1 failed: 1 corrupt" in retried.stdout
-    assert run_command("resume", out, "--weights", weights, "--retry-failed").exit_code == 0
+    assert run_command("resume", out, *given, "--retry-failed").exit_code == 0
     place = LocalStorage(str(out))
     rows = pa.concat_tables(read_results(place, open_run(place))).to_pylist()
     assert {row["photo"]: row["attempt"] for row in rows} == dict.fromkeys(names, 1) | {
@@ -101,41 +83,3 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     assert repaired.exit_code == 0, repaired.output
     assert image.read_bytes() == good and not (out / "images" / "stray.jpg").exists()
     assert run_command("verify", out, "--sample", "50%").exit_code == 0
-
-
-def test_sigterm_ends_a_run_within_seconds_and_says_how_to_go_on(
-    weights: Path, tmp_path: Path, repository: Path
-) -> None:
-    source, out = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    for number in range(40):
-        shutil.copy(repository / "examples/photos/animals/cat.jpg", source / f"{number:02}.jpg")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", "from jobs.main import main; main()", "colorize"),
-            *(str(source), str(out), "--weights", str(weights), "--shard-size", "1"),
-        ],
-        cwd=repository,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while process.poll() is None and len(list(out.glob("results/shard-*.parquet"))) < 3:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGTERM)
-    sent = time.monotonic()
-    stdout, stderr = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 30
-    assert (process.returncode, stdout) == (130, ""), stderr
-    lines = stderr.splitlines()
-    assert lines[-1].startswith("autochrome: interrupted; the same command again goes on")
-    assert lines[-1].endswith(f"autochrome resume {out}")
-    assert foreign_lines(lines[:-1], photos=40) == []
-    now = status_of(out)
-    assert 3 <= int(str(now["done"])) < 40
-    assert run_command("resume", out, "--weights", weights).exit_code == 0
-    assert run_command("verify", out).exit_code in (
-        0,
-        3,
-    )  # what a kill may leave behind: partial files
-    assert run_command("verify", out, "--prune").exit_code == 0

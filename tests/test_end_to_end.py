@@ -5,11 +5,7 @@ import io
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,12 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
-from jobs.main import main
 from model.weights import file_digests, save_stage, stage_path
-from pipeline.cluster.session import quiet_ray
 from pipeline.errors import StoreUnavailable
 from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import committed_shards, read_results
@@ -30,27 +24,15 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.s3 import S3Storage
+from support.commands import run_command
 from support.premis_rules import SPACE, breaches
-from support.simulated_runs import foreign_lines
-from support.tiny_models import tiny_pic, write_tiny_weights
+from support.tiny_models import tiny_pic
 
-# Warnings of Ray at itself.
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
+]
 KINDS = (("jpg", "JPEG"), ("png", "PNG"), ("tif", "TIFF"), ("webp", "WEBP"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray(s3_endpoint: str) -> Iterator[None]:
-    """One Ray for all tests of this file; its workers find the server of the S3 protocol."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
-        with quiet_ray():
-            yield
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +54,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     return folder
 
 
-def arguments(source: object, destination: object, weights: Path, *options: object) -> list[str]:
-    """Pictures are drawn, unless options say otherwise: that puts seeds and batches to the test."""
-    drawn = () if {"--draft", "--model"} & set(options) else ("--method", "sample")
-    given = ("colorize", source, destination, "--weights", weights, *drawn, *options)
-    return [str(argument) for argument in given]
-
-
 def run(source: object, destination: object, weights: Path, *options: object) -> Result:
-    return CliRunner().invoke(main, arguments(source, destination, weights, *options))
+    """Pictures are drawn, unless options say otherwise: that puts seeds and batches to the test.
+
+    By one actor: each start of another costs 8 CPU seconds, and what several do to a run is shown
+    by tests of clusters and of kills.
+    """
+    drawn = () if {"--draft", "--model"} & set(options) else ("--method", "sample")
+    given = ("colorize", source, destination, "--weights", weights, "--actors", 1)
+    return run_command(*given, *drawn, *options)
 
 
 def rows_of(destination: Storage) -> list[dict[str, object]]:
@@ -196,7 +178,7 @@ def test_pic_in_the_same_pipeline(photos: Path, tmp_path: Path, weights: Path) -
     other = run(photos, out, weights, "--candidates", 2, "--exclude", "[bd]*")
     assert other.exit_code == 5 and "model: was pic, now coltran" in other.stderr
     save_stage(tiny_pic(32), stage_path(folder, "pic"))
-    resumed = CliRunner().invoke(main, ["resume", str(out), "--weights", str(folder)])
+    resumed = run_command("resume", out, "--weights", folder)
     assert resumed.exit_code == 5 and "weights.pic: was" in resumed.stderr
 
 
@@ -307,60 +289,6 @@ def test_a_full_disk_and_a_deadly_photo_leave_what_can_be_done_later(
     kinds[source] = LocalStorage
     assert run(source, out, weights).exit_code == 0
     assert len(rows_of(LocalStorage(str(out)))) == len(images_of(LocalStorage(str(out)))) == 3
-
-
-def test_interrupted_then_killed_then_resumed_nothing_is_lost_or_done_twice(
-    photos: Path, weights: Path, tmp_path: Path, repository: Path
-) -> None:
-    source = tmp_path / "in"
-    shutil.copytree(photos, source)
-    for number in range(24):
-        shutil.copy(photos / "animals" / "cat.jpg", source / f"cat {number}.jpg")
-    command = arguments(source, tmp_path / "out", weights, "--shard-size", 1)
-    results = tmp_path / "out" / "results"
-
-    def start_and_signal(kind: signal.Signals, after: int) -> tuple[int, str, str]:
-        # A shell lets what it starts in the background ignore SIGINT: a terminal does not.
-        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-        code = f"{heed}; from jobs.main import main; main()"
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *command],
-            cwd=repository,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while process.poll() is None and len(list(results.glob("shard-*.parquet"))) < after:
-            time.sleep(0.01)
-        process.send_signal(kind)
-        stdout, stderr = process.communicate(timeout=120)
-        return process.returncode, stdout, stderr
-
-    code, stdout, stderr = start_and_signal(signal.SIGINT, after=4)
-    lines = stderr.splitlines()
-    assert (code, stdout) == (130, "")
-    again = "the same command again goes on from here, and so does: autochrome resume"
-    assert lines[-1] == f"autochrome: interrupted; {again} {tmp_path / 'out'}"
-    assert foreign_lines(lines[:-1], photos=41) == []
-    first = state_of(results)
-    assert 4 <= len(first) < 41
-
-    code, stdout, stderr = start_and_signal(signal.SIGKILL, after=len(first) + 4)
-    assert (code, stdout) == (-signal.SIGKILL, "")
-    assert foreign_lines(stderr.splitlines(), photos=41) == []
-    second = state_of(results)
-    assert len(first) + 4 <= len(second) < 41
-    assert first.items() <= second.items(), "what is committed stays"
-
-    assert run(source, tmp_path / "out", weights).exit_code == 3
-    assert second.items() <= state_of(results).items()
-    rows = rows_of(LocalStorage(str(tmp_path / "out")))
-    assert len(rows) == len({row["photo"] for row in rows}) == 41
-    assert run(source, tmp_path / "calm", weights, "--shard-size", 20).exit_code == 3
-    calm = images_of(LocalStorage(str(tmp_path / "calm")))
-    disturbed = images_of(LocalStorage(str(tmp_path / "out")))
-    assert {path for path in disturbed if not path.endswith(".partial")} == set(calm)
-    assert all(disturbed[path] == data for path, data in calm.items())
 
 
 def test_awkward_files_each_get_one_row_and_stop_nothing(

@@ -17,7 +17,7 @@ from pipeline.storage.open_storage import open_storage
 from pipeline.training.photographs import read_photographs
 from support.commands import run_command
 from support.made_photographs import made_photograph, write_photographs
-from support.tiny_models import tiny_pic, write_tiny_weights
+from support.tiny_models import tiny_pic
 
 KEYS = """photos core_resolution core_bits_per_pixel parallel_bits_per_pixel chroma_r2
 marginal_bits_per_pixel gray_bits_per_pixel neighbor_bits_per_pixel color_bits_per_dim
@@ -30,11 +30,6 @@ def figures(result: Result) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     assert set(KEYS) <= found.keys()
     return found
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

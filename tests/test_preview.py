@@ -19,13 +19,7 @@ from pipeline.run.steps import write_shard
 from pipeline.single import PhotoColorizer
 from pipeline.storage.local import LocalStorage
 from support.commands import run_command
-from support.tiny_models import write_tiny_weights
 from support.written_shards import RECIPE, candidates_of, gray_photo
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

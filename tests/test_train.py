@@ -5,7 +5,6 @@ import os
 import queue
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import torch
 from model.core import ColTranCore
 from model.training.photographs import Photographs
 from model.training.trainer import TrainingConfig
-from pipeline.cluster.session import quiet_ray
 from pipeline.errors import EngineError, UsageError
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -31,14 +29,11 @@ pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[None]:
-    """One Ray for all tests of this file, with two CPUs on any machine."""
-    with quiet_ray(num_cpus=2):
-        import ray as engine
+def ray(local_ray: None) -> None:
+    """Workers that cannot import test files get what is of this one by value."""
+    from ray import cloudpickle
 
-        # Its workers cannot import test files.
-        engine.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        yield
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Deadly(LocalStorage):

@@ -2,11 +2,9 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import pytest
 import torch
@@ -31,7 +29,7 @@ from pipeline.storage.memory import MemoryStorage
 from pipeline.training.photographs import read_photographs
 from pipeline.training.request import Data, prepare_start
 from pipeline.training.worker import Progress, StageSettings, StageTraining
-from support.commands import run_command
+from support.commands import refusal, run_command, started_command
 from support.made_photographs import write_photographs
 from support.tiny_models import write_tiny_weights
 
@@ -51,14 +49,6 @@ def arguments(source: Path, out: Path, *options: str) -> list[str]:
     return ["train", "core", str(source), str(out), *options]
 
 
-def refused(*words: str) -> str:
-    """The one line of a command that ends with code 2."""
-    result = run_command(*words)
-    assert result.exit_code == 2, result.output
-    assert not isinstance(result.exception, TypeError)
-    return result.output.strip().splitlines()[-1]
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_photographs(tmp_path_factory.mktemp("train") / "photos", 12)
@@ -69,37 +59,29 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kill_after_checkpoint(command: list[str], out: Path) -> None:
     """Start a command, and kill it and its Ray once it has left a checkpoint."""
     for _ in range(STARTS):
-        with (
-            TemporaryFile("w+") as told,
-            subprocess.Popen(
-                command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=told
-            ) as process,
-        ):
+        with started_command(*command) as process:
             while process.poll() is None:
                 if (out / "core.checkpoint").exists():
                     os.killpg(process.pid, signal.SIGKILL)
                     return
                 time.sleep(0.02)
-            told.seek(0)
-            words = told.read()
+            _, words = process.communicate()
         assert NO_RAY in words, words
     raise AssertionError(words)
 
 
 @pytest.fixture(scope="module")
-def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+def killed(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None
+) -> tuple[Path, str, str]:
     """OUT of a command that was killed and given again, with what the second one said."""
     out = tmp_path_factory.mktemp("out") / "weights"
-    command = [sys.executable, "-c", "from jobs.main import main; main()"]
-    command += arguments(photos, out, *OPTIONS)
+    command = arguments(photos, out, *OPTIONS)
     kill_after_checkpoint(command, out)
     state = torch.load(out / "core.checkpoint", weights_only=True)
     assert state["trainer"]["step"] < 60
-    for _ in range(STARTS):
-        second = subprocess.run(command, capture_output=True, text=True, check=False)
-        if NO_RAY not in second.stderr:
-            break
-    assert second.returncode == 0, second.stderr
+    second = run_command(*command)
+    assert second.exit_code == 0, second.output
     return out, second.stdout, second.stderr
 
 
@@ -176,19 +158,21 @@ def test_impossible_wishes_are_refused(
     small = SMALL[:6] if stage != "core" else SMALL
     given = [] if "resolution" in options else ["--resolution", "8"]
     out = str(tmp_path / "out")
-    assert words in refused("train", stage, str(photos), out, *small, *given, *options.split())
+    result = run_command("train", stage, photos, out, *small, *given, *options.split())
+    assert result.exit_code == 2 and not isinstance(result.exception, TypeError)
+    assert words in result.output.strip().splitlines()[-1]
 
 
 def test_init_tells_sizes_and_must_fit(photos: Path, tmp_path: Path) -> None:
     weights = str(write_tiny_weights(tmp_path / "weights"))
     words = ["train", "core", str(photos), str(tmp_path / "out"), "--init", weights]
-    assert "has hidden 16, so it cannot become 32" in refused(*words, "--hidden", "32")
+    assert "has hidden 16, so it cannot become 32" in refusal(*words, "--hidden", "32")
 
 
 def test_an_empty_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    line = refused(*arguments(tmp_path / "empty", tmp_path / "out", *OPTIONS))
-    assert line.startswith("autochrome: no color photograph of the split 'train' among 0")
+    line = refusal(*arguments(tmp_path / "empty", tmp_path / "out", *OPTIONS))
+    assert line.startswith("no color photograph of the split 'train' among 0")
     assert not (tmp_path / "out").exists()
 
 
