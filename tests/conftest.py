@@ -34,10 +34,11 @@ from support.local_ray import LocalRay  # noqa: E402
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Files that wait for clusters and killed processes for a minute or more. They come first, so that
-# none of them is what the others are waited for at the end.
+# none of them is what the others are waited for at the end; those that share a Ray follow each
+# other in a process.
 LONGEST = (
-    *("test_simulated_clusters", "test_chaos", "test_end_to_end", "test_interrupted"),
-    *("test_submit_command", "test_train", "test_train_command", "test_durability"),
+    *("test_simulated_clusters", "test_chaos", "test_submit_command"),
+    *("test_end_to_end", "test_interrupted", "test_train", "test_train_command", "test_durability"),
     "test_training",
 )
 
@@ -139,10 +140,12 @@ def local_ray(ray_of_process: LocalRay, s3_endpoint: str) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def no_ray(ray_of_process: LocalRay) -> None:
-    """No Ray in this process, for files whose tests start one or join a cluster."""
-    ray_of_process.end()
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_unasked(request: pytest.FixtureRequest, ray_of_process: LocalRay) -> None:
+    """No Ray in this process for files that do not ask for it: some join a cluster."""
+    own = (item for item in request.session.items if item.path == request.path)
+    if not any("local_ray" in getattr(item, "fixturenames", ()) for item in own):
+        ray_of_process.end()
 
 
 @pytest.fixture(scope="session")

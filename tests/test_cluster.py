@@ -17,7 +17,6 @@ def test_a_cluster_that_others_started_on_this_machine_is_left_alone(
     assert canonicalize_bootstrap_address(address()) == "192.0.2.2:6379"
 
 
-@pytest.mark.usefixtures("no_ray")
 def test_a_cluster_that_is_not_there_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
     with pytest.raises(UsageError, match="no Ray answers at 127.0.0.1:9"), quiet_ray():

@@ -50,8 +50,8 @@ def test_nothing_is_lost_or_done_twice_however_a_command_ends(
     def start_and_signal(kind: signal.Signals, after: int) -> tuple[int, str, str]:
         """Send a signal once so many shards are committed; a command then ends in half a minute."""
         with started_command(*command) as process:
-            while process.poll() is None and len(state_of(results)) < after:
-                time.sleep(0.01)
+            while process.poll() is None and len(list(results.glob("shard-*.parquet"))) < after:
+                time.sleep(0.02)
             os.kill(process.pid, kind)
             sent = time.monotonic()
             stdout, stderr = process.communicate(timeout=60)

@@ -19,10 +19,8 @@ from pipeline.run.request import Job
 from support.commands import started_command
 from support.ray_clusters import autoscaling_cluster, simulated_cluster
 
-pytestmark = [
-    pytest.mark.usefixtures("no_ray"),
-    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
-]
+# Warnings of Ray at itself.
+pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 PHOTOS = 12
 
 
@@ -71,7 +69,7 @@ def test_a_node_is_lost_and_another_comes(
     with simulated_cluster(head, os.environ) as cluster:
         cluster.add("first", num_cpus=1)
         cluster.add("second", num_cpus=1)
-        with started_command(*command, environment=cluster.environment) as process:
+        with started_command(*command, environment=cluster.environment, first=IMPATIENT) as process:
             wait_for(out, 3, process)
             cluster.kill("first")
             wait_for(out, committed(out) + 3, process)

@@ -15,8 +15,9 @@ class LocalRay:
     def start(self) -> None:
         """Start it, unless it runs."""
         if self._running is None:
-            self._running = ExitStack()
-            self._running.enter_context(quiet_ray(num_cpus=2))
+            with ExitStack() as block:
+                block.enter_context(quiet_ray(num_cpus=2))
+                self._running = block.pop_all()
 
     def end(self) -> None:
         if self._running is not None:
