@@ -1,7 +1,6 @@
 """A command with a Ray of its own that is interrupted, terminated and killed, each time resumed."""
 
 import json
-import os
 import shutil
 import signal
 import sys
@@ -52,7 +51,7 @@ def test_nothing_is_lost_or_done_twice_however_a_command_ends(
         with started_command(*command) as process:
             while process.poll() is None and len(list(results.glob("shard-*.parquet"))) < after:
                 time.sleep(0.02)
-            os.kill(process.pid, kind)
+            process.send_signal(kind)
             sent = time.monotonic()
             stdout, stderr = process.communicate(timeout=60)
         assert time.monotonic() - sent < 30
@@ -77,7 +76,7 @@ def test_nothing_is_lost_or_done_twice_however_a_command_ends(
         before = now
 
     code, stdout, stderr = start_and_signal(signal.SIGKILL, after=len(before) + 4)
-    assert (code, stdout) == (-signal.SIGKILL, "")
+    assert (code, stdout) == (-signal.SIGKILL, ""), stderr
     assert foreign_lines(stderr.splitlines(), photos=PHOTOS) == []
     now = state_of(results)
     assert len(before) + 4 <= len(now) < PHOTOS
