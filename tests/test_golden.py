@@ -106,6 +106,7 @@ def test_argmax_sample(sample: CoreSample, arrays: Arrays) -> None:
     assert worst(sample.log_prob_BHW, arrays["sample_argmax_prob"].log()) <= 5e-5
 
 
+@pytest.mark.slow
 def test_argmax_sample_is_what_one_forward_pass_a_pixel_would_draw(
     core: ColTranCore, sample: CoreSample, arrays: Arrays
 ) -> None:
