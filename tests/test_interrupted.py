@@ -47,14 +47,15 @@ def test_nothing_is_lost_or_done_twice_however_a_command_ends(
     command = ("colorize", source, out, *given, "--method", "sample", "--shard-size", 1)
 
     def start_and_signal(kind: signal.Signals, after: int) -> tuple[int, str, str]:
-        """Send a signal once so many shards are committed; a command then ends in half a minute."""
+        """Send a signal once so many shards are committed; whatever is left ends in a minute."""
         with started_command(*command) as process:
             while process.poll() is None and len(list(results.glob("shard-*.parquet"))) < after:
                 time.sleep(0.02)
             process.send_signal(kind)
             sent = time.monotonic()
-            stdout, stderr = process.communicate(timeout=60)
-        assert time.monotonic() - sent < 30
+            process.wait(timeout=60)
+            assert time.monotonic() - sent < 30
+            stdout, stderr = process.communicate(timeout=120)
         until = time.monotonic() + 60
         while (left := list(members(process.pid))) and time.monotonic() < until:
             time.sleep(0.05)
