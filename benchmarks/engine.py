@@ -82,7 +82,7 @@ def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -
         def __init__(self, job: Job) -> None:
             self._recipe, self._device, self._name = job.run.recipe, "sleep", str(os.getpid())
             self._on_cpu, self._turn = False, threading.Lock()
-            self._colorizer = Sleeper(cost, folder)  # type: ignore[assignment]
+            self.colorizer = Sleeper(cost, folder)  # type: ignore[assignment]
 
     wave.ColorizeActor = Actor  # type: ignore[misc]
     resources = Resources(str(WEIGHTS), actors=(actors, actors))

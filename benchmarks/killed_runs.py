@@ -224,13 +224,20 @@ def _kill(victim: int, session: int) -> bool:
 class KilledRun:
     """One destination, and the commands that work on it at the same time."""
 
-    def __init__(self, archive: Archive, destination: str, random: Random, tally: Tally) -> None:
-        """destination: a folder, or s3://bucket/prefix."""
+    def __init__(
+        self,
+        archive: Archive,
+        destination: str,
+        random: Random,
+        tally: Tally,
+        actors: str = "1:2",
+    ) -> None:
+        """destination: a folder, or s3://bucket/prefix. actors: as the option."""
         self._archive, self._destination = archive, open_storage(destination)
         self._random, self._tally = random, tally
         self._arguments = [
             *(str(archive.source), destination, "--weights", str(archive.weights), "--sidecar"),
-            *("--shard-size", str(archive.shard_size), "--actors", "1:2"),
+            *("--shard-size", str(archive.shard_size), "--actors", actors),
         ]
         self._commits, self._news, self._looked = 0, time.monotonic(), 0.0
         self._sessions: list[int] = []
@@ -354,15 +361,14 @@ def make_archive(folder: Path, photos: int, weights: Path, shard_size: int) -> A
             left, suffix = 2 * number, ("jpg", "png", "tif")[number % 3]
             crop = cat.convert("L").crop((left, left, left + 160, left + 120))
             crop.save(source / f"{number:03d}.{suffix}")
-    return undisturbed(source, weights, shard_size)
+    return undisturbed(source, weights, RecipeOptions(shard_size=shard_size, sidecar=True))
 
 
-def undisturbed(source: Path, weights: Path, shard_size: int) -> Archive:
+def undisturbed(source: Path, weights: Path, options: RecipeOptions) -> Archive:
     """With what a run without Ray leaves, to which nothing happens."""
     from model.colorizer import Colorizer
 
     with TemporaryDirectory() as folder:
-        options = RecipeOptions(shard_size=shard_size, sidecar=True)
         resources = Resources(str(weights))
         job = prepare_job(str(source), LocalStorage(folder), options, resources)
         recipe = job.run.recipe
@@ -372,7 +378,8 @@ def undisturbed(source: Path, weights: Path, shard_size: int) -> Archive:
             colored = colorize_shard(read, colorizer, job.run.recipe, "cpu")
             write_shard(shard.number, colored, job.source, job.destination, job.run)
         rows = {row["photo"]: lasting(row) for row in all_rows(job.destination)}
-        return Archive(source, weights, shard_size, made_files(job.destination), rows)
+        size = job.run.plan.shard_size
+        return Archive(source, weights, size, made_files(job.destination), rows)
 
 
 def made_files(storage: Storage) -> dict[str, bytes]:

@@ -30,18 +30,24 @@ for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOI
     os.environ.pop(name, None)
 
 import pytest  # noqa: E402
-import s3_servers  # noqa: E402
-from fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from support import s3_servers  # noqa: E402
+from support.fault_proxy import FaultProxy, fault_proxy  # noqa: E402
+from support.local_ray import LocalRay  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 # Files that wait for clusters and killed processes for a minute or more. They come first, so that
-# none of them is what the others are waited for at the end.
+# none of them is what the others are waited for at the end; those that share a Ray follow each
+# other in a process.
 LONGEST = (
-    *("test_end_to_end", "test_simulated_clusters", "test_submit_command", "test_chaos"),
-    *("test_train", "test_train_command", "test_durability", "test_training"),
+    *("test_simulated_clusters", "test_chaos", "test_submit_command"),
+    *("test_end_to_end", "test_interrupted", "test_train", "test_train_command", "test_durability"),
+    "test_training",
 )
+
+TOLD_SECONDS = 10.0
 
 settings.register_profile("autochrome", deadline=None, derandomize=True, database=None)
 settings.load_profile("autochrome")
@@ -64,6 +70,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
         if not torch.cuda.is_available():
             pytest.skip("PyTorch finds no GPU here")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """A line in the place of a dot for what took long: else the first minutes show next to nothing,
+    as the longest files come first."""
+    if report.when != "call" or report.outcome != "passed" or report.duration < TOLD_SECONDS:
+        return None
+    return "passed", f" {report.nodeid}: {report.duration:.0f} s\n", "PASSED"
 
 
 @pytest.fixture(scope="session")
@@ -115,10 +130,44 @@ def faults(bucket: str, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> It
     retries = "botocore.retries"
     monkeypatch.setattr(f"{retries}.standard.ExponentialBackoff.delay_amount", lambda *_: 0.001)
     monkeypatch.setattr(f"{retries}.bucket.TokenBucket.acquire", lambda *_: True)
-    monkeypatch.setattr("pipeline.storage.s3._CONFLICT_WAITS", (0.001, 0.001, 0.001))
+    monkeypatch.setattr("pipeline.storage.s3.CONFLICT_WAITS", (0.001, 0.001, 0.001))
     with fault_proxy(s3_endpoint) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.endpoint)
         yield proxy
+
+
+@pytest.fixture(scope="session")
+def ray_of_process() -> Iterator[LocalRay]:
+    """The Ray that files of tests share, by `local_ray`; it starts with the first of them."""
+    shared = LocalRay()
+    yield shared
+    shared.end()
+
+
+@pytest.fixture(scope="module")
+def local_ray(ray_of_process: LocalRay, s3_endpoint: str) -> Iterator[None]:
+    """A Ray of this machine, used by all commands that run in this process, as long as a file's
+    tests; its workers find the server of the S3 protocol."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
+        ray_of_process.start()
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_ray_unasked(request: pytest.FixtureRequest, ray_of_process: LocalRay) -> None:
+    """No Ray in this process for files that do not ask for it: some join a cluster."""
+    own = (item for item in request.session.items if item.path == request.path)
+    if not any("local_ray" in getattr(item, "fixturenames", ()) for item in own):
+        ray_of_process.end()
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of weights of tiny stages; only ever read."""
+    from support.tiny_models import write_tiny_weights
+
+    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")

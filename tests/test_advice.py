@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
-from simulated_runs import planned
 
 from pipeline.ledger.advice import Work, advise, work_of, workers_of
 from pipeline.ledger.results import Result, commit_shard, results_path
 from pipeline.storage.memory import MemoryStorage
+from support.simulated_runs import planned
 
 ENDS = [10.0 * number for number in range(10)]
 

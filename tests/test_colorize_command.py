@@ -9,11 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from tiny_models import write_tiny_weights
 
 from jobs.colorize import colorize, describe
-from jobs.main import main
 from jobs.survey import describe_bytes
 from pipeline.colorize import failure_limit
 from pipeline.errors import UsageError
@@ -21,30 +18,13 @@ from pipeline.ledger.sources import split_source
 from pipeline.ledger.status import Failure
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.summary import Summary
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["colorize", *map(str, arguments)])
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+from support.commands import refusal, run_command
 
 
 @pytest.fixture
 def photos(tmp_path: Path, repository: Path) -> Path:
     shutil.copytree(repository / "examples" / "photos" / "animals", tmp_path / "photos")
     return tmp_path / "photos"
-
-
-def refused(result: Result, words: str, code: int = 2) -> None:
-    """One line on standard error that holds the words, and nothing else."""
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    [line] = result.stderr.splitlines()
-    assert line.startswith("autochrome: ")
-    assert words in line
 
 
 def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -> None:
@@ -68,7 +48,7 @@ def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) ->
         ("ftp://host/photos", tmp_path / "out", "neither a folder nor s3://bucket/prefix"),
         (photos, "gs://bucket/out", "neither a folder nor s3://bucket/prefix"),
     ):
-        refused(run(source, destination, "--weights", weights), words)
+        assert words in refusal("colorize", source, destination, "--weights", weights)
     assert not (tmp_path / "out").exists()
     assert not (photos / "out").exists()
 
@@ -82,7 +62,7 @@ def test_buckets_that_cannot_work(bucket: str, photos: Path, weights: Path, tmp_
         (f"s3://{bucket}/a", f"s3://{bucket}/a/out", "must not lie inside each other"),
         (f"s3://{bucket}", f"s3://{bucket}/out", "must not lie inside each other"),
     ):
-        refused(run(source, destination, "--weights", weights), words)
+        assert words in refusal("colorize", source, destination, "--weights", weights)
 
 
 def test_weights_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -> None:
@@ -94,10 +74,10 @@ def test_weights_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -
     (tmp_path / "missing" / "spatial.safetensors").unlink()
     (tmp_path / "foreign" / "color.safetensors").write_bytes(b"hello")
     for name in ("nowhere", "cut", "swapped", "missing", "foreign"):
-        result = run(photos, tmp_path / "out", "--weights", tmp_path / name)
-        refused(result, f"{tmp_path / name}")
-    result = run(photos, tmp_path / "out", "--weights", weights, "--model", "pic")
-    refused(result, f"no weights file at {weights}/pic.safetensors")
+        line = refusal("colorize", photos, tmp_path / "out", "--weights", tmp_path / name)
+        assert f"{tmp_path / name}" in line
+    line = refusal("colorize", photos, tmp_path / "out", "--weights", weights, "--model", "pic")
+    assert f"no weights file at {weights}/pic.safetensors" in line
     assert not (tmp_path / "out").exists()
 
 
@@ -126,7 +106,7 @@ def test_weights_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -
     ],
 )
 def test_options_that_cannot_work(photos: Path, tmp_path: Path, option: tuple[str, object]) -> None:
-    result = run(photos, tmp_path / "out", *option)
+    result = run_command("colorize", photos, tmp_path / "out", *option)
     assert result.exit_code == 2
     assert option[0] in result.stderr
     assert not (tmp_path / "out").exists()
@@ -137,12 +117,12 @@ def test_a_gpu_that_is_not_there(photos: Path, tmp_path: Path, weights: Path) ->
 
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
-    result = run(photos, tmp_path / "out", "--weights", weights, "--device", "cuda")
-    refused(result, "--device cuda: PyTorch finds no GPU here")
+    line = refusal("colorize", photos, tmp_path / "out", "--weights", weights, "--device", "cuda")
+    assert "--device cuda: PyTorch finds no GPU here" in line
 
 
 def test_machines_get_errors_as_objects(tmp_path: Path) -> None:
-    result = run(tmp_path / "nowhere", tmp_path / "out", "--log-format", "json")
+    result = run_command("colorize", tmp_path / "nowhere", tmp_path / "out", "--log-format", "json")
     assert result.exit_code == 2 and result.stdout == ""
     [line] = result.stderr.splitlines()
     told = json.loads(line)
@@ -225,7 +205,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
     (photos / "broken.jpg").write_bytes(b"none")
     before = sorted(tmp_path.rglob("*"))
     command = (photos, tmp_path / "out", "--weights", weights, "--dry-run", "--device", "cpu")
-    lines = run(*command).stdout.splitlines()
+    lines = run_command("colorize", *command).stdout.splitlines()
     size = sum(path.stat().st_size for path in photos.glob("*.jpg"))
     assert lines[0] == f"3 photos in {photos}, {describe_bytes(size)}"
     assert lines[1].startswith("  3 .jpg, ")
@@ -233,11 +213,14 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
     assert re.fullmatch(r"tried 3 of them: \d+\.\d\d s each; failed: 1 unsupported", lines[4])
     assert "of this machine, without the start, " in lines[5]
     assert lines[6] == "nothing was written" and sorted(tmp_path.rglob("*")) == before
-    limited = run(*command, "--limit", 1, "--price-per-hour", 7200, "--log-format", "json")
+    limited = run_command(
+        "colorize", *command, "--limit", 1, "--price-per-hour", 7200, "--log-format", "json"
+    )
     found = json.loads(limited.stdout)
     assert (found["event"], found["photos"], found["left"]) == ("dry_run", 1, 1)
     assert found["cost"] == pytest.approx(2 * found["seconds_left"])
-    refused(run(photos, tmp_path / "out", "--price-per-hour", 1), "give both")
+    line = refusal("colorize", photos, tmp_path / "out", "--price-per-hour", 1)
+    assert "give both" in line
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model import Colorizer, WeightsError
 from model.color import (
@@ -18,6 +17,7 @@ from model.color import (
 from model.colorizer import Method
 from model.sampling.cached import sample_core
 from model.weights import load_stage, stage_path
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 
 def grays(count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from published_names import SMALL, published
 
-from jobs.convert import convert
 from model.published import AVERAGE
 from model.weights import load_stage, read_config
 from pipeline.errors import UsageError
 from pipeline.weights.tensorflow_checkpoint import read_checkpoint
+from support.commands import refusal, run_command
+from support.published_names import SMALL, published
 
 VARIABLES = published("color", SMALL)
 
@@ -54,21 +53,10 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(convert, [str(each) for each in arguments])
-
-
-def refusal(*arguments: object) -> str:
-    error = run(*arguments).exception
-    assert isinstance(error, UsageError)
-    assert "\n" not in str(error)
-    return str(error)
-
-
 @pytest.mark.slow
 def test_imports_averages_by_default(checkpoint: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "color.safetensors"
-    result = run("--stage", "color", "--config", config, checkpoint, out)
+    result = run_command("convert", "--stage", "color", "--config", config, checkpoint, out)
     assert result.exit_code == 0
     count = len(VARIABLES) // 2
     assert f"{out}: color, {count} variables of {checkpoint}" in result.output
@@ -86,7 +74,7 @@ def test_raw_variables_by_any_name(
 ) -> None:
     out = tmp_path / "color.safetensors"
     arguments = ("--stage", "color", "--raw", "--config", config, checkpoint / name, out)
-    assert run(*arguments).exit_code == 0
+    assert run_command("convert", *arguments).exit_code == 0
     head = torch.from_numpy(VARIABLES["color_upsampler/dense_3/kernel"])
     assert torch.equal(load_stage(out).state_dict()["head.weight"], head.T)
 
@@ -95,20 +83,29 @@ def test_directory_without_a_useful_checkpoint_file(
     copy: Path, config: Path, tmp_path: Path
 ) -> None:
     (copy / "checkpoint").write_text('model_checkpoint_path: "/elsewhere/model-1"\n')
-    assert run("--stage", "color", "--config", config, copy, tmp_path / "out").exit_code == 0
+    assert (
+        run_command(
+            "convert", "--stage", "color", "--config", config, copy, tmp_path / "out"
+        ).exit_code
+        == 0
+    )
     (copy / "model-2.index").touch()
-    message = refusal("--stage", "color", copy, tmp_path / "other")
+    message = refusal("convert", "--stage", "color", copy, tmp_path / "other")
     assert message == f"several checkpoints in {copy}, name one of them: model-1, model-2"
 
 
 def test_missing_checkpoints(copy: Path, tmp_path: Path) -> None:
     empty, out = tmp_path / "empty", tmp_path / "out"
     empty.mkdir()
-    assert refusal("--stage", "color", empty, out) == f"no TensorFlow checkpoint in {empty}"
+    assert (
+        refusal("convert", "--stage", "color", empty, out) == f"no TensorFlow checkpoint in {empty}"
+    )
     nothing = tmp_path / "nothing"
-    assert "there is no nothing.index" in refusal("--stage", "color", nothing, out)
+    assert "there is no nothing.index" in refusal("convert", "--stage", "color", nothing, out)
     next(copy.glob("*.data*")).unlink()
-    assert "is not a readable TensorFlow checkpoint: " in refusal("--stage", "color", copy, out)
+    assert "is not a readable TensorFlow checkpoint: " in refusal(
+        "convert", "--stage", "color", copy, out
+    )
     assert not out.exists()
 
 
@@ -118,7 +115,7 @@ def test_truncated_files(copy: Path, tmp_path: Path, ending: str, kept: float) -
     path = copy / f"model-1.{ending}"
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content) if kept < 1 else kept)])
-    message = refusal("--stage", "color", copy, tmp_path / "out")
+    message = refusal("convert", "--stage", "color", copy, tmp_path / "out")
     assert message.startswith(f"{copy / 'model-1'} is not a readable TensorFlow checkpoint: ")
 
 
@@ -127,20 +124,22 @@ def test_damaged_data(copy: Path, tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    assert "Checksum does not match" in refusal("--stage", "color", copy, tmp_path / "out")
+    assert "Checksum does not match" in refusal(
+        "convert", "--stage", "color", copy, tmp_path / "out"
+    )
 
 
 def test_other_stage_or_size(checkpoint: Path, config: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    message = refusal("--stage", "core", checkpoint, out)
+    message = refusal("convert", "--stage", "core", checkpoint, out)
     assert message == (
         f"{checkpoint}: wanted a checkpoint of stage core, this one holds variables of stage color"
     )
     assert "is of stage 'color', not 'core'" in refusal(
-        "--stage", "core", "--config", config, checkpoint, out
+        "convert", "--stage", "core", "--config", config, checkpoint, out
     )
     assert "variables missing: " in refusal(
-        "--stage", "color", "--preset", "published", checkpoint, out
+        "convert", "--stage", "color", "--preset", "published", checkpoint, out
     )
     assert not out.exists()
 
@@ -162,27 +161,32 @@ def test_bad_config(tmp_path: Path, content: str, message: str) -> None:
     config = tmp_path / "config.json"
     config.write_text(content)
     arguments = ("--stage", "color", "--config", config, tmp_path, tmp_path / "out")
-    assert message in refusal(*arguments)
+    assert message in refusal("convert", *arguments)
 
 
 def test_bad_usage(checkpoint: Path, config: Path, tmp_path: Path) -> None:
     settings = ("--stage", "color", "--config", config)
-    message = refusal(*settings, "--preset", "published", checkpoint, tmp_path / "out")
+    message = refusal("convert", *settings, "--preset", "published", checkpoint, tmp_path / "out")
     assert message == "--config and --preset exclude each other"
     folder = tmp_path / "folder"
     folder.mkdir()
-    assert refusal(*settings, checkpoint, folder) == f"{folder} cannot be written: Is a directory"
+    assert (
+        refusal("convert", *settings, checkpoint, folder)
+        == f"{folder} cannot be written: Is a directory"
+    )
     inside = config / "out"
-    assert "cannot be written" in refusal(*settings, checkpoint, inside)
+    assert "cannot be written" in refusal("convert", *settings, checkpoint, inside)
     missing = tmp_path / "missing.json"
-    message = refusal("--stage", "color", "--config", missing, checkpoint, tmp_path / "out")
+    message = refusal(
+        "convert", "--stage", "color", "--config", missing, checkpoint, tmp_path / "out"
+    )
     assert message == f"{missing} cannot be read as JSON: No such file or directory"
     assert sorted(tmp_path.rglob("*.part")) == []
 
 
 def test_without_tensorflow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    message = refusal("--stage", "color", tmp_path, tmp_path / "out")
+    message = refusal("convert", "--stage", "color", tmp_path, tmp_path / "out")
     assert message.endswith(
         f"needs TensorFlow: {sys.executable} -m pip install 'autochrome[import]'"
     )

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_models import tiny_core
 
 from model.core import ColTranCore, CoreConfig
+from support.tiny_models import tiny_core
 
 OPTIONS: list[dict[str, object]] = [
     {},

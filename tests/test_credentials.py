@@ -12,8 +12,6 @@ from typing import Any
 import c2pa
 import numpy as np
 import pytest
-from signing_chains import Chain, write_chain
-from written_shards import RECIPE, gray_photo, write
 
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.formats import MIME_OF_FORMAT
@@ -32,6 +30,8 @@ from pipeline.run.isolation import call_isolated
 from pipeline.run.options import Resources
 from pipeline.run.request import Job, reopen_job
 from pipeline.storage.memory import MemoryStorage
+from support.signing_chains import Chain, write_chain
+from support.written_shards import RECIPE, gray_photo, write
 
 SIGNED = replace(RECIPE, content_credentials=True)
 MADE = Provenance("trainedAlgorithmicMedia", "1.2", {}, 0, "")

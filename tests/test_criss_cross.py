@@ -8,13 +8,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from test_training import config, photographs
-from tiny_models import perturb, tiny_core
 
 from model.core import ColTranCore, CoreConfig
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
 from model.sampling import sample_core, sample_core_slow
 from model.training.trainer import Trainer, grow
 from model.weights import load_stage, read_config, save_stage
+from support.tiny_models import perturb, tiny_core
 
 L = 4
 

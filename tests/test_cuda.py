@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from test_core import OPTIONS
-from tiny_models import tiny_core, write_tiny_weights
 
 from model.colorizer import Colorizer, Method
 from model.core import ColTranCore
@@ -15,6 +14,7 @@ from model.sampling import CoreSample, cached, sample_core, sample_core_slow
 from model.sampling import row as rows
 from model.sampling.draw import Drawn
 from model.sampling.row import RowRunners
+from support.tiny_models import tiny_core, write_tiny_weights
 
 pytestmark = pytest.mark.cuda
 

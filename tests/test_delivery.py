@@ -13,11 +13,9 @@ from pathlib import Path
 import bagit
 import pyarrow.parquet as pq
 import pytest
-from colored_places import color, colored_folder, example_photos
 from hypothesis import example, given, settings
 from hypothesis import strategies as some
 from PIL import Image
-from written_shards import RECIPE, gray_photo
 
 from pipeline.delivery.chosen import chosen, decisions_of
 from pipeline.delivery.deliver import deliver
@@ -34,6 +32,8 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
+from support.colored_places import color, colored_folder, example_photos
+from support.written_shards import RECIPE, gray_photo
 
 HEADER = "photo,candidate,decision,seed\n"
 TWO = replace(RECIPE, candidates=2)

@@ -11,10 +11,10 @@ import click
 import jsonschema  # type: ignore[import-untyped]
 import pytest
 import yaml
-from cluster_rules import Config, drifted, launched, secrets_in, unmarked
-from kuberay_fields import DOCUMENTS
 
 from jobs.colorize import colorize
+from support.cluster_rules import Config, drifted, launched, secrets_in, unmarked
+from support.kuberay_fields import DOCUMENTS
 
 Change = Callable[[Config], object]
 

@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from PIL import Image
-from ray_clusters import simulated_cluster
-from written_shards import RECIPE, candidates_of
 
 from jobs.main import main
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.run.steps import write_shard
 from pipeline.storage.local import LocalStorage
+from support.ray_clusters import simulated_cluster
+from support.written_shards import RECIPE, candidates_of
 
 pytestmark = pytest.mark.slow
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)

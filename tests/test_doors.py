@@ -198,7 +198,7 @@ def no_store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    monkeypatch.setattr(s3, "_RETRIES", 1)  # boto3 asks again, with pauses
+    monkeypatch.setattr(s3, "RETRIES", 1)  # boto3 asks again, with pauses
     yield
     server.shutdown()
     server.server_close()

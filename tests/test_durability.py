@@ -1,55 +1,33 @@
 """The life of an archive's run on a real Ray: stopped, resumed, retried, damaged, repaired."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
-from simulated_runs import foreign_lines
-from tiny_models import write_tiny_weights
 
-from jobs.main import main
-from pipeline.cluster.session import quiet_ray
 from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import read_results
 from pipeline.storage.local import LocalStorage
+from support.commands import run_command
 
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture
-def ray() -> Iterator[None]:
-    with quiet_ray():
-        yield
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
+]
 
 
 def status_of(out: Path) -> dict[str, object]:
-    result = run("status", out, "--json")
+    result = run_command("status", out, "--json")
     assert result.exit_code == 0, result.output
     content: dict[str, object] = json.loads(result.stdout)
     return content
 
 
 def test_a_run_from_a_manifest_through_failures_damage_and_repair(
-    ray: None, weights: Path, tmp_path: Path, repository: Path
+    weights: Path, tmp_path: Path, repository: Path
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     shutil.copytree(repository / "examples" / "photos" / "animals", source)
@@ -60,10 +38,11 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     manifest = tmp_path / "list.parquet"
     listed = [*names, "broken.jpg", "gone.jpg", "cat.jpg", "tmp/cat.jpg"]
     pq.write_table(pa.table({"uri": listed}), manifest)
-    command = ("colorize", source, out, "--weights", weights, "--shard-size", 2)
+    given = ("--weights", weights, "--actors", 1)
+    command = ("colorize", source, out, *given, "--shard-size", 2)
     chosen = ("--manifest", manifest, "--exclude", "tmp/*")
 
-    started = run(*command, *chosen)
+    started = run_command(*command, *chosen)
     assert started.exit_code == 3, started.output
     photos = len(names) + 2
     assert f"{len(names)} of {photos} photos colorized" in started.stdout
@@ -73,16 +52,16 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     assert (now["done"], now["pending"], now["complete"]) == (len(names), 0, True)
     assert now["failed"] == {"corrupt": 1, "missing": 1}
 
-    other = run(*command)
+    other = run_command(*command)
     assert other.exit_code == 5
     assert "manifest: was " in other.stderr and "exclude: was ('tmp/*',), now ()" in other.stderr
 
     (source / "broken.jpg").write_bytes(cat)
     (source / "gone.jpg").write_bytes(cat)
-    retried = run("resume", out, "--weights", weights, "--retry-failed", "--reason", "missing")
+    retried = run_command("resume", out, *given, "--retry-failed", "--reason", "missing")
     assert retried.exit_code == 3, retried.output
     assert "1 failed: 1 corrupt" in retried.stdout
-    assert run("resume", out, "--weights", weights, "--retry-failed").exit_code == 0
+    assert run_command("resume", out, *given, "--retry-failed").exit_code == 0
     place = LocalStorage(str(out))
     rows = pa.concat_tables(read_results(place, open_run(place))).to_pylist()
     assert {row["photo"]: row["attempt"] for row in rows} == dict.fromkeys(names, 1) | {
@@ -91,51 +70,16 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     }
     assert (out / "images" / "gone.jpg").read_bytes() == (out / "images" / "cat.jpg").read_bytes()
 
-    assert run("verify", out).exit_code == 0
+    assert run_command("verify", out).exit_code == 0
     image = out / "images" / "cat.jpg"
     good = image.read_bytes()
     image.write_bytes(good[:-1])
     (out / "images" / "stray.jpg").write_bytes(b"x")
-    found = run("verify", out)
+    found = run_command("verify", out)
     assert found.exit_code == 3
     assert "1 images with other bytes than recorded:\n  images/cat.jpg" in found.stdout
     assert "1 files that belong to no result:\n  images/stray.jpg" in found.stdout
-    repaired = run("verify", out, "--repair", "--prune", "--weights", weights)
+    repaired = run_command("verify", out, "--repair", "--prune", "--weights", weights)
     assert repaired.exit_code == 0, repaired.output
     assert image.read_bytes() == good and not (out / "images" / "stray.jpg").exists()
-    assert run("verify", out, "--sample", "50%").exit_code == 0
-
-
-def test_sigterm_ends_a_run_within_seconds_and_says_how_to_go_on(
-    weights: Path, tmp_path: Path, repository: Path
-) -> None:
-    source, out = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    for number in range(40):
-        shutil.copy(repository / "examples/photos/animals/cat.jpg", source / f"{number:02}.jpg")
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", "from jobs.main import main; main()", "colorize"),
-            *(str(source), str(out), "--weights", str(weights), "--shard-size", "1"),
-        ],
-        cwd=repository,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while process.poll() is None and len(list(out.glob("results/shard-*.parquet"))) < 3:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGTERM)
-    sent = time.monotonic()
-    stdout, stderr = process.communicate(timeout=60)
-    assert time.monotonic() - sent < 30
-    assert (process.returncode, stdout) == (130, ""), stderr
-    lines = stderr.splitlines()
-    assert lines[-1].startswith("autochrome: interrupted; the same command again goes on")
-    assert lines[-1].endswith(f"autochrome resume {out}")
-    assert foreign_lines(lines[:-1], photos=40) == []
-    now = status_of(out)
-    assert 3 <= int(str(now["done"])) < 40
-    assert run("resume", out, "--weights", weights).exit_code == 0
-    assert run("verify", out).exit_code in (0, 3)  # what a kill may leave behind: partial files
-    assert run("verify", out, "--prune").exit_code == 0
+    assert run_command("verify", out, "--sample", "50%").exit_code == 0

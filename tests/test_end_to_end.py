@@ -5,11 +5,8 @@ import io
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -17,15 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
-from premis_rules import SPACE, breaches
-from simulated_runs import foreign_lines
-from tiny_models import tiny_pic, write_tiny_weights
 
-from jobs.main import main
 from model.weights import file_digests, save_stage, stage_path
-from pipeline.cluster.session import quiet_ray
 from pipeline.errors import StoreUnavailable
 from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import committed_shards, read_results
@@ -33,24 +25,15 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.s3 import S3Storage
+from support.commands import run_command, started_command
+from support.premis_rules import SPACE, breaches
+from support.tiny_models import tiny_pic
 
-# Warnings of Ray at itself.
-pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
+pytestmark = [
+    pytest.mark.usefixtures("local_ray"),
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
+]
 KINDS = (("jpg", "JPEG"), ("png", "PNG"), ("tif", "TIFF"), ("webp", "WEBP"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray(s3_endpoint: str) -> Iterator[None]:
-    """One Ray for all tests of this file; its workers find the server of the S3 protocol."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
-        with quiet_ray():
-            yield
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +55,15 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     return folder
 
 
-def arguments(source: object, destination: object, weights: Path, *options: object) -> list[str]:
-    """Pictures are drawn, unless options say otherwise: that puts seeds and batches to the test."""
-    drawn = () if {"--draft", "--model"} & set(options) else ("--method", "sample")
-    given = ("colorize", source, destination, "--weights", weights, *drawn, *options)
-    return [str(argument) for argument in given]
-
-
 def run(source: object, destination: object, weights: Path, *options: object) -> Result:
-    return CliRunner().invoke(main, arguments(source, destination, weights, *options))
+    """Pictures are drawn, unless options say otherwise: that puts seeds and batches to the test.
+
+    By one actor: each start of another costs 8 CPU seconds, and what several do to a run is shown
+    by tests of clusters and of kills.
+    """
+    drawn = () if {"--draft", "--model"} & set(options) else ("--method", "sample")
+    given = ("colorize", source, destination, "--weights", weights, "--actors", 1)
+    return run_command(*given, *drawn, *options)
 
 
 def rows_of(destination: Storage) -> list[dict[str, object]]:
@@ -201,7 +184,7 @@ def test_pic_in_the_same_pipeline(photos: Path, tmp_path: Path, weights: Path) -
     other = run(photos, out, weights, "--candidates", 2, "--exclude", "[bd]*")
     assert other.exit_code == 5 and "model: was pic, now coltran" in other.stderr
     save_stage(tiny_pic(32), stage_path(folder, "pic"))
-    resumed = CliRunner().invoke(main, ["resume", str(out), "--weights", str(folder)])
+    resumed = run_command("resume", out, "--weights", folder)
     assert resumed.exit_code == 5 and "weights.pic: was" in resumed.stderr
 
 
@@ -276,21 +259,6 @@ class Deadly(LocalStorage):
         return super().read(path)
 
 
-class Greedy(LocalStorage):
-    """A folder in which one photo has its worker killed as often as a shard is tried, as Ray does
-    where it takes all memory."""
-
-    def read(self, path: str, most: int | None = None) -> bytes:
-        data = super().read(path, most)
-        for attempt in range(3) if path == "greedy.png" else ():
-            try:
-                Path(f"{self.uri}.killed-{attempt}").touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            os.kill(os.getpid(), signal.SIGKILL)
-        return data
-
-
 class Full(LocalStorage):
     """A folder on a disk without space for pictures."""
 
@@ -330,34 +298,6 @@ def test_a_full_disk_and_a_deadly_photo_leave_what_can_be_done_later(
     assert len(rows_of(LocalStorage(str(out)))) == len(images_of(LocalStorage(str(out)))) == 3
 
 
-def test_seven_photos_beside_one_that_needs_too_much_memory_are_done_within_two_minutes(
-    weights: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, out = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    for number in range(7):
-        shutil.copy(repository / "examples/photos/animals/cat.jpg", source / f"{number}.jpg")
-    Image.new("L", (16_000, 12_500), 90).save(source / "greedy.png", compress_level=1)
-    from ray.cloudpickle import register_pickle_by_value
-
-    kinds: dict[Path, type[LocalStorage]] = {source: Greedy, out: LocalStorage}
-    for module in ("run.request", "storage.lease"):
-        monkeypatch.setattr(
-            f"pipeline.{module}.open_storage", lambda uri, **_: kinds[Path(uri)](uri)
-        )
-    register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")  # a process gets the least, 256 MiB
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # and Ray itself kills nobody for it
-    start = time.monotonic()
-    result = run(source, out, weights, "--shard-size", 8)
-    assert result.exit_code == 3, result.output
-    assert time.monotonic() < start + 120
-    assert "7 of 8 photos colorized\n1 failed: 1 out_of_memory" in result.stdout
-    rows = {row["photo"]: row["reason"] for row in rows_of(LocalStorage(str(out)))}
-    assert rows == {"greedy.png": "out_of_memory"} | {f"{number}.jpg": None for number in range(7)}
-    assert len(list(tmp_path.glob("in.killed-*"))) == 3, "it was tried three times, and then alone"
-
-
 def test_a_destination_that_vanishes_ends_the_run_and_is_written_to_no_more(
     photos: Path, weights: Path, tmp_path: Path, repository: Path
 ) -> None:
@@ -365,14 +305,8 @@ def test_a_destination_that_vanishes_ends_the_run_and_is_written_to_no_more(
     source.mkdir()
     for number in range(40):
         shutil.copy(photos / "animals" / "cat.jpg", source / f"{number}.jpg")
-    command = arguments(source, out, weights, "--shard-size", 1)
-    with subprocess.Popen(
-        [sys.executable, "-c", "from jobs.main import main; main()", *command],
-        cwd=repository,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    given = ("--weights", weights, "--actors", 1, "--shard-size", 1)
+    with started_command("colorize", source, out, *given) as process:
         while process.poll() is None and not list(out.glob("results/*")):
             time.sleep(0.02)
         out.rename(tmp_path / "unmounted")
@@ -387,60 +321,6 @@ def test_a_destination_that_vanishes_ends_the_run_and_is_written_to_no_more(
     (tmp_path / "unmounted").rename(out)
     assert run(source, out, weights, "--shard-size", 1).exit_code == 0
     assert len(rows_of(LocalStorage(str(out)))) == 40
-
-
-def test_interrupted_then_killed_then_resumed_nothing_is_lost_or_done_twice(
-    photos: Path, weights: Path, tmp_path: Path, repository: Path
-) -> None:
-    source = tmp_path / "in"
-    shutil.copytree(photos, source)
-    for number in range(24):
-        shutil.copy(photos / "animals" / "cat.jpg", source / f"cat {number}.jpg")
-    command = arguments(source, tmp_path / "out", weights, "--shard-size", 1)
-    results = tmp_path / "out" / "results"
-
-    def start_and_signal(kind: signal.Signals, after: int) -> tuple[int, str, str]:
-        # A shell lets what it starts in the background ignore SIGINT: a terminal does not.
-        heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-        code = f"{heed}; from jobs.main import main; main()"
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, *command],
-            cwd=repository,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        while process.poll() is None and len(list(results.glob("shard-*.parquet"))) < after:
-            time.sleep(0.01)
-        process.send_signal(kind)
-        stdout, stderr = process.communicate(timeout=120)
-        return process.returncode, stdout, stderr
-
-    code, stdout, stderr = start_and_signal(signal.SIGINT, after=4)
-    lines = stderr.splitlines()
-    assert (code, stdout) == (130, "")
-    again = "the same command again goes on from here, and so does: autochrome resume"
-    assert lines[-1] == f"autochrome: interrupted; {again} {tmp_path / 'out'}"
-    assert foreign_lines(lines[:-1], photos=41) == []
-    first = state_of(results)
-    assert 4 <= len(first) < 41
-
-    code, stdout, stderr = start_and_signal(signal.SIGKILL, after=len(first) + 4)
-    assert (code, stdout) == (-signal.SIGKILL, "")
-    assert foreign_lines(stderr.splitlines(), photos=41) == []
-    second = state_of(results)
-    assert len(first) + 4 <= len(second) < 41
-    assert first.items() <= second.items(), "what is committed stays"
-
-    assert run(source, tmp_path / "out", weights).exit_code == 3
-    assert second.items() <= state_of(results).items()
-    rows = rows_of(LocalStorage(str(tmp_path / "out")))
-    assert len(rows) == len({row["photo"] for row in rows}) == 41
-    assert run(source, tmp_path / "calm", weights, "--shard-size", 20).exit_code == 3
-    calm = images_of(LocalStorage(str(tmp_path / "calm")))
-    disturbed = images_of(LocalStorage(str(tmp_path / "out")))
-    assert {path for path in disturbed if not path.endswith(".partial")} == set(calm)
-    assert all(disturbed[path] == data for path, data in calm.items())
 
 
 def test_awkward_files_each_get_one_row_and_stop_nothing(

@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from made_photographs import made_photograph, write_photographs
-from tiny_models import tiny_pic, write_tiny_weights
+from click.testing import Result
 
-from jobs.main import main
 from model.evaluation.frechet import frechet_distance
 from model.weights import save_stage, stage_path
 from pipeline.evaluation.evaluate import EvaluationSettings, evaluate
 from pipeline.images.encoding import encode
 from pipeline.storage.open_storage import open_storage
 from pipeline.training.photographs import Wanted, read_photographs
+from support.commands import run_command
+from support.made_photographs import made_photograph, write_photographs
+from support.tiny_models import tiny_pic
 
 KEYS = """photos core_resolution core_bits_per_pixel parallel_bits_per_pixel chroma_r2
 marginal_bits_per_pixel gray_bits_per_pixel neighbor_bits_per_pixel color_bits_per_dim
@@ -25,20 +25,11 @@ spatial_bits_per_dim colorfulness_true colorfulness_result ciede2000_mean chroma
 """.split()
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *map(str, arguments)])
-
-
 def figures(result: Result) -> dict[str, Any]:
     assert result.exit_code == 0, result.output
     found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     assert set(KEYS) <= found.keys()
     return found
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +48,7 @@ def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_table_and_json(weights: Path, photographs: Path, tmp_path: Path) -> None:
     page, kept = tmp_path / "scores.html", tmp_path / "baselines.safetensors"
     options = ("--baseline", photographs, "--save-baseline", kept, "--html", page)
-    result = run(weights, photographs, *options)
+    result = run_command("evaluate", weights, photographs, *options)
     found = figures(result)
     assert (found["photos"], found["pictures"], found["core_resolution"]) == (12, 12, 8)
     assert 0 < found["neighbor_bits_per_pixel"] and found["gray_bits_per_pixel"] < 9.5
@@ -67,14 +58,16 @@ def test_table_and_json(weights: Path, photographs: Path, tmp_path: Path) -> Non
     assert html.count("<img ") == 4 * 12 and html.count("<polyline") == 4
     assert not re.search(r'(?:src|href)="(?!data:)', html)
     assert kept.stat().st_size > 0
-    again = figures(run(weights, photographs, *options[:2]))
+    again = figures(run_command("evaluate", weights, photographs, *options[:2]))
     assert {**again, "seconds": 0} == {**found, "seconds": 0}
 
 
 def test_pic(photographs: Path, tmp_path: Path) -> None:
     save_stage(tiny_pic(16), stage_path(tmp_path, "pic"))
     page = tmp_path / "scores.html"
-    result = run(tmp_path, photographs, "--model", "pic", "--html", page, "--pictures", 3)
+    result = run_command(
+        "evaluate", tmp_path, photographs, "--model", "pic", "--html", page, "--pictures", 3
+    )
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout.splitlines()[-1])
     assert (found["photos"], found["pictures"], found["pic_resolution"]) == (12, 3, 4)
@@ -87,7 +80,9 @@ def test_pic(photographs: Path, tmp_path: Path) -> None:
 
 
 def test_without_baselines_of_the_resolution(weights: Path, photographs: Path) -> None:
-    result = run(weights, photographs, "--limit", 3, "--pictures", 1, "--temperature", 0)
+    result = run_command(
+        "evaluate", weights, photographs, "--limit", 3, "--pictures", 1, "--temperature", 0
+    )
     found = figures(result)
     assert (found["photos"], found["pictures"], found["temperature"]) == (3, 1, 0)
     assert found["neighbor_bits_per_pixel"] is None
@@ -98,7 +93,9 @@ def test_no_warning_of_baselines_fitted_on_other_photographs(
     weights: Path, photographs: Path, tmp_path: Path
 ) -> None:
     other = write_photographs(tmp_path / "other", 3)
-    result = run(weights, photographs, "--baseline", other, "--limit", 3, "--pictures", 1)
+    result = run_command(
+        "evaluate", weights, photographs, "--baseline", other, "--limit", 3, "--pictures", 1
+    )
     assert figures(result)["baseline_photos"] == 3
     assert result.stderr == "" and "fitted on" not in result.stdout
 
@@ -108,8 +105,8 @@ def test_a_source_on_s3(weights: Path, bucket: str, tmp_path: Path) -> None:
     storage = open_storage(f"s3://{bucket}/archive")
     for path in photographs.iterdir():
         storage.write(f"photographs/{path.name}", path.read_bytes())
-    local = figures(run(weights, photographs, "--pictures", 1))
-    result = run(weights, f"s3://{bucket}/archive/photographs", "--pictures", 1)
+    local = figures(run_command("evaluate", weights, photographs, "--pictures", 1))
+    result = run_command("evaluate", weights, f"s3://{bucket}/archive/photographs", "--pictures", 1)
     assert {**figures(result), "seconds": 0} == {**local, "seconds": 0}
     assert f"3 color photographs of s3://{bucket}/archive/photographs" in result.stdout
 
@@ -141,14 +138,16 @@ def network(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_fid_by_a_network_of_the_user(weights: Path, photographs: Path, network: Path) -> None:
-    result = run(weights, photographs, "--inception", network)
+    result = run_command("evaluate", weights, photographs, "--inception", network)
     found = figures(result)
     assert (found["fid_same_photos"], found["fid_other_photos"]) == (12, 6)
     assert found["fid_same"] > 0 and found["fid_other"] > found["fid_other_of_truth"] > 0
     assert "biased upward" in result.stdout and "center crops" in result.stdout
-    found = figures(run(weights, photographs, "--inception", network, "--pictures", 3))
+    found = figures(
+        run_command("evaluate", weights, photographs, "--inception", network, "--pictures", 3)
+    )
     assert (found["fid_same_photos"], found["fid_other_photos"]) == (3, 3)
-    few = run(weights, photographs, "--inception", network, "--limit", 3)
+    few = run_command("evaluate", weights, photographs, "--inception", network, "--limit", 3)
     assert few.exit_code == 2 and "FID needs at least 4 photographs" in few.stderr
 
 
@@ -164,7 +163,9 @@ def test_fid_of_other_photographs_takes_centers_and_that_of_the_same_whole_frame
         (framed / f"{number:03d}.png").write_bytes(encode(wide, "PNG"))
     # Without chance, so that the files' digests, and the seeds with them, do not matter.
     options = ("--inception", network, "--temperature", 0)
-    crops, whole = (figures(run(weights, each, *options)) for each in (framed, plain))
+    crops, whole = (
+        figures(run_command("evaluate", weights, each, *options)) for each in (framed, plain)
+    )
     for name in ("fid_other", "fid_other_of_truth"):
         assert crops[name] == pytest.approx(whole[name])
     assert crops["fid_same"] != pytest.approx(whole["fid_same"], rel=0.01)
@@ -186,7 +187,7 @@ def test_refusals_are_one_line(weights: Path, photographs: Path, tmp_path: Path)
         ((weights, photographs, photographs), "one SRC"),
         ((), "Missing argument"),
     ):
-        result = run(*arguments)
+        result = run_command("evaluate", *arguments)
         assert result.exit_code == 2
         assert words in result.stderr and "Traceback" not in result.stderr
 
@@ -197,7 +198,7 @@ def test_default_weights_on_real_photographs(shared: Path, repository: Path) -> 
         pytest.skip("no default weights")
     source = shared / "photos" / "train144.parquet"
     options = ("--split", "validation", "--split-column", "split", "--limit", 8, "--pictures", 1)
-    found = figures(run(source, *options))
+    found = figures(run_command("evaluate", source, *options))
     assert found["core_bits_per_pixel"] < found["neighbor_bits_per_pixel"]
     assert found["parallel_bits_per_pixel"] < found["gray_bits_per_pixel"]
     assert found["gray_bits_per_pixel"] < found["marginal_bits_per_pixel"]

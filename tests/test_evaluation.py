@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from tiny_models import tiny_color, tiny_core, tiny_spatial
 
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.evaluation.frechet import Inception, frechet_distance
@@ -19,6 +18,7 @@ from model.evaluation.scores import (
     score_upsampler,
 )
 from model.training.losses import LossInputs, stage_losses
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 
 
 def photographs(count: int, side: int) -> NDArray[np.uint8]:

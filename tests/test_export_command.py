@@ -11,15 +11,15 @@ import bagit
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from colored_places import colored_folder, example_photos
 from test_delivery import BAGIT, pictures_of
-from written_shards import RECIPE
 
 from jobs.main import main
 from pipeline.delivery.catalog import SCHEMA
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
+from support.colored_places import colored_folder, example_photos
+from support.written_shards import RECIPE
 
 
 def run(*arguments: object) -> Result:

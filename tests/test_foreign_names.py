@@ -12,7 +12,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from written_shards import RECIPE, candidates_of, gray_photo
 
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Schedule, open_run
@@ -25,6 +24,7 @@ from pipeline.run.steps import write_shard
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.verify import verify
+from support.written_shards import RECIPE, candidates_of, gray_photo
 
 NAMES = [b"caf\xe9.png", b"\xff\xfe/b\xfcro.png", "\uf7e9.png".encode(), b"broken\x80.png"]
 FOLDER = b"R\xf6ntgen"

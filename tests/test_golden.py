@@ -10,14 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from jobs.convert import convert
 from model import ColorUpsampler, ColTranCore, SpatialUpsampler, load_stage
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb, rgb_from_bins
 from model.sampling.cached import CoreSample, sample_core
+from support.commands import run_command
 
 Arrays = dict[str, Tensor]
 
@@ -32,7 +31,8 @@ def weights(golden: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         source = golden / stage
         arguments = ["--stage", stage, "--config", str(source / "config.json")]
         files = [str(source / "tf_checkpoint"), str(folder / f"{stage}.safetensors")]
-        CliRunner().invoke(convert, arguments + files, catch_exceptions=False)
+        result = run_command("convert", *arguments, *files)
+        assert result.exit_code == 0, result.output
     return folder
 
 
@@ -106,6 +106,7 @@ def test_argmax_sample(sample: CoreSample, arrays: Arrays) -> None:
     assert worst(sample.log_prob_BHW, arrays["sample_argmax_prob"].log()) <= 5e-5
 
 
+@pytest.mark.slow
 def test_argmax_sample_is_what_one_forward_pass_a_pixel_would_draw(
     core: ColTranCore, sample: CoreSample, arrays: Arrays
 ) -> None:
@@ -123,7 +124,8 @@ def test_raw_variables_are_others(
     source, out = golden / "core", tmp_path / "raw.safetensors"
     arguments = ["--stage", "core", "--raw", "--config", str(source / "config.json")]
     arguments += [str(source / "tf_checkpoint" / "model-1"), str(out)]
-    CliRunner().invoke(convert, arguments, catch_exceptions=False)
+    result = run_command("convert", *arguments)
+    assert result.exit_code == 0, result.output
     raw = load_stage(out)
     assert isinstance(raw, ColTranCore)
     assert (

@@ -11,15 +11,15 @@ from urllib.parse import unquote
 import iiif_prezi3
 import pydantic
 import pytest
-from colored_places import EXAMPLES, colored_folder, example_photos
 from PIL import Image
-from written_shards import RECIPE, gray_photo
 
 from pipeline.delivery.deliver import deliver
 from pipeline.delivery.order import Order
 from pipeline.errors import UsageError
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from support.colored_places import EXAMPLES, colored_folder, example_photos
+from support.written_shards import RECIPE, gray_photo
 
 BASE = "https://archive.example/colored"
 AWKWARD = "Straße/100% & 'ä'#?.png"

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from simulated_runs import foreign_lines
-from tiny_models import write_tiny_weights
 
 from pipeline.errors import EngineError, from_interrupt
+from support.simulated_runs import foreign_lines
+from support.tiny_models import write_tiny_weights
 
 LINE = "autochrome: interrupted\n"
 # As the installed command does; a shell may let what it starts ignore SIGINT, a terminal does not.

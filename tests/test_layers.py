@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tiny_models import perturb
 
 from model.layers import (
     NO_POSITIONS,
@@ -15,6 +14,7 @@ from model.layers import (
     NormCondition,
     axial_encoder,
 )
+from support.tiny_models import perturb
 
 SIZE = LayerSize(hidden=8, ff=12, heads=2, resolution=5)
 

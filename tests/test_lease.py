@@ -16,7 +16,7 @@ from pipeline.storage.memory import MemoryStorage
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SECONDS", 0.6)
-    monkeypatch.setattr(module, "_SETTLING", 0.05)
+    monkeypatch.setattr(module, "SETTLING", 0.05)
 
 
 def wait_until(condition: object, seconds: float = 5.0) -> None:

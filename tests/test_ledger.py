@@ -8,7 +8,6 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from simulated_runs import commit, planned
 
 from pipeline.ledger.pace import Pace
 from pipeline.ledger.plan import Run, Schedule
@@ -18,6 +17,7 @@ from pipeline.ledger.shard_report import report_of
 from pipeline.ledger.status import Failure, Ledger
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
+from support.simulated_runs import commit, planned
 
 REASONS = ("corrupt", "missing")
 
@@ -221,4 +221,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 AnyOrder.TestCase.settings = settings(max_examples=40, stateful_step_count=15, deadline=None)
-TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder = pytest.mark.slow(AnyOrder.TestCase)

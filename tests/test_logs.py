@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
 from jobs.main import main
 from pipeline.errors import PhotoError
 from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.run.isolation import call_isolated
 from pipeline.run.logs import LOGGER, RunLog, collect_records, replay
+from support.commands import run_command
 
 
 def fail(message: str) -> None:
@@ -68,8 +68,8 @@ def test_a_fault_of_ours_is_one_line_and_verbose_shows_where() -> None:
 
     main.add_command(faulty)
     try:
-        short = CliRunner().invoke(main, ["faulty"])
-        long = CliRunner().invoke(main, ["--verbose", "faulty"])
+        short = run_command("faulty")
+        long = run_command("--verbose", "faulty")
     finally:
         del main.commands["faulty"]
     line = "autochrome: a fault of Autochrome: LookupError: what nobody has thought of; "
@@ -81,6 +81,5 @@ def test_a_fault_of_ours_is_one_line_and_verbose_shows_where() -> None:
 def test_verbose_shows_what_is_behind_an_error_of_ours(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("{")
     wrong = ["convert", tmp_path, tmp_path / "out", "--stage", "core", "--config"]
-    arguments = ["--verbose", *map(str, wrong), str(tmp_path / "a.json")]
-    result = CliRunner().invoke(main, arguments)
+    result = run_command("--verbose", *wrong, tmp_path / "a.json")
     assert result.exit_code == 2 and "JSONDecodeError" in result.stderr

@@ -7,7 +7,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from simulated_runs import RECIPE
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.manifest import Manifest
@@ -18,6 +17,7 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
+from support.simulated_runs import RECIPE
 
 BUCKET = S3Storage("archive", "scans")
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from written_shards import RECIPE, gray_photo, run_of, write
 
 from pipeline.errors import DestinationMismatch
 from pipeline.images.chroma import bands
@@ -16,6 +15,7 @@ from pipeline.images.mark import draw_mark, marked, place_of_mark
 from pipeline.images.pillow import read_full, read_rgb
 from pipeline.ledger.planning import check_recipe
 from pipeline.storage.memory import MemoryStorage
+from support.written_shards import RECIPE, gray_photo, run_of, write
 
 LUMA = np.array([0.299, 0.587, 0.114])
 

@@ -16,8 +16,6 @@ import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from premis_rules import breaches
-from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model.colorizer import Colorizer
 from pipeline.errors import PhotoError, UsageError
@@ -38,6 +36,8 @@ from pipeline.run.request import prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
+from support.premis_rules import breaches
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 RECIPE = Recipe(
     source="memory://source",

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_photographs import made_photograph, made_png, write_parquet, write_photographs
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.images.encoding import encode
@@ -20,6 +19,7 @@ from pipeline.training.photographs import (
     describe_skipped,
     read_photographs,
 )
+from support.made_photographs import made_photograph, made_png, write_parquet, write_photographs
 
 PNGS = [made_png(number) for number in range(12)]
 DIGESTS = {hashlib.sha256(png).hexdigest() for png in PNGS}

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from test_training import config, photographs
-from tiny_models import tiny_core, tiny_pic
 
 from model import WeightsError
 from model.lab import lab_from_rgb, rgb_from_lab
@@ -21,6 +20,7 @@ from model.weights import WEIGHTS, load_stage, save_stage, stage_path
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training import worker as training
 from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
+from support.tiny_models import tiny_core, tiny_pic
 
 
 def grays(count: int, side: int = 16) -> np.ndarray:

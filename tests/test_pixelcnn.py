@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import perturb
 
 from model.pic.mixture import Mixture, channel_logits, log_mass, log_prob, scaled
 from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.sampling import draw_pixel, sample_pixels, sample_pixels_slow
 from model.training.photographs import Photographs
 from model.training.trainer import Trainer, TrainingConfig
+from support.tiny_models import perturb
 
 SEEDS = [3, 2**63 - 1, 11]
 

@@ -173,21 +173,14 @@ def test_an_interrupted_start_is_finished_or_explained() -> None:
         prepare_run(source, destination, RECIPE, shard_size=1)
 
 
-def test_of_two_commands_that_start_at_once_one_plan_counts(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_two_commands_that_start_at_once_one_plan_counts() -> None:
     source, destination = a_source("a.jpg"), MemoryStorage("destination")
-    other = replace(RECIPE, seed=5)
-    freeze = module._freeze
 
-    def overtaken(*arguments: object) -> Run:
-        monkeypatch.setattr(module, "_freeze", freeze)
-        prepare_run(source, destination, other, shard_size=1)
-        return freeze(*arguments)  # type: ignore[arg-type]
+    def be_overtaken() -> None:
+        prepare_run(source, destination, replace(RECIPE, seed=5), shard_size=1)
 
-    monkeypatch.setattr(module, "_freeze", overtaken)
     with pytest.raises(DestinationMismatch, match="seed: was 5, now 0"):
-        prepare_run(source, destination, RECIPE, shard_size=1)
+        prepare_run(source, destination, RECIPE, shard_size=1, on_plan=be_overtaken)
 
 
 def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.MonkeyPatch) -> None:

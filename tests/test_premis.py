@@ -12,19 +12,19 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import numpy as np
-import premis_rules
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from premis_rules import breaches
-from written_shards import RECIPE, gray_photo, run_of, write
 
 from pipeline.images.encoding import encode
 from pipeline.ledger.results import SCHEMA, Result, read_results
 from pipeline.provenance.premis import PREMIS, write_premis
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from support import premis_rules
+from support.premis_rules import breaches
+from support.written_shards import RECIPE, gray_photo, run_of, write
 
 P = {"": premis_rules.SPACE.strip("{}")}
 DONE = Result(

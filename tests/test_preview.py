@@ -8,13 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from click.testing import CliRunner, Result
 from PIL import Image
-from tiny_models import write_tiny_weights
-from written_shards import RECIPE, candidates_of, gray_photo
 
 import autochrome
-from jobs.main import main
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.chroma import put_color_on
 from pipeline.ledger.plan import Schedule
@@ -22,11 +18,8 @@ from pipeline.ledger.planning import prepare_run
 from pipeline.run.steps import write_shard
 from pipeline.single import PhotoColorizer
 from pipeline.storage.local import LocalStorage
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+from support.commands import run_command
+from support.written_shards import RECIPE, candidates_of, gray_photo
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +32,12 @@ def options(**given: Any) -> dict[str, Any]:
     return given
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["preview", *map(str, arguments)])
-
-
 def test_gray_color_and_candidates_stand_side_by_side(
     photo: Path, weights: Path, tmp_path: Path
 ) -> None:
-    result = run(photo, "-o", tmp_path / "a.png", "--candidates", 2, "--weights", weights)
+    result = run_command(
+        "preview", photo, "-o", tmp_path / "a.png", "--candidates", 2, "--weights", weights
+    )
     assert (result.exit_code, result.output) == (0, f"{tmp_path / 'a.png'}\n")
     with Image.open(tmp_path / "a.png") as opened:
         picture = np.asarray(opened)
@@ -77,7 +68,7 @@ def test_the_colors_are_those_of_a_run(photo: Path, weights: Path) -> None:
 def test_several_photos_go_to_a_folder(photo: Path, weights: Path, tmp_path: Path) -> None:
     other = tmp_path / "other.png"
     Image.new("L", (30, 20), 99).save(other)
-    result = run(photo, other, "-o", tmp_path / "out", "--weights", weights)
+    result = run_command("preview", photo, other, "-o", tmp_path / "out", "--weights", weights)
     assert result.exit_code == 0, result.output
     with Image.open(tmp_path / "out" / "astronaut.preview.jpg") as opened:
         assert opened.format == "JPEG"
@@ -90,7 +81,7 @@ def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_done(
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photo.read_bytes()[:200])
-    result = run(broken, photo, "-o", tmp_path, "--weights", weights)
+    result = run_command("preview", broken, photo, "-o", tmp_path, "--weights", weights)
     assert result.exit_code == 3 and f"{broken}: corrupt: " in result.output
     assert (tmp_path / "astronaut.preview.jpg").exists()
 
@@ -105,7 +96,7 @@ def test_wrong_usage_is_one_line(photo: Path, weights: Path, tmp_path: Path) -> 
         ((tmp_path / "nothing.jpg",), "does not exist"),
         ((), "Missing argument"),
     ):
-        result = run(*arguments)
+        result = run_command("preview", *arguments)
         assert result.exit_code == 2 and words in result.output, result.output
 
 

@@ -5,14 +5,14 @@ import os
 from pathlib import Path
 
 import pytest
-import s3_servers
-from fault_proxy import Broken, FaultProxy, Refusal, first
 
 from pipeline.errors import StoreUnavailable, UsageError
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.probe import probe_conditional_writes
 from pipeline.storage.s3 import S3Storage
+from support import s3_servers
+from support.fault_proxy import Broken, FaultProxy, Refusal, first
 
 
 @pytest.mark.parametrize("server", ["s3_endpoint", "ministack_endpoint"])

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from published_names import CORE, SMALL, Variables, published, published_shapes
 from torch import Tensor
 
 from model.published import AVERAGE, import_stage
 from model.weights import Stage, StageConfig, WeightsError, build_config
+from support.published_names import CORE, SMALL, Variables, published, published_shapes
 
 
 def same(one: Stage, other: Stage) -> bool:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
-from cluster_rules import Config, launched, problems
+
+from support.cluster_rules import Config, launched, problems
 
 # What Ray asks EC2 for when a cluster is started.
 INSTANCES = {"g5.2xlarge": {"CPU": 8, "GPU": 1}, "m6i.2xlarge": {"CPU": 8}}

@@ -12,12 +12,8 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from browser import Browser, browser, chromium
-from click.testing import CliRunner
 from PIL import Image
-from simulated_runs import RECIPE
 
-from jobs.main import main
 from pipeline.images.encoding import encode
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import prepare_run
@@ -29,6 +25,9 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
+from support.browser import Browser, browser, chromium
+from support.commands import run_command
+from support.simulated_runs import RECIPE
 
 MOMENT = datetime(2026, 5, 4, 12, 30, tzinfo=UTC)
 ORANGE, BLUE = (230, 120, 40), (40, 110, 220)
@@ -156,7 +155,7 @@ def test_the_last_attempt_is_shown_and_what_was_decided(tmp_path: Path) -> None:
     lines = "photo,candidate,decision,seed\na/1.jpg,1,approve,\na/2.tif,,redo,7\n"
     take_selection(destination, run, parse_selection("s.csv", lines.encode()))
     commit(destination, run, 2, [("a/2.tif", (0.5, 3.0))], attempt=2)
-    result = CliRunner().invoke(main, ["report", str(tmp_path)])
+    result = run_command("report", tmp_path)
     assert result.output == f"report   {tmp_path}/report/index.html\n" and result.exit_code == 0
     redone = [row for row in rows_of(destination) if row["photo"] == "a/2.tif"]
     assert [(row["attempt"], row["bits"], row["shard"]) for row in redone] == [
@@ -165,7 +164,7 @@ def test_the_last_attempt_is_shown_and_what_was_decided(tmp_path: Path) -> None:
     ]
     [choices] = data_of(destination, "selection-00001")
     assert choices == [["a/1.jpg", 1, "approve"], ["a/2.tif", None, "redo"]]
-    assert CliRunner().invoke(main, ["report", str(tmp_path / "elsewhere")]).exit_code == 2
+    assert run_command("report", tmp_path / "elsewhere").exit_code == 2
 
 
 def test_files_are_cut_between_photos_and_older_ones_removed(

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from test_core import OPTIONS
-from tiny_models import tiny_color, tiny_core, tiny_spatial
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,6 +15,7 @@ from model.sampling import sample_core
 from model.sampling.cached import draw_rows, encode, start_row
 from model.sampling.draw import draw_uniforms
 from model.sampling.row import RowInputs, RowRunner, RowRunners
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 
 BATCH, SIDE = 8, 4
 CORES = [*OPTIONS, {"histogram": True}]

@@ -10,8 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import s3_servers
-from fault_proxy import (
+
+from pipeline.errors import ObjectArchived, StorageError, StoreUnavailable
+from pipeline.storage.base import Storage
+from pipeline.storage.s3 import S3Storage
+from support import s3_servers
+from support.fault_proxy import (
     CONFLICT,
     SLOW_DOWN,
     Broken,
@@ -22,10 +26,6 @@ from fault_proxy import (
     first,
     harmless,
 )
-
-from pipeline.errors import ObjectArchived, StorageError, StoreUnavailable
-from pipeline.storage.base import Storage
-from pipeline.storage.s3 import S3Storage
 
 INTERNAL = Refusal(500, "InternalError")
 
@@ -123,7 +123,7 @@ class TestListing:
     def test_it_equals_a_plain_listing(
         self, full: str, monkeypatch: pytest.MonkeyPatch, size: int
     ) -> None:
-        monkeypatch.setattr("pipeline.storage.s3._LISTINGS", 3)  # fewer than there are folders
+        monkeypatch.setattr("pipeline.storage.s3.LISTINGS", 3)  # fewer than there are folders
         client = with_pages_of(size, S3Storage(full))._client
         for prefix, folder in (
             *(("", ""), ("top", ""), ("only", ""), ("", "only/one")),
@@ -144,7 +144,7 @@ class TestListing:
     def test_who_stops_early_leaves_no_thread_behind(
         self, full: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.storage.s3._PAGES_AHEAD", 1)
+        monkeypatch.setattr("pipeline.storage.s3.PAGES_AHEAD", 1)
         listing = with_pages_of(2, S3Storage(full, "top")).list("long")
         assert next(listing).path == "long/0"
         listing.close()  # type: ignore[attr-defined]
@@ -299,7 +299,7 @@ class TestFaults:
     def test_a_body_that_stops_coming_is_read_again(
         self, bucket: str, faults: FaultProxy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("pipeline.storage.s3._READ_TIMEOUT", 0.5)
+        monkeypatch.setattr("pipeline.storage.s3.READ_TIMEOUT", 0.5)
         store = S3Storage(bucket)
         store.write("there", b"slow and steady")
         faults.rule = first("GET", Broken.SLOW)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from test_core import OPTIONS
-from tiny_models import tiny_core
 
 from model.core import ColTranCore
 from model.sampling import sample_core, sample_core_slow
 from model.sampling.draw import draw
+from support.tiny_models import tiny_core
 
 SEEDS = [3, 2**63 - 1, 11]
 

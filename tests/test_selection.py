@@ -6,7 +6,6 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
-from simulated_runs import commit, planned
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.plan import Run, Schedule, Shard
@@ -21,6 +20,7 @@ from pipeline.ledger.selection import (
 )
 from pipeline.ledger.status import Ledger
 from pipeline.storage.base import Storage
+from support.simulated_runs import commit, planned
 
 HEADER = "photo,candidate,decision,seed\n"
 PATHS = some.text(some.sampled_from("aé日\uf7e9 /.,;\"'=\r\n"), min_size=1, max_size=12)

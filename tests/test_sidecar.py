@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from written_shards import RECIPE, candidates_of, gray_photo
 
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import prepare_run
@@ -15,6 +14,7 @@ from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.run.steps import write_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import prune, repair, verify
+from support.written_shards import RECIPE, candidates_of, gray_photo
 
 Place = tuple[MemoryStorage, MemoryStorage, Run]
 DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeSynthetic"

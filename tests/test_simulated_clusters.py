@@ -4,36 +4,24 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ray_clusters import (
-    AutoscalingCluster,
-    SimulatedCluster,
-    autoscaling_cluster,
-    simulated_cluster,
-)
-from tiny_models import write_tiny_weights
 
 from killed_runs import undisturbed
 from pipeline.colorize import colorize
 from pipeline.run.operators import ColorizeActor, Row
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job
+from support.commands import started_command
+from support.ray_clusters import autoscaling_cluster, simulated_cluster
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 PHOTOS = 12
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +35,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 @pytest.fixture(scope="module")
 def calm(photos: Path, weights: Path) -> dict[str, bytes]:
     """The images of a run on one machine, without Ray, that nothing happened to."""
-    files = undisturbed(photos, weights, shard_size=64).files
+    files = undisturbed(photos, weights, RecipeOptions(shard_size=64)).files
     return {
         Path(path).name: data
         for path, data in files.items()
@@ -64,34 +52,8 @@ def committed(out: Path) -> int:
     return len(list(out.glob("results/shard-*.parquet")))
 
 
-# A command whose watchdog barks after a second.
-IMPATIENT = """
-from pipeline.cluster.watchdog import Watchdog
-Watchdog.__init__.__defaults__ = (1.0,)
-from jobs.main import main
-
-main()
-"""
-
-
-@contextmanager
-def started(
-    cluster: SimulatedCluster | AutoscalingCluster, repository: Path, *arguments: object
-) -> Iterator["subprocess.Popen[str]"]:
-    """A command that joins a cluster."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", IMPATIENT, *map(str, arguments)],
-        cwd=repository,
-        env={**os.environ, **cluster.environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+# A run that says after a second of silence what it waits for.
+IMPATIENT = "from pipeline.cluster import watchdog; watchdog.SECONDS = 1.0"
 
 
 def wait_for(out: Path, shards: int, process: "subprocess.Popen[str]") -> None:
@@ -105,15 +67,14 @@ def test_a_node_is_lost_and_another_comes(
     weights: Path,
     calm: Mapping[str, bytes],
     tmp_path: Path,
-    repository: Path,
 ) -> None:
     out = tmp_path / "out"
     head = {"num_cpus": 0, "include_dashboard": False}
     command = ("colorize", photos, out, "--weights", weights, "--shard-size", 1)
     with simulated_cluster(head, os.environ) as cluster:
-        cluster.add("first", num_cpus=2)
+        cluster.add("first", num_cpus=1)
         cluster.add("second", num_cpus=1)
-        with started(cluster, repository, *command) as process:
+        with started_command(*command, environment=cluster.environment, first=IMPATIENT) as process:
             wait_for(out, 3, process)
             cluster.kill("first")
             wait_for(out, committed(out) + 3, process)
@@ -186,13 +147,12 @@ def test_ray_adds_the_nodes_that_a_run_needs_and_replaces_one_that_is_lost(
     weights: Path,
     calm: Mapping[str, bytes],
     tmp_path: Path,
-    repository: Path,
 ) -> None:
     out = tmp_path / "out"
     command = ("colorize", photos, out, "--weights", weights, "--shard-size", 1, "--device", "cpu")
     with (
         autoscaling_cluster(2, {"CPU": 1}, os.environ) as cluster,
-        started(cluster, repository, *command) as process,
+        started_command(*command, environment=cluster.environment, first=IMPATIENT) as process,
     ):
         assert not cluster.workers(), "there is none but for work"
         wait_for(out, 1, process)

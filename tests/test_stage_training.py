@@ -6,8 +6,6 @@ from collections.abc import Callable
 import pytest
 import safetensors.torch
 import torch
-from made_photographs import made_photograph
-from tiny_models import tiny_color, tiny_core, tiny_spatial
 
 from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import Photographs
@@ -19,6 +17,8 @@ from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training import worker as training
 from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
+from support.made_photographs import made_photograph
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 
 RGB = torch.stack([torch.from_numpy(made_photograph(number, 16)) for number in range(6)])
 HELD_OUT = torch.stack([torch.from_numpy(made_photograph(number, 8)) for number in range(6, 9)])

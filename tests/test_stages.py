@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from tiny_models import tiny_color, tiny_core, tiny_spatial
-from written_shards import planned
 
 from model.colorized import Colorized
 from model.colorizer import Colorizer
@@ -34,6 +32,8 @@ from pipeline.run.steps import (
 from pipeline.run.steps.writing import candidates_at_once
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial
+from support.written_shards import planned
 
 SIZES = (8, 16)
 RECIPE = Recipe(source="memory://source", weights={"core": "c0de"}, versions={"autochrome": "1.2"})

@@ -6,17 +6,16 @@ import re
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from simulated_runs import RECIPE, commit
 from test_resume_command import write_run
 
-from jobs.main import main
 from jobs.status import describe
 from pipeline.ledger.plan import Schedule, open_run
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.status import Status
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from support.commands import run_command
+from support.simulated_runs import RECIPE, commit
 
 STATUS = Status(
     photos=1200,
@@ -38,10 +37,6 @@ STATUS = Status(
 )
 
 
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["status", *map(str, arguments)])
-
-
 def test_people_are_told_all_of_it() -> None:
     assert describe(STATUS).splitlines() == [
         "1,000 of 1,200 photos colorized in 8 min, 2.1 photos/s (84.2% dealt with)",
@@ -60,7 +55,7 @@ def test_people_are_told_all_of_it() -> None:
 
 def test_scripts_get_one_object(tmp_path: Path) -> None:
     out = write_run(tmp_path)
-    [line] = run(out, "--json").stdout.splitlines()
+    [line] = run_command("status", out, "--json").stdout.splitlines()
     content = json.loads(line)
     assert (content["photos"], content["pending"], content["complete"]) == (3, 3, False)
     assert content["seconds_left"] is None
@@ -75,7 +70,7 @@ def test_watching_ends_when_all_is_done(tmp_path: Path, monkeypatch: pytest.Monk
         commit(place, open_run(place), shards.pop(), {"000.jpg": "corrupt"})
 
     monkeypatch.setattr("jobs.status.time.sleep", work_instead)
-    result = run(tmp_path, "--watch", "--every", 60)
+    result = run_command("status", tmp_path, "--watch", "--every", 60)
     assert result.exit_code == 0
     first, *_ = (line for line in result.stdout.splitlines())
     assert first == "0 of 3 photos colorized (0.0% dealt with)"
@@ -93,7 +88,7 @@ def test_failed_photos_are_named_ten_at_once_and_all_on_request(tmp_path: Path) 
     failing = {f"{number:03}.jpg": "corrupt" for number in range(1, 13)}
     for shard in Schedule(place, open_run(place)).open():
         commit(place, open_run(place), shard, failing)
-    lines = run(out).stdout.splitlines()
+    lines = run_command("status", out).stdout.splitlines()
     start = lines.index("12 failed: 12 corrupt") + 1
     assert lines[start] == "  001.jpg: corrupt: it is corrupt"
     assert lines[start + 9 : start + 11] == [
@@ -101,19 +96,19 @@ def test_failed_photos_are_named_ten_at_once_and_all_on_request(tmp_path: Path) 
         f"  2 more: autochrome status {out} --failed",
     ]
     named = [f"{photo}: corrupt: it is corrupt" for photo in failing]
-    assert run(out, "--failed").stdout.splitlines() == named
-    objects = map(json.loads, run(out, "--failed", "--json").stdout.splitlines())
+    assert run_command("status", out, "--failed").stdout.splitlines() == named
+    objects = map(json.loads, run_command("status", out, "--failed", "--json").stdout.splitlines())
     assert [entry["photo"] for entry in objects] == list(failing)
-    assert run(out, "--failed", "--csv", table).stdout == ""
+    assert run_command("status", out, "--failed", "--csv", table).stdout == ""
     rows = list(csv.DictReader(table.read_text().splitlines()))
     assert [row["photo"] for row in rows] == list(failing)
     assert rows[-1] == {
         **{"photo": "012.jpg", "shard": "6", "attempt": "1"},
         **{"reason": "corrupt", "error": "it is corrupt"},
     }
-    refused = run(out, "--failed", "--csv", tmp_path / "none" / "failed.csv")
+    refused = run_command("status", out, "--failed", "--csv", tmp_path / "none" / "failed.csv")
     assert refused.exit_code == 2 and refused.stderr.count("\n") == 1
-    assert "--csv is the table of --failed" in run(out, "--csv", table).stderr
+    assert "--csv is the table of --failed" in run_command("status", out, "--csv", table).stderr
 
 
 def test_any_name_comes_back_from_the_table(tmp_path: Path) -> None:
@@ -125,11 +120,11 @@ def test_any_name_comes_back_from_the_table(tmp_path: Path) -> None:
     run_ = prepare_run(source, destination, RECIPE, 3)
     for shard in Schedule(destination, run_).open():
         commit(destination, run_, shard, dict.fromkeys(names, "corrupt"))
-    assert run(out, "--failed", "--csv", table).exit_code == 0
+    assert run_command("status", out, "--failed", "--csv", table).exit_code == 0
     with open(table, newline="", encoding="utf-8") as file:
         assert sorted(row["photo"] for row in csv.DictReader(file)) == sorted(names)
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    result = run(tmp_path)
+    result = run_command("status", tmp_path)
     assert result.exit_code == 2 and "holds no run of Autochrome" in result.stderr

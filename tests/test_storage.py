@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import s3_servers
-from fault_proxy import FaultProxy, sprinkle
 from hypothesis import given
 from hypothesis import strategies as some
 
@@ -23,6 +21,8 @@ from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.open_storage import open_storage, overlap
 from pipeline.storage.s3 import S3Storage
+from support import s3_servers
+from support.fault_proxy import FaultProxy, sprinkle
 
 ODD_NAMES = ("a b.jpg", "100%.jpg", "#1?.jpg", "käse 猫.jpg", "a+b&c=d.jpg", "'\".jpg", "%41.jpg")
 

@@ -5,19 +5,15 @@ import os
 import queue
 import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from made_photographs import made_photograph, made_png, write_parquet, write_photographs
-from tiny_models import tiny_core
 
 from model.core import ColTranCore
 from model.training.photographs import Photographs
 from model.training.trainer import TrainingConfig
-from pipeline.cluster.session import quiet_ray
 from pipeline.errors import EngineError, UsageError
 from pipeline.images.encoding import encode
 from pipeline.storage.local import LocalStorage
@@ -27,20 +23,19 @@ from pipeline.training.ray_train import Resources, follow, train
 from pipeline.training.request import Data, TrainingJob
 from pipeline.training.stored import store_photographs
 from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
+from support.made_photographs import made_photograph, made_png, write_parquet, write_photographs
+from support.tiny_models import tiny_core
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 
 
 @pytest.fixture(scope="module", autouse=True)
-def ray() -> Iterator[None]:
-    """One Ray for all tests of this file, with two CPUs on any machine."""
-    with quiet_ray(num_cpus=2):
-        import ray as engine
+def ray(local_ray: None) -> None:
+    """Workers that cannot import test files get what is of this one by value."""
+    from ray import cloudpickle
 
-        # Its workers cannot import test files.
-        engine.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-        yield
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
 class Deadly(LocalStorage):

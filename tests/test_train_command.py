@@ -2,19 +2,13 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
-from made_photographs import write_photographs
-from tiny_models import write_tiny_weights
 
-from jobs.main import main
 from jobs.train import (
     DATA,
     SIZES,
@@ -35,6 +29,9 @@ from pipeline.storage.memory import MemoryStorage
 from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.request import Data, prepare_start
 from pipeline.training.worker import Progress, StageSettings, StageTraining
+from support.commands import refusal, run_command, started_command
+from support.made_photographs import write_photographs
+from support.tiny_models import write_tiny_weights
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -52,18 +49,6 @@ def arguments(source: Path, out: Path, *options: str) -> list[str]:
     return ["train", "core", str(source), str(out), *options]
 
 
-def run(*words: str) -> Result:
-    return CliRunner().invoke(main, words)
-
-
-def refused(*words: str) -> str:
-    """The one line of a command that ends with code 2."""
-    result = run(*words)
-    assert result.exit_code == 2, result.output
-    assert not isinstance(result.exception, TypeError)
-    return result.output.strip().splitlines()[-1]
-
-
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = write_photographs(tmp_path_factory.mktemp("train") / "photos", 12)
@@ -74,19 +59,13 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kill_after_checkpoint(command: list[str], out: Path) -> None:
     """Start a command, and kill it and its Ray once it has left a checkpoint."""
     for _ in range(STARTS):
-        with (
-            TemporaryFile("w+") as told,
-            subprocess.Popen(
-                command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=told
-            ) as process,
-        ):
+        with started_command(*command) as process:
             while process.poll() is None:
                 if (out / "core.checkpoint").exists():
                     os.killpg(process.pid, signal.SIGKILL)
                     return
                 time.sleep(0.02)
-            told.seek(0)
-            words = told.read()
+            _, words = process.communicate()
         assert NO_RAY in words, words
     raise AssertionError(words)
 
@@ -95,17 +74,17 @@ def kill_after_checkpoint(command: list[str], out: Path) -> None:
 def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
     """OUT of a command that was killed and given again, with what the second one said."""
     out = tmp_path_factory.mktemp("out") / "weights"
-    command = [sys.executable, "-c", "from jobs.main import main; main()"]
-    command += arguments(photos, out, *OPTIONS)
+    command = arguments(photos, out, *OPTIONS)
     kill_after_checkpoint(command, out)
     state = torch.load(out / "core.checkpoint", weights_only=True)
     assert state["trainer"]["step"] < 60
     for _ in range(STARTS):
-        second = subprocess.run(command, capture_output=True, text=True, check=False)
-        if NO_RAY not in second.stderr:
+        with started_command(*command) as second:
+            said, told = second.communicate()
+        if NO_RAY not in told:
             break
-    assert second.returncode == 0, second.stderr
-    return out, second.stdout, second.stderr
+    assert second.returncode == 0, told
+    return out, said, told
 
 
 def test_a_killed_command_given_again_ends_with_the_bytes_of_an_undisturbed_loop(
@@ -148,7 +127,7 @@ def test_it_says_what_people_want_to_know(killed: tuple[Path, str, str]) -> None
 def test_other_settings_for_the_same_place_are_refused(
     photos: Path, killed: tuple[Path, str, str]
 ) -> None:
-    result = run(*arguments(photos, killed[0], *OPTIONS, "--ff", "32", "--seed", "7"))
+    result = run_command(*arguments(photos, killed[0], *OPTIONS, "--ff", "32", "--seed", "7"))
     assert result.exit_code == 5
     assert result.output.splitlines()[1:] == [
         "model.ff: was 24, now 32",
@@ -181,19 +160,21 @@ def test_impossible_wishes_are_refused(
     small = SMALL[:6] if stage != "core" else SMALL
     given = [] if "resolution" in options else ["--resolution", "8"]
     out = str(tmp_path / "out")
-    assert words in refused("train", stage, str(photos), out, *small, *given, *options.split())
+    result = run_command("train", stage, photos, out, *small, *given, *options.split())
+    assert result.exit_code == 2 and not isinstance(result.exception, TypeError)
+    assert words in result.output.strip().splitlines()[-1]
 
 
 def test_init_tells_sizes_and_must_fit(photos: Path, tmp_path: Path) -> None:
     weights = str(write_tiny_weights(tmp_path / "weights"))
     words = ["train", "core", str(photos), str(tmp_path / "out"), "--init", weights]
-    assert "has hidden 16, so it cannot become 32" in refused(*words, "--hidden", "32")
+    assert "has hidden 16, so it cannot become 32" in refusal(*words, "--hidden", "32")
 
 
 def test_an_empty_set_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    line = refused(*arguments(tmp_path / "empty", tmp_path / "out", *OPTIONS))
-    assert line.startswith("autochrome: no color photograph of the split 'train' among 0")
+    line = refusal(*arguments(tmp_path / "empty", tmp_path / "out", *OPTIONS))
+    assert line.startswith("no color photograph of the split 'train' among 0")
     assert not (tmp_path / "out").exists()
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_models import tiny_color, tiny_core, tiny_spatial
 from torch import Tensor
 
 from model.core import ColTranCore, CoreConfig
@@ -14,6 +13,7 @@ from model.scaling import blur, scale_by_area
 from model.training.photographs import Photographs, Share
 from model.training.trainer import Trainer, TrainingConfig, grow, stretch_relative_bias
 from model.upsamplers import ChannelUpsampler
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 
 
 def photographs(count: int = 4, side: int = 16) -> Photographs:
@@ -41,7 +41,14 @@ def test_two_photographs_are_learned_by_heart(optimizer: str) -> None:
     assert losses[-1]["core"] < 0.3 and losses[-1]["parallel"] < losses[0]["parallel"]
 
 
-@pytest.mark.parametrize("stage", [tiny_core(8, dropout=0.1), tiny_color(8), tiny_spatial(8)])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(tiny_core(8, dropout=0.1), marks=pytest.mark.slow),
+        tiny_color(8),
+        tiny_spatial(8),
+    ],
+)
 def test_a_continued_run_repeats_an_undisturbed_one_to_the_bit(
     stage: ColTranCore | ChannelUpsampler, tmp_path: Path
 ) -> None:

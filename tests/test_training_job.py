@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import tiny_core, write_tiny_weights
 
 from model.core import ColTranCore
 from model.training.trainer import TrainingConfig, grow
@@ -27,6 +26,7 @@ from pipeline.training.request import (
     pretrained_trunk,
 )
 from pipeline.training.worker import StageSettings
+from support.tiny_models import tiny_core, write_tiny_weights
 
 SIZES = {"hidden": 16, "ff": 24, "heads": 2, "enc": 1, "resolution": 8}
 DATA: Mapping[str, Any] = {"side": None}

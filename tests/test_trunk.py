@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tiny_models import perturb, tiny_color, tiny_core, tiny_spatial
 
 from model import Colorizer, ColTranCore, CoreConfig, load_stage, save_stage
 from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
@@ -17,6 +16,7 @@ from model.training.known_color import draw_known_color, palette_of
 from model.training.photographs import Photographs, fit_histogram
 from model.training.trainer import Trainer, TrainingConfig, grow
 from model.trunk import EfficientNetLite0, import_efficientnet_lite0
+from support.tiny_models import perturb, tiny_color, tiny_core, tiny_spatial
 
 EVERYTHING: dict[str, object] = {
     "trunk": "efficientnet_lite0",

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny_models import tiny_color, tiny_spatial
 
 from model.upsamplers import ChannelUpsampler, SpatialUpsamplerConfig
+from support.tiny_models import tiny_color, tiny_spatial
 
 
 @pytest.mark.parametrize("upsampler", [tiny_color(8), tiny_spatial(8)])

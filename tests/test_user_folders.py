@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import write_tiny_weights
 
 from model.weights import file_digests
 from pipeline.errors import UsageError
 from pipeline.storage.s3 import S3Storage
 from pipeline.user_folders import cache_folder, state_folder
 from pipeline.weights.store import fetch_weights
+from support.tiny_models import write_tiny_weights
 
 
 def linked(folder: Path) -> None:

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from simulated_runs import RECIPE, planned
-from written_shards import planned as photos_of
 
 from pipeline.ledger.plan import Run, Schedule, Shard, load_run
 from pipeline.ledger.results import Result, commit_shard, committed_shards
@@ -15,6 +13,8 @@ from pipeline.ledger.status import Ledger
 from pipeline.review.previews import map_path, sheet_path
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
+from support.simulated_runs import RECIPE, planned
+from support.written_shards import planned as photos_of
 
 Place = tuple[MemoryStorage, MemoryStorage, Run]
 

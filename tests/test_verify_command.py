@@ -3,16 +3,11 @@
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
-from test_resume_command import write_run
 
-from jobs.main import main
 from jobs.verify import LISTED, describe
 from pipeline.verify import Findings, Problem
-
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["verify", *map(str, arguments)])
+from support.commands import run_command
+from support.simulated_runs import write_run
 
 
 def test_what_was_found_is_named_by_kind() -> None:
@@ -36,20 +31,20 @@ def test_what_was_found_is_named_by_kind() -> None:
 def test_nothing_is_pruned_while_photos_are_pending(tmp_path: Path) -> None:
     (write_run(tmp_path) / "images").mkdir()
     (tmp_path / "images" / "fresh.jpg").write_bytes(b"of a job that is running")
-    result = run(tmp_path, "--prune")
+    result = run_command("verify", tmp_path, "--prune")
     assert result.exit_code == 2
     assert "3 photos are not done yet" in result.stderr.splitlines()[-1]
     assert (tmp_path / "images" / "fresh.jpg").exists()
 
 
 def test_a_run_that_is_not_done_is_no_success(tmp_path: Path) -> None:
-    result = run(write_run(tmp_path))
+    result = run_command("verify", write_run(tmp_path))
     assert result.exit_code == 3
     assert "3 photos are not done yet" in result.stdout
 
 
 @pytest.mark.parametrize("sample", ["0", "101%", "nan", "x", "-1", "1.5"])
 def test_a_sample_is_a_share(sample: str, tmp_path: Path) -> None:
-    result = run(tmp_path, "--sample", sample)
+    result = run_command("verify", tmp_path, "--sample", sample)
     assert result.exit_code == 2
     assert "is no share" in result.stderr

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 from model.core import ColTranCore
 from model.weights import (
@@ -18,6 +17,7 @@ from model.weights import (
     read_config,
     save_stage,
 )
+from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 
 @pytest.mark.parametrize("stage", [tiny_core(cond_mlp="shift"), tiny_color(), tiny_spatial()])

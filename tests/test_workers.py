@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from tiny_models import write_tiny_weights
 
 from model.colorized import Colorized
 from model.weights import file_digests
@@ -25,6 +24,7 @@ from pipeline.run.steps import Candidate, read_shard
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
+from support.tiny_models import write_tiny_weights
 
 SMALL_SHARDS = RecipeOptions(shard_size=2)
 
@@ -60,7 +60,7 @@ def test_an_actor_called_from_two_threads_colorizes_one_shard_at_a_time_on_one_c
     actor = ColorizeActor(job)
     rows = [read_row(pack(shard), job, isolated=False) for shard in shards(job)]
     alone = [[drawn(each) for each in candidates(actor(row))] for row in rows]
-    inside, most, cores, colorize = [0], [0], set[int](), actor._colorizer.colorize
+    inside, most, cores, colorize = [0], [0], set[int](), actor.colorizer.colorize
 
     def watched(*arguments: object) -> Colorized:
         inside[0] += 1
@@ -72,7 +72,7 @@ def test_an_actor_called_from_two_threads_colorizes_one_shard_at_a_time_on_one_c
         finally:
             inside[0] -= 1
 
-    monkeypatch.setattr(actor._colorizer, "colorize", watched)
+    monkeypatch.setattr(actor.colorizer, "colorize", watched)
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(actor, rows))
     assert most == [1] and cores == {1}
@@ -92,10 +92,10 @@ def test_an_actor_with_a_broken_gpu_ends_and_one_with_a_full_gpu_says_so(
     def full(*arguments: object) -> Colorized:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(actor._colorizer, "colorize", broken)
+    monkeypatch.setattr(actor.colorizer, "colorize", broken)
     actor(row)
     assert ended == [1] and "illegal memory access" in capsys.readouterr().err
-    monkeypatch.setattr(actor._colorizer, "colorize", full)
+    monkeypatch.setattr(actor.colorizer, "colorize", full)
     written = write_row(actor(row), job, Pools(1, 1, 1, 1, 1, 0), isolated=False)
     report, trouble, records = pickle.loads(written["ended"])
     assert report.photos == 0 and isinstance(trouble, DeviceFull) and records

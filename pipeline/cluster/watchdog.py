@@ -32,9 +32,10 @@ class Watchdog:
         lack: Callable[[], str | None],
         on_phase: Callable[[WorkerPhase], None],
         on_trouble: Callable[[str], None],
-        seconds: float = SECONDS,
+        seconds: float | None = None,
     ) -> None:
-        self._look, self._lack, self._seconds = look, lack, seconds
+        self._look, self._lack = look, lack
+        self._seconds = SECONDS if seconds is None else seconds
         self._on_phase, self._on_trouble = on_phase, on_trouble
         self._last, self._longest = time.monotonic(), 0.0
         self._phase: WorkerPhase = "starting workers"

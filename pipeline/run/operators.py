@@ -87,7 +87,7 @@ class ColorizeActor:
         self._recipe, self._on_cpu = job.run.recipe, job.device == "cpu"
         folder = fetch_weights(job.resources.weights, job.run.recipe.weights)
         recipe = job.run.recipe
-        self._colorizer = load_colorizer(
+        self.colorizer = load_colorizer(
             recipe.model, folder, job.device, job.resources.batch_size, method_of(recipe)
         )
         self._device = "cpu" if self._on_cpu else torch.cuda.get_device_name()
@@ -115,7 +115,7 @@ class ColorizeActor:
             import torch
 
             torch.set_num_threads(1)  # of this thread: an actor has one core, the rest is others'
-        return colorize_shard(photos, self._colorizer, recipe, self._device)
+        return colorize_shard(photos, self.colorizer, recipe, self._device)
 
 
 def write_row(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:

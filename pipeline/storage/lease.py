@@ -24,7 +24,7 @@ from pipeline.storage.open_storage import open_storage
 LEASE = "lease.json"
 SECONDS = 180.0  # after which a lease that is not renewed is void
 _RENEWALS = 6  # in that time
-_SETTLING = 2.0  # seconds in which another command's lease would replace ours
+SETTLING = 2.0  # seconds in which another command's lease would replace ours
 
 
 class Lease:
@@ -40,7 +40,7 @@ class Lease:
         if holder and float(holder["until"]) > time.time():
             raise UsageError(self._held_by(holder))
         self._renew()
-        self._ended.wait(_SETTLING)
+        self._ended.wait(SETTLING)
         holder = self._read()
         if holder is None or holder["id"] != self._own["id"]:
             raise UsageError(self._held_by(holder or self._own))

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 _REFUSED = ("AccessDenied", "KeyTooLongError", "403", "400")
-_RETRIES = 9  # boto3 waits up to 25 seconds for a network, two minutes for a store that throttles
-_READ_TIMEOUT = 60  # seconds without a byte
-_CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
+RETRIES = 9  # boto3 waits up to 25 seconds for a network, two minutes for a store that throttles
+READ_TIMEOUT = 60  # seconds without a byte
+CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
 _MD5 = re.compile("[0-9a-f]{32}")
-_LISTINGS = 16  # at once
-_PAGES_AHEAD = 32  # of each, a thousand objects a page
+LISTINGS = 16  # at once
+PAGES_AHEAD = 32  # of each, a thousand objects a page
 
 Page = list[StoredObject]
 
@@ -53,7 +53,7 @@ class S3Storage:
         try:
             for entry in self._parts(start, skip):
                 waiting.append(_Listing(self, entry) if isinstance(entry, str) else entry)
-                while len(waiting) >= _LISTINGS:
+                while len(waiting) >= LISTINGS:
                     yield from waiting.popleft()
             while waiting:
                 yield from waiting.popleft()
@@ -181,7 +181,7 @@ class S3Storage:
             self.write(path, data)
             return True
         key = self._key(path)
-        for wait in (*_CONFLICT_WAITS, None):
+        for wait in (*CONFLICT_WAITS, None):
             try:
                 answer = self._client.put_object(
                     Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*"
@@ -221,10 +221,10 @@ class S3Storage:
             from botocore.config import Config
 
             settings = Config(
-                retries={"mode": "adaptive", "max_attempts": _RETRIES},
+                retries={"mode": "adaptive", "max_attempts": RETRIES},
                 connect_timeout=10,
-                read_timeout=_READ_TIMEOUT,
-                max_pool_connections=2 * _LISTINGS,
+                read_timeout=READ_TIMEOUT,
+                max_pool_connections=2 * LISTINGS,
                 # Other makers' stores refuse the newer checksums; bodies are signed either way.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
@@ -240,7 +240,7 @@ class _Listing:
     """All objects below a prefix, listed ahead by a thread of its own, some pages far."""
 
     def __init__(self, storage: S3Storage, prefix: str) -> None:
-        self._pages: Queue[Page | Exception | None] = Queue(_PAGES_AHEAD)
+        self._pages: Queue[Page | Exception | None] = Queue(PAGES_AHEAD)
         self._stopped = threading.Event()
         name = f"listing {prefix}"
         threading.Thread(target=self._run, args=(storage, prefix), name=name, daemon=True).start()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from written_shards import RECIPE, candidates_of
 
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import prepare_run
@@ -14,6 +13,7 @@ from pipeline.ledger.results import committed_shards
 from pipeline.run.steps import write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
+from support.written_shards import RECIPE, candidates_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"
 

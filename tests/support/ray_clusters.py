@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from ports import free_port
+from support.ports import free_port
 
 _SERVER = """
 import json, os, sys

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from ports import free_port
+
+from support.ports import free_port
 
 Found = TypeVar("Found")
 

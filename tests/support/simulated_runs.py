@@ -1,6 +1,8 @@
 """Runs without a model and without Ray: plans and commits as they are, results made up."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import get_args
 
 from pipeline.colorize import Phase
@@ -20,6 +22,17 @@ def planned(photos: int, shard_size: int, recipe: Recipe = RECIPE) -> tuple[Stor
     for number in range(photos):
         source.write(f"{number:03}.jpg", b"%d" % number)
     return source, destination, prepare_run(source, destination, recipe, shard_size)
+
+
+def write_run(folder: Path, photos: int = 3) -> Path:
+    """A planned destination, as files."""
+    recipe = replace(RECIPE, source=str(folder / "elsewhere"))
+    _, destination, _ = planned(photos=photos, shard_size=2, recipe=recipe)
+    assert isinstance(destination, MemoryStorage)
+    for path, data in destination.objects.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
 
 
 def commit(

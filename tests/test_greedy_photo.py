@@ -1,0 +1,69 @@
+"""A photo that needs more memory than there is, on a Ray of its own with next to none to give."""
+
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from pipeline.ledger.plan import open_run
+from pipeline.ledger.results import read_results
+from pipeline.storage.local import LocalStorage
+from support.commands import run_command
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
+]
+
+
+class Greedy(LocalStorage):
+    """A folder in which one photo has its worker killed as often as a shard is tried, as Ray does
+    where it takes all memory."""
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        data = super().read(path, most)
+        for attempt in range(3) if path == "greedy.png" else ():
+            try:
+                Path(f"{self.uri}.killed-{attempt}").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            os.kill(os.getpid(), signal.SIGKILL)
+        return data
+
+
+def test_seven_photos_beside_one_that_needs_too_much_memory_are_done_within_two_minutes(
+    weights: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for number in range(7):
+        shutil.copy(repository / "examples/photos/animals/cat.jpg", source / f"{number}.jpg")
+    Image.new("L", (16_000, 12_500), 90).save(source / "greedy.png", compress_level=1)
+    from ray.cloudpickle import register_pickle_by_value
+
+    kinds: dict[Path, type[LocalStorage]] = {source: Greedy, out: LocalStorage}
+    for module in ("run.request", "storage.lease"):
+        monkeypatch.setattr(
+            f"pipeline.{module}.open_storage", lambda uri, **_: kinds[Path(uri)](uri)
+        )
+    register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")  # a process gets the least, 256 MiB
+    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # and Ray itself kills nobody for it
+    start = time.monotonic()
+    result = run_command("colorize", source, out, "--weights", weights, "--shard-size", 8)
+    assert result.exit_code == 3, result.output
+    assert time.monotonic() < start + 120
+    assert "7 of 8 photos colorized\n1 failed: 1 out_of_memory" in result.stdout
+    place = LocalStorage(str(out))
+    rows = pa.concat_tables(read_results(place, open_run(place))).to_pylist()
+    reasons = {row["photo"]: row["reason"] for row in rows}
+    assert reasons == {"greedy.png": "out_of_memory"} | {
+        f"{number}.jpg": None for number in range(7)
+    }
+    assert len(list(tmp_path.glob("in.killed-*"))) == 3, "it was tried three times, and then alone"
