@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from jobs.colorize import colorize
+from pipeline.errors import UsageError
 
 
 def address_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -82,7 +83,10 @@ def submit(
     """
     from pipeline.storage.open_storage import open_storage
 
-    colorize.make_context("colorize", [source, destination, *options])  # refuses what is wrong
+    # Refuses what is wrong.
+    asked = colorize.make_context("colorize", [source, destination, *options])
+    if asked.params["sources"] != (source,):
+        raise UsageError("a job takes one SRC: a folder, s3://bucket/prefix, or a pattern")
     places = [open_storage(place).uri for place in (source, destination)]
     send(ctx, address, destination, ["colorize", *places, *options], weights, follow)
 
