@@ -1,10 +1,11 @@
 """How planning and resuming scale: time and memory of very large archives, simulated.
 
-    python benchmarks/planning.py --shards 100000 --open 1000 --rows 10000000
+    python benchmarks/planning.py --shards 100000 --open 1000 --rows 10000000 --listed 1000000
 
 Makes a plan of so many shards of a thousand photos, all but a few of them committed, and asks for
-what is left to do; then plans from a manifest of so many rows. Each is measured in a process of its
-own. Prints a table, and one JSON line.
+what is left to do; then plans from a manifest of so many rows; then compares a listing with a plan
+of so many photos, in which every thousandth is missing, and adds these. The listing itself costs
+nothing here. Each is measured in a process of its own. Prints a table, and one JSON line.
 """
 
 import hashlib
@@ -30,6 +31,8 @@ from pipeline.ledger.plan import FORMAT, RUN, SCHEMA, Plan, Schedule, load_run, 
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import committed_shards, results_path
+from pipeline.ledger.updates import Changes, compare, plan_update
+from pipeline.storage.base import Skip, StoredObject, enter_all
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 
@@ -112,6 +115,35 @@ def plan(manifest: str, destination: str) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start, "photos": run.plan.photos}
 
 
+class GrownSource(MemoryStorage):
+    """A source as `simulate_run` plans it, with a new photo before every thousandth."""
+
+    def __init__(self, photos: int) -> None:
+        super().__init__("grown")
+        self._photos = photos
+
+    def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+        for k in range(self._photos):
+            name = f"collection/box-{k // 500:06}/scan-{k:09}"
+            if k % 1000 == 0:
+                yield StoredObject(f"{name}-back.tif", 30_000_000)
+            yield StoredObject(f"{name}.tif", 30_000_000)
+
+
+def update(folder: str, photos: str) -> dict[str, float]:
+    """How many photos are new, and adding them."""
+    source, storage = GrownSource(int(photos)), LocalStorage(folder)
+    run = load_run(storage)
+    assert run
+    start = time.perf_counter()
+    new = Changes(new=-(-int(photos) // 1000))
+    assert compare(source, storage, run) == new
+    compared, peak = time.perf_counter() - start, peak_mib()
+    assert plan_update(source, storage, run) == new
+    added = time.perf_counter() - start - compared
+    return {"compare_seconds": compared, "compare_peak_MiB": peak, "add_seconds": added}
+
+
 def measure(*arguments: str) -> dict[str, float]:
     """Run a part of this script in a process of its own; adds its peak of memory."""
     command = [sys.executable, __file__, "--part", *arguments]
@@ -123,12 +155,18 @@ def measure(*arguments: str) -> dict[str, float]:
 @click.option("--shards", default=100_000, show_default=True, help="Of a thousand photos each.")
 @click.option("--open", "open_count", default=1_000, show_default=True, help="Not committed yet.")
 @click.option("--rows", default=10_000_000, show_default=True, help="Of the manifest.")
+@click.option("--listed", default=1_000_000, show_default=True, help="Compared with their plan.")
 @click.option("--part", nargs=3, hidden=True)
-def main(shards: int, open_count: int, rows: int, part: tuple[str, str, str] | None) -> None:
+def main(
+    shards: int, open_count: int, rows: int, listed: int, part: tuple[str, str, str] | None
+) -> None:
     """Time planning and resuming of very large archives."""
     if part:
         kind, first, second = part
-        result = resume(first) if kind == "resume" else plan(first, second)
+        if kind == "resume":
+            result = resume(first)
+        else:
+            result = (plan if kind == "plan" else update)(first, second)
         cpu = time.process_time()  # beside the time, which on a busy machine is much longer
         print(json.dumps({**result, "cpu_seconds": cpu, "peak_MiB": peak_mib()}))
         return
@@ -159,6 +197,16 @@ def main(shards: int, open_count: int, rows: int, part: tuple[str, str, str] | N
                 f" CPU {told['cpu_seconds']:.1f} s;"
                 f" peak {told['peak_MiB']:,.0f} MiB"
             )
+        place = Path(folder, "grown")
+        place.mkdir()
+        simulate_run(place, listed // SHARD_SIZE, set(range(listed // SHARD_SIZE)))
+        results["update"] = told = measure("update", str(place), str(listed))
+        print(
+            f"{listed:,} photos listed and compared with their plan:"
+            f" {told['compare_seconds']:.1f} s, peak {told['compare_peak_MiB']:,.0f} MiB;"
+            f" every thousandth added: {told['add_seconds']:.1f} s; CPU of both"
+            f" {told['cpu_seconds']:.1f} s; peak {told['peak_MiB']:,.0f} MiB"
+        )
     print(json.dumps(results))
 
 

@@ -11,7 +11,7 @@ import click
 from jobs.options import complete_folder, recipe_options, resource_options, take_resources
 from jobs.progress import Progress, describe_colorized, in_json, say
 from jobs.sections import SectionedCommand
-from jobs.survey import tell_survey, workers_here
+from jobs.survey import describe_unplanned, tell_survey, workers_here
 from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=SectionedCommand)
-@click.argument("source", metavar="SRC", shell_complete=complete_folder)
+@click.argument(
+    "sources", nargs=-1, required=True, metavar="SRC...", shell_complete=complete_folder
+)
 @click.argument("destination", metavar="DST", shell_complete=complete_folder)
+@click.option("--update", is_flag=True, help="Add photos that came into SRC since DST was begun.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do; writes nothing.")
 @click.option(
     "--price-per-hour",
@@ -35,8 +38,9 @@ if TYPE_CHECKING:
 def colorize(
     ctx: click.Context,
     /,
-    source: str,
+    sources: tuple[str, ...],
     destination: str,
+    update: bool,
     dry_run: bool,
     price_per_hour: float | None,
     **options: Any,
@@ -44,8 +48,9 @@ def colorize(
     """Colorize the photographs of SRC into DST.
 
     Both are folders, or s3://bucket/prefix; SRC may be a quoted pattern below one, as
-    'scans/18*.tif'. SRC is only ever read. Run the same command again after
-    an interruption: it does only what is missing.
+    'scans/18*.tif', or one or several files. SRC is only ever read. Run the same command again
+    after an interruption: it does only what is missing. It says how many photos came into SRC
+    meanwhile, and does them, too, with --update.
 
     \b
     Exit codes: 0 all photos are done, 2 wrong usage or setting, 3 finished but some photos
@@ -55,16 +60,18 @@ def colorize(
     Examples:
       autochrome colorize scans colored --dry-run
       autochrome colorize scans colored
+      autochrome colorize scans colored --update
+      autochrome colorize portrait.tif wedding.tif colored
       autochrome colorize s3://archive/scans s3://archive/colored --candidates 4 --seed 7
       autochrome colorize s3://archive s3://colored --manifest inventory.parquet --exclude 'tmp/*'
     """
     from pipeline.colorize import colorize as run
-    from pipeline.ledger.sources import split_source
+    from pipeline.ledger.sources import split_sources
     from pipeline.run.options import RecipeOptions
 
     if price_per_hour is not None and not dry_run:
         raise UsageError("--price-per-hour is a part of --dry-run: give both")
-    source, options["include"] = split_source(source, options["include"])
+    source, options["include"] = split_sources(sources, options["include"])
     if options.pop("draft"):
         options["method"] = "mean"
     resources = take_resources(ctx, options)
@@ -73,11 +80,11 @@ def colorize(
         from pipeline.run.survey import survey
         from pipeline.storage.open_storage import open_storage
 
-        found = survey(source, open_storage(destination), recipe, resources)
+        found = survey(source, open_storage(destination), recipe, resources, update)
         tell_survey(ctx, found, destination, workers_here(resources.device), price_per_hour)
         return
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
-        summary = run(source, destination, recipe, resources, progress)
+        summary = run(source, destination, recipe, resources, progress, update)
     finish(ctx, summary)
 
 
@@ -114,6 +121,15 @@ def describe(summary: "Summary") -> str:
         lines += describe_failures(summary.failures, summary.failed, summary.destination)
     if summary.retried == 0:
         lines.append("nothing to retry: no such failure is left")
+    if summary.added is not None:
+        new = "1 new photo was" if summary.added == 1 else f"{summary.added:,} new photos were"
+        lines.append(f"{new} added to the plan" if summary.added else "no new photo to add")
+    if summary.unplanned:
+        lines.append(describe_unplanned(summary.unplanned))
+    if summary.resized:
+        have = "1 photo has" if summary.resized == 1 else f"{summary.resized:,} photos have"
+        where = shlex.quote(summary.destination)
+        lines.append(f"{have} another size than when planned: autochrome verify {where} tells more")
     if summary.skipped:
         lines.append(f"{summary.skipped:,} skipped: already in color, --recolor does them too")
     if summary.pending:

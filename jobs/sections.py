@@ -6,6 +6,8 @@ SECTIONS = {  # options by the names that the command gets; all others come last
     "What is done": (
         *("manifest", "include", "exclude", "limit", "follow_links", "pages", "recolor"),
         *("retry_failed", "reasons", "selection", "max_failed", "dry_run", "price_per_hour"),
+        "update",
+    ),
     ),
     "How pictures look": (
         *("model", "weights", "method", "candidates", "seed", "temperature", "saturation"),

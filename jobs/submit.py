@@ -10,7 +10,7 @@ import click
 from jobs.colorize import colorize
 from jobs.options import complete_folder
 from jobs.progress import describe_duration
-from pipeline.errors import shown_in_line
+from pipeline.errors import UsageError, shown_in_line
 
 
 def address_option(command: Callable[..., None]) -> Callable[..., None]:
@@ -86,7 +86,10 @@ def submit(
     """
     from pipeline.storage.open_storage import open_storage
 
-    colorize.make_context("colorize", [source, destination, *options])  # refuses what is wrong
+    # Refuses what is wrong.
+    asked = colorize.make_context("colorize", [source, destination, *options])
+    if asked.params["sources"] != (source,):
+        raise UsageError("a job takes one SRC: a folder, s3://bucket/prefix, or a pattern")
     places = [open_storage(place).uri for place in (source, destination)]
     send(ctx, address, destination, ["colorize", *places, *options], weights, follow)
 

@@ -36,7 +36,7 @@ def tell_survey(
     seconds = found.left * found.pilot.seconds / count if found.pilot else 0.0
     cost = None if price_per_hour is None else seconds / 3600 * price_per_hour
     lines = describe_survey(found, destination, workers, seconds, cost)
-    facts = {**asdict(found), "left": found.left, "seconds_left": seconds, "cost": cost}
+    facts = {**asdict(found), "seconds_left": seconds, "cost": cost}
     say(ctx, "\n".join(map(shown_in_line, lines)), "dry_run", **facts)
 
 
@@ -57,6 +57,8 @@ def describe_survey(
     if found.ignored:
         lines.append(describe_ignored(found.ignored))
     lines.append(f"{found.done:,} done in {destination}, {found.left:,} to do")
+    if found.unplanned:
+        lines.append(describe_unplanned(found.unplanned))
     if pilot := found.pilot:
         failed = ", ".join(f"{number:,} {reason}" for reason, number in pilot.reasons.items())
         lines.append(
@@ -73,6 +75,14 @@ def describe_survey(
     if cost is not None:
         lines.append(f"about {cost:,.2f} at that price")
     return [*lines, "nothing was written"]
+
+
+def describe_unplanned(photos: int) -> str:
+    one = photos == 1
+    return (
+        f"{photos:,} photo{'' if one else 's'} of the source {'is' if one else 'are'} not in the"
+        f" plan: --update adds {'it' if one else 'them'}"
+    )
 
 
 def describe_bytes(count: int) -> str:

@@ -36,17 +36,19 @@ from pipeline.errors import (
     DestinationGone,
     EngineError,
     Interrupted,
+    StorageError,
     StoreUnavailable,
     TooManyFailures,
     from_interrupt,
 )
 from pipeline.ledger.pace import Pace
-from pipeline.ledger.plan import RUN, Schedule, Shard
+from pipeline.ledger.plan import RUN, Schedule, Shard, load_run
 from pipeline.ledger.planning import refuse_overlap
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.ledger.status import Ledger
+from pipeline.ledger.updates import Changes, compare, plan_update
 from pipeline.run.logs import LOGGER, RunLog, replay
 from pipeline.run.metrics import Metrics
 from pipeline.run.operators import warm_up
@@ -74,6 +76,7 @@ Phase = Literal[
     "writing the report",
 ]
 OUTAGE = 3  # shards in a row for which a store was out of reach
+CHEAP_SECONDS = 30.0  # for telling whether a source has more photos than were planned
 
 
 class Listener(Protocol):
@@ -96,16 +99,31 @@ def colorize(
     options: RecipeOptions,
     resources: Resources,
     listener: Listener,
+    update: bool = False,
 ) -> Summary:
     """Colorize what is not done yet, then write the report.
 
-    Raises AutochromeError, after which the same command goes on.
+    update: photos that came into the source since it was planned are planned first. Else it is told
+    how many they are, where that is known soon. Raises AutochromeError, after which the same
+    command goes on.
     """
-    refuse_overlap(open_storage(source), open_storage(destination))  # before a lease is written
+    # Before a lease is written.
+    refuse_overlap(open_storage(source), open_storage(destination), options.include)
     warm = partial(_warm_up, resources, options.model)
     with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
-        job = prepare_job(source, place, options, resources, warm, listener.begin)
-        return _run(job, listener, lease)
+        begun = load_run(place) is not None
+        job = prepare_job(source, place, options, resources, warm, listener.begin, update)
+        if not begun:
+            return _run(job, listener, lease)
+        if update:
+            listener.begin("listing")
+            probe_conditional_writes(place)
+            changes = plan_update(job.source, place, job.run)
+            summary = _run(job, listener, lease)
+            return replace(summary, added=changes.new, resized=changes.resized)
+        summary = _run(job, listener, lease)
+        found = _changes(job)
+        return replace(summary, unplanned=found.new, resized=found.resized) if found else summary
 
 
 def resume(
@@ -131,6 +149,14 @@ def resume(
             take_selection(place, job.run, selection)
         retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
         return replace(_run(job, listener, lease), retried=retried)
+
+
+def _changes(job: Job) -> Changes | None:
+    """How the source differs from the plan; None where that is not known soon."""
+    try:
+        return compare(job.source, job.destination, job.run, CHEAP_SECONDS)
+    except StorageError:  # a source that went away after all of it was done
+        return None
 
 
 def _warm_up(resources: Resources, model: str, device: str, digests: Mapping[str, str]) -> None:
@@ -170,7 +196,7 @@ def _run_open_shards(
     lease: Lease | None,
 ) -> None:
     """Do all shards that are not committed."""
-    limit = failure_limit(job.resources.max_failed, job.run.plan.photos)
+    limit = failure_limit(job.resources.max_failed, schedule.planned)
     done, failed, pace = schedule.photos_in(committed), 0, Pace()
     lack = partial(describe_lack, *actor_need(job))
     with (

@@ -103,7 +103,7 @@ def verify(
     findings, schedule = Findings(), Schedule(destination, run)
     committed = committed_shards(destination).keys()
     retried = dict(schedule.retried(committed))
-    findings.pending = run.plan.photos - run.plan.photos_in(committed) + len(retried)
+    findings.pending = schedule.planned - schedule.planned_in(committed) + len(retried)
     last = schedule.attempts(committed)
     expected, previews = Seen(), Seen()
     with ThreadPoolExecutor(_WORKERS) as pool:

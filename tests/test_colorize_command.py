@@ -29,12 +29,15 @@ def photos(tmp_path: Path, repository: Path) -> Path:
 
 def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "list.txt").write_bytes(b"")
     (tmp_path / "scans.zip").write_bytes(b"PK")
     (tmp_path / "empty").mkdir()
     (tmp_path / "link").symlink_to(photos)
     for source, destination, words in (
         (tmp_path / "nowhere", tmp_path / "out", "nowhere does not exist"),
-        (tmp_path / "file", tmp_path / "out", "file is a file, not a folder: autochrome preview"),
+        (tmp_path / "list.txt", tmp_path / "out", "no photograph in "),
+        (photos / "cat.jpg", tmp_path / "file", "file is not a folder"),
+        (photos / "cat.jpg", photos, "must not lie inside each other"),
         (tmp_path / "scans.zip", tmp_path / "out", "scans.zip is an archive: unpack it"),
         ("s3://bucket/scans.tar.gz", tmp_path / "out", "scans.tar.gz is an archive: unpack it"),
         ("s3://buck*/scans", tmp_path / "out", "a bucket's name is no pattern"),

@@ -83,3 +83,32 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
     assert repaired.exit_code == 0, repaired.output
     assert image.read_bytes() == good and not (out / "images" / "stray.jpg").exists()
     assert run_command("verify", out, "--sample", "50%").exit_code == 0
+
+
+def test_photos_that_come_later_are_added_and_files_are_a_source(
+    ray: None, weights: Path, tmp_path: Path, repository: Path
+) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    cat = repository / "examples/photos/animals/cat.jpg"
+    shutil.copy(cat, source / "a.jpg")
+    command = ("colorize", source, out, "--weights", weights, "--device", "cpu")
+    assert run_command(*command).exit_code == 0
+    shutil.copy(cat, source / "A.jpg")
+    shutil.copy(cat, source / "a.bmp")
+    told = run_command(*command)
+    assert told.exit_code == 0 and told.stdout.startswith("1 of 1 photos colorized\n")
+    assert "2 photos of the source are not in the plan: --update adds them" in told.stdout
+    added = run_command(*command, "--update")
+    assert added.exit_code == 0, added.output
+    assert added.stdout.startswith("3 of 3 photos colorized\n2 new photos were added to the plan\n")
+    assert status_of(out)["photos"] == 3
+    assert run_command("verify", out).stdout.startswith("nothing is wrong: 3 images and 3 sources")
+    pictures = {path.read_bytes() for path in (out / "images").glob("*.jpg")}
+    assert len(pictures) == 1, "one photo, so one picture, whenever it came"
+
+    beside = ("colorize", source / "a.jpg", source / "A.jpg", source / "out")
+    alone = run_command(*beside, "--weights", weights, "--device", "cpu")
+    assert alone.exit_code == 0, alone.output
+    assert (source / "out" / "images" / "a.jpg").exists()
+    assert run_command("verify", source / "out").exit_code == 0

@@ -256,7 +256,7 @@ class TestFolder:
 
     @given(some.binary(max_size=20))
     def test_any_bytes_as_text_and_back(self, name: bytes) -> None:
-        text = module._to_text(os.fsdecode(name))
+        text = module.to_text(os.fsdecode(name))
         assert os.fsencode(module._to_name(text)) == name
         text.encode()
 

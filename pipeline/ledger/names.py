@@ -67,6 +67,23 @@ class Names:
                 return folder.path + name
         raise AssertionError("unreachable")
 
+    def keep(self, photo: str, name: str) -> None:
+        """Claim the name that a photo has got already, whatever `of` would have called it.
+
+        All that have one come first, in the order in which they got it; only where photos do not
+        come in the order of their paths.
+        """
+        if self.of(photo) == name:
+            return
+        *folders, last = name.split("/")
+        folder = self._root
+        for part in folders:
+            self._claim(folder, part)
+            folder.taken.add(f"folder {folder.key}{folded(part)}")
+            path = f"{folder.path}{part}/"
+            folder = _Folder(path, folder.taken, folded(path))
+        self._claim(folder, last)
+
     def _open(self, where: str) -> _Folder:
         """The folder of results for a folder of the source."""
         folder, so_far = self._root, ""
@@ -113,6 +130,12 @@ class Names:
         for each in above:
             seen.add(f"below {each}")
         return True
+
+    def _claim(self, folder: _Folder, name: str) -> None:
+        """Claim a name as `_take` does, whether or not it is free."""
+        folder.taken.add(f"is {folder.key}{folded(name)}")
+        for each in self._above(name):
+            folder.taken.add(f"below {folder.key}{folded(each)}")
 
     def _above(self, name: str) -> set[str]:
         """Names whose results could be called what this one's could be."""

@@ -7,9 +7,12 @@ a command may change between runs of one destination (device, batch size, progre
 Recipe; what decides pictures or names is, and a difference is refused.
 
     plan/part-00000.parquet     photos by shard, none of them in two parts
-    plan/retry-00001.parquet    photos that are done once more, as shards with further numbers
+    plan/retry-00001.parquet    further shards: photos that are done once more, or, as their first
+                                attempt, photos that came into the source later
 
-Both are written once and never changed; pipeline.ledger.planning makes them.
+Both are written once and never changed; pipeline.ledger.planning and .updates make them. What adds
+shards takes the next number of one series, whatever it adds: of two commands that want the same
+shards, one is refused by the store, and looks again.
 """
 
 import hashlib
@@ -45,11 +48,12 @@ SCHEMA = pa.schema(
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
+PlanFile = tuple[str, str | None]  # path, and its digest where run.json has it
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much there is to do, without what retries add.
+    """How much there is to do, without what was added later.
 
     ignored counts what was listed and is not planned: by suffix, or "hidden", "filtered",
     "repeated". digests: SHA-256 of each part.
@@ -105,28 +109,73 @@ class Shard:
 
 
 class Schedule:
-    """All shards of a run: the plan's own, and those that retries have added until now."""
+    """All shards of a run: the plan's own, and those that were added until now.
+
+    planned: photos of the run, those that were added included. photos: attempts, so that photos
+    that are done once more count again. shards: one more than the highest number. retries, updates:
+    numbers of the files that add attempts, or photos.
+    """
 
     def __init__(self, destination: Storage, run: Run) -> None:
         """Raises StorageError."""
         self._destination, self._run = destination, run
-        self.retries = sorted(
-            int(match[1])
-            for match in (_RETRY.fullmatch(each.path) for each in destination.list("plan"))
-            if match
-        )
-        self._tables = [_read_table(destination, retry_path(number)) for number in self.retries]
-        numbers = [table["shard"].to_numpy() for table in self._tables]
-        extra = np.concatenate([np.empty(0, np.int64), *numbers])
-        shards, sizes = np.unique(extra, return_counts=True)
-        self._sizes = dict(zip(shards.tolist(), sizes.tolist(), strict=True))
-        self.shards = max([run.plan.shards, *(number + 1 for number in self._sizes)])
-        self.photos = run.plan.photos + len(extra)  # those of retries count again
+        self.retries, self.updates = list[int](), list[int]()
+        self._tables: list[pa.Table] = []  # of retries; new photos may be many more
+        self._added: dict[int, range] = {}  # the shards of each file
+        self._again, self._new = dict[int, int](), dict[int, int]()  # photos by shard
+        for number in sorted(self._numbers()):
+            table = _read_table(destination, retry_path(number))
+            shards, firsts, sizes = np.unique(
+                table["shard"].to_numpy(), return_index=True, return_counts=True
+            )
+            first_attempts = table["attempt"].to_numpy()[firsts] == 1
+            for kind, chosen in ((self._new, first_attempts), (self._again, ~first_attempts)):
+                kind.update(zip(shards[chosen].tolist(), sizes[chosen].tolist(), strict=True))
+            ends = (int(shards[0]), int(shards[-1]) + 1) if len(shards) else (0, 0)
+            self._added[number] = range(*ends)
+            if first_attempts.any():
+                self.updates.append(number)
+            if not first_attempts.all():
+                self.retries.append(number)
+                self._tables.append(table.filter(pc.greater(table["attempt"], 1)))
+        self.shards = max([run.plan.shards, *(added.stop for added in self._added.values())])
+        self.planned = run.plan.photos + sum(self._new.values())
+        self.photos = self.planned + sum(self._again.values())
+
+    def _numbers(self) -> Iterator[int]:
+        for found in self._destination.list("plan"):
+            if match := _RETRY.fullmatch(found.path):
+                yield int(match[1])
+
+    @property
+    def next_file(self) -> int:
+        """The number that what is added next has to take."""
+        return max(self._added, default=0) + 1
+
+    @property
+    def retry_shards(self) -> AbstractSet[int]:
+        """Those that do photos once more."""
+        return self._again.keys()
+
+    def planned_in(self, shards: AbstractSet[int]) -> int:
+        """How many photos have their first attempt in these shards."""
+        new = sum(size for number, size in self._new.items() if number in shards)
+        return self._run.plan.photos_in(shards) + new
 
     def photos_in(self, shards: AbstractSet[int]) -> int:
-        return self._run.plan.photos_in(shards) + sum(
-            size for number, size in self._sizes.items() if number in shards
-        )
+        """How many attempts these shards are."""
+        again = sum(size for number, size in self._again.items() if number in shards)
+        return self.planned_in(shards) + again
+
+    def planned_files(self) -> list[PlanFile]:
+        """The files in which photos are planned for the first time, in the order of planning."""
+        own = [(part_path(part), digest) for part, digest in enumerate(self._run.plan.digests)]
+        return [*own, *((retry_path(number), None) for number in self.updates)]
+
+    def first_attempts(self, file: PlanFile) -> pa.Table:
+        """What is planned there for the first time. Raises StorageError."""
+        table = _read_table(self._destination, *file)
+        return table.filter(pc.equal(table["attempt"], 1))
 
     def open(self, done: AbstractSet[int] = frozenset()) -> Iterator[Shard]:
         """The shards that are not done, in order. Raises StorageError.
@@ -138,8 +187,9 @@ class Schedule:
             if not all(shard in done for shard in plan.shards_of(part)):
                 table = _read_table(self._destination, part_path(part), digest)
                 yield from _shards(table, done)
-        for table in self._tables:
-            yield from _shards(table, done)
+        for number, shards in self._added.items():
+            if not all(shard in done for shard in shards):
+                yield from _shards(_read_table(self._destination, retry_path(number)), done)
 
     def retried(self, done: AbstractSet[int]) -> Iterator[tuple[str, int]]:
         """Photo and attempt of all that retries have planned and that is not done."""
@@ -157,7 +207,7 @@ class Schedule:
 
     def attempts(self, done: AbstractSet[int]) -> dict[str, int]:
         """The last attempt that is done, of photos that were tried more than once."""
-        open_numbers = self._sizes.keys() - done
+        open_numbers = self._again.keys() - done
         return {
             photo.path: shard.attempt
             for table in self._tables

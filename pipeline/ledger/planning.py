@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,7 @@ from pipeline.ledger.plan import (
     retry_path,
 )
 from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.sources import Listing, listing_of, named_files
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.open_storage import overlap
 from pipeline.storage.probe import probe_conditional_writes
@@ -46,7 +48,6 @@ _OF_SYSTEMS = {
 }
 _LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANIFEST|INDEX", re.I)
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
-Listing = Callable[[Counter[str]], Iterator[StoredObject]]  # counts what it leaves out
 OnPhase = Callable[[Literal["listing", "planning"], int], None]
 PlanRow = tuple[str, int, int, int, int | None, str | None]  # as plan.SCHEMA names them
 
@@ -83,7 +84,7 @@ def prepare_run(
     Raises UsageError (no photo, places overlap, the destination holds something else),
     DestinationMismatch, StorageError.
     """
-    refuse_overlap(source, destination)
+    refuse_overlap(source, destination, recipe.include)
     found = load_run(destination)
     if found is None:
         _refuse_others_files(destination)
@@ -93,13 +94,27 @@ def prepare_run(
     return found
 
 
-def refuse_overlap(source: Storage, destination: Storage) -> None:
-    """Raises UsageError where writing to one would be writing to the other."""
-    if overlap(source, destination):
+def refuse_overlap(source: Storage, destination: Storage, include: Sequence[str] = ()) -> None:
+    """Raises UsageError where writing to one would be writing to the other.
+
+    include: of a source that is a list of files, their folder may be that of the destination, too.
+    """
+    if not overlap(source, destination):
+        return
+    files = named_files(include)
+    inside = [source.uri] if files is None else _inside(destination, map(source.uri_of, files))
+    if inside:
         raise UsageError(
-            f"the destination {destination.uri} and the source {source.uri} must not lie inside"
+            f"the destination {destination.uri} and the source {inside[0]} must not lie inside"
             " each other"
         )
+
+
+def _inside(destination: Storage, files: Iterable[str]) -> list[str]:
+    """Which files are in a destination, or are it; links count as what they lead to."""
+    folder = destination.uri.rstrip("/") + "/"
+    places = (file if "://" in file else os.path.realpath(file) for file in files)
+    return [place for place in places if f"{place}/".startswith(folder)]
 
 
 def check_recipe(destination: Storage, frozen: Recipe, wanted: Recipe) -> None:
@@ -134,10 +149,9 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
             if filled == shard or _kind(each) != kind:
                 number, filled, kind = number + 1, 0, _kind(each)
             filled += 1
-            name = _short_name(each.name, each.photo)
+            name = short_name(each.name, each.photo)
             rows.append((each.photo, each.size, number, each.attempt, each.seed, name))
-        path = retry_path(max(schedule.retries, default=0) + 1)
-        if destination.write_if_absent(path, _to_parquet(rows)):
+        if destination.write_if_absent(retry_path(schedule.next_file), to_parquet(rows)):
             return len(chosen)
 
 
@@ -146,7 +160,7 @@ def _kind(redo: Redo) -> tuple[int, int]:
     return redo.attempt, -1 if redo.seed is None else redo.seed
 
 
-def _short_name(name: str | None, photo: str) -> str | None:
+def short_name(name: str | None, photo: str) -> str | None:
     """A name as a plan has it: most are the photo's own, and take no room."""
     return "" if name == photo else name
 
@@ -174,7 +188,7 @@ def _freeze(
     photos = (
         (
             *(photo.path, photo.size, number // shard_size, 1, None),
-            _short_name(names.of(photo.path), photo.path),
+            short_name(names.of(photo.path), photo.path),
         )
         for number, photo in enumerate(
             _told(chosen_photos(source, recipe, listing, ignored), on_phase)
@@ -215,7 +229,7 @@ def _told(photos: Iterator[StoredObject], on_phase: OnPhase) -> Iterator[StoredO
 
 
 def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str:
-    data, path = _to_parquet(rows), part_path(part)
+    data, path = to_parquet(rows), part_path(part)
     # Where it is there already: of an interrupted start, or of a command that starts just now.
     if not destination.write_if_absent(path, data) and destination.read(path) != data:
         raise UsageError(
@@ -225,7 +239,7 @@ def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str
     return hashlib.sha256(data).hexdigest()
 
 
-def _to_parquet(rows: Sequence[PlanRow]) -> bytes:
+def to_parquet(rows: Sequence[PlanRow]) -> bytes:
     columns = [pa.array(column, field.type) for column, field in zip(zip(*rows), SCHEMA)]  # noqa: B905
     file = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
@@ -235,7 +249,11 @@ def _to_parquet(rows: Sequence[PlanRow]) -> bytes:
 def chosen_photos(
     source: Storage, recipe: Recipe, listing: Listing | None, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
-    """The photographs that a run takes, in the order of their listing; the rest is counted."""
+    """The photographs that a run takes, in the order of their listing; the rest is counted.
+
+    listing: None lists the source, or its files where the recipe names some.
+    """
+    listing = listing or listing_of(source, recipe.include)
     listed = listing(ignored) if listing else source.list(skip=partial(_not_entered, recipe))
     return islice(_photos(listed, recipe, ignored), recipe.limit)
 
@@ -250,6 +268,7 @@ def _photos(
     listed: Iterable[StoredObject], recipe: Recipe, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
     """What is taken for a photograph; the rest is counted."""
+    included, excluded = _matcher(recipe.include), _matcher(recipe.exclude)
     for found in listed:
         suffix, parts = PurePosixPath(found.path).suffix.lower().rstrip(), found.path.split("/")
         if found.skipped:
@@ -260,7 +279,7 @@ def _photos(
             ignored["of the system"] += 1
         elif suffix and suffix not in MASTER_SUFFIXES:
             ignored[suffix] += 1
-        elif not _chosen(found.path, recipe):
+        elif (recipe.include and not included(found.path)) or excluded(found.path):
             ignored["filtered"] += 1
         else:
             yield found
@@ -282,10 +301,12 @@ def _not_entered(recipe: Recipe, folder: str) -> str:
     return "excluded folder" if any(fnmatchcase(folder, pattern) for pattern in below) else ""
 
 
-def _chosen(path: str, recipe: Recipe) -> bool:
-    if recipe.include and not any(fnmatchcase(path, pattern) for pattern in recipe.include):
-        return False
-    return not any(fnmatchcase(path, pattern) for pattern in recipe.exclude)
+def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a path is one of these, or matches one."""
+    files = named_files(patterns)
+    if files is not None:  # which may be thousands
+        return set(files).__contains__
+    return lambda path: any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _all_in(destination: Storage) -> Iterator[StoredObject]:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
-from pipeline.ledger.plan import Run
+from pipeline.ledger.plan import Run, Schedule
 from pipeline.storage.base import Storage
 
 SCHEMA_VERSION = "1"
@@ -184,14 +184,14 @@ def read_results(
     """
     wanted = columns and [*columns, *({"photo"} - set(columns))]
     shards = sorted(committed_shards(destination))
-    first_retry = run.plan.shards
+    again = Schedule(destination, run).retry_shards
     later: set[str] = set()  # of a photo's attempts, the last is in the shard of highest number
-    retries = [shard for shard in shards if shard >= first_retry][::-1]
+    retries = [shard for shard in shards if shard in again][::-1]
     for table in read_shards(destination, retries, wanted):
         yield _without(table, later).select(columns or table.column_names)
         later.update(table["photo"].to_pylist())
-    own = (shard for shard in shards if shard < first_retry)
-    for table in read_shards(destination, own, wanted):
+    firsts = (shard for shard in shards if shard not in again)
+    for table in read_shards(destination, firsts, wanted):
         yield _without(table, later).select(columns or table.column_names)
 
 

@@ -196,7 +196,7 @@ class Ledger:
 
     def status(self, now: float | None = None) -> Status:
         """Raises StorageError."""
-        schedule, plan = Schedule(self._destination, self._run), self._run.plan
+        schedule = Schedule(self._destination, self._run)
         done = self._commits.keys()
         waiting = dict(schedule.retried(done))
         failed = Counter(reason for *_, reason in self.failures())
@@ -210,13 +210,14 @@ class Ledger:
             / self._time_had(times, now, 60 * minutes)
             for minutes in WINDOWS
         }
-        pending = plan.photos - plan.photos_in(done)
+        dealt_with = schedule.planned_in(done)
+        pending = schedule.planned - dealt_with
         rate = next((rates[minutes] for minutes in WINDOWS if rates[minutes]), 0)
         left = pending + len(waiting)
         last = max(done, default=-1)
         return Status(
-            photos=plan.photos,
-            done=plan.photos_in(done) - failed.total() - skipped,
+            photos=schedule.planned,
+            done=dealt_with - failed.total() - skipped,
             skipped=skipped,
             more_pages=self._several if self._run.recipe.pages == "first" else 0,
             failed=dict(sorted(failed.items(), key=lambda item: (-item[1], item[0]))),

@@ -21,7 +21,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from pipeline.ledger.plan import Run
+from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.results import image_path, read_results
 from pipeline.ledger.selection import kept_selections
 from pipeline.review.previews import fitted
@@ -61,7 +61,9 @@ def write_review(destination: Storage, run: Run) -> str:
             for each in selection.choices
         ]
         data.write(f"selection-{number:05d}", "selection", lines)
-    settings = asdict(run.recipe) | {"plan": asdict(run.plan) | {"digests": len(run.plan.digests)}}
+    schedule = Schedule(destination, run)
+    plan = asdict(run.plan) | {"digests": len(run.plan.digests), "photos": schedule.planned}
+    settings = asdict(run.recipe) | {"plan": plan}
     about = {
         "digest": run.digest,
         "version": data.version(),
@@ -69,7 +71,7 @@ def write_review(destination: Storage, run: Run) -> str:
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC" if finished else "",
         "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
         "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
-        "planned": run.plan.photos,
+        "planned": schedule.planned,
         "chunks": data.chunks,
         "selections": selections,
         "fields": FIELDS,

@@ -8,8 +8,10 @@ from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Run, current_versions, load_run, open_run
-from pipeline.ledger.planning import Listing, OnPhase, check_recipe, prepare_run, refuse_overlap
+from pipeline.ledger.planning import OnPhase, check_recipe, prepare_run, refuse_overlap
 from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.sources import Listing
+from pipeline.ledger.updates import refuse_other_list
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
 from pipeline.run.options import (
     RecipeOptions,
@@ -47,11 +49,13 @@ class Job:
 class Request:
     """A source and a recipe that have passed all checks which need no plan.
 
-    listing: as in `prepare_run`. sizes, device, signer: as in Job.
+    begun: that of the destination, where it has one. listing: as in `prepare_run`. sizes, device,
+    signer: as in Job.
     """
 
     source: Storage
     recipe: Recipe
+    begun: Recipe | None
     listing: Listing | None
     sizes: tuple[int, int]
     device: str
@@ -79,9 +83,10 @@ def check_request(
         "manifest": manifest.digest() if manifest else None,
         "content_credentials": signer is not None,
     }
-    recipe = decide_recipe(options, found.recipe if found else None, device, facts)
+    begun = found.recipe if found else None
+    recipe = decide_recipe(options, begun, device, facts)
     listing = partial(manifest.photos, opened) if manifest else None
-    return Request(opened, recipe, listing, sizes, device, signer)
+    return Request(opened, recipe, begun, listing, sizes, device, signer)
 
 
 def prepare_job(
@@ -91,14 +96,18 @@ def prepare_job(
     resources: Resources,
     on_plan: Callable[[str, Mapping[str, str]], None] = lambda device, digests: None,
     on_phase: OnPhase = lambda phase, photos: None,
+    update: bool = False,
 ) -> Job:
     """Check and plan. Raises AutochromeError, before any photo is worked on.
 
     on_plan: called before a plan is made, with the device and the digests of the weights.
-    on_phase: as in `prepare_run`.
+    on_phase: as in `prepare_run`. update: the caller means to add photos to
+    a plan that is there.
     """
     asked = check_request(source, destination, options, resources)
     recipe, device = asked.recipe, asked.device
+    if update and asked.begun:
+        refuse_other_list(destination, asked.begun, recipe)
     shard_size = options.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(recipe))
     planning = partial(on_plan, device, recipe.weights)
     run = prepare_run(
@@ -119,8 +128,9 @@ def reopen_job(destination: Storage, resources: Resources) -> Job:
     now = replace(run.recipe, weights=digests, versions=current_versions())
     check_recipe(destination, run.recipe, now)
     source = open_storage(run.recipe.source)
-    refuse_overlap(source, destination)  # run.json may be anyone's
-    return _job(Request(source, now, None, sizes, device, signer), destination, run, resources)
+    refuse_overlap(source, destination, run.recipe.include)  # run.json may be anyone's
+    asked = Request(source, now, run.recipe, None, sizes, device, signer)
+    return _job(asked, destination, run, resources)
 
 
 def _same_signing(destination: Storage, recipe: Recipe, resources: Resources) -> Signer | None:

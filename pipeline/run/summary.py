@@ -19,7 +19,10 @@ class Summary:
     more_pages: photos that have more pages than the run takes. log: the file with the causes of
     failures; None where nothing was logged. failures: the first that failed. retried: how many
     failed ones were planned once more; None where that was not asked for. source: where the
-    masters are. work_seconds, photos_per_second: as in Status.
+    masters are. work_seconds, photos_per_second: as in Status. added: how many photos were added to
+    the plan; None where that was not asked for. unplanned: how many the source has beside those of
+    the plan, resized: how many have another size than they are planned with; None where that was
+    not looked for, or took too long.
     """
 
     photos: int
@@ -37,6 +40,9 @@ class Summary:
     retried: int | None = None
     work_seconds: float = 0.0
     photos_per_second: float | None = None
+    added: int | None = None
+    unplanned: int | None = None
+    resized: int | None = None
 
 
 def summarize(destination: Storage, run: Run) -> Summary:

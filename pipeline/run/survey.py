@@ -10,6 +10,7 @@ from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.plan import Photo, Plan, Run, Shard, load_run
 from pipeline.ledger.planning import chosen_photos, describe_nothing, refuse_overlap
 from pipeline.ledger.status import Ledger
+from pipeline.ledger.updates import Changes, compare
 from pipeline.run.options import RecipeOptions, Resources, method_of
 from pipeline.run.request import Request, check_request
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
@@ -36,7 +37,11 @@ class Pilot:
 
 @dataclass(frozen=True)
 class Survey:
-    """What is there and what is left to do; formats: photos and bytes by suffix."""
+    """What is there and what is left to do.
+
+    formats: photos and bytes by suffix. unplanned: photos that came after the rest was planned;
+    they are left to do only where that is asked for.
+    """
 
     source: str
     photos: int
@@ -45,21 +50,23 @@ class Survey:
     ignored: dict[str, int]
     done: int
     pilot: Pilot | None
-
-    @property
-    def left(self) -> int:
-        return max(0, self.photos - self.done)
+    left: int
+    unplanned: int = 0
 
 
 def survey(
-    source: str, destination: Storage, options: RecipeOptions, resources: Resources
+    source: str,
+    destination: Storage,
+    options: RecipeOptions,
+    resources: Resources,
+    update: bool = False,
 ) -> Survey:
     """List the source as a run would, and colorize a few of its photos in this process.
 
     Raises AutochromeError, as the run would.
     """
     asked = check_request(source, destination, options, resources)
-    refuse_overlap(asked.source, destination)
+    refuse_overlap(asked.source, destination, asked.recipe.include)
     ignored: Counter[str] = Counter()
     formats: dict[str, tuple[int, int]] = {}
     chosen, photos, size = list[StoredObject](), 0, 0
@@ -75,19 +82,25 @@ def survey(
             chosen[place] = photo
     if not photos:
         raise UsageError(describe_nothing(asked.source, ignored))
-    done = _done(destination)
-    pilot = _try(chosen, asked, resources) if done < photos else None
-    return Survey(asked.source.uri, photos, size, formats, dict(ignored), done, pilot)
+    done, left, unplanned = _progress(destination, asked.source) or (0, photos, 0)
+    left += unplanned if update else 0
+    pilot = _try(chosen, asked, resources) if left else None
+    about = (asked.source.uri, photos, size, formats, dict(ignored))
+    return Survey(*about, done, pilot, left, unplanned)
 
 
-def _done(destination: Storage) -> int:
+def _progress(destination: Storage, source: Storage) -> tuple[int, int, int] | None:
+    """Photos that are done, those that are planned and not done, and those that are not planned;
+    None where nothing is planned yet."""
     run = load_run(destination)
     if run is None:
-        return 0
+        return None
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()
-    return status.photos - status.pending
+    same = source.uri == run.recipe.source  # else the run itself will refuse
+    changes = (compare(source, destination, run) if same else None) or Changes()
+    return status.photos - status.pending, status.pending, changes.new
 
 
 def _try(photos: list[StoredObject], asked: Request, resources: Resources) -> Pilot:

@@ -26,6 +26,9 @@ class AnchoredStorage:
     def exists(self, path: str) -> bool:
         return self._storage.exists(path)
 
+    def find(self, path: str) -> StoredObject | None:
+        return self._storage.find(path)
+
     def write(self, path: str, data: bytes) -> None:
         self._check()
         self._storage.write(path, data)

@@ -76,6 +76,10 @@ class Storage(Protocol):
 
     def exists(self, path: str) -> bool: ...
 
+    def find(self, path: str) -> StoredObject | None:
+        """What a listing tells of one object; None where there is none. Raises StorageError."""
+        ...
+
     def write(self, path: str, data: bytes) -> None:
         """Write or replace, whole or not at all. Raises as `read` does."""
         ...

@@ -37,7 +37,7 @@ class LocalStorage:
     """
 
     def __init__(self, folder: str, conditional: bool = True, follow_links: bool = True) -> None:
-        self.uri, self.conditional = _to_text(os.path.realpath(_meant(folder))), conditional
+        self.uri, self.conditional = to_text(os.path.realpath(_meant(folder))), conditional
         self.follow_links = follow_links
 
     def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
@@ -81,7 +81,7 @@ class LocalStorage:
     def _described(self, entry: "os.DirEntry[str]") -> tuple[str, int, float | None, str]:
         """Name, size and time of an entry, and why it is not looked at; a folder's name ends in
         "/", which is where it sorts."""
-        name = _to_text(entry.name)
+        name = to_text(entry.name)
         try:
             if not self.follow_links and entry.is_symlink() and self._leads_out(entry.path):
                 return name, 0, None, "link out of the source"
@@ -113,6 +113,17 @@ class LocalStorage:
 
     def exists(self, path: str) -> bool:
         return os.path.exists(self._locate(path))
+
+    def find(self, path: str) -> StoredObject | None:
+        try:
+            about = os.stat(self._locate(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise as_storage_error("read", self.uri_of(path), error) from error
+        if stat.S_ISDIR(about.st_mode):
+            return None
+        return StoredObject(path, about.st_size, about.st_mtime)
 
     def write(self, path: str, data: bytes) -> None:
         self._put(path, data, os.replace)
@@ -201,7 +212,7 @@ def _link(temporary: str, place: str) -> None:
         if error.errno not in _NO_HARD_LINKS:
             raise
         raise UsageError(
-            f"the file system of {_to_text(os.path.dirname(place))} makes no hard links "
+            f"the file system of {to_text(os.path.dirname(place))} makes no hard links "
             f"({error.strerror}): {SINGLE_WRITER}"
         ) from error
 
@@ -223,8 +234,8 @@ def _sync_folder(folder: str) -> None:
             os.close(descriptor)
 
 
-def _to_text(name: str) -> str:
-    """A file's name as text that any format can hold."""
+def to_text(name: str) -> str:
+    """A file's name as text that any format can hold, which is what paths here are made of."""
     escaped = _ESCAPED.sub(
         lambda found: "".join(chr(0xF700 + byte) for byte in found[0].encode()), name
     )
@@ -232,5 +243,5 @@ def _to_text(name: str) -> str:
 
 
 def _to_name(text: str) -> str:
-    """The inverse of _to_text: surrogates stand for bytes in Python's file names."""
+    """The inverse of to_text: surrogates stand for bytes in Python's file names."""
     return _ESCAPED.sub(lambda found: chr(ord(found[0]) - 0xF700 + 0xDC00), text)

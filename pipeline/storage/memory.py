@@ -41,6 +41,10 @@ class MemoryStorage:
     def exists(self, path: str) -> bool:
         return path in self.objects
 
+    def find(self, path: str) -> StoredObject | None:
+        data = self.objects.get(path)
+        return None if data is None else StoredObject(path, len(data), self.times.get(path))
+
     def write(self, path: str, data: bytes) -> None:
         self.objects[path] = data
         self.times[path] = time.time()

@@ -143,15 +143,20 @@ class S3Storage:
         return None if other or not _MD5.fullmatch(etag) else etag
 
     def exists(self, path: str) -> bool:
+        return self.find(path) is not None
+
+    def find(self, path: str) -> StoredObject | None:
         try:
             answer = self._client.head_object(Bucket=self.bucket, Key=self._key(path))
         except _boto_errors() as error:
             if _code(error) in ("404", "NoSuchKey"):
-                return False
+                return None
             raise _refused("read", self.uri_of(path), error) from error
         if "ETag" not in answer:
             raise self._no_store("read", path)
-        return True
+        modified = answer.get("LastModified")
+        size = answer.get("ContentLength") or 0
+        return StoredObject(path, size, modified.timestamp() if modified else None)
 
     def write(self, path: str, data: bytes) -> None:
         try:
