@@ -8,7 +8,6 @@ SECTIONS = {  # options by the names that the command gets; all others come last
         *("retry_failed", "reasons", "selection", "max_failed", "dry_run", "price_per_hour"),
         "update",
     ),
-    ),
     "How pictures look": (
         *("model", "weights", "method", "candidates", "seed", "temperature", "saturation"),
         *("upsampler", "precision"),
