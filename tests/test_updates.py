@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from simulated_runs import RECIPE, commit, planned
 from test_names import PHOTOS, all_outputs
 from tiny_models import write_tiny_weights
+from written_shards import candidates_of
 
 import autochrome
 from jobs.main import main
@@ -34,6 +35,7 @@ from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import prepare_job
+from pipeline.run.steps import write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -125,7 +127,8 @@ def test_a_photo_that_was_done_again_since_it_changed_is_not_told_of() -> None:
 
 
 def test_page_premis_and_tables_have_the_new_photos(tmp_path: Path) -> None:
-    source, there, run = planned(photos=3, shard_size=2)
+    recipe = replace(RECIPE, versions={"autochrome": "1"})
+    source, there, run = planned(photos=3, shard_size=2, recipe=recipe)
     source.write("new.jpg", b"x")
     plan_update(source, there, run)
     destination = LocalStorage(str(tmp_path))
@@ -441,7 +444,13 @@ def test_the_same_command_says_how_many_photos_came(
     place = open_storage(str(out))
     resources = Resources(str(weights), device="cpu")
     job = prepare_job(str(source), place, RecipeOptions(), resources)
-    work(place, job.run)
+
+    def work() -> None:
+        for shard in Schedule(place, job.run).open(committed_shards(place).keys()):
+            colored = candidates_of(job.run.recipe, job.source, shard)
+            write_shard(shard.number, colored, job.source, place, job.run)
+
+    work()
 
     def run(*arguments: object) -> Result:
         command = ("colorize", source, out, "--weights", weights, "--device", "cpu", *arguments)
@@ -460,7 +469,7 @@ def test_the_same_command_says_how_many_photos_came(
     assert "1 done in" in dry.stdout and ", 0 to do" in dry.stdout and "--update adds" in dry.stdout
     assert ", 2 to do" in run("--dry-run", "--update").stdout
     plan_update(job.source, place, job.run)
-    work(place, job.run)
+    work()
     (source / "a.jpg").write_bytes(cat + b"\0")
     last = run()
     assert last.stdout.startswith("3 of 3 photos colorized\n1 photo has another size than when")
