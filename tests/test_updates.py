@@ -175,15 +175,19 @@ def test_an_update_and_a_retry_at_once_do_not_share_shards() -> None:
     assert isinstance(destination, MemoryStorage)
     work(destination, run, {"001.jpg": "corrupt"})
     source.write("new.jpg", b"x")
-    ledger = Ledger(destination, run)
-    retry = Interfered(destination.objects, lambda: ledger.retry_failed() and None, 1)
+
+    def plan_retry() -> None:
+        assert Ledger(destination, run).retry_failed() == 1
+
+    def add() -> None:
+        assert plan_update(source, destination, run).new == 1
+
+    retry = Interfered(destination.objects, plan_retry, 1)
     assert plan_update(source, retry, run).new == 1
     assert [shard.number for shard in Schedule(destination, run).open()] == [0, 1, 2]
     source.write("newer.jpg", b"x")
     work(destination, run, {"new.jpg": "missing"})
-    update = Interfered(
-        destination.objects, lambda: plan_update(source, destination, run) and None, 1
-    )
+    update = Interfered(destination.objects, add, 1)
     assert Ledger(update, run).retry_failed() == 1
     assert [shard.number for shard in Schedule(destination, run).open()] == [0, 1, 2, 3, 4]
 
