@@ -32,6 +32,7 @@ from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import prepare_job
+from pipeline.run.steps import write_shard
 from pipeline.storage.base import Skip, Storage, StoredObject, enter_all
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -39,6 +40,7 @@ from pipeline.storage.open_storage import open_storage
 from pipeline.verify import verify
 from support.simulated_runs import RECIPE, commit, planned
 from support.tiny_models import write_tiny_weights
+from support.written_shards import candidates_of
 
 NAMES = ("000.bmp", "A.jpg", "a.jpg", "b/c.tif", "B/c.tif", "a.bmp", "a.bmp.png", "002.jpg.png")
 
@@ -127,7 +129,8 @@ def test_a_photo_that_was_done_again_since_it_changed_is_not_told_of() -> None:
 
 
 def test_page_premis_and_tables_have_the_new_photos(tmp_path: Path) -> None:
-    source, there, run = planned(photos=3, shard_size=2)
+    recipe = replace(RECIPE, versions={"autochrome": "1"})
+    source, there, run = planned(photos=3, shard_size=2, recipe=recipe)
     source.write("new.jpg", b"x")
     plan_update(source, there, run)
     destination = LocalStorage(str(tmp_path))
@@ -174,13 +177,19 @@ def test_an_update_and_a_retry_at_once_do_not_share_shards() -> None:
     assert isinstance(destination, MemoryStorage)
     work(destination, run, {"001.jpg": "corrupt"})
     source.write("new.jpg", b"x")
-    ledger = Ledger(destination, run)
-    retry = Interfered(destination.objects, lambda: ledger.retry_failed(), 1)
+
+    def plan_retry() -> None:
+        assert Ledger(destination, run).retry_failed() == 1
+
+    def add() -> None:
+        assert plan_update(source, destination, run).new == 1
+
+    retry = Interfered(destination.objects, plan_retry, 1)
     assert plan_update(source, retry, run).new == 1
     assert [shard.number for shard in Schedule(destination, run).open()] == [0, 1, 2]
     source.write("newer.jpg", b"x")
     work(destination, run, {"new.jpg": "missing"})
-    update = Interfered(destination.objects, lambda: plan_update(source, destination, run), 1)
+    update = Interfered(destination.objects, add, 1)
     assert Ledger(update, run).retry_failed() == 1
     assert [shard.number for shard in Schedule(destination, run).open()] == [0, 1, 2, 3, 4]
 
@@ -441,7 +450,13 @@ def test_the_same_command_says_how_many_photos_came(
     place = open_storage(str(out))
     resources = Resources(str(weights), device="cpu")
     job = prepare_job(str(source), place, RecipeOptions(), resources)
-    work(place, job.run)
+
+    def work() -> None:
+        for shard in Schedule(place, job.run).open(committed_shards(place).keys()):
+            colored = candidates_of(job.run.recipe, job.source, shard)
+            write_shard(shard.number, colored, job.source, place, job.run)
+
+    work()
 
     def run(*arguments: object) -> Result:
         command = ("colorize", source, out, "--weights", weights, "--device", "cpu", *arguments)
@@ -460,7 +475,7 @@ def test_the_same_command_says_how_many_photos_came(
     assert "1 done in" in dry.stdout and ", 0 to do" in dry.stdout and "--update adds" in dry.stdout
     assert ", 2 to do" in run("--dry-run", "--update").stdout
     plan_update(job.source, place, job.run)
-    work(place, job.run)
+    work()
     (source / "a.jpg").write_bytes(cat + b"\0")
     last = run()
     assert last.stdout.startswith("3 of 3 photos colorized\n1 photo has another size than when")

@@ -113,12 +113,12 @@ class Comparison:
         self._again = {photo for photo, _ in schedule.retried(frozenset())}
         self._last = ""  # that was asked for
         self._noted = None if in_order else Seen()
+        self._planned: Iterator[tuple[str, int]] = iter(())
         files = schedule.planned_files()
         if self._noted is None:
-            streams = [_photos(schedule, files) for files in _ordered(schedule, files)]
-            self._planned: Iterator[tuple[str, int]] = heapq.merge(*streams)
+            streams = [_photos(schedule, stream) for stream in _ordered(schedule, files)]
+            self._planned = heapq.merge(*streams)
         else:
-            self._planned = iter(())
             for path, _ in _photos(schedule, files):
                 self._noted.add(path)
         self._next = next(self._planned, None)
