@@ -98,7 +98,9 @@ def export(
     iiif: str | None,
     single_writer: bool,
 ) -> None:
-    """Copy pictures of DST to OUT, called as their masters are, with a catalog.
+    """Copy pictures of DST to OUT, with a catalog.
+
+    They are called as their masters are.
 
     Both are folders or s3://bucket/prefix. Without --selection and --approved, all pictures go out
     that nobody rejected. DST is only read, masters are not opened. The same command again goes on,

@@ -86,7 +86,7 @@ def test_a_run_from_a_manifest_through_failures_damage_and_repair(
 
 
 def test_photos_that_come_later_are_added_and_files_are_a_source(
-    ray: None, weights: Path, tmp_path: Path, repository: Path
+    weights: Path, tmp_path: Path, repository: Path
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()

@@ -305,7 +305,7 @@ def test_a_destination_that_vanishes_ends_the_run_and_is_written_to_no_more(
     source.mkdir()
     for number in range(40):
         shutil.copy(photos / "animals" / "cat.jpg", source / f"{number}.jpg")
-    given = ("--weights", weights, "--actors", 1, "--shard-size", 1)
+    given = ("--weights", weights, "--actors", 1, "--shard-size", 1, "--method", "sample")
     with started_command("colorize", source, out, *given) as process:
         while process.poll() is None and not list(out.glob("results/*")):
             time.sleep(0.02)

@@ -15,7 +15,7 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from support.written_shards import RECIPE, candidates_of
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "photos"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "photos"
 
 
 def example_photos() -> dict[str, bytes]:
