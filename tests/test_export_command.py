@@ -115,7 +115,7 @@ def test_places_that_cannot_be(place: Path, tmp_path: Path) -> None:
 def test_a_single_writer_leaves_no_lease_behind(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipeline.storage.lease._SETTLING", 0)
+    monkeypatch.setattr("pipeline.storage.lease.SETTLING", 0)
     for _ in range(2):
         assert run(place, tmp_path / "out", "--single-writer").exit_code == 0
     assert not (tmp_path / "out" / "lease.json").exists()

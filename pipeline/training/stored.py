@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import Tensor
 
@@ -54,10 +55,20 @@ class StoredPixels:
             # Ray's memory is read-only, and nothing writes to it.
             warnings.filterwarnings("ignore", "The given (NumPy array|buffer) is not writable")
             for table in ray.get(self.blocks):
-                for number, rgb in zip(table["number"].to_pylist(), table["rgb"], strict=True):
-                    squares = np.frombuffer(rgb.as_buffer(), np.uint8)
-                    parts[number] = torch.from_numpy(squares.reshape(-1, self.side, self.side, 3))
+                numbers = table["number"].to_pylist()
+                for number, octets in zip(numbers, _octets(table["rgb"]), strict=True):
+                    parts[number] = torch.from_numpy(octets.reshape(-1, self.side, self.side, 3))
         return Squares(parts, self.spots)
+
+
+def _octets(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
+    """The bytes of each value, uint8, where they are: Arrow's own scalars are copies."""
+    for chunk in column.chunks:
+        _, offsets, data = chunk.buffers()
+        kind = np.int64 if pa.types.is_large_binary(chunk.type) else np.int32
+        ends = np.frombuffer(offsets, kind)[chunk.offset : chunk.offset + len(chunk) + 1]
+        octets = np.frombuffer(data, np.uint8) if data else np.empty(0, np.uint8)
+        yield from (octets[start:stop] for start, stop in zip(ends, ends[1:], strict=False))
 
 
 class Squares:
