@@ -25,7 +25,10 @@ from pipeline.storage.local import LocalStorage
 from support.ray_clusters import simulated_cluster
 from support.written_shards import RECIPE, candidates_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # Lines that are for other programs and machines, or that tests of their own run.
 ELSEWHERE = {
