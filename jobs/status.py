@@ -15,7 +15,7 @@ from jobs.progress import describe_colorized, describe_duration
 from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
-    from pipeline.ledger.status import Failure, Status
+    from pipeline.ledger.status import Failure, Ledger, Status
 
 
 @click.command()
@@ -63,7 +63,6 @@ def status(
     """
     from pipeline.ledger.plan import open_run
     from pipeline.ledger.status import Ledger
-    from pipeline.run.summary import NAMED_FAILURES
     from pipeline.storage.open_storage import open_storage
 
     if csv_file and not failed:
@@ -76,19 +75,24 @@ def status(
         ledger.refresh()
         list_failures(ledger.explained_failures(), as_json, csv_file)
         return
-    while True:
-        ledger.refresh()
-        now = ledger.status()
-        if watch and not as_json:
-            click.clear()  # does nothing where this is no terminal
-        if as_json:
-            click.echo(json.dumps(to_json(now)))
-        else:
-            named = list(ledger.explained_failures(NAMED_FAILURES))
-            click.echo(describe(now, named, place.uri))
-        if not watch or now.complete:
-            return
+    while not tell(ledger, place.uri, as_json, watch) and watch:
         time.sleep(every)
+
+
+def tell(ledger: "Ledger", destination: str, as_json: bool, clear: bool) -> bool:
+    """Say how far a run is, on an empty screen if asked; whether it is complete."""
+    from pipeline.run.summary import NAMED_FAILURES
+
+    ledger.refresh()
+    now = ledger.status()
+    if as_json:
+        click.echo(json.dumps(to_json(now)))
+        return now.complete
+    named = list(ledger.explained_failures(NAMED_FAILURES))
+    if clear:
+        click.clear()  # does nothing where this is no terminal
+    click.echo(describe(now, named, destination))
+    return now.complete
 
 
 def to_json(status: "Status") -> dict[str, object]:

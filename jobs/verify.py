@@ -14,6 +14,9 @@ from jobs.progress import Progress, in_json, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
+    from pipeline.ledger.plan import Run
+    from pipeline.run.options import Resources
+    from pipeline.storage.base import Storage
     from pipeline.verify import Findings
 
 LISTED = 50  # problems of a kind that are named
@@ -70,15 +73,11 @@ def verify(
       autochrome verify s3://archive/colored --sample 1%
       autochrome verify colored --repair --prune
     """
-    from pipeline.colorize import resume
     from pipeline.ledger.plan import open_run
-    from pipeline.storage.lease import open_destination
     from pipeline.storage.open_storage import open_storage
-    from pipeline.verify import prune as prune_orphans
-    from pipeline.verify import repair as plan_repair
     from pipeline.verify import verify as run_verify
 
-    place = open_storage(destination)
+    place, resources = open_storage(destination), take_resources(ctx, options)
     run = open_run(place)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         findings = run_verify(
@@ -89,27 +88,41 @@ def verify(
             lambda done, photos: progress.update(done, 0, photos),
         )
     say(ctx, describe(findings), "verified", **to_json(findings))
-    left = len(findings.problems)
-    resources = take_resources(ctx, options)
-    if prune and findings.pending:
+    left = len(findings.problems) - (delete_orphans(ctx, place, findings) if prune else 0)
+    if repair and (findings.redo or findings.of_kind("damaged_results")):
+        do_again(ctx, destination, run, findings, resources)
+    ctx.exit(3 if left or findings.pending else 0)
+
+
+def delete_orphans(ctx: click.Context, place: "Storage", findings: "Findings") -> int:
+    """Delete what belongs to nothing, and say how many files that were. Raises UsageError."""
+    from pipeline.verify import prune
+
+    if findings.pending:
         raise UsageError(
             f"--prune: {findings.pending:,} photos are not done yet, and a file without a result"
             f" may be theirs; first: autochrome resume {shlex.quote(place.uri)}"
         )
-    if prune:
-        deleted = prune_orphans(place, findings)
-        left -= deleted
-        stale = len(findings.stale)
-        told = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
-        say(ctx, f"{told} deleted", "pruned", orphans=deleted, stale_previews=stale)
-    if repair and (findings.redo or findings.of_kind("damaged_results")):
-        with open_destination(destination, resources.single_writer) as (opened, _):
-            planned = plan_repair(opened, run, findings)
-        say(ctx, f"{planned:,} photos are done once more", "planned", photos=planned)
-        with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
-            summary = resume(destination, resources, progress)
-        finish(ctx, summary)
-    ctx.exit(3 if left or findings.pending else 0)
+    deleted, stale = prune(place, findings), len(findings.stale)
+    told = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
+    say(ctx, f"{told} deleted", "pruned", orphans=deleted, stale_previews=stale)
+    return deleted
+
+
+def do_again(
+    ctx: click.Context, destination: str, run: "Run", findings: "Findings", resources: "Resources"
+) -> None:
+    """Plan what is broken once more, do it, and end the command."""
+    from pipeline.colorize import resume
+    from pipeline.storage.lease import open_destination
+    from pipeline.verify import repair
+
+    with open_destination(destination, resources.single_writer) as (opened, _):
+        planned = repair(opened, run, findings)
+    say(ctx, f"{planned:,} photos are done once more", "planned", photos=planned)
+    with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
+        summary = resume(destination, resources, progress)
+    finish(ctx, summary)
 
 
 def to_json(findings: "Findings") -> dict[str, object]:
