@@ -42,7 +42,7 @@ from pipeline.errors import (
     from_interrupt,
 )
 from pipeline.ledger.pace import Pace
-from pipeline.ledger.plan import RUN, Schedule, Shard, load_run
+from pipeline.ledger.plan import RUN, Schedule, Shard
 from pipeline.ledger.planning import refuse_overlap
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
@@ -111,9 +111,8 @@ def colorize(
     refuse_overlap(open_storage(source), open_storage(destination), options.include)
     warm = partial(_warm_up, resources, options.model)
     with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
-        begun = load_run(place) is not None
         job = prepare_job(source, place, options, resources, warm, listener.begin, update)
-        if not begun:
+        if not job.begun:
             return _run(job, listener, lease)
         if update:
             listener.begin("listing")

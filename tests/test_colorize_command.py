@@ -36,7 +36,7 @@ def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) ->
     for source, destination, words in (
         (tmp_path / "nowhere", tmp_path / "out", "nowhere does not exist"),
         (tmp_path / "list.txt", tmp_path / "out", "no photograph in "),
-        (photos / "cat.jpg", tmp_path / "file", "file is not a folder"),
+        (photos / "cat.jpg", tmp_path / "file", "Not a directory"),
         (photos / "cat.jpg", photos, "must not lie inside each other"),
         (tmp_path / "scans.zip", tmp_path / "out", "scans.zip is an archive: unpack it"),
         ("s3://bucket/scans.tar.gz", tmp_path / "out", "scans.tar.gz is an archive: unpack it"),

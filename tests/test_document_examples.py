@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from jobs.main import main
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.run.steps import write_shard
 from pipeline.storage.local import LocalStorage
+from support.commands import run_command
 from support.ray_clusters import simulated_cluster
 from support.written_shards import RECIPE, candidates_of
 
@@ -126,7 +125,7 @@ def carry_out(line: str) -> None:
     """A line of a shell, in this process where it is a command of ours. It has to succeed."""
     words = shlex.split(line)
     if words[0] == "autochrome":
-        result = CliRunner().invoke(main, words[1:])
+        result = run_command(*words[1:])
         assert result.exit_code == 0, f"{line}\n{result.output}"
     else:
         line = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", line)

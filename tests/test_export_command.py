@@ -10,20 +10,20 @@ from pathlib import Path
 import bagit
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from test_delivery import BAGIT, pictures_of
 
-from jobs.main import main
 from pipeline.delivery.catalog import SCHEMA
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
 from support.colored_places import colored_folder, example_photos
+from support.commands import run_command
 from support.written_shards import RECIPE
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["export", *map(str, arguments)])
+    return run_command("export", *arguments)
 
 
 @pytest.fixture(scope="module")

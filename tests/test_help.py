@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 import pytest
 from click.shell_completion import BashComplete
-from click.testing import CliRunner
 
 from jobs.main import main
 from jobs.sections import SECTIONS
+from support.commands import run_command
 
 UNSORTED = {"log_format"}
 
@@ -23,7 +23,7 @@ def command(name: str) -> click.Command:
 
 
 def help_of(*words: str) -> list[str]:
-    result = CliRunner().invoke(main, [*words, "--help"])
+    result = run_command(*words, "--help")
     assert result.exit_code == 0
     return result.output.splitlines()
 

@@ -10,7 +10,6 @@ import pytest
 
 from pipeline.errors import EngineError, from_interrupt
 from support.simulated_runs import foreign_lines
-from support.tiny_models import write_tiny_weights
 
 LINE = "autochrome: interrupted\n"
 # As the installed command does; a shell may let what it starts ignore SIGINT, a terminal does not.
@@ -21,11 +20,6 @@ from jobs.start import start
 print("started", flush=True)
 start()
 """
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
 
 
 def started(repository: Path, *arguments: object) -> "subprocess.Popen[str]":

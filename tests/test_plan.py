@@ -1,21 +1,19 @@
 """Freezing a run: what is taken for a photo, what is refused, and what a second command finds."""
 
 import hashlib
-import io
 import json
 import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
 from pipeline.ledger import planning as module
-from pipeline.ledger.plan import RUN, Plan, Run, Schedule, load_run, part_path
+from pipeline.ledger.plan import RUN, Plan, Run, Schedule, load_run
 from pipeline.ledger.planning import (
     Redo,
     chosen_photos,
@@ -26,6 +24,7 @@ from pipeline.ledger.planning import (
 from pipeline.ledger.recipe import Recipe
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from support.simulated_runs import without_names
 
 RECIPE = Recipe(
     source="memory://source",
@@ -156,9 +155,7 @@ def test_a_destination_with_pictures_of_others_is_refused() -> None:
 def test_a_destination_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     for place in ("file", "file/below"):
-        with pytest.raises(
-            StorageError, match=r"^cannot \w+ .*(Not a directory|exists)$|file is not a folder$"
-        ):
+        with pytest.raises(StorageError, match=r"^cannot \w+ .*(Not a directory|exists)$"):
             prepare_run(
                 a_source("a.jpg"), LocalStorage(str(tmp_path / place)), RECIPE, shard_size=1
             )
@@ -253,15 +250,7 @@ def test_names_of_results_are_decided_in_the_plan() -> None:
 def test_a_plan_of_an_older_version_has_no_names() -> None:
     source, destination = a_source("a.bmp", "a.bmp.png"), MemoryStorage("to")
     prepare_run(source, destination, RECIPE, 2)
-    table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
-    file = io.BytesIO()
-    pq.write_table(table, file)
-    destination.write(part_path(0), file.getvalue())
-    content = json.loads(destination.read(RUN))
-    content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
-    destination.write(RUN, json.dumps(content).encode())
-    again = load_run(destination)
-    assert again
+    again = without_names(destination)
     [shard] = Schedule(destination, again).open()
     assert [photo.name for photo in shard.photos] == [None, None]
     assert plan_retry(destination, again, lambda _: [Redo("a.bmp", 1, 2)])

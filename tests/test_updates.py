@@ -1,7 +1,5 @@
 """Photos that come into a source after it was planned: counted, planned once, told as photos."""
 
-import hashlib
-import io
 import itertools
 import json
 import re
@@ -12,18 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from test_names import PHOTOS, all_outputs
 
 import autochrome
-from jobs.main import main
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
-from pipeline.ledger.plan import RUN, Run, Schedule, load_run, part_path, retry_path
+from pipeline.ledger.plan import Run, Schedule, retry_path
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import committed_shards, read_results
@@ -39,8 +35,8 @@ from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.verify import verify
-from support.simulated_runs import RECIPE, commit, planned
-from support.tiny_models import write_tiny_weights
+from support.commands import run_command
+from support.simulated_runs import RECIPE, commit, planned, without_names
 from support.written_shards import candidates_of
 
 NAMES = ("000.bmp", "A.jpg", "a.jpg", "b/c.tif", "B/c.tif", "a.bmp", "a.bmp.png", "002.jpg.png")
@@ -275,20 +271,6 @@ def test_a_source_that_is_gone_adds_nothing_and_is_one_line(tmp_path: Path) -> N
     assert destination.objects == before  # type: ignore[attr-defined]
 
 
-def without_names(destination: Storage) -> Run:
-    """The run of an older version, which decided no names."""
-    table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
-    file = io.BytesIO()
-    pq.write_table(table, file)
-    destination.write(part_path(0), file.getvalue())
-    content = json.loads(destination.read(RUN))
-    content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
-    destination.write(RUN, json.dumps(content).encode())
-    run = load_run(destination)
-    assert run
-    return run
-
-
 def test_a_destination_of_an_older_version_gets_names_for_new_photos_alone() -> None:
     source, destination, _ = planned(photos=2, shard_size=2)
     run = without_names(destination)
@@ -435,11 +417,6 @@ def test_commands_that_update_a_bucket_at_once_add_each_photo_once(bucket: str) 
     assert destination.exists(retry_path(1)) and not destination.exists(retry_path(2))
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
-
-
 def test_the_same_command_says_how_many_photos_came(
     tmp_path: Path, repository: Path, weights: Path
 ) -> None:
@@ -461,7 +438,7 @@ def test_the_same_command_says_how_many_photos_came(
 
     def run(*arguments: object) -> Result:
         command = ("colorize", source, out, "--weights", weights, "--device", "cpu", *arguments)
-        return CliRunner().invoke(main, list(map(str, command)))
+        return run_command(*command)
 
     quiet = run()
     assert quiet.exit_code == 0 and "--update" not in quiet.output

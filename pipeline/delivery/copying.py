@@ -37,7 +37,7 @@ class Copier:
     def __init__(
         self, destination: Storage, out: Storage, recipe: Recipe, folder: str, there: Seen
     ) -> None:
-        self._destination, self._out, self._spec, self._folder = destination, out, recipe, folder
+        self._destination, self._out, self._recipe, self._folder = destination, out, recipe, folder
         self._there, self._one_large = there, threading.Lock()
 
     def task(self, picture: Picture) -> Task:
@@ -52,8 +52,8 @@ class Copier:
             error = row["error"] or f"it is {row['status']}"
             return replace(delivered, reason=row["reason"] or "missing", error=error)
         image = image_path(row)
-        if self._spec.sidecar:  # first, so that no picture goes out without it
-            digest = hashlib.sha256(sidecar_of(row, image, self._spec)).hexdigest()
+        if self._recipe.sidecar:  # first, so that no picture goes out without it
+            digest = hashlib.sha256(sidecar_of(row, image, self._recipe)).hexdigest()
             beside, there = sidecar_path(path), task.sidecar_is_there
             _, problem = self._copied(sidecar_path(image), beside, digest, there)
             if problem:

@@ -32,7 +32,7 @@ from pipeline.delivery.iiif import COLLECTION, Manifests, Sheets
 from pipeline.delivery.order import DELIVERY, Order, begin_delivery, read_order
 from pipeline.delivery.place import refuse_others_files, what_is_there
 from pipeline.errors import PhotoError, UsageError
-from pipeline.ledger.plan import Run
+from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.results import committed_shards, image_path
 from pipeline.ledger.seen import Seen
 from pipeline.ledger.selection import Selection
@@ -127,14 +127,14 @@ def deliver(
             work.record(photo)
             on_progress(work.done, len(work.failed), photos.pictures)
         work.close(begun)
-    committed = committed_shards(destination).keys()
+    schedule, committed = Schedule(destination, run), committed_shards(destination).keys()
     return Summary(
         pictures=work.done - len(work.failed),
         photos=work.photos,
         bytes=work.bytes,
         failed=work.failed,
         left_out=dict(left_out),
-        pending=run.plan.photos - run.plan.photos_in(committed),
+        pending=schedule.planned - schedule.planned_in(committed),
     )
 
 

@@ -72,7 +72,7 @@ class Manifests:
     the collection."""
 
     def __init__(self, base: str, recipe: Recipe, file: BinaryIO) -> None:
-        self._base, self._spec = base, recipe
+        self._base, self._recipe = base, recipe
         self.collection = Collection(self._uri(COLLECTION), file)
 
     def of(
@@ -125,7 +125,7 @@ class Manifests:
         row, name = each.picture.row, each.picture.name
         format = FORMAT_OF_SUFFIX[PurePosixPath(name).suffix.lower()]
         label = "Colorized by a machine"
-        if self._spec.candidates > 1:
+        if self._recipe.candidates > 1:
             label += f", candidate {row['candidate']}"
         height, width = self._size(row)
         picture = {
@@ -178,15 +178,15 @@ class Manifests:
 
     def _size(self, row: Mapping[str, Any]) -> tuple[int, int]:
         """(height, width) of a delivered picture."""
-        if self._spec.output_size == "full":
+        if self._recipe.output_size == "full":
             return row["height"], row["width"]
-        return fitted(row["height"], row["width"], int(self._spec.output_size))
+        return fitted(row["height"], row["width"], int(self._recipe.output_size))
 
     def _metadata(self, row: Mapping[str, Any]) -> list[Json]:
         facts = {
             "Photo": row["photo"],
-            "Digital source type": SOURCE_TYPES + self._spec.digital_source_type,
-            "Software": f"Autochrome {self._spec.versions.get('autochrome', '')}".strip(),
+            "Digital source type": SOURCE_TYPES + self._recipe.digital_source_type,
+            "Software": f"Autochrome {self._recipe.versions.get('autochrome', '')}".strip(),
             "SHA-256 of the photograph": row["source_sha256"],
         }
         return [

@@ -33,7 +33,7 @@ class Job:
     """What the workers are told.
 
     sizes: the model's low and high resolution. device: cpu or cuda; that of `resources` may still
-    be auto. signer: of writers alone.
+    be auto. signer: of writers alone. begun: the destination held the run before this command.
     """
 
     source: Storage
@@ -43,6 +43,7 @@ class Job:
     sizes: tuple[int, int]
     device: str
     signer: Signer | None = None
+    begun: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,8 @@ def _same_signing(destination: Storage, recipe: Recipe, resources: Resources) ->
 def _job(asked: Request, destination: Storage, run: Run, resources: Resources) -> Job:
     method_of(run.recipe)  # raises here what actors could not tell
     found = replace(resources, weights=absolute_place(resources.weights))
-    return Job(asked.source, destination, run, found, asked.sizes, asked.device, asked.signer)
+    facts = asked.sizes, asked.device, asked.signer, asked.begun is not None
+    return Job(asked.source, destination, run, found, *facts)
 
 
 def pages_per_file(recipe: Recipe) -> int:

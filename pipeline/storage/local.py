@@ -109,8 +109,6 @@ class LocalStorage:
         except FileNotFoundError as error:
             raise ObjectMissing(f"{self.uri_of(path)} does not exist") from error
         except OSError as error:
-            if os.path.isfile(self._locate("")):
-                raise StorageError(f"{self.uri} is not a folder") from error
             raise as_storage_error("read", self.uri_of(path), error) from error
 
     def exists(self, path: str) -> bool:

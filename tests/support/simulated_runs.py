@@ -1,12 +1,17 @@
 """Runs without a model and without Ray: plans and commits as they are, results made up."""
 
+import hashlib
+import io
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import get_args
 
+import pyarrow.parquet as pq
+
 from pipeline.colorize import Phase
-from pipeline.ledger.plan import Run, Shard
+from pipeline.ledger.plan import RUN, Run, Shard, load_run, part_path
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard
@@ -22,6 +27,20 @@ def planned(photos: int, shard_size: int, recipe: Recipe = RECIPE) -> tuple[Stor
     for number in range(photos):
         source.write(f"{number:03}.jpg", b"%d" % number)
     return source, destination, prepare_run(source, destination, recipe, shard_size)
+
+
+def without_names(destination: Storage) -> Run:
+    """A run that was planned in one part, made one of an older version, which decided no names."""
+    table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    destination.write(part_path(0), file.getvalue())
+    content = json.loads(destination.read(RUN))
+    content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
+    destination.write(RUN, json.dumps(content).encode())
+    run = load_run(destination)
+    assert run
+    return run
 
 
 def write_run(folder: Path, photos: int = 3) -> Path:
