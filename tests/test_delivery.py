@@ -28,6 +28,7 @@ from pipeline.ledger.plan import Run
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import Result, image_path, read_results
 from pipeline.ledger.selection import parse_selection, take_selection
+from pipeline.ledger.updates import plan_update
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -473,3 +474,12 @@ def test_chosen_photos_are_those_of_the_latest_attempt(place: Place) -> None:
     left_out: Counter[str] = Counter()
     photos = list(chosen(destination, run, Order(), decisions_of(destination, run, None), left_out))
     assert [len(photo) for photo in photos] == [1] * 4 and left_out == {"failed": 1}
+
+
+def test_photos_that_were_added_and_not_done_yet_are_pending() -> None:
+    source, destination, run = colored({"a.png": gray_photo(1)})
+    source.write("b.png", gray_photo(2))
+    assert plan_update(source, destination, run).new == 1
+    assert deliver(source, destination, run, MemoryStorage("out"), Order()).pending == 1
+    color(source, destination, run)
+    assert deliver(source, destination, run, MemoryStorage("again"), Order()).pending == 0
