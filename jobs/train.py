@@ -38,7 +38,7 @@ SIZES: list[Option] = [
     ("unconditional", bool, None, "A core that sees no gray photograph: an Axial Transformer."),
     (
         "trunk",
-        ["none", "efficientnet_lite0"],
+        ["none", "efficientnet_lite0", "efficientnet_lite2"],
         None,
         "Pretrained network that core or PIC uses.",
     ),

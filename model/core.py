@@ -100,7 +100,9 @@ class Encoder(nn.Module):
         self.position = PositionEmbedding(config.resolution, config.hidden)
         self.layers = build_encoder(config.size, config.enc, config.encoder_attention)
         if config.trunk != "none":
-            self.photo = PhotoContext(config.hidden, config.resolution, config.trunk_dropout)
+            self.photo = PhotoContext(
+                config.trunk, config.hidden, config.resolution, config.trunk_dropout
+            )
         if config.hints:
             self.hint_embedding = embedding(NUM_BINS + 1, config.hidden)
         if config.palette:

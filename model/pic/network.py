@@ -128,7 +128,9 @@ class LightnessEncoder(nn.Module):
         self.norm = nn.GroupNorm(_GROUPS, hidden)
         self.photo: PhotoContext | None = None
         if config.trunk != "none":
-            self.photo = PhotoContext(hidden, config.chroma_resolution, config.trunk_dropout)
+            self.photo = PhotoContext(
+                config.trunk, hidden, config.chroma_resolution, config.trunk_dropout
+            )
 
     def forward(self, gray_BSS: Tensor) -> Tensor:
         """Integers [0, 255] (B, S, S) -> (B, R, R, F)."""

