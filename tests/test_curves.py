@@ -104,9 +104,19 @@ def test_gray_with_alpha_and_palettes_have_the_same_tones() -> None:
     assert np.array_equal(tones(png(RAMP[8], LINEAR, palette, color=3)), expected)
 
 
-def test_a_profile_comes_before_the_curve() -> None:
+def test_a_profile_comes_before_the_curve_and_after_the_numbers_of_cicp() -> None:
     color = np.repeat(RAMP[8][..., None], 3, axis=-1)
     assert np.array_equal(tones(png(color, ICCP, LINEAR, color=2)), CODES)
+    light = chunk(b"cICP", bytes([1, 8, 0, 1]))
+    assert np.array_equal(
+        tones(png(color, ICCP, light, color=2)), np.rint(255 * shown(CODES)) / 255
+    )
+    for transfer in (2, 16):  # not told, and PQ, which is not applied: the profile stands in
+        unusable = chunk(b"cICP", bytes([1, transfer, 0, 1]))
+        data = png(color, ICCP, unusable, color=2)
+        assert np.array_equal(tones(data), CODES)
+        [made] = render(data, [SMALL], RECIPE, [0])
+        assert not isinstance(made, Exception) and not made.note
 
 
 def test_primaries_count_where_there_is_color() -> None:

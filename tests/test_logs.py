@@ -12,7 +12,7 @@ from jobs.main import main
 from pipeline.errors import PhotoError
 from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.run.isolation import call_isolated
-from pipeline.run.logs import LOGGER, RunLog, collect_records, replay
+from pipeline.run.logs import LOGGER, MAX_LOGS, RunLog, collect_records, replay
 from support.commands import run_command
 
 
@@ -21,6 +21,16 @@ def fail(message: str) -> None:
         raise ValueError(message)
     except ValueError as error:
         LOGGER.warning("a.jpg: corrupt", exc_info=error)
+
+
+def test_the_oldest_logs_make_room(tmp_path: Path) -> None:
+    for number in range(MAX_LOGS + 5):
+        (tmp_path / f"autochrome-2026{number:04}-000000-000000.log").touch()
+    (tmp_path / "raylet.log").touch()
+    with RunLog().written_to(tmp_path):
+        left = sorted(path.name for path in tmp_path.iterdir())
+    assert left[0] == "autochrome-20260005-000000-000000.log" and left[-1] == "raylet.log"
+    assert len(left) == MAX_LOGS + 1
 
 
 def test_what_a_thread_logs_reaches_the_file_of_another_process(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.images.boxes import read_box
 from pipeline.images.gray import Kind, Samples
 from pipeline.images.masters import DeepMaster
 
@@ -118,12 +119,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, Span]]:
     for _ in range(_MOST_BOXES):
         if at + 8 > end:
             return
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = at + 8
-        if length == 1 and at + 16 <= end:
-            [length] = struct.unpack_from(">Q", data, body)
-            body = at + 16
-        last = end if length == 0 else at + length
+        kind, body, last = read_box(data, at, end)
         if last > end or last < body:
             return
         yield kind, (body, last)

@@ -1,4 +1,7 @@
-"""The boxes of JPEG 2000: where its codestream is, and which colors its container declares."""
+"""Boxes, of which files of JPEG 2000 and AVIF are made.
+
+Of JPEG 2000: where its codestream is, and which colors its container declares.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -52,12 +55,8 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         if at + 8 > last or seen >= _MOST_BOXES:
             continue
         seen += 1
-        length, kind = struct.unpack_from(">I4s", data, at)
-        body = at + 8
-        if length == 1 and at + 16 <= last:
-            [length] = struct.unpack_from(">Q", data, body)
-            body = at + 16
-        end = last if length == 0 else min(at + length, last)
+        kind, body, end = read_box(data, at, last)
+        end = min(end, last)
         if end < body:
             continue
         spans.append((end, last, depth))
@@ -65,3 +64,17 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             spans.append((body, end, depth + 1))
         else:
             yield kind, body, end
+
+
+def read_box(data: bytes, at: int, last: int) -> tuple[bytes, int, int]:
+    """Kind of the box at a place, and start and end of its content; `last` ends what it is in.
+
+    The end is as the box tells it: beyond `last` in a file that was cut, and before the start where
+    the length is wrong. Raises struct.error (fewer than 8 bytes are left in the file).
+    """
+    length, kind = struct.unpack_from(">I4s", data, at)
+    body = at + 8
+    if length == 1 and at + 16 <= last:
+        [length] = struct.unpack_from(">Q", data, body)
+        body = at + 16
+    return kind, body, last if length == 0 else at + length

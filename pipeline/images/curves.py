@@ -39,12 +39,14 @@ _PRIMARIES: dict[int, Primaries] = {
 class Curve:
     """How codes become light. lights: one for all channels, or one each; none where it is sRGB's.
 
-    note: of one that is not applied, in words.
+    note: of one that is not applied, in words. above_profile: it counts, and a profile beside it
+    does not.
     """
 
     lights: tuple[Light, ...] = ()
     primaries: Primaries | None = None
     note: str = ""
+    above_profile: bool = False
 
 
 def power_curve(exponent: float, primaries: Primaries | None = None) -> Curve | None:
@@ -63,7 +65,7 @@ def table_curve(tables: Sequence[np.ndarray], inverted: bool) -> Curve | None:
     return Curve(tuple(map(_between, lights)))
 
 
-def numbered_curve(primaries: int, transfer: int, full_range: bool = True) -> Curve | None:
+def numbered_curve(primaries: int, transfer: int, full_range: bool = True) -> Curve:
     """A curve by the numbers of ITU-T H.273, as PNG and AVIF hold them."""
     if transfer in _BEYOND:
         return Curve(note=f"its tones are {_BEYOND[transfer]}'s, and taken as those of sRGB")

@@ -232,7 +232,7 @@ def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> _D
 
 def _profile_of(icc: bytes | None, curve: Curve | None, kind: Kind) -> tuple[Profile | None, str]:
     """What takes pixels to sRGB: a file's profile, or else its curve; and what is to be said."""
-    if icc or curve is None:
+    if curve is None or (icc and not curve.above_profile):
         return color_profile(icc, kind) if icc else None, ""
     return curve_profile(curve, kind), curve.note
 

@@ -2,6 +2,7 @@
 
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.images.curves import Curve, numbered_curve, power_curve, table_cur
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_CHUNKS = 10_000
+_UNSPECIFIED = 2  # a transfer function of ITU-T H.273
 _PHOTOMETRIC, _BITS, _DENSITIES, _TABLES = 262, 258, 291, 301  # tags of TIFF
 CURVE_TAGS = (_PHOTOMETRIC, _BITS, _DENSITIES, _TABLES)
 _NOT_APPLIED = "its gray response curve is not applied"
@@ -50,13 +52,15 @@ def tiff_curve(tags: Mapping[int, Any]) -> Curve | None:
 
 
 def _of_png(data: bytes) -> Curve | None:
-    """By the order of the PNG specification: cICP, then sRGB, then gAMA with cHRM."""
+    """By the order of the PNG specification: cICP, then iCCP, then sRGB, then gAMA with cHRM."""
     found: dict[bytes, bytes] = {}
     for kind, body in _chunks(data):
         found.setdefault(kind, body)
     numbers = found.get(b"cICP", b"")
     if len(numbers) == 4:
-        return numbered_curve(numbers[0], numbers[1], bool(numbers[3]))
+        curve = numbered_curve(numbers[0], numbers[1], bool(numbers[3]))
+        # Tones that cannot be shown here, or are not told, leave the word to a profile.
+        return replace(curve, above_profile=not curve.note and numbers[1] != _UNSPECIFIED)
     if b"sRGB" in found or len(gamma := found.get(b"gAMA", b"")) != 4:
         return None
     [hundred_thousandths] = struct.unpack(">I", gamma)

@@ -8,7 +8,7 @@ import json
 import logging
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, RotatingFileHandler
 from pathlib import Path
@@ -19,6 +19,7 @@ LOGGER.propagate = False  # a root logger would write to the terminal
 LOGGER.addHandler(logging.NullHandler())
 
 MAX_BYTES = 2**26  # of a file; three older ones are kept beside it
+MAX_LOGS = 200  # files of earlier runs that are kept in a folder
 
 
 @contextmanager
@@ -56,6 +57,7 @@ class RunLog:
     @contextmanager
     def written_to(self, folder: Path) -> Iterator[None]:
         """While the block lasts; an error that ends it is logged, too."""
+        _remove_old(folder)
         self._path = folder / f"autochrome-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
         handler = RotatingFileHandler(
             self._path, maxBytes=MAX_BYTES, backupCount=3, encoding="utf-8", delay=True
@@ -70,6 +72,14 @@ class RunLog:
         finally:
             LOGGER.removeHandler(handler)
             handler.close()
+
+
+def _remove_old(folder: Path) -> None:
+    """Nobody else tidies up there. Names sort by time; what cannot be removed stays."""
+    logs = sorted(folder.glob("autochrome-*.log*"))
+    for log in logs[:-MAX_LOGS]:
+        with suppress(OSError):
+            log.unlink()
 
 
 def replay(records: Iterable[logging.LogRecord]) -> None:
