@@ -56,6 +56,7 @@ def open_results(destination: str) -> "ds.Dataset":
     """The rows of a run as a pyarrow dataset, of each photo those of its latest attempt.
 
     destination: a folder or s3://bucket/prefix. The rows are read into memory, some 500 bytes each.
+    `output_uri` is where a picture is now, also where the destination has moved since.
 
     Raises:
         pipeline.errors.UsageError: there is no run.
@@ -63,11 +64,12 @@ def open_results(destination: str) -> "ds.Dataset":
     import pyarrow.dataset as ds
 
     from pipeline.ledger.plan import open_run
-    from pipeline.ledger.results import SCHEMA, read_results
+    from pipeline.ledger.results import SCHEMA, located, read_results
     from pipeline.storage.open_storage import open_storage
 
     place = open_storage(destination)
-    return ds.dataset(list(read_results(place, open_run(place))) or [SCHEMA.empty_table()])
+    tables = [located(table, place) for table in read_results(place, open_run(place))]
+    return ds.dataset(tables or [SCHEMA.empty_table()])
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -108,6 +108,19 @@ def describe_failures(failures: Sequence["Failure"], failed: int, destination: s
     return [shown_in_line(line) for line in lines]
 
 
+def describe_selection(taken: Mapping[str, int]) -> str:
+    """What was decided, and what that changed."""
+    before = taken.get("redo", 0) - taken["redone"]
+    counts = {
+        "approved": taken.get("approve", 0),
+        "rejected": taken.get("reject", 0),
+        "done once more": taken["redone"],
+        "done with that seed before": before,
+    }
+    words = [f"{count:,} {word}" for word, count in counts.items() if count]
+    return f"selection: {', '.join(words) or 'no decisions'}"
+
+
 def describe(summary: "Summary") -> str:
     """The closing words of a run."""
     from pipeline.ledger.planning import describe_ignored
@@ -119,6 +132,8 @@ def describe(summary: "Summary") -> str:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in summary.reasons.items())
         lines.append(f"{summary.failed:,} failed: {reasons}")
         lines += describe_failures(summary.failures, summary.failed, summary.destination)
+    if summary.selection is not None:
+        lines.append(describe_selection(summary.selection))
     if summary.retried == 0:
         lines.append("nothing to retry: no such failure is left")
     if summary.added is not None:

@@ -76,6 +76,12 @@ def check_lines(
     help="IIIF manifests, for the address under which OUT will be served.",
 )
 @click.option(
+    "--hard-links",
+    is_flag=True,
+    help="Between folders on one disk: the same files under second names, which take no space; who"
+    " changes one changes both.",
+)
+@click.option(
     "--single-writer",
     is_flag=True,
     help="For stores without conditional writes, and disks without hard links, such as exFAT: only"
@@ -96,6 +102,7 @@ def export(
     bag: bool,
     bag_info: dict[str, str],
     iiif: str | None,
+    hard_links: bool,
     single_writer: bool,
 ) -> None:
     """Copy pictures of DST to OUT, with a catalog.
@@ -136,7 +143,7 @@ def export(
         open_destination(out, single_writer) as (opened, _),
         Progress(sys.stderr, as_json=in_json(ctx)) as progress,
     ):
-        summary = deliver(source, place, run, opened, order, chosen, progress.update)
+        summary = deliver(source, place, run, opened, order, chosen, hard_links, progress.update)
     say(ctx, describe(summary, opened.uri), "delivered", **to_json(summary))
     ctx.exit(3 if summary.failed else 0)
 

@@ -3,6 +3,7 @@
 import gc
 import pickle
 import shlex
+from collections import Counter
 from collections.abc import (
     Collection,
     Generator,
@@ -144,10 +145,12 @@ def resume(
         probe_conditional_writes(place)
         if selection or retry_failed:
             listener.begin("planning")
+        taken = None
         if selection:
-            take_selection(place, job.run, selection)
+            redone = take_selection(place, job.run, selection)
+            taken = {**Counter(each.decision for each in selection.choices), "redone": redone}
         retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
-        return replace(_run(job, listener, lease), retried=retried)
+        return replace(_run(job, listener, lease), retried=retried, selection=taken)
 
 
 def _changes(job: Job) -> Changes | None:

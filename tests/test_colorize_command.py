@@ -161,12 +161,14 @@ def test_closing_words() -> None:
         retried=0,
         work_seconds=180.0,
         photos_per_second=6.67,
+        selection={"approve": 1200, "redo": 3, "redone": 2},
     )
     assert describe(summary).splitlines() == [
         "1,196 of 1,200 photos colorized in 3 min, 6.7 photos/s",
         "3 failed: 2 corrupt, 1 changed",
         r"  a\n.jpg: corrupt: no image",
         "  2 more: autochrome status s3://bucket/out --failed",
+        "selection: 1,200 approved, 2 done once more, 1 done with that seed before",
         "nothing to retry: no such failure is left",
         "1 not done: the same command tries them again",
         "1 other file ignored (1 .txt)",

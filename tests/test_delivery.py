@@ -279,6 +279,24 @@ def test_a_place_that_holds_other_files_is_refused(place: Place) -> None:
         deliver(source, destination, run, out, Order())
 
 
+def test_hard_links_are_the_same_files_and_refused_elsewhere(place: Place, tmp_path: Path) -> None:
+    source, destination, run = colored_folder(tmp_path, {"1.png": gray_photo(1)})
+    out = LocalStorage(str(tmp_path / "delivery"))
+    summary = deliver(source, destination, run, out, Order(), hard_links=True)
+    [picture] = tmp_path.glob("delivery/images/*")
+    [original] = tmp_path.glob("colored/images/*")
+    assert picture.samefile(original) and summary.pictures == 1
+    again = deliver(source, destination, run, out, Order(), hard_links=True)
+    assert again == summary and picture.samefile(original)
+    picture.unlink()
+    picture.write_bytes(b"of others")
+    other = deliver(source, destination, run, out, Order(), hard_links=True)
+    assert [each.reason for each in other.failed] == ["write_error"]
+    assert picture.read_bytes() == b"of others"
+    with pytest.raises(UsageError, match="no hard links from .*: not folders"):
+        deliver(*place, MemoryStorage("out"), Order(), hard_links=True)
+
+
 @pytest.mark.parametrize("where", ["colored", "colored/images/new", "scans/a", "."])
 def test_no_delivery_lies_in_source_or_destination(tmp_path: Path, where: str) -> None:
     source, destination, run = colored_folder(tmp_path, {"1.png": gray_photo(1)})

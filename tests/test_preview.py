@@ -172,6 +172,11 @@ def test_results_are_a_table_of_the_latest_attempts(tmp_path: Path) -> None:
     table = autochrome.open_results(destination.uri).to_table()
     assert table["photo"].to_pylist() == ["0.png", "1.png", "2.png"]
     assert set(table["status"].to_pylist()) == {"ok"}
+    moved = tmp_path / "moved"
+    (tmp_path / "out").rename(moved)
+    uris = autochrome.open_results(str(moved)).to_table()["output_uri"].to_pylist()
+    assert len(uris) == 3 and all(Path(uri).is_relative_to(moved) for uri in uris)
+    assert all(Path(uri).is_file() for uri in uris)
 
 
 def test_a_stamp_keeps_its_color_in_notebooks(photo: Path, weights: Path) -> None:

@@ -8,7 +8,13 @@ from pathlib import PurePosixPath
 
 from pipeline.delivery.catalog import PICTURES, Delivered
 from pipeline.delivery.chosen import Picture
-from pipeline.errors import ObjectArchived, ObjectMissing, StorageError, StoreUnavailable
+from pipeline.errors import (
+    ObjectArchived,
+    ObjectMissing,
+    StorageError,
+    StoreUnavailable,
+    UsageError,
+)
 from pipeline.images.formats import FORMAT_OF_SUFFIX
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import image_path
@@ -16,6 +22,7 @@ from pipeline.ledger.seen import Seen
 from pipeline.metadata.titles import title_of
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.storage.base import Storage
+from pipeline.storage.local import LocalStorage
 
 _LARGE_BYTES = 2**26  # of a file; of those, one at a time is held in memory
 
@@ -32,13 +39,24 @@ class Task:
 
 class Copier:
     """Copies pictures. folder: of the delivery, with "/" at its end. there: the paths that it holds
-    already."""
+    already. hard_links: give the files second names instead, between folders. Raises UsageError."""
 
     def __init__(
-        self, destination: Storage, out: Storage, recipe: Recipe, folder: str, there: Seen
+        self,
+        destination: Storage,
+        out: Storage,
+        recipe: Recipe,
+        folder: str,
+        there: Seen,
+        hard_links: bool = False,
     ) -> None:
         self._destination, self._out, self._recipe, self._folder = destination, out, recipe, folder
         self._there, self._one_large = there, threading.Lock()
+        self._linked: tuple[LocalStorage, LocalStorage] | None = None
+        if hard_links:
+            if not (isinstance(destination, LocalStorage) and isinstance(out, LocalStorage)):
+                raise UsageError(f"no hard links from {destination.uri} to {out.uri}: not folders")
+            self._linked = destination, out
 
     def task(self, picture: Picture) -> Task:
         path = self._folder + PICTURES + picture.name
@@ -84,7 +102,12 @@ class Copier:
             uri = self._destination.uri_of(start)
             return b"", ("changed", f"{uri} has other bytes than were recorded: autochrome verify")
         try:
-            if self._out.write_if_absent(end, data):
+            if self._linked:
+                destination, out = self._linked
+                new = out.link_if_absent(end, destination, start)
+            else:
+                new = self._out.write_if_absent(end, data)
+            if new:
                 return data, None
         except StoreUnavailable:
             raise

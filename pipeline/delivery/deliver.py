@@ -89,14 +89,17 @@ def deliver(
     out: Storage,
     order: Order,
     selection: Selection | None = None,
+    hard_links: bool = False,
     on_progress: Callable[[int, int, int], None] = lambda done, failed, pictures: None,
 ) -> Summary:
     """Deliver what an order asks for from a destination; the source is not opened.
 
-    on_progress(pictures so far, failed, pictures). Raises UsageError (a selection of what the
-    destination does not have, nothing to deliver, a place for it that holds other files or lies
-    within the source or destination), DestinationMismatch (it holds another delivery) and
-    StorageError.
+    hard_links: pictures are second names of those in the destination, where both are folders on one
+    disk; what is made here is written. on_progress(pictures so far, failed, pictures).
+
+    Raises UsageError (a selection of what the destination does not have, nothing to deliver, a
+    place for it that holds other files or lies within the source or destination, hard links that
+    cannot be), DestinationMismatch (it holds another delivery) and StorageError.
     """
     for place in (destination, source):
         if overlap(out, place):
@@ -119,10 +122,10 @@ def deliver(
         today = datetime.now(UTC).date().isoformat()
         begun = begin_delivery(out, order, run, photos.digest, today)
         there = what_is_there(out, order, run, photos)
+        copier = Copier(destination, out, run.recipe, order.folder, there, hard_links)
         pool = files.enter_context(ThreadPoolExecutor(_WORKERS))
         files.callback(pool.shutdown, cancel_futures=True)
         work = _Delivery(destination, run, out, order, there, new_file, pool)
-        copier = Copier(destination, out, run.recipe, order.folder, there)
         for photo in _copied(copier, photos, pool):
             work.record(photo)
             on_progress(work.done, len(work.failed), photos.pictures)

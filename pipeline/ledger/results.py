@@ -208,6 +208,14 @@ def image_path(row: Mapping[str, Any]) -> str:
     return uri[uri.rfind(f"/images/{stem}") + 1 :]
 
 
+def located(table: pa.Table, destination: Storage) -> pa.Table:
+    """Rows of a destination with the URIs that its images have where it is now."""
+    rows = table.select(["photo", "name", "output_uri"]).to_pylist()
+    uris = [destination.uri_of(image_path(row)) if row["output_uri"] else None for row in rows]
+    place = table.column_names.index("output_uri")
+    return table.set_column(place, SCHEMA.field("output_uri"), pa.array(uris, pa.string()))
+
+
 def _without(table: pa.Table, photos: set[str]) -> pa.Table:
     table = table.replace_schema_metadata()  # which differs from shard to shard
     there = set(table["photo"].to_pylist()) & photos

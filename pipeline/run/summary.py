@@ -22,7 +22,8 @@ class Summary:
     masters are. work_seconds, photos_per_second: as in Status. added: how many photos were added to
     the plan; None where that was not asked for. unplanned: how many the source has beside those of
     the plan, resized: how many have another size than they are planned with; None where that was
-    not looked for, or took too long.
+    not looked for, or took too long. selection: of one that was taken, how often each decision
+    comes in it, and how many photos are done once more for it, "redone"; None where there was none.
     """
 
     photos: int
@@ -43,6 +44,7 @@ class Summary:
     added: int | None = None
     unplanned: int | None = None
     resized: int | None = None
+    selection: dict[str, int] | None = None
 
 
 def summarize(destination: Storage, run: Run) -> Summary:

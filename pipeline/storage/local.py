@@ -136,6 +136,25 @@ class LocalStorage:
             return self._put(path, data, _link)
         return not os.path.lexists(self._locate(path)) and self._put(path, data, os.replace)
 
+    def link_if_absent(self, path: str, source: "LocalStorage", start: str) -> bool:
+        """Give a file of another folder a second name here. Raises UsageError (the file system
+        makes no such links, or the folders are on two of them) and StorageError."""
+        place = self._locate(path)
+        try:
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.link(source._locate(start), place)
+            _sync_folder(os.path.dirname(place))
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise as_storage_error("link", self.uri_of(path), error) from error
+            raise UsageError(
+                f"no hard links from {source.uri} to {self.uri} ({error.strerror}): they need one"
+                " disk whose file system makes them"
+            ) from error
+        return True
+
     def _put(self, path: str, data: bytes | BinaryIO, move: Any) -> bool:
         place = self._locate(path)
         folder = os.path.dirname(place)
