@@ -13,7 +13,7 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from pipeline.errors import StorageError, UsageError
 from pipeline.storage.open_storage import open_storage
 from pipeline.user_folders import cache_folder
 
@@ -60,6 +60,21 @@ def fetch_weights(
         except OSError:  # another process of this machine was first, with the same bytes
             _checked(kept, found, place, wanted)
     return kept
+
+
+def takes_hints(place: str, digests: Mapping[str, str]) -> bool | None:
+    """Whether the core of these weights was trained with hints; None where they are not there."""
+    from model.core import CoreConfig
+    from model.weights import read_config, stage_path
+
+    if "core" not in digests:
+        return False
+    try:
+        folder = fetch_weights(place, digests)
+    except (UsageError, StorageError):
+        return None
+    _, config = read_config(stage_path(folder, "core"))
+    return isinstance(config, CoreConfig) and config.hints
 
 
 def _checked(
