@@ -17,6 +17,13 @@ const hints = {
     return this.local.open("autochrome-hints");
   },
 
+  // As Kept.read; what was done here to that photo cannot be undone any more.
+  take(name, text) {
+    const key = this.local.read(name, text);
+    if (key !== null) this.undone.delete(key);
+    return key;
+  },
+
   of: (photo) => hints.local.get(keyOf(photo.path, photo.page))?.hints || [],
 
   // Those that its attempt before had, to start from.
