@@ -20,6 +20,7 @@ from pipeline.review.pages import write_review
 from pipeline.storage.memory import MemoryStorage
 from pipeline.weights.store import shipped_weights, takes_hints
 from support.browser import CTRL, SHIFT, Browser, browser, chromium
+from support.firefox import firefox, started_firefox
 from support.hinted_runs import FRESH, REDONE, picture_of, write_hinted_page
 from support.simulated_runs import planned
 
@@ -263,6 +264,35 @@ def test_from_a_server_the_images_themselves_tell_colors(chrome: Browser, archiv
     assert any("previews/shard-000000-000.jpg" in each for each in asked)
     assert not any(re.search(r"previews/.*\.js", each) for each in asked)
     chrome.errors.clear()
+
+
+def test_firefox_sets_hints_from_a_disk(archive: Path, tmp_path: Path) -> None:
+    if firefox() is None:
+        pytest.skip("no firefox on PATH")
+    dots, card = "document.querySelectorAll('.dot').length", ".card[data-place='1']"
+    label = f"document.querySelector({card!r}).getAttribute('aria-label')".replace('"', "`")
+    with started_firefox(tmp_path) as page:
+        page.open(archive)
+        page.click(card)
+        page.wait("document.querySelectorAll('#palette-folder button').length >= 4")
+        page.click("#marks", 0.25, 0.5)
+        page.wait(f"{dots} === 1")
+        own = page.evaluate("document.getElementById('hint-hex').value")
+        assert near(own, picture_of(FRESH), 0.25, 0.5), "no image file on a disk tells it here"
+        page.press("h", "ArrowRight", "Enter")
+        page.wait(f"{dots} === 2")
+        page.press("z", control=True)
+        assert page.evaluate(dots) == 1
+        page.click("#marks", 0.75, 0.75, touch=True)
+        page.wait(f"{dots} === 2")
+        page.click("#hint-redo")
+        with page.second_tab(archive):
+            assert page.evaluate(label).endswith("to be redone, 2 hints")
+            page.click(card)
+            page.wait("!document.getElementById('marks').hidden")
+            page.click("#marks", 0.5, 0.2)
+            page.wait(f"{dots} === 3")
+        page.wait(f"{dots} === 3")
 
 
 def test_weights_without_hints_offer_none(chrome: Browser, tmp_path: Path) -> None:
