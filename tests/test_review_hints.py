@@ -98,7 +98,8 @@ def test_a_click_sets_a_hint_in_the_pictures_own_color_and_hex_changes_it(page: 
     type_hex(page, "#2A4b8c")
     assert listed(page) == [(0.25, 0.5, "#2a4b8c")]
     assert re.fullmatch(
-        r"Hint 1, blue, 2[45](\.\d)? % from the left, (49\.\d|50) % from the top", page.evaluate(LIVE)
+        r"Hint 1, blue, 2[45](\.\d)? % from the left, (49\.\d|50) % from the top",
+        page.evaluate(LIVE),
     )
     dot = "getComputedStyle(document.querySelector('.dot'))"
     assert page.evaluate(f"{dot}.backgroundColor") == "rgb(42, 75, 140)"
@@ -266,6 +267,7 @@ def test_from_a_server_the_images_themselves_tell_colors(chrome: Browser, archiv
     chrome.errors.clear()
 
 
+@pytest.mark.slow
 def test_firefox_sets_hints_from_a_disk(archive: Path, tmp_path: Path) -> None:
     if firefox() is None:
         pytest.skip("no firefox on PATH")

@@ -201,7 +201,9 @@ def test_orphans_are_named_and_deleted(place: Place) -> None:
 def test_previews_that_only_older_attempts_had_are_deleted_and_no_problem(place: Place) -> None:
     source, destination, run = place
     rewrite(source, destination, lambda rows: [replace(row, preview=15) for row in rows])
-    sheets = [path_of(1, sheet) for sheet in (0, 1) for path_of in (sheet_path, map_path, script_path)]
+    sheets = [
+        path_of(1, sheet) for sheet in (0, 1) for path_of in (sheet_path, map_path, script_path)
+    ]
     for path in [*sheets, "report/previews/notes.txt"]:
         destination.write(path, b"x")
     findings = verify(*place)

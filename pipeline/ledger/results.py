@@ -211,9 +211,7 @@ def image_path(row: Mapping[str, Any]) -> str:
     return uri[uri.rfind(f"/images/{stem}") + 1 :]
 
 
-def _without(
-    table: pa.Table, photos: set[str], on_removed: Callable[[pa.Table], None]
-) -> pa.Table:
+def _without(table: pa.Table, photos: set[str], on_removed: Callable[[pa.Table], None]) -> pa.Table:
     table = table.replace_schema_metadata()  # which differs from shard to shard
     there = set(table["photo"].to_pylist()) & photos
     if not there:

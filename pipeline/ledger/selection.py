@@ -1,10 +1,10 @@
 """What people decided about results: a CSV file, and what follows from it.
 
-One line for a photo and candidate: `photo,candidate,decision,seed`, and `page` where photos have
-several; without it, the first is meant. approve and reject are kept in the destination and change
-nothing else; redo plans the photo, all pages of it, once more with the seed given. Files are kept
-as selections/selection-00001.csv and so on, each written once; of what is decided twice, the later
-file counts.
+One line for a photo and candidate: `photo,candidate,decision,seed`, `page` where photos have
+several (without it, the first is meant), and `hints` where the review page offers them. approve and
+reject are kept in the destination and change nothing else; redo plans the photo, all pages of it,
+once more with the seed given. Files are kept as selections/selection-00001.csv and so on, each
+written once; of what is decided twice, the later file counts.
 """
 
 import csv

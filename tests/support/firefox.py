@@ -1,4 +1,4 @@
-"""A real, headless Firefox, driven by its Marionette protocol: a socket of this machine, no client."""
+"""A real, headless Firefox, driven by its Marionette protocol: a local socket, no client."""
 
 import base64
 import json
