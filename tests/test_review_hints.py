@@ -130,7 +130,8 @@ def test_keys_alone_set_move_and_delete_hints_and_undo_all_of_it(page: Browser) 
     page.press("Z", modifiers=CTRL | SHIFT)
     assert listed(page) == [(0.54, 0.52, color)]
     page.press("z", "z", "z", modifiers=CTRL)
-    assert listed(page) == [] and page.evaluate(LIVE) == "Nothing to undo"
+    page.wait(f"{LIVE} === 'Nothing to undo'")
+    assert listed(page) == []
 
 
 def test_dots_are_dragged_and_taps_set_them_too(page: Browser) -> None:
