@@ -24,6 +24,9 @@ def report(destination: str) -> None:
     from pipeline.ledger.plan import open_run
     from pipeline.review.pages import write_review
     from pipeline.storage.open_storage import open_storage
+    from pipeline.weights.store import shipped_weights, takes_hints
 
     place = open_storage(destination)
-    click.echo(f"report   {write_review(place, open_run(place))}")
+    run = open_run(place)
+    hints = takes_hints(shipped_weights(), run.recipe.weights)
+    click.echo(f"report   {write_review(place, run, hints)}")

@@ -67,6 +67,7 @@ from pipeline.storage.anchored import AnchoredStorage
 from pipeline.storage.lease import Lease, open_destination
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.probe import probe_conditional_writes
+from pipeline.weights.store import takes_hints
 
 Phase = Literal[
     "listing",
@@ -187,7 +188,8 @@ def _run(job: Job, listener: Listener, lease: Lease | None) -> Summary:
             _run_open_shards(job, schedule, committed, listener, lease)
     listener.begin("writing the report")
     destination = AnchoredStorage(job.destination, RUN)
-    return replace(summarize(destination, job.run), log=log.path)
+    hints = takes_hints(job.resources.weights, job.run.recipe.weights)
+    return replace(summarize(destination, job.run, hints), log=log.path)
 
 
 def _run_open_shards(

@@ -28,7 +28,7 @@ from pipeline.ledger.results import (
 )
 from pipeline.ledger.seen import Seen
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
-from pipeline.review.previews import CELLS, FOLDER, map_path, sheet_path
+from pipeline.review.previews import CELLS, FOLDER, map_path, script_path, sheet_path
 from pipeline.storage.base import Storage
 from pipeline.storage.local import PARTIAL
 from pipeline.storage.probe import PROBE
@@ -119,8 +119,8 @@ def verify(
                 for row in current:
                     if row["preview"] is not None:
                         sheet = row["preview"] // CELLS
-                        previews.add(sheet_path(row["shard"], sheet))
-                        previews.add(map_path(row["shard"], sheet))
+                        for path_of in (sheet_path, map_path, script_path):
+                            previews.add(path_of(row["shard"], sheet))
                 _check_files(source, destination, run.recipe, current, share, pool, findings)
             findings.photos += len(shard.photos)
             on_progress(findings.photos, schedule.photos)
@@ -279,7 +279,7 @@ def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | N
 
 
 def _is_sheet(path: str) -> bool:
-    return path.startswith(f"{FOLDER}/shard-") and path.endswith((".jpg", ".png"))
+    return path.startswith(f"{FOLDER}/shard-") and path.endswith((".jpg", ".png", ".js"))
 
 
 def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:

@@ -1,6 +1,8 @@
 """Sheets of small pictures: taken from bands, laid out in cells, the same bytes each time."""
 
+import base64
 import io
+import re
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from pipeline.review.previews import (
     PreviewSheets,
     fitted,
     map_path,
+    script_path,
     sheet_path,
 )
 from pipeline.storage.memory import MemoryStorage
@@ -63,12 +66,15 @@ def test_cells_are_filled_row_by_row_and_sheets_follow_each_other() -> None:
     for k, color in enumerate(colors):
         picture = np.full((CELL, 100 + k, 3), color, np.uint8)
         assert sheets.add(picture, np.full((8, 8), k / 2, np.float32)) == k
-        assert len(storage.objects) == 2 * ((k + 1) // CELLS), "written as soon as it is full"
+        assert len(storage.objects) == 3 * ((k + 1) // CELLS), "written as soon as it is full"
     sheets.close()
     sheets.close()
     assert sorted(storage.objects) == sorted(
-        [sheet_path(12, 0), sheet_path(12, 1), map_path(12, 0), map_path(12, 1)]
+        path_of(12, sheet) for path_of in (sheet_path, map_path, script_path) for sheet in (0, 1)
     )
+    script = storage.read(script_path(12, 1)).decode()
+    found = re.fullmatch(r'review\.sheet\("shard-000012-001","(.+)"\);\n', script)
+    assert found and base64.b64decode(found[1]) == storage.read(sheet_path(12, 1))
     assert sheet_path(12, 1) == "report/previews/shard-000012-001.jpg"
     for k, color in enumerate(colors):
         sheet, cell = divmod(k, CELLS)

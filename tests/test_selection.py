@@ -85,6 +85,8 @@ def test_whatever_else_is_told_by_line(data: bytes) -> None:
     [
         ("", "line 1: the file is empty"),
         ("photo;candidate;decision;seed\n", "line 1: columns 'photo;candidate;decision;seed'"),
+        ("photo,candidate,decision,seed,hints,hints\n", "line 1: columns"),
+        ("photo,candidate,decision,seed,color\n", "line 1: columns"),
         (HEADER + "a.jpg,0,maybe,\n", "line 2: decision 'maybe' is none of approve, reject, redo"),
         (HEADER + "\na.jpg,0,Approve,\n", "line 3: decision 'Approve'"),
         (HEADER + "a.jpg,x,approve,\n", "line 2: candidate 'x' is no whole number"),

@@ -10,7 +10,7 @@ import pytest
 from pipeline.ledger.plan import Run, Schedule, Shard, load_run
 from pipeline.ledger.results import Result, commit_shard, committed_shards
 from pipeline.ledger.status import Ledger
-from pipeline.review.previews import map_path, sheet_path
+from pipeline.review.previews import map_path, script_path, sheet_path
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
 from support.simulated_runs import RECIPE, planned
@@ -201,14 +201,16 @@ def test_orphans_are_named_and_deleted(place: Place) -> None:
 def test_previews_that_only_older_attempts_had_are_deleted_and_no_problem(place: Place) -> None:
     source, destination, run = place
     rewrite(source, destination, lambda rows: [replace(row, preview=15) for row in rows])
-    sheets = [sheet_path(1, 0), map_path(1, 0), sheet_path(1, 1), map_path(1, 1)]
+    sheets = [
+        path_of(1, sheet) for sheet in (0, 1) for path_of in (sheet_path, map_path, script_path)
+    ]
     for path in [*sheets, "report/previews/notes.txt"]:
         destination.write(path, b"x")
     findings = verify(*place)
-    assert not findings.problems and sorted(findings.stale) == sorted(sheets[2:])
+    assert not findings.problems and sorted(findings.stale) == sorted(sheets[3:])
     assert prune(destination, findings) == 0
     assert not verify(*place).stale
-    assert all(destination.exists(path) for path in [*sheets[:2], "report/previews/notes.txt"])
+    assert all(destination.exists(path) for path in [*sheets[:3], "report/previews/notes.txt"])
 
 
 def test_while_photos_are_pending_there_are_no_orphans(place: Place) -> None:

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -175,12 +175,15 @@ def read_shards(
 
 
 def read_results(
-    destination: Storage, run: Run, columns: list[str] | None = None
+    destination: Storage,
+    run: Run,
+    columns: list[str] | None = None,
+    on_older: Callable[[pa.Table], None] = lambda rows: None,
 ) -> Iterator[pa.Table]:
     """The rows of each photo's last attempt, a table for each shard; all columns, or those named.
 
-    Memory does not grow with the photos, but with those that were tried again.
-    Raises StorageError.
+    on_older: is given the rows of attempts before the last, later attempts first. Memory does not
+    grow with the photos, but with those that were tried again. Raises StorageError.
     """
     wanted = columns and [*columns, *({"photo"} - set(columns))]
     shards = sorted(committed_shards(destination))
@@ -188,11 +191,11 @@ def read_results(
     later: set[str] = set()  # of a photo's attempts, the last is in the shard of highest number
     retries = [shard for shard in shards if shard in again][::-1]
     for table in read_shards(destination, retries, wanted):
-        yield _without(table, later).select(columns or table.column_names)
+        yield _without(table, later, on_older).select(columns or table.column_names)
         later.update(table["photo"].to_pylist())
     firsts = (shard for shard in shards if shard not in again)
     for table in read_shards(destination, firsts, wanted):
-        yield _without(table, later).select(columns or table.column_names)
+        yield _without(table, later, on_older).select(columns or table.column_names)
 
 
 def null_if_nan(value: float) -> float | None:
@@ -216,12 +219,14 @@ def located(table: pa.Table, destination: Storage) -> pa.Table:
     return table.set_column(place, SCHEMA.field("output_uri"), pa.array(uris, pa.string()))
 
 
-def _without(table: pa.Table, photos: set[str]) -> pa.Table:
+def _without(table: pa.Table, photos: set[str], on_removed: Callable[[pa.Table], None]) -> pa.Table:
     table = table.replace_schema_metadata()  # which differs from shard to shard
     there = set(table["photo"].to_pylist()) & photos
     if not there:
         return table
-    return table.filter(pc.invert(pc.is_in(table["photo"], pa.array(sorted(there), pa.string()))))
+    removed = pc.is_in(table["photo"], pa.array(sorted(there), pa.string()))
+    on_removed(table.filter(removed))
+    return table.filter(pc.invert(removed))
 
 
 def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa.Table:

@@ -1,10 +1,10 @@
 """What people decided about results: a CSV file, and what follows from it.
 
-One line for a photo and candidate: `photo,candidate,decision,seed`, and `page` where photos have
-several; without it, the first is meant. approve and reject are kept in the destination and change
-nothing else; redo plans the photo, all pages of it, once more with the seed given. Files are kept
-as selections/selection-00001.csv and so on, each written once; of what is decided twice, the later
-file counts.
+One line for a photo and candidate: `photo,candidate,decision,seed`, `page` where photos have
+several (without it, the first is meant), and `hints` where the review page offers them. approve and
+reject are kept in the destination and change nothing else; redo plans the photo, all pages of it,
+once more with the seed given. Files are kept as selections/selection-00001.csv and so on, each
+written once; of what is decided twice, the later file counts.
 """
 
 import csv
@@ -23,7 +23,8 @@ from pipeline.ledger.planning import Redo, plan_retry
 from pipeline.ledger.results import committed_shards, read_results
 from pipeline.storage.base import Storage
 
-COLUMNS = ("photo", "candidate", "decision", "seed")  # beside an optional "page"
+COLUMNS = ("photo", "candidate", "decision", "seed")
+OPTIONAL = ("page", "hints")
 DECISIONS = ("approve", "reject", "redo")
 MOST_SEED = 2**63 - 1
 _KEPT = re.compile(r"selections/selection-(\d{5,})\.csv")
@@ -189,7 +190,7 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
         line, start = start, reader.line_num + 1
         if header is None:
             header = values
-            if sorted(header) not in (sorted(COLUMNS), sorted((*COLUMNS, "page"))):
+            if sorted(set(header) - set(OPTIONAL)) != sorted(COLUMNS) or _repeats(header):
                 _refuse(name, line, f"columns {_short(','.join(values))}, not {','.join(COLUMNS)}")
         elif len(values) == len(header):
             yield line, dict(zip(header, map(_as_named, values), strict=True))
@@ -198,6 +199,10 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
             _refuse(name, line, f"{found}: {_short(','.join(values))}")
     if header is None:
         _refuse(name, 1, f"the file is empty; its first line must be {','.join(COLUMNS)}")
+
+
+def _repeats(header: list[str]) -> bool:
+    return len(set(header)) < len(header)
 
 
 def _as_named(value: str) -> str:

@@ -6,6 +6,7 @@
     report/data/rows-00000.js           what the page sorts and filters by, 2,000 rows or so a file
     report/data/details-00000.js        the same rows: what it shows of one that is opened
     report/data/selection-00001.js      decisions that were taken back, as ledger.selection keeps
+    report/data/before.js               where photos were redone: which pictures they had before
 
 Data are scripts that call a function, as a page on a disk may not fetch. Rows are written as they
 are read: memory does not grow with them.
@@ -21,6 +22,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+import pyarrow as pa
+
+from pipeline.errors import ObjectMissing
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.results import image_path, read_results
 from pipeline.ledger.selection import kept_selections
@@ -43,16 +47,23 @@ _DATA = "report/data"
 Row = dict[str, Any]
 
 
-def write_review(destination: Storage, run: Run) -> str:
-    """Write the page of what is committed now, and return its URI. Raises StorageError."""
-    data = _Data(destination)
+def write_review(destination: Storage, run: Run, takes_hints: bool | None = None) -> str:
+    """Write the page of what is committed now, and return its URI. Raises StorageError.
+
+    takes_hints: whether the run's weights were trained with hints, which the page then offers; None
+    where the caller does not know: then it is as the page says that is there.
+    """
+    hints = _took_hints(destination) if takes_hints is None else takes_hints
+    data, before = _Data(destination), _Before()
     finished: datetime | None = None
-    for table in read_results(destination, run):
+    for table in read_results(destination, run, on_older=before.add):
         for _, rows in groupby(table.to_pylist(), key=itemgetter("photo")):
             photo = list(rows)
             data.add(photo)
             finished = max(filter(None, [finished, photo[-1]["finished_at"]]), default=None)
     data.flush()
+    if before.rows:
+        data.write("before", "before", list(before.rows.values()))
     selections = []
     for number, selection in kept_selections(destination):
         selections.append(number)
@@ -71,6 +82,8 @@ def write_review(destination: Storage, run: Run) -> str:
         "finished": f"{finished:%Y-%m-%d %H:%M} UTC" if finished else "",
         "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
         "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
+        "hints": hints,
+        "before": bool(before.rows),
         "planned": schedule.planned,
         "chunks": data.chunks,
         "selections": selections,
@@ -94,6 +107,36 @@ def page_files() -> Iterator[tuple[str, bytes]]:
     for each in found:
         if each.name.endswith(".html"):
             yield "index.html", each.read_bytes()
+
+
+def _took_hints(destination: Storage) -> bool:
+    """What the page says that is there; False where there is none, or one of an older version."""
+    try:
+        script = destination.read(f"{_DATA}/run.js").decode()
+        about = json.loads(script[script.index("(") + 1 : script.rindex(")")])
+        return bool(about.get("hints"))
+    except (ObjectMissing, ValueError, AttributeError):
+        return False
+
+
+class _Before:
+    """Of each photo that was redone, the picture of rank 1 that it had before, by photo and page.
+
+    A row: photo, page, attempt, shard, preview, width and height of the preview. Previews may have
+    been deleted since.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, int], list[object]] = {}
+
+    def add(self, older: pa.Table) -> None:
+        columns = ["photo", "page", "attempt", "shard", "rank", "preview", "height", "width"]
+        for row in older.select(columns).to_pylist():
+            if row["preview"] is None or row["rank"] != 1:
+                continue
+            height, width = fitted(row["height"], row["width"])
+            place = [row[name] for name in ("photo", "page", "attempt", "shard", "preview")]
+            self.rows.setdefault((row["photo"], row["page"]), [*place, width, height])
 
 
 class _Data:

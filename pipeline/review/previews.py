@@ -4,10 +4,15 @@ A sheet holds up to 16 results in cells, 4 by 4, row by row: one JPEG of the pic
 of where the core was undecided. They are written before the shard's commit, and always the same
 bytes. Sheets are small because a page that is sorted by a score needs one cell of each.
 
+The JPEG is there a second time as a script: of an image file on a disk, browsers tell a page no
+colors, of one that a script carries they do. It is read where somebody picks colors.
+
 Legend: H W of the result, R side of the model's low resolution.
 """
 
+import base64
 from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -32,6 +37,10 @@ def fitted(height: int, width: int, longest: int = CELL) -> tuple[int, int]:
 
 def sheet_path(shard: int, sheet: int) -> str:
     return f"{FOLDER}/shard-{shard:06d}-{sheet:03d}.jpg"
+
+
+def script_path(shard: int, sheet: int) -> str:
+    return f"{FOLDER}/shard-{shard:06d}-{sheet:03d}.js"
 
 
 def map_path(shard: int, sheet: int) -> str:
@@ -92,11 +101,18 @@ class PreviewSheets:
         sheet = (self._count - 1) // CELLS
         color = encode(_tiled(self._pictures, CELL), "JPEG", quality=_QUALITY)
         self._destination.write(sheet_path(self._shard, sheet), color)
+        path = script_path(self._shard, sheet)
+        self._destination.write(path, _as_script(PurePosixPath(path).stem, color))
         side = self._maps[0].shape[0]
         self._destination.write(
             map_path(self._shard, sheet), encode(_tiled(self._maps, side), "PNG")
         )
         self._pictures, self._maps = [], []
+
+
+def _as_script(name: str, jpeg: bytes) -> bytes:
+    """A call of the page's function for a sheet, which has this name."""
+    return f'review.sheet("{name}","{base64.b64encode(jpeg).decode()}");\n'.encode()
 
 
 def _tiled(pictures: list[np.ndarray], side: int) -> np.ndarray:

@@ -47,12 +47,15 @@ class Summary:
     selection: dict[str, int] | None = None
 
 
-def summarize(destination: Storage, run: Run) -> Summary:
-    """Count the ledger, and write the report and the events of it. Raises StorageError."""
+def summarize(destination: Storage, run: Run, takes_hints: bool | None = None) -> Summary:
+    """Count the ledger, and write the report and the events of it. Raises StorageError.
+
+    takes_hints: as in `write_review`.
+    """
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()
-    report = write_review(destination, run)
+    report = write_review(destination, run, takes_hints)
     write_premis(destination, read_results(destination, run), run)
     return Summary(
         photos=status.photos,

@@ -6,6 +6,7 @@ too, by way of pipeline.run.request, and torch would cost each of them seconds.
 
 import atexit
 import hashlib
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,13 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from safetensors import safe_open
+
+from pipeline.errors import StorageError, UsageError
 from pipeline.storage.open_storage import open_storage
 from pipeline.user_folders import cache_folder
+
+_CORE = "core.safetensors"
 
 
 def shipped_weights() -> str:
@@ -60,6 +65,23 @@ def fetch_weights(
         except OSError:  # another process of this machine was first, with the same bytes
             _checked(kept, found, place, wanted)
     return kept
+
+
+def takes_hints(place: str, digests: Mapping[str, str]) -> bool | None:
+    """Whether the core of these weights was trained with hints; None where they are not there.
+
+    Of a folder, it reads the header of a file, for which torch is not needed.
+    """
+    if "core" not in digests:
+        return False
+    try:
+        file = (fetch_weights(place, digests) if "://" in place else Path(place)) / _CORE
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digests["core"]:
+            return None
+        with safe_open(file, framework="np") as opened:
+            return bool(json.loads(opened.metadata()["autochrome"]).get("hints"))
+    except (UsageError, StorageError, OSError):
+        return None
 
 
 def _checked(

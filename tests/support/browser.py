@@ -18,7 +18,8 @@ OPTIONS = (
 )
 PATIENCE = 60.0  # seconds, on a busy machine
 KEYS = {"ArrowRight": 39, "ArrowLeft": 37, "ArrowDown": 40, "ArrowUp": 38, "Escape": 27}
-KEYS |= {"Enter": 13, "Home": 36, "End": 35, "PageDown": 34}
+KEYS |= {"Enter": 13, "Home": 36, "End": 35, "PageDown": 34, "Delete": 46}
+CTRL, SHIFT = 2, 8
 
 
 def chromium() -> str | None:
@@ -82,14 +83,45 @@ class Browser:
         self.call("Page.navigate", url=page.as_uri())
         self.wait("document.documentElement?.dataset.ready === 'true'")
 
-    def press(self, *keys: str) -> None:
-        """Real key events, to what has the focus."""
+    @contextmanager
+    def second_tab(self, page: Path) -> Iterator[None]:
+        """Another tab with that page, which all calls go to until it ends."""
+        first, self._session = self._session, ""
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        self.open(page)
+        yield
+        self._session = ""
+        self.call("Target.closeTarget", targetId=target)
+        self._session = first
+
+    def press(self, *keys: str, modifiers: int = 0) -> None:
+        """Real key events, to what has the focus. modifiers: a sum of CTRL and SHIFT."""
         for key in keys:
             text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
             code = KEYS.get(key, ord(key[0].upper()))
             for kind in ("keyDown", "keyUp"):
-                about = {"key": key, "windowsVirtualKeyCode": code, **text}
+                about = {"key": key, "windowsVirtualKeyCode": code, "modifiers": modifiers}
+                about |= {} if modifiers & CTRL else text
                 self.call("Input.dispatchKeyEvent", type=kind, **about)
+
+    def point(self, kind: str, selector: str, x: float, y: float) -> None:
+        """A real event of the mouse (mousePressed, mouseMoved, mouseReleased), or a tap ("tap"), at
+        shares of an element's width and height."""
+        element = f"document.querySelector({json.dumps(selector)})"
+        box = self.evaluate(f"{element}.getBoundingClientRect().toJSON()")
+        place = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+        if kind == "tap":
+            self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[place])
+            self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        else:
+            about = {"button": "left", "clickCount": 1, **place}
+            self.call("Input.dispatchMouseEvent", type=kind, **about)
+
+    def click(self, selector: str, x: float = 0.5, y: float = 0.5) -> None:
+        for kind in ("mousePressed", "mouseReleased"):
+            self.point(kind, selector, x, y)
 
     def resize(self, width: int, height: int) -> None:
         self.call(

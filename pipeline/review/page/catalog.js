@@ -1,9 +1,10 @@
 "use strict";
 // All photos of a run. The files data/*.js call `review`, because pages on a disk may not fetch.
 //
-// Where all pages of files are done, each is a photo of its own here; siblings: by path, its pages.
+// Where all pages of files are done, each is a photo of its own here; siblings: by path, its pages;
+// before: of photos that were redone, by key, the picture that they had.
 
-const catalog = { run: null, photos: [], siblings: new Map(), details: new Map() };
+const catalog = { run: null, photos: [], siblings: new Map(), details: new Map(), before: new Map() };
 
 const review = {
   run(value) {
@@ -25,6 +26,11 @@ const review = {
   },
   details(chunk, rows) {
     catalog.details.set(chunk, rows);
+  },
+  before(rows) {
+    for (const [path, page, attempt, shard, preview, width, height] of rows) {
+      catalog.before.set(keyOf(path, page), { attempt, shard, preview, width, height });
+    }
   },
   selection(choices) {
     choices.forEach((choice) => decisions.keep(...choice));
@@ -52,16 +58,18 @@ function finishPhoto(photo) {
   Object.assign(photo, { status, reason, error, bits, colorfulness, attempt });
 }
 
-function loadData(name) {
+function loadScript(address, version = "") {
   return new Promise((resolve, reject) => {
     const script = document.createElement("script");
-    const version = catalog.run ? catalog.run.version : Date.now();
-    script.src = `data/${name}.js?v=${version}`;
+    script.src = address + version;
     script.onload = () => (script.remove(), resolve());
-    script.onerror = () => (script.remove(), reject(new Error(`data/${name}.js cannot be read`)));
+    script.onerror = () => (script.remove(), reject(new Error(`${address} cannot be read`)));
     document.head.append(script);
   });
 }
+
+const loadData = (name) =>
+  loadScript(`data/${name}.js`, `?v=${catalog.run ? catalog.run.version : Date.now()}`);
 
 const numbered = (name, number) => `${name}-${String(number).padStart(5, "0")}`;
 
@@ -76,6 +84,7 @@ async function loadCatalog(tell) {
     }
   }
   await Promise.all(Array.from({ length: 6 }, work));
+  if (catalog.run.before) await loadData("before");
   for (const number of selections) await loadData(numbered("selection", number));
   catalog.photos.forEach(finishPhoto);
   for (const pages of catalog.siblings.values()) {

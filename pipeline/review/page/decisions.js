@@ -6,21 +6,11 @@
 
 const decisions = {
   kept: new Map(), // key -> decision, from the destination
-  local: new Map(),
+  local: new Kept(),
 
+  // False where the browser keeps nothing for this page.
   open() {
-    this.prefix = `autochrome ${catalog.run.digest.slice(0, 16)} `;
-    const photos = new Map(catalog.photos.map((photo) => [keyOf(photo.path, photo.page), photo]));
-    try {
-      for (const key of Object.keys(localStorage).filter((key) => key.startsWith(this.prefix))) {
-        const own = key.slice(this.prefix.length);
-        const decision = JSON.parse(localStorage.getItem(key));
-        if (photos.get(own)?.attempt === decision.attempt) this.local.set(own, decision);
-      }
-    } catch {
-      return false; // the browser keeps nothing for this page
-    }
-    return true;
+    return this.local.open("autochrome");
   },
 
   // A line of a file that was taken: what is redone gets a new picture, and no decision yet.
@@ -76,15 +66,7 @@ const decisions = {
   },
 
   save(photo, decision) {
-    const key = keyOf(photo.path, photo.page);
-    if (decision) this.local.set(key, decision);
-    else this.local.delete(key);
-    try {
-      if (decision) localStorage.setItem(this.prefix + key, JSON.stringify(decision));
-      else localStorage.removeItem(this.prefix + key);
-    } catch {
-      announce("This browser has no room left for decisions: export them now.");
-    }
+    this.local.keep(keyOf(photo.path, photo.page), decision);
   },
 
   // What `autochrome resume DST --selection` takes.
@@ -93,13 +75,17 @@ const decisions = {
     const calm = (text) => (/^[=+\-@'\t\r]/.test(text) ? `'${text}` : text);
     const quoted = (value) => `"${calm(String(value)).replaceAll('"', '""')}"`;
     const paged = catalog.photos.length > catalog.siblings.size;
-    const lines = ["photo,candidate,decision,seed" + (paged ? ",page" : "")];
+    const hinted = Boolean(catalog.run.hints);
+    const lines = ["photo,candidate,decision,seed" + (paged ? ",page" : "") + (hinted ? ",hints" : "")];
     for (const [key, { choices, seed }] of [...this.local].sort()) {
       const [path, page = 1] = key.split("\0");
       const end = paged ? `,${page}` : "";
-      if (seed !== undefined && page === 1) lines.push(`${quoted(path)},,redo,${seed}${end}`);
+      if (seed !== undefined && page === 1) {
+        const known = hinted ? `,${hints.asText(key)}` : "";
+        lines.push(`${quoted(path)},,redo,${seed}${end}${known}`);
+      }
       for (const [candidate, word] of Object.entries(choices)) {
-        lines.push(`${quoted(path)},${candidate},${word},${end}`);
+        lines.push(`${quoted(path)},${candidate},${word},${end}${hinted ? "," : ""}`);
       }
     }
     return lines.join("\r\n") + "\r\n";

@@ -15,6 +15,9 @@ function openDetail(place) {
   byId("beside").hidden = detail.photo.candidates.length < 2;
   if (byId("beside").hidden) layBeside(false);
   byId("candidates").replaceChildren(...detail.photo.candidates.map(candidateItem));
+  hinting.selected = -1;
+  pickColors(false);
+  showBefore(detail.photo);
   byId("seed").value = decisions.of(detail.photo).seed ?? decisions.proposedSeed(detail.photo);
   showCandidate(detail.photo.shown);
   if (byId("detail").open) announce(describe(detail.photo));
@@ -49,6 +52,7 @@ async function showCandidate(row) {
   byId("map").style.setProperty("--aspect", drawn ? row.width / row.height : 1);
   for (const id of ["map", "lay-over", "wipe"]) byId(id).closest("section, .slider").hidden = !drawn;
   markDetail();
+  offerColors(row);
   let facts;
   try {
     facts = await detailOf(row);
@@ -90,6 +94,23 @@ function showFacts(row, facts) {
   if (SHOWN_BY_BROWSERS.test(facts.file) && facts.width * facts.height <= MOST_PIXELS) showFile(row, link.href);
 }
 
+// What a photo looked like before it was redone, where that is still there.
+async function showBefore(photo) {
+  const row = catalog.before.get(keyOf(photo.path, photo.page));
+  const lay = (shown) => {
+    byId("stage").classList.toggle("twofold", shown);
+    byId("before").hidden = byId("now").hidden = !shown;
+  };
+  lay(false);
+  if (!row || photo.shown.preview === null) return;
+  byId("before").style.setProperty("--aspect", row.width / row.height);
+  byId("before-title").textContent = `before: attempt ${row.attempt}`;
+  byId("now").textContent = `now: attempt ${photo.attempt}`;
+  byId("before-picture").setAttribute("aria-label", `${photo.name} as it was in attempt ${row.attempt}`);
+  const drawn = await draw(byId("before-picture"), row);
+  if (detail.photo === photo) lay(drawn);
+}
+
 // The file itself in the place of its preview.
 function showFile(row, address) {
   const image = new Image();
@@ -119,6 +140,7 @@ function markDetail() {
     button.dataset.verdict = word;
     button.querySelector(".badge").textContent = word ? words[word] : "";
   }
+  showHints();
 }
 
 function decideInDetail(word) {
@@ -138,6 +160,10 @@ function step(by) {
 }
 
 function onDetailKey(event) {
+  if (onHintKey(event)) {
+    event.preventDefault();
+    return;
+  }
   if (event.ctrlKey || event.altKey || event.metaKey) return;
   if (event.target.closest("input:not([type=checkbox])")) return;
   const { candidates } = detail.photo;
@@ -180,5 +206,6 @@ function listenInDetail() {
   for (const word of ["approve", "reject", "redo"]) {
     byId(word).addEventListener("click", () => decideInDetail(word));
   }
+  listenInHints();
   wipe(50);
 }

@@ -38,7 +38,12 @@ function scoresOf(row, [bits, colorfulness] = ["bits per pixel", "colorfulness"]
 function describe(photo) {
   const of = photo.shown.status === "ok" ? scoresOf(photo.shown) : "";
   const why = photo.status === "ok" ? "" : `${photo.status}: ${plain(photo.reason)}`;
-  return [titleOf(photo), of, why, words[decisions.verdict(photo)]].filter(Boolean).join(", ");
+  return [titleOf(photo), of, why, words[decisions.verdict(photo)] + hintsOf(photo)].filter(Boolean).join(", ");
+}
+
+function hintsOf(photo) {
+  const count = decisions.verdict(photo) === "redo" ? hints.of(photo).length : 0;
+  return count ? `, ${hintCount(count)}` : "";
 }
 
 const titleOf = ({ path, name }) => path.slice(0, path.lastIndexOf("/") + 1) + name;
@@ -71,7 +76,7 @@ function card(photo, place) {
 function mark(button, photo) {
   const verdict = decisions.verdict(photo);
   button.dataset.verdict = verdict;
-  button.querySelector(".badge").textContent = verdict ? words[verdict] : "";
+  button.querySelector(".badge").textContent = verdict ? words[verdict] + hintsOf(photo) : "";
   button.setAttribute("aria-label", describe(photo));
 }
 
@@ -229,6 +234,15 @@ function fillChoices() {
   }
 }
 
+// Another tab has changed something of a photo.
+function onStorage({ key, newValue }) {
+  if (key === null) [decisions, hints].forEach((each) => each.open());
+  else if (decisions.local.read(key, newValue) === null && hints.take(key, newValue) === null) return;
+  showPage(grid.page);
+  byId("decided").textContent = number(decisions.local.size);
+  if (byId("detail").open) markDetail();
+}
+
 function listen() {
   const form = byId("filters");
   let later = 0;
@@ -255,6 +269,7 @@ function listen() {
   byId("ask-help").addEventListener("click", () => byId("help").showModal());
   byId("close-help").addEventListener("click", () => byId("help").close());
   document.addEventListener("keydown", onKey);
+  window.addEventListener("storage", onStorage);
   listenInDetail();
 }
 
@@ -266,7 +281,7 @@ async function start() {
     byId("count").textContent = `${error.message}: run autochrome report again.`;
     return;
   }
-  const stored = decisions.open();
+  const stored = decisions.open() && hints.open();
   fillHeader();
   fillChoices();
   listen();

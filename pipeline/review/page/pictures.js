@@ -29,6 +29,12 @@ function sheetAddress(row, ending) {
   return `previews/shard-${shard}-${sheet}${ending}`;
 }
 
+// Left and top of a row's cell in its sheet.
+function cellOf(image, row) {
+  const [side, cell] = [image.naturalWidth / COLUMNS, row.preview % CELLS];
+  return [(cell % COLUMNS) * side, Math.floor(cell / COLUMNS) * side];
+}
+
 // Draws a candidate's picture ("color") or its map of uncertainty ("map"); true where it is there.
 async function draw(canvas, row, kind = "color") {
   canvas.candidate = row;
@@ -43,12 +49,11 @@ async function draw(canvas, row, kind = "color") {
   }
   if (canvas.candidate !== row) return false; // another one was asked for meanwhile
   const side = image.naturalWidth / COLUMNS;
-  const cell = row.preview % CELLS;
   const [width, height] = kind === "map" ? [side, side] : [row.width, row.height];
   canvas.width = width;
   canvas.height = height;
-  const [left, top] = [(cell % COLUMNS) * side, Math.floor(cell / COLUMNS) * side];
-  canvas.getContext("2d").drawImage(image, left, top, width, height, 0, 0, width, height);
+  const context = canvas.getContext("2d");
+  context.drawImage(image, ...cellOf(image, row), width, height, 0, 0, width, height);
   canvas.classList.remove("lost");
   return true;
 }
