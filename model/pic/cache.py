@@ -111,12 +111,16 @@ class CachedDoubling:
 
     def __init__(self, doubling: Doubling, batch: int, width: int) -> None:
         self.bias = doubling.bias
-        self.weight = doubling.weight.unflatten(1, (*doubling.window, -1))  # (out, rows, cols, in)
-        self.coarse = doubling.weight.new_zeros(batch, width // 2, doubling.out_features)
+        weight = doubling.weight.unflatten(1, (*doubling.window, -1))  # (out, rows, columns, in)
+        # Zeros up to a multiple of eight: products of six or ten numbers a row may differ in the
+        # last bit from row to row (x86-64), and a picture must not depend on its company.
+        self.zeros = (0, -weight.shape[-1] % 8)
+        self.weight = functional.pad(weight, self.zeros)
+        self.coarse = weight.new_zeros(batch, width // 2, self.weight.shape[-1])
 
     def row(self, x: Tensor, short_cut: Tensor | None, row: int) -> Tensor:
         """The newest coarse row (B, W / 2, D) -> (B, W, D)."""
-        weight = self.weight[:, row % 2]
+        weight, x = self.weight[:, row % 2], functional.pad(x, self.zeros)
         # Column 2 j of the window's middle sees coarse place j, column 2 j + 1 also place j + 1.
         after = functional.pad(x[:, 1:], (0, 0, 0, 1))
         middle = torch.cat((x, after), dim=-1), weight[:, (2, 0)].flatten(1)
@@ -127,7 +131,7 @@ class CachedDoubling:
     def pixel(self, x: Tensor, short_cut: Tensor | None, row: int, column: int) -> Tensor:
         """x: the newest coarse pixel, (B, D), new at even places -> (B, D)."""
         if row % 2 == 0 and column % 2 == 0:
-            self.coarse[:, column // 2] = x
+            self.coarse[:, column // 2] = functional.pad(x, self.zeros)
         weight = self.weight[:, row % 2, column % 2]
         return functional.linear(self.coarse[:, column // 2], weight, self.bias)
 
