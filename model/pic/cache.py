@@ -58,19 +58,24 @@ class CachedBlock:
 
     def __init__(self, block: GatedBlock, batch: int, width: int, context: Tensor | None) -> None:
         self.block, self.projected = block, block.project(context)
+        self.context = context if block.joined else None
         self.first, self.second = (
             Window(convolution, batch, width) for convolution in (block.first, block.second)
         )
 
     def row(self, x: Tensor, short_cut: Tensor | None, row: int) -> Tensor:
         """(B, W, D) -> (B, W, D)."""
-        inner = self.block.between(self.first.row(concat_elu(x)), short_cut)
+        context = None if self.context is None else self.context[:, row]
+        beside = self.block.beside(short_cut, context)
+        inner = self.block.between(self.first.row(concat_elu(x)), beside)
         projected = None if self.projected is None else self.projected[:, row]
         return self.block.finish(x, self.second.row(inner), projected)
 
     def pixel(self, x: Tensor, short_cut: Tensor | None, row: int, column: int) -> Tensor:
         """(B, D) -> (B, D)."""
-        inner = self.block.between(self.first.pixel(concat_elu(x), column), short_cut)
+        context = None if self.context is None else self.context[:, row, column]
+        beside = self.block.beside(short_cut, context)
+        inner = self.block.between(self.first.pixel(concat_elu(x), column), beside)
         projected = None if self.projected is None else self.projected[:, row, column]
         return self.block.finish(x, self.second.pixel(inner, column), projected)
 

@@ -15,6 +15,7 @@ belongs to one pixel.
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -130,20 +131,44 @@ def steps_of(levels: int, inner: int) -> list[Step]:
     return steps
 
 
+class BlockSize(NamedTuple):
+    """Features of a block, of its short-cut and of its context; 0 where there is none.
+
+    joined: the context is part of the short-cut, as PIC has it, and not added at the gate.
+    """
+
+    hidden: int
+    dropout: float
+    short_cut: int = 0
+    context: int = 0
+    joined: bool = False
+
+
 class GatedBlock(nn.Module):
     """Two convolutions with a short-cut after the first, a context and a gate after the second."""
 
     def __init__(
-        self, convolution: Callable[[int, int], Convolution], size: PixelCnnConfig, *inputs: int
+        self,
+        first: Callable[[int, int], Convolution],
+        second: Callable[[int, int], Convolution],
+        size: BlockSize,
     ) -> None:
-        """inputs: features of the short-cut and of the context; 0 where there is none."""
         super().__init__()
-        hidden, (short_cut, context) = size.hidden, inputs
-        self.first = convolution(2 * hidden, hidden)
-        self.short_cut = linear(2 * short_cut, hidden) if short_cut else None
+        hidden = size.hidden
+        self.joined = size.joined
+        beside = size.short_cut + (size.context if size.joined else 0)
+        gated = 0 if size.joined else size.context
+        self.first = first(2 * hidden, hidden)
+        self.short_cut = linear(2 * beside, hidden) if beside else None
         self.dropout = nn.Dropout(size.dropout)
-        self.second = convolution(2 * hidden, 2 * hidden)
-        self.context = linear(context, 2 * hidden, bias=False) if context else None
+        self.second = second(2 * hidden, 2 * hidden)
+        self.context = linear(gated, 2 * hidden, bias=False) if gated else None
+
+    def beside(self, short_cut: Tensor | None, context: Tensor | None) -> Tensor | None:
+        """The short-cut, and the context where it is part of it."""
+        if not self.joined or context is None:
+            return short_cut
+        return context if short_cut is None else torch.cat((short_cut, context), dim=-1)
 
     def project(self, context: Tensor | None) -> Tensor | None:
         """What the gate takes from the context, (..., F) -> (..., 2 D)."""
@@ -164,7 +189,8 @@ class GatedBlock(nn.Module):
 
     def forward(self, x: Tensor, short_cut: Tensor | None, context: Tensor | None) -> Tensor:
         """(B, H, W, D), (B, H, W, short-cut) and (B, H, W, F) -> (B, H, W, D)."""
-        inner = self.between(self.first(concat_elu(x)), short_cut)
+        beside = self.beside(short_cut, context)
+        inner = self.between(self.first(concat_elu(x)), beside)
         return self.finish(x, self.second(inner), self.project(context))
 
 
@@ -174,9 +200,9 @@ StepModule = GatedBlock | Convolution | Doubling
 class TwoStreams(nn.Module):
     """A step of each stream; a block of `right` has the other stream as a short-cut."""
 
-    def __init__(self, step: Step, size: PixelCnnConfig, context: int) -> None:
+    def __init__(self, step: Step, config: PixelCnnConfig, context: int, one_way: bool) -> None:
         super().__init__()
-        hidden, way_back = size.hidden, step.short_cut is not None
+        hidden = config.hidden
         self.down: StepModule
         self.right: StepModule
         if step.level > step.source:
@@ -185,9 +211,17 @@ class TwoStreams(nn.Module):
         elif step.level < step.source:
             self.down, self.right = down_doubling(hidden), down_right_doubling(hidden)
         else:
-            self.down = GatedBlock(down_shifted, size, hidden if way_back else 0, context)
-            short_cut = 2 * hidden if way_back else hidden
-            self.right = GatedBlock(down_right_shifted, size, short_cut, context)
+            before = 0 if step.short_cut is None else hidden
+            down = BlockSize(hidden, config.dropout, before, context, one_way)
+            right = down._replace(short_cut=hidden + before)
+            kinds = (down_shifted, down_right_shifted)
+            if one_way:
+                kinds = (
+                    partial(down_shifted, window=(3, 3)),
+                    partial(down_right_shifted, window=(3, 3)),
+                )
+            self.down = GatedBlock(kinds[0], kinds[0], down)
+            self.right = GatedBlock(kinds[1], kinds[1], right)
 
 
 class PixelCnn(nn.Module):
@@ -195,19 +229,26 @@ class PixelCnn(nn.Module):
 
     stage: ClassVar[str] = "pixelcnn"
 
-    def __init__(self, config: PixelCnnConfig, context_features: int = 0) -> None:
-        """Raises ValueError: a context with strides."""
+    def __init__(
+        self, config: PixelCnnConfig, context_features: int = 0, one_way: bool = False
+    ) -> None:
+        """one_way: the form of PIC's published code. `inner` blocks of 3 x 3 windows and no way
+        back; the context is part of their short-cuts.
+
+        Raises ValueError: a context with strides.
+        """
         super().__init__()
         if context_features and config.levels > 1:
             raise ValueError(f"a context needs a network of one level, not {config.levels}")
         self.config, self.context_features = config, context_features
         inputs, hidden = INPUTS, config.hidden
-        self.steps = steps_of(config.levels, config.inner)
+        way_down = [Step(0, 0)] * config.inner
+        self.steps = way_down if one_way else steps_of(config.levels, config.inner)
         self.rows_above = down_shifted(inputs, hidden)
         self.row_above = down_shifted(inputs, hidden, (1, 3))
         self.left = down_right_shifted(inputs, hidden, (2, 1))
         self.layers = nn.ModuleList(
-            TwoStreams(each, config, context_features) for each in self.steps
+            TwoStreams(each, config, context_features, one_way) for each in self.steps
         )
         self.head = mixture_head(hidden, config.channels, config.mixtures)
 
