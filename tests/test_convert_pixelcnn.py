@@ -22,7 +22,7 @@ ROWS_OF_HEAD = {1: [0, 1, 2], 3: [0, 1, 4, 7, 2, 5, 8, 3, 6, 9]}
 
 def as_port(model: PixelCnn) -> dict[str, Tensor]:
     """The tensors of a network of ours as the port has them, each layout turned round."""
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for ours, source in name_table(model.config).items():
         module = model.get_submodule(ours)
         assert isinstance(module, nn.Linear)

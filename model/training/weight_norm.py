@@ -79,10 +79,11 @@ def _settle(
     assert isinstance(layer, nn.Linear)
     rows = output.flatten(0, -2)
     scale = deviation / (rows.var(dim=0, correction=0) + _LEAST_VARIANCE).sqrt()
-    normal = parametrize.is_parametrized(layer, "weight")
-    lengths = layer.parametrizations.weight.original0 if normal else layer.weight  # type: ignore[union-attr]
+    lengths = layer.weight
+    if parametrize.is_parametrized(layer, "weight"):
+        lengths = layer.get_parameter("parametrizations.weight.original0")
     lengths.mul_(scale[:, None])
-    if layer.bias is None:
+    if "bias" not in dict(layer.named_parameters()):
         return output * scale
     mean = rows.mean(dim=0)
     layer.bias.sub_(mean).mul_(scale)
