@@ -104,6 +104,14 @@ def test_cached_equals_slow_value_by_value(
     torch.testing.assert_close(fast.log_prob_BHW, slow.log_prob_BHW, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("levels", [1, 3])
+def test_in_float64_the_order_of_sums_decides_nothing(levels: int) -> None:
+    model = tiny_pixelcnn(4, levels=levels, inner=1).double()
+    fast, slow = (each(model, list(range(8))) for each in (sample_pixels, sample_pixels_slow))
+    assert torch.equal(fast.values_BHWC, slow.values_BHWC)
+    torch.testing.assert_close(fast.log_prob_BHW, slow.log_prob_BHW, rtol=0, atol=1e-10)
+
+
 def test_a_picture_does_not_depend_on_its_company() -> None:
     model = tiny_pixelcnn(4, levels=3, inner=1)
     together = sample_pixels(model, list(range(11)))

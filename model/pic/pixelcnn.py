@@ -269,7 +269,7 @@ class PixelCnn(nn.Module):
         """
         sides = (self.config.resolution,) * 2
         check_symbols("values", values_BHWC, 256, (*sides, self.config.channels))
-        pixels = with_ones(values_BHWC)
+        pixels = self.inputs_of(values_BHWC)
         down = shift_down(self.rows_above(pixels))
         right = shift_down(self.row_above(pixels)) + shift_right(self.left(pixels))
 
@@ -312,9 +312,14 @@ class PixelCnn(nn.Module):
                 beside = above if before is None else torch.cat((above, before), dim=-1)
             features[place + 1] = run(place, features[place], beside)
 
+    def inputs_of(self, values: Tensor) -> Tensor:
+        """Values 0..255 (..., C) -> (..., INPUTS), in the precision of the weights."""
+        return with_ones(values).to(self.head.weight.dtype)
+
     def parameters_of(self, right: Tensor) -> Tensor:
-        """(..., D) -> (..., P) float32."""
-        return self.head(functional.elu(right)).float()
+        """(..., D) -> (..., P) float32, or float64 where the weights are."""
+        parameters = self.head(functional.elu(right))
+        return parameters if parameters.dtype == torch.float64 else parameters.float()
 
     def losses(self, rgb_BHW3: Tensor) -> dict[str, Tensor]:
         """Mean bits per channel value (bits per dim) of pictures, integers [0, 255]."""

@@ -1,7 +1,9 @@
 """Drawing pictures from a PixelCNN++, value by value, and fast from caches.
 
 `sample_pixels_slow` is the definition: one full forward pass for each pixel. `sample_pixels` draws
-the same pictures from what `model.pic.cache` keeps.
+the same pictures from what `model.pic.cache` keeps. Their sums differ in order alone: in float32 a
+number that falls within some 1e-6 of the edge between two values may be drawn as either, in float64
+(`model.double()`) none is.
 
 Legend: B batch, H W rows and columns, C channels, D features, F features of a context.
 """
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from model.pic.cache import Cache
 from model.pic.mixture import Mixture, channel_logits, scaled
-from model.pic.pixelcnn import PixelCnn, with_ones
+from model.pic.pixelcnn import PixelCnn
 from model.sampling.cached import LANES
 from model.sampling.draw import draw, draw_uniforms
 
@@ -50,10 +52,10 @@ def sample_pixels(
     values = uniforms.new_zeros((len(lanes), side, side, channels), dtype=torch.long)
     log_prob, entropy = torch.zeros_like(uniforms[..., 0]), torch.zeros_like(uniforms[..., 0])
     for row in range(side):
-        above = with_ones(values[:, row - 1]) if row else None
+        above = model.inputs_of(values[:, row - 1]) if row else None
         start = cache.start_row(row, above)
         for column in range(side):
-            before = with_ones(values[:, row, column - 1]) if column else None
+            before = model.inputs_of(values[:, row, column - 1]) if column else None
             parameters = cache.next_pixel((row, column), before, start)
             place = (slice(None), row, column)
             drawn = draw_pixel(parameters, uniforms[place], temperature)
