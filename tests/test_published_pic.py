@@ -9,7 +9,7 @@ from test_pixelcnn import pictures, tiny_pixelcnn
 from test_training import config, photographs
 from torch import nn
 
-from jobs.train import train
+from jobs.train import build_job, train
 from model.pic.embedding import GatedEmbedding
 from model.pic.network import Pic, PicConfig
 from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
@@ -17,6 +17,8 @@ from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.training.trainer import Trainer, TrainingConfig
 from model.training.weight_norm import add_weight_norm, fold_weight_norm, start_from_data
 from model.weights import PUBLISHED, build_config, load_stage, save_stage
+from pipeline.errors import UsageError
+from pipeline.training.request import TrainingJob
 from support.commands import refusal
 from support.tiny_models import perturb, tiny_core
 
@@ -164,4 +166,22 @@ def test_impossible_wishes_are_refused(tmp_path: Path) -> None:
         PicConfig(form="published", factor=8)
     words = ("train", "core", tmp_path, tmp_path / "out", "--data-init")
     assert refusal(*words) == "--data-init is for pic and pixelcnn, not for core"
-    assert "--preset" in [each.opts[0] for each in train.params]
+
+
+def job_of(*words: str) -> TrainingJob:
+    """What a training command asks for, without its work."""
+    options = dict(train.make_context("train", list(words)).params)
+    return build_job(*(options.pop(name) for name in ("stage", "source", "out")), options)
+
+
+def test_what_is_given_beside_a_preset_counts_first(tmp_path: Path) -> None:
+    words = ["pixelcnn", str(tmp_path), str(tmp_path / "out"), "--preset", "published"]
+    job = job_of(*words, "--hidden", "8", "--resolution", "8", "--inner", "1")
+    assert job.start.config == PixelCnnConfig(
+        hidden=8, inner=1, levels=3, mixtures=10, resolution=8, dropout=0.5
+    )
+    save_stage(job.start, tmp_path / "pixelcnn.safetensors")
+    again = [*words[:3], "--init", str(tmp_path / "pixelcnn.safetensors")]
+    assert job_of(*again).start.config == job.start.config
+    with pytest.raises(UsageError, match="--data-init is for fresh weights, not for those of --in"):
+        job_of(*again, "--data-init")
