@@ -171,7 +171,8 @@ def test_impossible_wishes_are_refused(tmp_path: Path) -> None:
 def job_of(*words: str) -> TrainingJob:
     """What a training command asks for, without its work."""
     options = dict(train.make_context("train", list(words)).params)
-    return build_job(*(options.pop(name) for name in ("stage", "source", "out")), options)
+    stage, source, out = (options.pop(name) for name in ("stage", "source", "out"))
+    return build_job(stage, source, out, options)
 
 
 def test_what_is_given_beside_a_preset_counts_first(tmp_path: Path) -> None:
