@@ -1,10 +1,10 @@
-"""autochrome convert: published TensorFlow checkpoints -> weights files of ours."""
+"""autochrome convert: published weights -> weights files of ours."""
 
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,12 +13,23 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     from model.weights import Stage, StageConfig
 
+# How a port of PixelCNN++ calls its sizes, and we.
+PORT_SIZES = {
+    "resnet_blocks": "inner",
+    "filters": "hidden",
+    "mixture": "mixtures",
+    "side": "resolution",
+}
+
 
 @click.command()
-@click.argument("tf_checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("out", metavar="OUT.safetensors", type=click.Path(path_type=Path))
 @click.option(
-    "--stage", required=True, type=click.Choice(["core", "color", "spatial"]), help="Which model."
+    "--stage",
+    required=True,
+    type=click.Choice(["core", "color", "spatial", "pixelcnn"]),
+    help="Which model.",
 )
 @click.option(
     "--config",
@@ -32,41 +43,91 @@ if TYPE_CHECKING:
 )
 @click.option("--raw", is_flag=True, help="Take the raw variables, not their moving averages.")
 def convert(
-    tf_checkpoint: Path,
+    checkpoint: Path,
     out: Path,
     stage: str,
     config_file: Path | None,
     preset: str | None,
     raw: bool,
 ) -> None:
-    """Import a published TensorFlow checkpoint as a weights file.
+    """Import published weights as a weights file.
 
-    TF_CHECKPOINT is its directory, or the path of one checkpoint in it without the ending. Reading
-    it needs TensorFlow: python -m pip install 'autochrome[import]'.
+    CHECKPOINT of core, color and spatial is the directory of a TensorFlow checkpoint, or the path
+    of one checkpoint in it without the ending; reading it needs TensorFlow: python -m pip install
+    'autochrome[import]'. That of pixelcnn is a file of a PyTorch port, pixel-cnn-pp: safetensors or
+    a saved state dict, whose sizes are read from its tensors.
 
     \b
-    Example:
+    Examples:
       autochrome convert --stage core colorizer_v2 weights/core.safetensors
+      autochrome convert --stage pixelcnn cifar.pth weights/pixelcnn.safetensors
     """
+    if config_file and preset:
+        raise UsageError("--config and --preset exclude each other")
+    if stage == "pixelcnn":
+        if raw or preset:
+            option = "--raw" if raw else "--preset"
+            raise UsageError(f"{option} is not for pixelcnn: its tensors tell all that there is")
+        convert_pixelcnn(checkpoint, out, config_file)
+    else:
+        convert_coltran(checkpoint, out, read_config_file(stage, config_file), raw)
+
+
+def convert_coltran(path: Path, out: Path, config: "StageConfig", raw: bool) -> None:
     from model.published import import_stage
     from pipeline.weights.tensorflow_checkpoint import read_checkpoint
 
-    if config_file and preset:
-        raise UsageError("--config and --preset exclude each other")
-    config = read_config_file(stage, config_file)
-    checkpoint = read_checkpoint(tf_checkpoint)
+    checkpoint = read_checkpoint(path)
     try:
         imported = import_stage(config, checkpoint.variables, raw)
     except ValueError as error:
-        raise UsageError(f"{tf_checkpoint}: {error}") from error
+        raise UsageError(f"{path}: {error}") from error
     write_weights(imported.stage, out)
     taken = len(checkpoint.variables) - len(imported.dropped)
     left = "moving averages" if raw else "raw variables"
-    click.echo(f"{out}: {stage}, {taken} variables of {tf_checkpoint}")
+    stage = imported.stage.describe()["stage"]
+    click.echo(f"{out}: {stage}, {taken} variables of {path}")
     click.echo(
         f"left behind: {len(imported.dropped)} {left}, {len(checkpoint.dropped)} entries of the "
         "optimizer and of TensorFlow"
     )
+
+
+def convert_pixelcnn(path: Path, out: Path, config_file: Path | None) -> None:
+    from model.pic.published import PORT_RESOLUTION, import_port
+    from pipeline.weights.tensor_file import read_tensors
+
+    asked = read_port_sizes(config_file) if config_file else {}
+    tensors = read_tensors(path)
+    try:
+        model = import_port(tensors, asked.get("resolution", PORT_RESOLUTION))
+    except ValueError as error:
+        raise UsageError(f"{path}: {error}") from error
+    for name, value in asked.items():
+        found = getattr(model.config, name)
+        if value != found and name != "dropout":
+            raise UsageError(f"{path} has {name} {found}, {config_file} has {name} {value}")
+    write_weights(model, out)
+    sizes = ("levels", "inner", "hidden", "mixtures", "channels", "resolution")
+    told = ", ".join(f"{name} {getattr(model.config, name)}" for name in sizes)
+    click.echo(f"{out}: pixelcnn, {len(tensors)} variables of {path}: {told}")
+
+
+def read_port_sizes(path: Path) -> dict[str, int]:
+    """The settings of a PixelCNN++ that a file names, by our names or by the port's.
+
+    Raises UsageError.
+    """
+    content = read_json_object(path)
+    if "model" not in content and content.keys() & PORT_SIZES.keys():
+        content = {
+            "stage": "pixelcnn",
+            "model": {PORT_SIZES.get(name, name): value for name, value in content.items()},
+        }
+        content["model"].pop("variables", None)
+    check_config(path, "pixelcnn", content)
+    sizes: dict[str, int] = content.get("model", {})
+    return sizes
 
 
 def read_config_file(stage: str, path: Path | None) -> "StageConfig":
@@ -79,6 +140,10 @@ def read_config_file(stage: str, path: Path | None) -> "StageConfig":
 
     if path is None:
         return build_config(stage, {})
+    return check_config(path, stage, read_json_object(path))
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -86,6 +151,12 @@ def read_config_file(stage: str, path: Path | None) -> "StageConfig":
         raise UsageError(f"{path} cannot be read as JSON: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model", {}), dict):
         raise UsageError(f'{path} must hold an object like {{"stage": "core", "model": {{...}}}}')
+    return content
+
+
+def check_config(path: Path, stage: str, content: dict[str, Any]) -> "StageConfig":
+    from model.weights import build_config
+
     # `variables` lists the checkpoint's own names and shapes: the import checks them all anyway.
     unknown = sorted(content.keys() - {"stage", "model", "variables"})
     if unknown:

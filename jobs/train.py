@@ -31,6 +31,7 @@ SIZES: list[Option] = [
     ("enc", int, None, "Layers of the encoder."),
     ("outer", int, None, "Layers of the outer decoder (core only)."),
     ("inner", int, None, "Layers of the inner decoder, or half the blocks of a PixelCNN++."),
+    ("levels", int, None, "Levels of a PixelCNN++, each of half the side of the one before."),
     ("resolution", int, None, "Side of the model's square; may differ from that of --init."),
     ("factor", int, None, "Resolution of PIC by that of the chroma that it draws."),
     ("dropout", float, None, "Share of features that are dropped in training."),
@@ -66,6 +67,8 @@ TRAINING: list[Option] = [
     ("degrade", float, 0.0, "Share of pictures that are made faded, as old prints are."),
     ("bfloat16", bool, False, "Compute in mixed precision."),
     ("seed", int, 0, "Of all that is random."),
+    ("weight-norm", bool, False, "Weights of PIC or a PixelCNN++ learn as length and direction."),
+    ("data-init", bool, False, "Scale its first weights by what they make of some photographs."),
 ]
 DATA: list[Option] = [
     ("side", click.IntRange(1), None, "Side that photographs are kept at.  [resolution / crop]"),
@@ -117,6 +120,11 @@ def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tu
     type=click.Path(exists=True, path_type=Path),
     metavar="WEIGHTS",
     help="Start from these weights, a file or a folder; sizes are theirs.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["published"]),
+    help="Published sizes and dropout of PIC or a PixelCNN++; those given beside it count first.",
 )
 @add_options(SIZES)
 @click.option(
@@ -206,6 +214,7 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
 
 def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "TrainingJob":
     """All options as one checked job. Raises UsageError, DestinationMismatch."""
+    from model.weights import PUBLISHED
     from pipeline.training.request import Data, prepare_start, prepare_training
     from pipeline.training.worker import StageSettings
 
@@ -220,6 +229,8 @@ def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "Tr
     names = [name.replace("-", "_") for name, *_ in SIZES]
     chosen = {name: options[name] for name in names}
     sizes = {name: each for name, each in chosen.items() if each is not None and each is not False}
+    if options["preset"]:
+        sizes = PUBLISHED.get(stage, {}) | sizes
     start = prepare_start(stage, sizes, options["init"], config.seed)
     data = {field.name: options[field.name] for field in fields(Data)}
     return prepare_training(start, settings, data, source, out)
@@ -233,6 +244,9 @@ def build_config(stage: str, options: dict[str, Any]) -> "TrainingConfig":
         if stage not in ("core", "pic"):
             raise UsageError(f"--encoder-only is for core and pic; {stage} has no decoder")
         chosen |= {"autoregressive_weight": 0.0, "parallel_weight": 1.0}
+    for name in ("weight_norm", "data_init"):
+        if options[name] and stage not in ("pic", "pixelcnn"):
+            raise UsageError(f"--{name.replace('_', '-')} is for pic and pixelcnn, not for {stage}")
     try:
         return TrainingConfig(**chosen)
     except ValueError as error:

@@ -39,10 +39,30 @@ NETWORKS: dict[str, tuple[Callable[..., StageConfig], Callable[..., Stage]]] = {
     "pic": (PicConfig, Pic),
     "pixelcnn": (PixelCnnConfig, PixelCnn),
 }
+# Where the defaults are not the published sizes: those of the largest published network.
+PUBLISHED: dict[str, dict[str, object]] = {
+    "pic": {
+        "form": "published",
+        "hidden": 160,
+        "inner": 4,
+        "mixtures": 10,
+        "resolution": 128,
+        "factor": 4,
+        "dropout": 0.5,
+    },
+    "pixelcnn": {
+        "levels": 3,
+        "hidden": 160,
+        "inner": 5,
+        "mixtures": 10,
+        "resolution": 32,
+        "dropout": 0.5,
+    },
+}
 TRAINABLE = tuple(NETWORKS)
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
-_REPEATS, _FEW = ("enc", "outer", "inner"), 64  # settings that count layers
+_REPEATS, _FEW = ("enc", "outer", "inner", "levels"), 64  # settings that count layers
 _SMALL = 2**12  # numbers of a configuration that need no weights to speak for them
 HEADER = "autochrome"  # one entry only: safetensors writes several in any order
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.pic.mixture import Mixture, channel_logits, log_mass, log_prob, scaled
-from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
+from model.pic.pixelcnn import GatedBlock, PixelCnn, PixelCnnConfig
 from model.pic.sampling import draw_pixel, sample_pixels, sample_pixels_slow
 from model.training.photographs import Photographs
 from model.training.trainer import Trainer, TrainingConfig
@@ -70,6 +70,7 @@ def test_channels_depend_on_those_before_them_linearly() -> None:
 def test_every_window_ends_where_it_may() -> None:
     model, x = tiny_pixelcnn(5), torch.randn(1, 5, 5, 4).requires_grad_()
     down, right = model.streams(0)
+    assert isinstance(down, GatedBlock) and isinstance(right, GatedBlock)
     wide = torch.randn(1, 5, 5, 12).requires_grad_()
     parts = [(model.rows_above, x, (2, 3)), (model.row_above, x, (1, 3)), (model.left, x, (2, 1))]
     parts += [(each, wide, (2, 3)) for each in (down.first, down.second)]

@@ -13,7 +13,7 @@ Chroma is discretized by rounding a* and b* to whole numbers: symbol = value + 1
 
 import math
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -22,10 +22,11 @@ from torch.nn import functional
 
 from model.color import check_symbols, gray_from_rgb
 from model.lab import lab_from_rgb
+from model.pic.convolutions import Convolution
+from model.pic.embedding import MOST_HALVINGS, GatedEmbedding, lightness_table
 from model.pic.mixture import Mixture, log_prob
 from model.pic.pixelcnn import (
     LN2,
-    Convolution,
     PixelCnn,
     PixelCnnConfig,
     check_dropout,
@@ -34,6 +35,7 @@ from model.pic.pixelcnn import (
 )
 from model.trunk import STRIDE, PhotoContext, Trunk, check_trunk
 
+Form = Literal["small", "published"]
 CHROMA = 2  # channels
 CHROMA_ZERO = 128  # symbol of a* = 0
 _DILATIONS = (1, 2, 4)
@@ -46,7 +48,9 @@ class PicConfig:
 
     resolution: S. factor: S / R, a power of two. No weight depends on the resolution. trunk: a
     pretrained network that looks at the photograph, too, as the paper's does; trunk_dropout: share
-    of its channels that are dropped in training.
+    of its channels that are dropped in training. form "published": the PixelCNN++ and the embedding
+    of the published code (model/pic/embedding.py, whose first part has `embedding` features; enc
+    counts nothing), or with a trunk the embedding that the small form has with it.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -61,14 +65,18 @@ class PicConfig:
     dropout: float = 0.0
     trunk: Trunk = "none"
     trunk_dropout: float = 0.0
+    form: Form = "small"
+    embedding: int = 64
 
     def __post_init__(self) -> None:
+        if self.form not in get_args(Form):
+            raise ValueError(f"form must be small or published, not {self.form!r}")
         check_trunk(self.trunk, self.trunk_dropout)
         if self.trunk != "none" and self.resolution % STRIDE:
             raise ValueError(
                 f"a trunk needs a resolution that is a multiple of {STRIDE}, not {self.resolution}"
             )
-        whole = ("hidden", "enc", "inner", "mixtures", "resolution", "factor")
+        whole = ("hidden", "enc", "inner", "mixtures", "resolution", "factor", "embedding")
         check_whole(**{name: getattr(self, name) for name in whole})
         check_dropout(self.dropout)
         if self.hidden % _GROUPS:
@@ -76,6 +84,13 @@ class PicConfig:
         if self.factor & (self.factor - 1) or self.resolution % self.factor:
             pair = f"{self.factor} with resolution {self.resolution}"
             raise ValueError(f"factor must be a power of two that divides resolution, not {pair}")
+        if self.form == "published" and self.halvings > MOST_HALVINGS:
+            raise ValueError(f"factor must be at most 4 in the published form, not {self.factor}")
+
+    @property
+    def halvings(self) -> int:
+        """From the photograph to its chroma."""
+        return self.factor.bit_length() - 1
 
     @property
     def chroma_resolution(self) -> int:
@@ -112,10 +127,8 @@ class LightnessEncoder(nn.Module):
 
     def __init__(self, config: PicConfig) -> None:
         super().__init__()
-        hidden, halvings = config.hidden, config.factor.bit_length() - 1
-        grays = np.arange(256)[:, None].repeat(3, 1)
-        table = torch.from_numpy(lab_from_rgb(grays)[:, 0]).float() / 50 - 1
-        self.register_buffer("lightness", table, persistent=False)
+        hidden, halvings = config.hidden, config.halvings
+        self.register_buffer("lightness", lightness_table(), persistent=False)
         self.input = Convolution(1, hidden, (3, 3), (1, 1, 1, 1), stride=2 if halvings else 1)
         stack: list[nn.Module] = [
             Convolution(hidden, hidden, (3, 3), (1, 1, 1, 1), stride=2) for _ in range(1, halvings)
@@ -151,9 +164,15 @@ class Pic(nn.Module):
     def __init__(self, config: PicConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = LightnessEncoder(config)
+        published = config.form == "published"
+        self.encoder: LightnessEncoder | GatedEmbedding
+        if published and config.trunk == "none":
+            sizes = (config.embedding, config.hidden, config.halvings)
+            self.encoder = GatedEmbedding(*sizes, config.dropout)
+        else:
+            self.encoder = LightnessEncoder(config)
         self.parallel_head = mixture_head(config.hidden, CHROMA, config.mixtures)
-        sizes = PixelCnnConfig(
+        size = PixelCnnConfig(
             hidden=config.hidden,
             inner=config.inner,
             mixtures=config.mixtures,
@@ -161,7 +180,7 @@ class Pic(nn.Module):
             resolution=config.chroma_resolution,
             dropout=config.dropout,
         )
-        self.pixelcnn = PixelCnn(sizes, config.hidden)
+        self.pixelcnn = PixelCnn(size, config.hidden, one_way=published)
 
     def encode(self, gray_BSS: Tensor) -> Tensor:
         """Embedding (B, R, R, F) of integers [0, 255] (B, S, S). Raises ValueError."""

@@ -6,15 +6,17 @@ Mixture Likelihood and Other Modifications", ICLR 2017.
 Legend: B batch, H W rows and columns, C channels, D features, F features of a context, K components
 of the mixture, P parameters of a pixel's mixture, V = 256 values of a channel.
 
-Two streams: `down` knows all rows above a pixel, `right` knows these and the pixels left of it. As
-published: gated residual blocks, short-cuts from the first half of the blocks to the second, the
-published nonlinearity (concat ELU). Unlike it: no strides, so that every activation belongs to one
-pixel and can be kept for the next ones; and no weight normalization.
+Two streams: `down` knows all rows above a pixel, `right` knows these and the pixels left of it.
+Gated residual blocks with concat ELU; short-cuts from the way down to the way back (section 2.4).
+`levels` 3 is as published: strided convolutions halve the picture twice on the way down, transposed
+ones double it on the way back (section 2.3). `levels` 1 has no strides, so that every activation
+belongs to one pixel.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from typing import ClassVar
+from functools import partial
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +24,17 @@ from torch.nn import functional
 
 from model.color import check_symbols
 from model.layers import linear
+from model.pic.convolutions import (
+    Convolution,
+    Doubling,
+    concat_elu,
+    down_doubling,
+    down_right_doubling,
+    down_right_shifted,
+    down_shifted,
+    shift_down,
+    shift_right,
+)
 from model.pic.mixture import Mixture, log_prob, parameters_of_mixture, scaled
 
 LN2 = 0.6931471805599453
@@ -30,13 +43,16 @@ MOST_CHANNELS = 3
 # two windows of two values and ones would be, differ in the last bit from row to row (x86-64).
 INPUTS = MOST_CHANNELS + 1
 
-# Runs block number `place` on x with a short-cut, in all places at once or in the next one.
+# Runs step number `place` on x with a short-cut, in all places at once or in the next one.
 Run = Callable[[int, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCnnConfig:
-    """Sizes; `inner` blocks before the middle and as many after it. hidden: published 160.
+    """Sizes; `inner` blocks a level on the way down, and as many on the way back.
+
+    hidden: published 160, inner: 5, levels: 3. The finer levels have one block more on the way
+    back, which takes the features that the level began with.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -44,17 +60,23 @@ class PixelCnnConfig:
 
     hidden: int = 160
     inner: int = 6
+    levels: int = 1
     mixtures: int = 10
     channels: int = 3
     resolution: int = 32
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        whole = ("hidden", "inner", "mixtures", "channels", "resolution")
+        whole = ("hidden", "inner", "levels", "mixtures", "channels", "resolution")
         check_whole(**{name: getattr(self, name) for name in whole})
         check_dropout(self.dropout)
         if self.channels > MOST_CHANNELS:
             raise ValueError(f"channels must be at most {MOST_CHANNELS}, not {self.channels}")
+        if self.levels > self.resolution.bit_length() or self.resolution % 2 ** (self.levels - 1):
+            raise ValueError(
+                f"resolution {self.resolution} cannot be halved {self.levels - 1} times, as"
+                f" {self.levels} levels need"
+            )
 
 
 def check_whole(**values: object) -> None:
@@ -70,66 +92,83 @@ def check_dropout(value: object) -> None:
         raise ValueError(f"dropout must be at least 0 and below 1, not {value!r}")
 
 
-class Convolution(nn.Linear):
-    """A convolution, channels last, whose weights are the matrix of one window.
+class Step(NamedTuple):
+    """A block, or the way to the next level.
 
-    (out, rows * columns * in): so it can be applied to one window alone, and learn as matrices do.
+    level: of its result; level n has a place for 2 ** n rows and columns. source: that of what it
+    is given. short_cut: where a block of the way back takes its short-cut from: 0 is what the first
+    step is given, n + 1 the features after step n.
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        window: tuple[int, int],
-        padding: tuple[int, int, int, int],
-        stride: int = 1,
-        dilation: int = 1,
-    ) -> None:
-        """padding: left, right, above, below."""
-        super().__init__(window[0] * window[1] * inputs, outputs)
-        self.window, self.padding, self.stride, self.dilation = window, padding, stride, dilation
-        nn.init.xavier_uniform_(self.weight)
-        nn.init.zeros_(self.bias)
+    source: int
+    level: int
+    short_cut: int | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, H, W, in) -> (B, H / stride, W / stride, out)."""
-        kernel = self.weight.unflatten(1, (*self.window, -1)).permute(0, 3, 1, 2)
-        planes = functional.pad(x, (0, 0, *self.padding)).permute(0, 3, 1, 2)
-        result = functional.conv2d(planes, kernel, self.bias, self.stride, 0, self.dilation)
-        return result.permute(0, 2, 3, 1)
+    @property
+    def clock(self) -> int:
+        """The level whose every place is news to this step."""
+        return min(self.source, self.level)
 
 
-def down_shifted(inputs: int, outputs: int, window: tuple[int, int] = (2, 3)) -> Convolution:
-    """Sees its own row and those above, as far to the left as to the right."""
-    rows, columns = window
-    return Convolution(inputs, outputs, window, (columns // 2, columns // 2, rows - 1, 0))
+def steps_of(levels: int, inner: int) -> list[Step]:
+    """The way down and the way back. Each block of the latter takes what is left over, last first;
+    the last block before the middle leaves nothing, as its features are what goes on."""
+    steps: list[Step] = []
+    left_over = [0]
+    for level in range(levels):
+        if level:
+            steps.append(Step(level - 1, level))
+            left_over.append(len(steps))
+        for _ in range(inner):
+            steps.append(Step(level, level))
+            left_over.append(len(steps))
+    left_over.pop()
+    for level in reversed(range(levels)):
+        finer = level < levels - 1
+        if finer:
+            steps.append(Step(level + 1, level))
+        steps += [Step(level, level, left_over.pop()) for _ in range(inner + finer)]
+    return steps
 
 
-def down_right_shifted(inputs: int, outputs: int, window: tuple[int, int] = (2, 2)) -> Convolution:
-    """Sees its own place, what is above and what is left of both."""
-    rows, columns = window
-    return Convolution(inputs, outputs, window, (columns - 1, 0, rows - 1, 0))
+class BlockSize(NamedTuple):
+    """Features of a block, of its short-cut and of its context; 0 where there is none.
 
+    joined: the context is part of the short-cut, as PIC has it, and not added at the gate.
+    """
 
-def concat_elu(x: Tensor) -> Tensor:
-    """(..., D) -> (..., 2 D)."""
-    return functional.elu(torch.cat((x, -x), dim=-1))
+    hidden: int
+    dropout: float
+    short_cut: int = 0
+    context: int = 0
+    joined: bool = False
 
 
 class GatedBlock(nn.Module):
     """Two convolutions with a short-cut after the first, a context and a gate after the second."""
 
     def __init__(
-        self, convolution: Callable[[int, int], Convolution], size: PixelCnnConfig, *inputs: int
+        self,
+        first: Callable[[int, int], Convolution],
+        second: Callable[[int, int], Convolution],
+        size: BlockSize,
     ) -> None:
-        """inputs: features of the short-cut and of the context; 0 where there is none."""
         super().__init__()
-        hidden, (short_cut, context) = size.hidden, inputs
-        self.first = convolution(2 * hidden, hidden)
-        self.short_cut = linear(2 * short_cut, hidden) if short_cut else None
+        hidden = size.hidden
+        self.joined = size.joined
+        beside = size.short_cut + (size.context if size.joined else 0)
+        gated = 0 if size.joined else size.context
+        self.first = first(2 * hidden, hidden)
+        self.short_cut = linear(2 * beside, hidden) if beside else None
         self.dropout = nn.Dropout(size.dropout)
-        self.second = convolution(2 * hidden, 2 * hidden)
-        self.context = linear(context, 2 * hidden, bias=False) if context else None
+        self.second = second(2 * hidden, 2 * hidden)
+        self.context = linear(gated, 2 * hidden, bias=False) if gated else None
+
+    def beside(self, short_cut: Tensor | None, context: Tensor | None) -> Tensor | None:
+        """The short-cut, and the context where it is part of it."""
+        if not self.joined or context is None:
+            return short_cut
+        return context if short_cut is None else torch.cat((short_cut, context), dim=-1)
 
     def project(self, context: Tensor | None) -> Tensor | None:
         """What the gate takes from the context, (..., F) -> (..., 2 D)."""
@@ -150,19 +189,39 @@ class GatedBlock(nn.Module):
 
     def forward(self, x: Tensor, short_cut: Tensor | None, context: Tensor | None) -> Tensor:
         """(B, H, W, D), (B, H, W, short-cut) and (B, H, W, F) -> (B, H, W, D)."""
-        inner = self.between(self.first(concat_elu(x)), short_cut)
+        beside = self.beside(short_cut, context)
+        inner = self.between(self.first(concat_elu(x)), beside)
         return self.finish(x, self.second(inner), self.project(context))
 
 
-class TwoStreams(nn.Module):
-    """A block of each stream; `right` has the other stream as a short-cut."""
+StepModule = GatedBlock | Convolution | Doubling
 
-    def __init__(self, size: PixelCnnConfig, second_half: bool, context: int) -> None:
+
+class TwoStreams(nn.Module):
+    """A step of each stream; a block of `right` has the other stream as a short-cut."""
+
+    def __init__(self, step: Step, config: PixelCnnConfig, context: int, one_way: bool) -> None:
         super().__init__()
-        hidden = size.hidden
-        self.down = GatedBlock(down_shifted, size, hidden if second_half else 0, context)
-        short_cut = 2 * hidden if second_half else hidden
-        self.right = GatedBlock(down_right_shifted, size, short_cut, context)
+        hidden = config.hidden
+        self.down: StepModule
+        self.right: StepModule
+        if step.level > step.source:
+            self.down = down_shifted(hidden, hidden, stride=2)
+            self.right = down_right_shifted(hidden, hidden, stride=2)
+        elif step.level < step.source:
+            self.down, self.right = down_doubling(hidden), down_right_doubling(hidden)
+        else:
+            before = 0 if step.short_cut is None else hidden
+            down = BlockSize(hidden, config.dropout, before, context, one_way)
+            right = down._replace(short_cut=hidden + before)
+            kinds = (down_shifted, down_right_shifted)
+            if one_way:
+                kinds = (
+                    partial(down_shifted, window=(3, 3)),
+                    partial(down_right_shifted, window=(3, 3)),
+                )
+            self.down = GatedBlock(kinds[0], kinds[0], down)
+            self.right = GatedBlock(kinds[1], kinds[1], right)
 
 
 class PixelCnn(nn.Module):
@@ -170,21 +229,31 @@ class PixelCnn(nn.Module):
 
     stage: ClassVar[str] = "pixelcnn"
 
-    def __init__(self, config: PixelCnnConfig, context_features: int = 0) -> None:
+    def __init__(
+        self, config: PixelCnnConfig, context_features: int = 0, one_way: bool = False
+    ) -> None:
+        """one_way: the form of PIC's published code. `inner` blocks of 3 x 3 windows and no way
+        back; the context is part of their short-cuts.
+
+        Raises ValueError: a context with strides.
+        """
         super().__init__()
+        if context_features and config.levels > 1:
+            raise ValueError(f"a context needs a network of one level, not {config.levels}")
         self.config, self.context_features = config, context_features
         inputs, hidden = INPUTS, config.hidden
+        way_down = [Step(0, 0)] * config.inner
+        self.steps = way_down if one_way else steps_of(config.levels, config.inner)
         self.rows_above = down_shifted(inputs, hidden)
         self.row_above = down_shifted(inputs, hidden, (1, 3))
         self.left = down_right_shifted(inputs, hidden, (2, 1))
         self.layers = nn.ModuleList(
-            TwoStreams(config, place >= config.inner, context_features)
-            for place in range(2 * config.inner)
+            TwoStreams(each, config, context_features, one_way) for each in self.steps
         )
         self.head = mixture_head(hidden, config.channels, config.mixtures)
 
-    def streams(self, place: int) -> tuple[GatedBlock, GatedBlock]:
-        """The blocks `down` and `right` of a layer."""
+    def streams(self, place: int) -> tuple[StepModule, StepModule]:
+        """The modules `down` and `right` of a step."""
         layer = self.layers[place]
         assert isinstance(layer, TwoStreams)
         return layer.down, layer.right
@@ -200,39 +269,57 @@ class PixelCnn(nn.Module):
         """
         sides = (self.config.resolution,) * 2
         check_symbols("values", values_BHWC, 256, (*sides, self.config.channels))
-        pixels = with_ones(values_BHWC)
+        pixels = self.inputs_of(values_BHWC)
         down = shift_down(self.rows_above(pixels))
         right = shift_down(self.row_above(pixels)) + shift_right(self.left(pixels))
-        downs = self.run_down(down, lambda n, x, cut: self.streams(n)[0](x, cut, context))
-        right = self.run_right(right, downs, lambda n, x, cut: self.streams(n)[1](x, cut, context))
-        return self.parameters_of(right)
 
-    def run_down(self, x: Tensor, run: Run) -> list[Tensor]:
-        """The stream of rows above: its features after each block."""
-        kept, results = [x], []
-        for place in range(len(self.layers)):
-            x = run(place, x, self._short_cut(place, kept))
-            kept.append(x)
-            results.append(x)
-        return results
+        def run_in(stream: int) -> Run:
+            def run(place: int, x: Tensor, short_cut: Tensor | None) -> Tensor:
+                module = self.streams(place)[stream]
+                block = isinstance(module, GatedBlock)
+                return module(x, short_cut, context) if block else module(x)
 
-    def run_right(self, x: Tensor, downs: list[Tensor], run: Run) -> Tensor:
-        """The stream of pixels to the left, given the other one's features."""
-        kept = [x]
-        for place, down in enumerate(downs):
-            before = self._short_cut(place, kept)
-            x = run(place, x, down if before is None else torch.cat((down, before), dim=-1))
-            kept.append(x)
-        return x
+            return run
 
-    def _short_cut(self, place: int, kept: list[Tensor]) -> Tensor | None:
-        """Block n after the middle has the features that block n before it was given."""
-        half = self.config.inner
-        return None if place < half else kept[2 * half - 1 - place]
+        every = range(len(self.steps))
+        downs, rights = ([start] * (len(every) + 1) for start in (down, right))
+        self.run_down(downs, run_in(0), every)
+        self.run_right(rights, lambda place: downs[place], run_in(1), every)
+        return self.parameters_of(rights[-1])
+
+    def run_down(self, features: list[Tensor], run: Run, places: Iterable[int]) -> None:
+        """The stream of rows above. features[0] is what it starts from; features[n + 1] becomes
+        what it has after step n, for the steps `places` and no others."""
+        for place in places:
+            short_cut = self.steps[place].short_cut
+            before = None if short_cut is None else features[short_cut]
+            features[place + 1] = run(place, features[place], before)
+
+    def run_right(
+        self,
+        features: list[Tensor],
+        down: Callable[[int], Tensor],
+        run: Run,
+        places: Iterable[int],
+    ) -> None:
+        """The stream of pixels to the left, given the other one's features, numbered alike."""
+        for place in places:
+            source, level, short_cut = self.steps[place]
+            beside = None
+            if source == level:
+                above = down(place + 1)
+                before = None if short_cut is None else features[short_cut]
+                beside = above if before is None else torch.cat((above, before), dim=-1)
+            features[place + 1] = run(place, features[place], beside)
+
+    def inputs_of(self, values: Tensor) -> Tensor:
+        """Values 0..255 (..., C) -> (..., INPUTS), in the precision of the weights."""
+        return with_ones(values).to(self.head.weight.dtype)
 
     def parameters_of(self, right: Tensor) -> Tensor:
-        """(..., D) -> (..., P) float32."""
-        return self.head(functional.elu(right)).float()
+        """(..., D) -> (..., P) float32, or float64 where the weights are."""
+        parameters = self.head(functional.elu(right))
+        return parameters if parameters.dtype == torch.float64 else parameters.float()
 
     def losses(self, rgb_BHW3: Tensor) -> dict[str, Tensor]:
         """Mean bits per channel value (bits per dim) of pictures, integers [0, 255]."""
@@ -264,13 +351,3 @@ def with_ones(values: Tensor) -> Tensor:
     """Values 0..255 (..., C) -> (..., INPUTS) in -1..1; ones tell the picture from its edge."""
     ones = functional.pad(scaled(values), (0, 1), value=1.0)
     return functional.pad(ones, (0, INPUTS - ones.shape[-1]))
-
-
-def shift_down(x: Tensor) -> Tensor:
-    """Row i becomes row i + 1, the first is zeros: (B, H, W, D)."""
-    return functional.pad(x, (0, 0, 0, 0, 1, 0))[:, :-1]
-
-
-def shift_right(x: Tensor) -> Tensor:
-    """Column j becomes column j + 1, the first is zeros: (B, H, W, D)."""
-    return functional.pad(x, (0, 0, 1, 0))[:, :, :-1]

@@ -1,9 +1,9 @@
 """Drawing pictures from a PixelCNN++, value by value, and fast from caches.
 
-`sample_pixels_slow` is the definition: one full forward pass for each pixel. `sample_pixels` keeps
-what each convolution was given in the row above and the row being drawn (as in Ramachandran et al.
-2017, "Fast Generation for Convolutional Autoregressive Models"): the stream of rows above is
-computed once a row, the other one once a pixel, and each only where it is new.
+`sample_pixels_slow` is the definition: one full forward pass for each pixel. `sample_pixels` draws
+the same pictures from what `model.pic.cache` keeps. Their sums differ in order alone: in float32 a
+number that falls within some 1e-6 of the edge between two values may be drawn as either, in float64
+(`model.double()`) none is.
 
 Legend: B batch, H W rows and columns, C channels, D features, F features of a context.
 """
@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
+from model.pic.cache import Cache
 from model.pic.mixture import Mixture, channel_logits, scaled
-from model.pic.pixelcnn import Convolution, GatedBlock, PixelCnn, concat_elu, with_ones
+from model.pic.pixelcnn import PixelCnn
 from model.sampling.cached import LANES
 from model.sampling.draw import draw, draw_uniforms
 
@@ -27,107 +27,6 @@ class PixelSample(NamedTuple):
     values_BHWC: Tensor
     log_prob_BHW: Tensor
     entropy_BHW: Tensor
-
-
-class Window:
-    """What a convolution has been given: the rows that it still sees, with its padding."""
-
-    def __init__(self, convolution: Convolution, batch: int, width: int) -> None:
-        self.convolution, self.left = convolution, convolution.padding[0]
-        rows, columns = convolution.window
-        features = convolution.in_features // (rows * columns)
-        shape = (batch, rows, self.left + width + convolution.padding[1], features)
-        self.kept = convolution.weight.new_zeros(shape)
-
-    def next_row(self) -> None:
-        self.kept = functional.pad(self.kept[:, 1:], (0, 0, 0, 0, 0, 1))
-
-    def row(self, x: Tensor) -> Tensor:
-        """The convolution at a whole new row: (B, W, in) -> (B, W, out)."""
-        self.next_row()
-        self.kept[:, -1, self.left : self.left + x.shape[1]] = x
-        windows = self.kept.unfold(2, self.convolution.window[1], 1)  # (B, rows, W, in, columns)
-        windows = windows.permute(0, 2, 1, 4, 3).flatten(2)
-        return functional.linear(windows, self.convolution.weight, self.convolution.bias)
-
-    def pixel(self, x: Tensor, column: int) -> Tensor:
-        """The convolution at the next pixel of the newest row: (B, in) -> (B, out)."""
-        self.kept[:, -1, self.left + column] = x
-        window = self.kept[:, :, column : column + self.convolution.window[1]].flatten(1)
-        return functional.linear(window, self.convolution.weight, self.convolution.bias)
-
-
-class CachedBlock:
-    """A gated block with the windows of its two convolutions and its context, projected once."""
-
-    def __init__(self, block: GatedBlock, batch: int, width: int, context: Tensor | None) -> None:
-        self.block, self.projected = block, block.project(context)
-        self.first, self.second = (
-            Window(convolution, batch, width) for convolution in (block.first, block.second)
-        )
-
-    def row(self, x: Tensor, short_cut: Tensor | None, row: int) -> Tensor:
-        """(B, W, D) -> (B, W, D)."""
-        inner = self.block.between(self.first.row(concat_elu(x)), short_cut)
-        projected = None if self.projected is None else self.projected[:, row]
-        return self.block.finish(x, self.second.row(inner), projected)
-
-    def pixel(self, x: Tensor, short_cut: Tensor | None, row: int, column: int) -> Tensor:
-        """(B, D) -> (B, D)."""
-        inner = self.block.between(self.first.pixel(concat_elu(x), column), short_cut)
-        projected = None if self.projected is None else self.projected[:, row, column]
-        return self.block.finish(x, self.second.pixel(inner, column), projected)
-
-    def next_row(self) -> None:
-        self.first.next_row()
-        self.second.next_row()
-
-
-class Cache:
-    """All that is kept of the pixels that were drawn."""
-
-    def __init__(self, model: PixelCnn, batch: int, context: Tensor | None) -> None:
-        self.model, self.width = model, model.config.resolution
-        size = (batch, self.width)
-        self.rows_above = Window(model.rows_above, *size)
-        self.row_above = Window(model.row_above, *size)
-        self.left = Window(model.left, *size)
-        streams = [model.streams(place) for place in range(len(model.layers))]
-        self.down = [CachedBlock(block, *size, context) for block, _ in streams]
-        self.right = [CachedBlock(block, *size, context) for _, block in streams]
-        self.nothing = model.head.weight.new_zeros(*size, model.config.hidden)
-
-    def start_row(self, row: int, above: Tensor | None) -> tuple[Tensor, list[Tensor]]:
-        """What a row takes from the finished one above, (B, W, INPUTS), None for the first row.
-
-        Returns what its pixels start from, (B, W, D), and the features of the stream `down` after
-        each block, (B, W, D) each.
-        """
-        start = down = self.nothing
-        if above is not None:
-            start, down = self.row_above.row(above), self.rows_above.row(above)
-        self.left.next_row()
-        for cached in self.right:
-            cached.next_row()
-        run = self.model.run_down(down, lambda n, x, cut: self.down[n].row(x, cut, row))
-        return start, run
-
-    def next_pixel(
-        self, place: tuple[int, int], before: Tensor | None, start: Tensor, downs: list[Tensor]
-    ) -> Tensor:
-        """Parameters of the mixture at (row, column), (B, P).
-
-        before: the pixel to the left, (B, INPUTS), None in the first column.
-        """
-        row, column = place
-        right = start[:, column]
-        if before is not None:
-            right = right + self.left.pixel(before, column - 1)
-        here = [down[:, column] for down in downs]
-        right = self.model.run_right(
-            right, here, lambda n, x, cut: self.right[n].pixel(x, cut, row, column)
-        )
-        return self.model.parameters_of(right)
 
 
 @torch.no_grad()
@@ -153,11 +52,11 @@ def sample_pixels(
     values = uniforms.new_zeros((len(lanes), side, side, channels), dtype=torch.long)
     log_prob, entropy = torch.zeros_like(uniforms[..., 0]), torch.zeros_like(uniforms[..., 0])
     for row in range(side):
-        above = with_ones(values[:, row - 1]) if row else None
-        start, downs = cache.start_row(row, above)
+        above = model.inputs_of(values[:, row - 1]) if row else None
+        start = cache.start_row(row, above)
         for column in range(side):
-            before = with_ones(values[:, row, column - 1]) if column else None
-            parameters = cache.next_pixel((row, column), before, start, downs)
+            before = model.inputs_of(values[:, row, column - 1]) if column else None
+            parameters = cache.next_pixel((row, column), before, start)
             place = (slice(None), row, column)
             drawn = draw_pixel(parameters, uniforms[place], temperature)
             values[place], log_prob[place], entropy[place] = drawn

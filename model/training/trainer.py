@@ -24,7 +24,8 @@ from model.pic.pixelcnn import PixelCnn
 from model.training.degradation import degrade_some
 from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import ALONE, Photographs, Share
-from model.trunk import EfficientNetLite
+from model.training.weight_norm import add_weight_norm, fold_weight_norm, start_from_data
+from model.trunk import EfficientNetLite, PhotoContext
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
@@ -44,7 +45,8 @@ class TrainingConfig:
     parallel head; with autoregressive_weight 0 the decoders are neither run nor changed. crop: the
     least share of a photograph's height and width, drawn apart, that a random crop keeps. degrade:
     the share of pictures that are made to look like scans of old prints. bfloat16 computes the
-    forward pass in mixed precision.
+    forward pass in mixed precision. weight_norm and data_init: of PIC and PixelCNN++, see
+    model/training/weight_norm.py.
     """
 
     steps: int
@@ -65,6 +67,8 @@ class TrainingConfig:
     degrade: float = 0.0
     bfloat16: bool = False
     seed: int = 0
+    weight_norm: bool = False
+    data_init: bool = False
 
     def __post_init__(self) -> None:
         for name, choices in (("optimizer", get_args(Optimizer)), ("schedule", get_args(Schedule))):
@@ -74,6 +78,8 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "high_resolution"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        if self.weight_norm and self.optimizer == "muon":
+            raise ValueError("weight_norm leaves muon no matrices; take adamw or rmsprop")
         if not 0 < self.crop <= 1:
             raise ValueError(f"crop must be above 0 and at most 1, not {self.crop!r}")
         if not 0 <= self.degrade <= 1:
@@ -106,18 +112,36 @@ class Trainer:
         self.share = share
         if trunk := trunk_of(model):
             trunk.requires_grad_(config.trunk_rate > 0)
+        if config.weight_norm:
+            add_weight_norm(model)
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.optimizers = list(build_optimizers(model, config))
         self.step = 0
 
     def run(self, photographs: Photographs) -> Iterator[dict[str, float]]:
         """Train from the current step to the last; yields the losses of each step, in bits."""
+        if self.config.data_init and self.step == 0:
+            self.start_from(photographs)
         while self.step < self.config.steps:
             seed = self.config.seed * 1_000_003 + self.step
             generator = torch.Generator().manual_seed(seed)
             resolution, size = seen_resolution(self.model, self.config), self.config.batch_size
             batch = photographs.crops(resolution, self.config.crop, size, generator, self.share)
             yield self.train_on(batch, generator)
+
+    def start_from(self, photographs: Photographs) -> None:
+        """Scale all layers by what they make of one batch, which all workers see alike."""
+        config, generator = self.config, torch.Generator().manual_seed(self.config.seed)
+        resolution = seen_resolution(self.model, config)
+        rgb = photographs.crops(resolution, config.crop, config.batch_size, generator)
+        rgb = rgb.to(next(self.model.parameters()).device)
+        self.model.eval()  # without dropout
+        start_from_data(self.model, lambda: stage_losses(self.model, rgb))
+        self.average.load_state_dict(self.model.state_dict())
+
+    def weights(self) -> nn.Module:
+        """The moving average, as it is kept: a copy, on the CPU."""
+        return fold_weight_norm(self.average).cpu()
 
     def train_on(self, rgb_BHW3: Tensor, generator: torch.Generator) -> dict[str, float]:
         """One step on one batch, uint8 (B, H, W, 3) at the model's resolution.
@@ -194,7 +218,7 @@ def trunk_of(model: nn.Module) -> EfficientNetLite | None:
     """The trunk of a core or of PIC, where it has one."""
     if isinstance(model, ColTranCore | Pic) and model.config.trunk != "none":
         photo = model.encoder.photo
-        assert photo is not None
+        assert isinstance(photo, PhotoContext)
         return photo.trunk
     return None
 

@@ -162,6 +162,8 @@ def prepare_training(
     low = settings.low_resolution
     if parse_emphasis(data.get("emphasis")) and not data.get("balance"):
         raise UsageError("--emphasis needs --balance, the column that holds its groups")
+    if digest and settings.training.data_init:
+        raise UsageError("--data-init is for fresh weights, not for those of --init")
     if resolution % STRIDE and resolution != model.config.resolution:
         raise UsageError(f"--high-resolution {resolution} is not a multiple of {STRIDE}")
     if stage == "spatial" and (low > resolution or resolution % low):

@@ -211,8 +211,7 @@ class StageTraining:
         dtype = torch.bfloat16 if self.settings.half else torch.float32
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "weights")
-            average = copy.deepcopy(self.trainer.average).cpu()
-            save_stage(cast(Stage, average), path, dtype)
+            save_stage(cast(Stage, self.trainer.weights()), path, dtype)
             self.destination.write(f"{self.stage}.safetensors", path.read_bytes())
 
     def _write_curve(self) -> None:

@@ -1,0 +1,245 @@
+"""Import of PixelCNN++ as a public PyTorch port of the published code saves it (pixel-cnn-pp).
+
+The port's own names and layouts: convolutions (out, in, rows, columns), transposed ones (in, out,
+rows, columns), dense layers (out, in). A weight may be normalized (Salimans and Kingma 2016): then
+it comes as `weight_g`, its length, and `weight_v`, its direction, for each place of the first axis.
+All sizes but the resolution, which no weight depends on, are read from the tensors. Strict both
+ways: every name is used, every tensor of ours is filled, all shapes are checked first.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from statistics import mode
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from model.pic.convolutions import Convolution, Doubling
+from model.pic.mixture import HALF_STEP, Mixture
+from model.pic.pixelcnn import INPUTS, PixelCnn, PixelCnnConfig, steps_of
+
+PORT_RESOLUTION = 32  # of the pictures that the published weights were trained on
+Layout = Literal["window", "transposed", "dense", "head"]
+
+# Of the port's head, in our order, K rows each: logits; means, log scales and coefficients of all
+# channels. The port has the three of a channel together.
+_HEAD_ROWS = {1: (0, 1, 2), 3: (0, 1, 4, 7, 2, 5, 8, 3, 6, 9)}
+_LEAST_MASS = 1e-5  # below it the published loss takes the density in the middle
+_WRAPPED = "module."  # what PyTorch's DataParallel puts before every name
+
+
+class Source(NamedTuple):
+    """The port's module that one of ours comes from; both have a weight and a bias."""
+
+    name: str
+    layout: Layout
+
+
+def published_parameters(parameters: Tensor, channels: int) -> Tensor:
+    """Our parameters of mixtures, (..., P), in the published order."""
+    rows = _HEAD_ROWS[channels]
+    order = torch.tensor(rows, device=parameters.device).argsort()
+    return parameters.unflatten(-1, (len(rows), -1))[..., order, :].flatten(-2)
+
+
+def published_loss(parameters: Tensor, values_BHWC: Tensor) -> Tensor:
+    """Nats of each picture, float64 (B,), by the published loss, whose rounding differs from ours.
+
+    The difference of two sigmoids in float32, and a density where that is below 1e-5. To compare
+    with published figures; `model.pic.mixture.log_prob` is exact and sums to one.
+    """
+    mixture = Mixture.read(parameters, values_BHWC.shape[-1])
+    scaled_values = values_BHWC.float() / 127.5 - 1
+    total = torch.log_softmax(mixture.logits, dim=-1)
+    parts = []
+    for channel in range(values_BHWC.shape[-1]):
+        mean, log_scale = mixture.component(channel, scaled_values[..., :channel])
+        value, sharpness = scaled_values[..., channel, None], torch.exp(-log_scale)
+        above = sharpness * (value - mean + HALF_STEP)
+        below = sharpness * (value - mean - HALF_STEP)
+        mass = torch.sigmoid(above) - torch.sigmoid(below)
+        middle = sharpness * (value - mean)
+        density = middle - log_scale - 2 * functional.softplus(middle) - math.log(127.5)
+        inside = torch.where(mass > _LEAST_MASS, mass.clamp(min=1e-12).log(), density)
+        first, last = above - functional.softplus(above), -functional.softplus(below)
+        parts.append(torch.where(value < -0.999, first, torch.where(value > 0.999, last, inside)))
+    total = torch.stack(parts).sum(dim=0) + total
+    return -torch.logsumexp(total, dim=-1).double().sum(dim=(1, 2))
+
+
+def import_port(tensors: Mapping[str, Tensor], resolution: int = PORT_RESOLUTION) -> PixelCnn:
+    """A PixelCNN++ in eval mode, of the sizes that the tensors have.
+
+    Raises:
+        ValueError: names or shapes that do not fit, or an impossible resolution.
+    """
+    found = fold_weight_norm(_unwrapped(tensors))
+    config = read_sizes(found, resolution)
+    with torch.device("meta"):  # nothing is allocated before shapes fit
+        outline = PixelCnn(config)
+    table = name_table(config)
+    expected = {
+        f"{source.name}.{kind}": _port_shape(outline, ours, source, kind)
+        for ours, source in table.items()
+        for kind in ("weight", "bias")
+    }
+    missing, unexpected = sorted(expected.keys() - found), sorted(found.keys() - expected)
+    if missing or unexpected:
+        problems = (("missing", missing), ("unexpected", unexpected))
+        told = [f"{kind}: {_listed(names)}" for kind, names in problems if names]
+        raise ValueError(f"variables {'; '.join(told)}")
+    shapes = {name: tuple(value.shape) for name, value in found.items()}
+    wrong = [
+        f"{name} is {shapes[name]} instead of {shape}"
+        for name, shape in expected.items()
+        if shapes[name] != shape
+    ]
+    if wrong:
+        raise ValueError(f"variables of a wrong shape: {_listed(wrong)}")
+    model = PixelCnn(config)
+    state = {
+        f"{ours}.{kind}": _convert(found[f"{source.name}.{kind}"].float(), source.layout, config)
+        for ours, source in table.items()
+        for kind in ("weight", "bias")
+    }
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    if all(name.startswith(_WRAPPED) for name in tensors):
+        return {name.removeprefix(_WRAPPED): value for name, value in tensors.items()}
+    return dict(tensors)
+
+
+def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Each pair `weight_g` and `weight_v` as one weight; all others as they are.
+
+    Raises:
+        ValueError: one of a pair is missing, or lengths that do not fit their directions.
+    """
+    folded = {}
+    for name, value in tensors.items():
+        layer, _, kind = name.rpartition(".")
+        if kind not in ("weight_g", "weight_v"):
+            folded[name] = value
+            continue
+        pair = f"{layer}.weight_g", f"{layer}.weight_v"
+        if any(each not in tensors for each in pair):
+            raise ValueError(f"{name} without its other half: {pair[0]} and {pair[1]} are a pair")
+        length, direction = (tensors[each].float() for each in pair)
+        if direction.dim() < 2 or length.numel() != len(direction):
+            shapes = f"{tuple(length.shape)} for directions {tuple(direction.shape)}"
+            raise ValueError(f"{pair[0]} must have one length for each row of {pair[1]}: {shapes}")
+        lengths = direction.flatten(1).norm(dim=1) / length.flatten()
+        folded[f"{layer}.weight"] = direction / lengths.view(-1, *[1] * (direction.dim() - 1))
+    return folded
+
+
+def read_sizes(tensors: Mapping[str, Tensor], resolution: int) -> PixelCnnConfig:
+    """The configuration that tensors are of. Each size is what most tensors agree on, so that a
+    wrong one is named, and not all the others.
+
+    Raises:
+        ValueError: none of the port's variables, or sizes that cannot be.
+    """
+    blocks = [name.split(".") for name in tensors if name.startswith("up_layers.")]
+    levels = {parts[1] for parts in blocks}
+    inner = {parts[3] for parts in blocks if len(parts) > 3 and parts[1] == min(levels)}
+    starts = ("u_init.conv.weight", "ul_init.0.conv.weight", "ul_init.1.conv.weight")
+    inputs = [tensors[name].shape[1] for name in starts if _dims(tensors, name) == 4]
+    hidden = [
+        len(value) for name, value in tensors.items() if name.endswith("conv_input.conv.bias")
+    ]
+    if not (levels and inner and inputs and hidden) or _dims(tensors, "nin_out.lin_a.weight") != 2:
+        wanted = f"{starts[0]}, up_layers.0.u_stream.0.conv_input.conv.bias, nin_out.lin_a.weight"
+        raise ValueError(f"no weights of pixel-cnn-pp, which has {wanted} and others")
+    channels = mode(inputs) - 1
+    if channels not in _HEAD_ROWS:
+        raise ValueError(
+            f"{starts[0]} is of pictures with {channels} channels; those of 1 or 3 can be imported"
+        )
+    return PixelCnnConfig(
+        hidden=mode(hidden),
+        inner=len(inner),
+        levels=len(levels),
+        mixtures=max(1, len(tensors["nin_out.lin_a.weight"]) // len(_HEAD_ROWS[channels])),
+        channels=channels,
+        resolution=resolution,
+    )
+
+
+def _dims(tensors: Mapping[str, Tensor], name: str) -> int:
+    return tensors[name].dim() if name in tensors else 0
+
+
+def name_table(config: PixelCnnConfig) -> dict[str, Source]:
+    """The source of every module of ours that has weights.
+
+    The port numbers the levels of its way back, `down_layers`, from the coarsest on.
+    """
+    table = {
+        "rows_above": Source("u_init.conv", "window"),
+        "row_above": Source("ul_init.0.conv", "window"),
+        "left": Source("ul_init.1.conv", "window"),
+        "head": Source("nin_out.lin_a", "head"),
+    }
+    counts: dict[str, int] = {}
+    for place, step in enumerate(steps_of(config.levels, config.inner)):
+        for ours, port in (("down", "u_stream"), ("right", "ul_stream")):
+            prefix = f"layers.{place}.{ours}"
+            if step.level > step.source:
+                table[prefix] = Source(f"downsize_{port}.{step.source}.conv", "window")
+                continue
+            back = config.levels - 1 - step.level
+            if step.level < step.source:
+                table[prefix] = Source(f"upsize_{port}.{back - 1}.deconv", "transposed")
+                continue
+            way_back = step.short_cut is not None
+            stack = f"down_layers.{back}" if way_back else f"up_layers.{step.level}"
+            number = counts.setdefault(f"{stack}.{port}", 0)
+            counts[f"{stack}.{port}"] += 1
+            block = f"{stack}.{port}.{number}"
+            table[f"{prefix}.first"] = Source(f"{block}.conv_input.conv", "window")
+            table[f"{prefix}.second"] = Source(f"{block}.conv_out.conv", "window")
+            if way_back or ours == "right":
+                table[f"{prefix}.short_cut"] = Source(f"{block}.nin_skip.lin_a", "dense")
+    return table
+
+
+def _port_shape(outline: PixelCnn, ours: str, source: Source, kind: str) -> tuple[int, ...]:
+    """The shape that a tensor of the port must have."""
+    module = outline.get_submodule(ours)
+    shape = tuple(module.get_parameter(kind).shape)
+    if kind == "bias" or not isinstance(module, Convolution | Doubling):
+        return shape
+    outputs, (rows, columns) = shape[0], module.window
+    inputs = shape[1] // (rows * columns)
+    if ours in ("rows_above", "row_above", "left"):  # ours have zeros beside values and ones
+        inputs = outline.config.channels + 1
+    pair = (inputs, outputs) if source.layout == "transposed" else (outputs, inputs)
+    return (*pair, rows, columns)
+
+
+def _convert(value: Tensor, layout: Layout, config: PixelCnnConfig) -> Tensor:
+    """A tensor of the port in our layout."""
+    if layout == "head":
+        rows = list(_HEAD_ROWS[config.channels])
+        return value.unflatten(0, (len(rows), -1))[rows].flatten(0, 1)
+    if value.dim() == 1 or layout == "dense":
+        return value
+    if layout == "transposed":
+        value = value.transpose(0, 1)
+    windows = value.permute(0, 2, 3, 1)  # (out, rows, columns, in)
+    if windows.shape[-1] == config.channels + 1:
+        windows = functional.pad(windows, (0, INPUTS - windows.shape[-1]))
+    return windows.flatten(1)
+
+
+def _listed(names: Iterable[str]) -> str:
+    first, *rest = names
+    more = rest[:2]
+    over = f" and {len(rest) - 2} more" if len(rest) > 2 else ""
+    return ", ".join([first, *more]) + over

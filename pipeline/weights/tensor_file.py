@@ -1,0 +1,34 @@
+"""Tensors by name from a file of PyTorch's world: safetensors, or a saved state dict."""
+
+import pickle
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pipeline.errors import UsageError
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file. A state dict is read as data alone: no code in it is run.
+
+    Raises:
+        UsageError: no such file, or none of either kind.
+    """
+    try:
+        with path.open("rb") as file:
+            zipped = file.read(2) == b"PK"
+        if not zipped:
+            return safetensors.torch.load_file(path)
+        tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (safetensors.SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path} holds no tensors that can be read: {reason}") from error
+    if not isinstance(tensors, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()
+    ):
+        raise UsageError(f"{path} holds no tensors by their names")
+    return tensors
