@@ -140,6 +140,20 @@ def read_credentials(file: bytes, format: str) -> dict[str, Any]:
         raise PhotoError("unsupported", f"no content credentials can be read: {error}") from error
 
 
+def find_credentials(file: bytes, format: str) -> dict[str, Any] | None:
+    """As read_credentials; None where a picture has none. Raises UsageError without the library."""
+    try:
+        from c2pa import C2paError
+    except ImportError as error:
+        raise missing_extra("checking them needs c2pa-python", "provenance") from error
+    try:
+        return read_credentials(file, format)
+    except PhotoError as error:
+        if isinstance(error.__cause__, C2paError.ManifestNotFound):
+            return None
+        raise
+
+
 def write_signed(destination: Storage, path: str, file: bytes) -> bytes:
     """Write a signed picture, unless the same is there already; returns what is there.
 

@@ -9,6 +9,7 @@ from functools import partial
 from itertools import chain, groupby
 
 from pipeline.errors import PhotoError
+from pipeline.images.phash import perceptual_hash
 from pipeline.ledger.names import former_output_path, output_path
 from pipeline.ledger.plan import Run
 from pipeline.ledger.recipe import Recipe
@@ -120,6 +121,7 @@ class _Writer:
                 output_sha256=hashlib.sha256(file).hexdigest(),
                 output_bytes=len(file),
                 colorfulness=picture.colorfulness,
+                phash=perceptual_hash(picture.preview),
                 note="; ".join(filter(None, (result.note, picture.note))) or None,
             )
             if self.recipe.sidecar:
