@@ -95,7 +95,7 @@ def test_all_that_a_picture_says(folder: Path) -> None:
 
 def handled(file: bytes, how: str) -> bytes:
     """A file as other programs leave it; none of them keeps metadata unless it says so."""
-    image = Image.open(io.BytesIO(file))
+    image: Image.Image = Image.open(io.BytesIO(file))
     width, height = image.size
     options: dict[str, Any] = {"quality": 75}
     if how == "half":
@@ -306,6 +306,7 @@ def test_no_row_is_taken_for_a_blank_picture(folder: Path, tmp_path: Path) -> No
     assert all(len(each) == 16 for each in table["phash"].to_pylist())
 
 
+@pytest.mark.slow
 def test_it_needs_neither_a_model_nor_ray() -> None:
     code = (
         "import sys, jobs.inspect, pipeline.provenance.inspection, pipeline.provenance.rows;"

@@ -21,6 +21,7 @@ from pipeline.metadata.xmp import SOURCE_TYPES
 from pipeline.provenance.c2pa import find_credentials
 from pipeline.provenance.rows import FoundRow
 from pipeline.provenance.sidecar import FORMAT, sidecar_path
+from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
 
 MOST_BYTES = 2**31  # of a file; as of a master
@@ -102,7 +103,7 @@ def inspect_file(place: str) -> Inspection:
     notes: list[str] = []
     digest = hashlib.sha256(data).hexdigest()
     metadata, gray, in_color = _look(data, notes)
-    found = Inspection(
+    return Inspection(
         place,
         digest,
         format,
@@ -114,7 +115,6 @@ def inspect_file(place: str) -> Inspection:
         in_color=in_color,
         notes=tuple(notes),
     )
-    return found
 
 
 def _folder_and_name(place: str) -> tuple[str, str]:
@@ -150,7 +150,9 @@ def _xmp(metadata: Metadata, notes: list[str]) -> dict[str, str]:
     return found
 
 
-def _sidecar(storage: Any, name: str, digest: str, notes: list[str]) -> Mapping[str, Any] | None:
+def _sidecar(
+    storage: Storage, name: str, digest: str, notes: list[str]
+) -> Mapping[str, Any] | None:
     """The sidecar beside a file; only where it is of these very bytes."""
     try:
         path = sidecar_path(name)

@@ -88,11 +88,16 @@ def _best(rows: list[FoundRow]) -> tuple[FoundRow, ...]:
 
 def _row(row: dict[str, Any], found_by: str, distance: int) -> FoundRow:
     finished = row["finished_at"]
-    names = ("photo", "page", "candidate", "rank", "seed", "source_uri", "source_sha256")
     return FoundRow(
         found_by,
         distance,
-        *(row[name] for name in names),
+        row["photo"],
+        row["page"],
+        row["candidate"],
+        row["rank"],
+        row["seed"],
+        row["source_uri"],
+        row["source_sha256"],
         row["output_uri"],
         finished and finished.isoformat(timespec="seconds"),
         row["note"],
