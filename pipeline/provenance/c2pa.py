@@ -158,12 +158,20 @@ def sign_picture(
     return signed.getvalue()
 
 
-def sign_stamped(signer: Signer, *picture: Any) -> Signed:
+def sign_stamped(
+    signer: Signer,
+    photo: str,
+    file: bytes,
+    format: str,
+    master: bytes,
+    master_format: str,
+    made: Provenance,
+) -> Signed:
     """A picture, signed as by sign_picture, with a time stamp if the authority gives one soon.
 
-    picture: what sign_picture takes. Raises PhotoError as it does.
+    Raises PhotoError as sign_picture does.
     """
-    url = signer.authority
+    url, picture = signer.authority, (photo, file, format, master, master_format, made)
     if url is None:
         return Signed(sign_picture(signer, *picture))
     until, why = _paused.get(url, (0.0, ""))
@@ -171,7 +179,7 @@ def sign_stamped(signer: Signer, *picture: Any) -> Signed:
         time.sleep(wait or 0.0)
         started = time.monotonic()
         try:
-            file = sign_picture(signer, *picture, stamped=True)
+            file = sign_picture(signer, *picture, True)
         except PhotoError as error:
             why = f"no time stamp: {_cause(error)}"
             _paused[url] = (time.monotonic() + PAUSE, why)
