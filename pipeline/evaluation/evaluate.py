@@ -114,8 +114,13 @@ def evaluate(
         raise UsageError(str(error)) from error
     large_too = isinstance(colorizer, PicColorizer) or colorizer.core.config.trunk != "none"
     side = colorizer.high_resolution if large_too else colorizer.low_resolution
-    columns = {"split_column": settings.split_column, "group_column": settings.by}
-    wanted = Wanted(side, settings.split, settings.limit, **columns)
+    wanted = Wanted(
+        side,
+        settings.split,
+        settings.limit,
+        split_column=settings.split_column,
+        group_column=settings.by,
+    )
     seen = read_photographs(source, wanted)  # what the likelihood is scored on
     small = shrink(seen, colorizer.low_resolution) if large_too else seen
     if inception and min(len(small) // 2, settings.pictures) < 2:
