@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from pipeline.images.gray import eight_bits
 from pipeline.images.pictures import draw_text, resize_rgb
 
 TEXT = "AI-colorized"
@@ -15,6 +16,7 @@ _OF_SHORTER_SIDE = 40  # letters are so many times lower
 _LEAST = 12  # pixels of the font's size, where the picture is wide enough for it
 FOUND = 0.7  # of find_mark: what unmarked pictures do not reach, see docs/provenance.md
 _SURE = 0.9
+_TALL_ENOUGH = 24  # pixels of the mark; of a taller one, a smaller copy is looked for
 _LOWEST = 6  # pixels: letters that are lower cannot be told
 _FACTORS = (1.0, *(1 + step / 50 for step in (-1, 1, -2, 2, -3, 3, -4, 4, -5, 5)))
 _SMALLER = tuple(step / 50 for step in range(44, 24, -1))
@@ -72,13 +74,17 @@ def find_mark(gray_HW: np.ndarray) -> float:
     height, width = gray_HW.shape
     mark = draw_mark(height, width)
     tall, wide = mark.shape
-    corner = gray_HW[-3 * tall :, -(wide + 2 * tall) :].astype(np.float32)
+    corner = eight_bits(gray_HW[-3 * tall :, -(wide + 2 * tall) :])
+    shrunk = max(1, tall // _TALL_ENOUGH)
+    if shrunk > 1:
+        smaller = (corner.shape[1] // shrunk, corner.shape[0] // shrunk)
+        corner = resize_rgb(corner, smaller)
     smallest = min(height, width) < _LEAST * _OF_SHORTER_SIDE  # it may be lower than is drawn here
     best = -1.0
     for factor in _FACTORS + (_SMALLER if smallest else ()):
-        size = (round(wide * factor), round(tall * factor))
+        size = (round(wide * factor / shrunk), round(tall * factor / shrunk))
         if min(size) >= _LOWEST and size[0] <= corner.shape[1] and size[1] <= corner.shape[0]:
-            best = max(best, _likeness(corner, resize_rgb(mark, size).astype(np.float32)))
+            best = max(best, _likeness(corner.astype(np.float32), resize_rgb(mark, size) / 255))
         if best > _SURE:
             break
     return best
