@@ -125,11 +125,12 @@ def describe_credentials(found: "Credentials") -> str:
 
 
 def describe_row(row: "FoundRow") -> str:
-    """Which photo, and how it was found."""
+    """Which photo, how it was found, when it was done, and what the row says besides."""
     how = {
         "digest": "these very bytes",
         "master": "this file is the master",
         "looks": f"looks like it ({row.distance} of 64 bits differ)",
     }
     page = f", page {row.page}" if row.page > 1 else ""
-    return f"{row.photo}{page}, candidate {row.candidate}, {row.output_uri}: {how[row.found_by]}"
+    found = f"{row.photo}{page}, candidate {row.candidate}: {how[row.found_by]}"
+    return "; ".join(filter(None, (found, row.output_uri, row.finished_at, row.note)))

@@ -90,7 +90,8 @@ def test_all_that_a_picture_says(folder: Path) -> None:
     text = run_command("inspect", picture(folder), "--results", folder / "colored").stdout
     assert "  declared                           a machine's color, by content" in text
     assert "signed by Scanner, An Archive; without a time stamp; Autochrome 1.2" in text
-    assert "cat.jpg, candidate 0" in text and "in the lower right corner" in text
+    assert f"cat.jpg, candidate 0: these very bytes; {row['output_uri']}; 20" in text
+    assert "in the lower right corner" in text
 
 
 def handled(file: bytes, how: str) -> bytes:
