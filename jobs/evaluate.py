@@ -10,7 +10,7 @@ import click
 
 from jobs.options import check_number
 from jobs.progress import Progress
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
     from pipeline.evaluation.figures import Figures
@@ -37,6 +37,8 @@ TABLE = (
     ("  colorfulness of the results", "colorfulness_result"),
     ("  CIEDE2000, mean (punishes diversity)", "ciede2000_mean"),
     ("  chroma RMSE (punishes diversity)", "chroma_rmse"),
+    ("  mean shift in a* (above 0: too red)", "a_shift"),
+    ("  mean shift in b* (above 0: too yellow)", "b_shift"),
     ("  FID, same photographs, stretched", "fid_same"),
     ("  FID, other photographs, center crops", "fid_other"),
     ("  FID of the truth, other photographs, center crops", "fid_other_of_truth"),
@@ -61,6 +63,9 @@ TABLE = (
 )
 @click.option(
     "--split-column", metavar="COLUMN", help="Parquet column with train and val, instead."
+)
+@click.option(
+    "--by", metavar="COLUMN", help="Parquet column whose groups get figures of their own, as set."
 )
 @click.option("--limit", type=click.IntRange(1), help="Score so many photographs only.")
 @click.option(
@@ -151,6 +156,7 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
     Examples:
       autochrome evaluate photographs
       autochrome evaluate weights photographs.parquet --split validation --html scores.html
+      autochrome evaluate photographs.parquet --split-column split --by set
     """
     from model.weights import WEIGHTS
     from pipeline.evaluation.evaluate import EvaluationSettings
@@ -172,7 +178,42 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
     if html:
         write_page(html, paths[-1], str(weights), result)
     click.echo(describe(paths[-1], str(weights), result.figures, result.notes))
-    click.echo(json.dumps(result.figures, allow_nan=False))
+    if result.groups:
+        click.echo(describe_groups(result.groups))
+    by = {"groups": result.groups} if result.groups else {}
+    click.echo(json.dumps(result.figures | by, allow_nan=False))
+
+
+# The table of groups: heads of columns, and the figures' names.
+OF_GROUPS = (
+    ("photos", "photos"),
+    ("bits", "core_bits_per_pixel"),
+    ("bits", "pic_bits_per_pixel"),
+    ("parallel", "parallel_bits_per_pixel"),
+    ("R2", "chroma_r2"),
+    ("pictures", "pictures"),
+    ("CIEDE2000", "ciede2000_mean"),
+    ("colorful", "colorfulness_true"),
+    ("result", "colorfulness_result"),
+    ("a* shift", "a_shift"),
+    ("b* shift", "b_shift"),
+)
+
+
+def describe_groups(groups: "dict[str, Figures]") -> str:
+    """A line for each group."""
+    there = next(iter(groups.values()))
+    columns = [(head, name) for head, name in OF_GROUPS if name in there]
+    wide = max(8, *(len(shown_in_line(group)) for group in groups))
+    lines = [" " * wide + "".join(f"{head:>11}" for head, _ in columns)]
+    for group, figures in groups.items():
+        cells = (_cell(figures[name]) for _, name in columns)
+        lines.append(f"{shown_in_line(group):<{wide}}" + "".join(f"{cell:>11}" for cell in cells))
+    return "\n".join([*lines, ""])
+
+
+def _cell(value: str | int | float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if isinstance(value, float) else f"{value}"
 
 
 def _is_figure(row: tuple[str, str | None]) -> bool:

@@ -12,6 +12,7 @@ from jobs.colorize import colorize
 from jobs.convert import convert
 from jobs.evaluate import evaluate
 from jobs.export import export
+from jobs.inspect import inspect
 from jobs.preview import preview
 from jobs.progress import in_json, to_line
 from jobs.report import report
@@ -90,6 +91,7 @@ main.add_command(colorize)
 main.add_command(convert)
 main.add_command(evaluate)
 main.add_command(export)
+main.add_command(inspect)
 main.add_command(jobs)
 main.add_command(logs)
 main.add_command(preview)

@@ -104,6 +104,11 @@ RESOURCES: list[Decorator] = [
         help="Sign pictures (C2PA): the certificate and those above it, in PEM.",
     ),
     click.option("--c2pa-key", metavar="FILE", help="The certificate's private key, in PEM."),
+    click.option(
+        "--c2pa-timestamp",
+        metavar="URL",
+        help="Ask this authority (RFC 3161) for a time stamp on each signature.",
+    ),
 ]
 
 

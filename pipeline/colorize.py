@@ -183,6 +183,8 @@ def _run(job: Job, listener: Listener, lease: Lease | None) -> Summary:
     listener.update(done, 0, schedule.photos)
     log = RunLog(job.resources.log_as_json)
     if done < schedule.photos:  # without a Ray that would have nothing to do
+        if job.signer and job.signer.silent:
+            listener.wait(f"{job.resources.c2pa_timestamp} gives {job.signer.silent}")
         listener.begin("starting workers")
         with _resumable(job, log), quiet_ray() as own, log.written_to(logs_folder(own)):
             _run_open_shards(job, schedule, committed, listener, lease)

@@ -47,10 +47,12 @@ class CoreScores(NamedTuple):
 
 
 class ColorDifference(NamedTuple):
-    """Means over pixels (N,): ciede2000, and chroma_error, the squares of a* and b* summed."""
+    """Means over pixels (N,): ciede2000, and chroma_error, the squares of a* and b* summed; and
+    shift (N, 2), how far a* and b* of the result lie from the truth."""
 
     ciede2000: Floats
     chroma_error: Floats
+    shift: Floats
 
 
 @torch.inference_mode()
@@ -100,11 +102,13 @@ def score_upsampler(upsampler: ChannelUpsampler, rgb_NHW3: Pixels, low: int) -> 
 def compare(true_NHW3: Pixels, result_NHW3: Pixels) -> ColorDifference:
     """How far results are from the truth."""
     differences, errors = np.empty(len(true_NHW3)), np.empty(len(true_NHW3))
+    shifts = np.empty((len(true_NHW3), 2))
     for place, (true, result) in enumerate(zip(true_NHW3, result_NHW3, strict=True)):
         first, second = lab_from_rgb(true), lab_from_rgb(result)
         differences[place] = ciede2000(first, second).mean()
         errors[place] = np.square(first - second)[..., 1:].sum(axis=-1).mean()
-    return ColorDifference(differences, errors)
+        shifts[place] = (second - first)[..., 1:].mean(axis=(0, 1))
+    return ColorDifference(differences, errors, shifts)
 
 
 def explained_variance(truth: Floats, guess: Floats) -> float:

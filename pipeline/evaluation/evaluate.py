@@ -19,6 +19,7 @@ import numpy as np
 from pipeline.errors import UsageError
 from pipeline.evaluation.fid import FID_PHOTOS, Features, describe_bias, score_other, score_same
 from pipeline.evaluation.figures import SHOWN, Evaluation, Shown
+from pipeline.evaluation.groups import PictureScores, choose_examples, score_groups
 from pipeline.evaluation.pic import score_pic, shrink
 from pipeline.images.chroma import LUMA, colorfulness, put_color_on
 from pipeline.ledger.results import null_if_nan
@@ -46,12 +47,13 @@ class EvaluationSettings:
     """What a command asks for; device "auto", "cpu" or "cuda". pictures: at most so many.
 
     method: mean or sample, None: as a single candidate is made. temperature, saturation None:
-    those of the method.
+    those of the method. by: a column of a Parquet file, whose groups get figures of their own.
     """
 
     weights: Path
     split: Split = "all"
     split_column: str | None = None
+    by: str | None = None
     limit: int | None = None
     pictures: int = 200
     seed: int = 0
@@ -112,7 +114,13 @@ def evaluate(
         raise UsageError(str(error)) from error
     large_too = isinstance(colorizer, PicColorizer) or colorizer.core.config.trunk != "none"
     side = colorizer.high_resolution if large_too else colorizer.low_resolution
-    wanted = Wanted(side, settings.split, settings.limit, split_column=settings.split_column)
+    wanted = Wanted(
+        side,
+        settings.split,
+        settings.limit,
+        split_column=settings.split_column,
+        group_column=settings.by,
+    )
     seen = read_photographs(source, wanted)  # what the likelihood is scored on
     small = shrink(seen, colorizer.low_resolution) if large_too else seen
     if inception and min(len(small) // 2, settings.pictures) < 2:
@@ -223,6 +231,7 @@ def _score_core(
         parts.append(score_core(colorizer.core, small.rgb[batch], seen))
         on_progress(min(start + colorizer.batch_size, len(small)), len(small))
     scores = CoreScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    result.chroma = scores.true_chroma, scores.expected_chroma
     figures = result.figures
     figures["photos"] = len(small)
     figures["core_resolution"] = colorizer.low_resolution
@@ -270,6 +279,7 @@ def _score_pictures(
     if not both:
         raise UsageError("no photograph could be read in both of the model's sizes")
     scores: list[tuple[float, ...]] = []
+    drawn = np.empty((len(both), *large.rgb.shape[1:]), np.uint8)  # as large as the truth
     every = max(1, len(both) // SHOWN)
     on_progress(0, len(both))
     for start in range(0, len(both), colorizer.batch_size):
@@ -281,12 +291,13 @@ def _score_pictures(
             seen.add(each)
         luma = np.rint(true @ LUMA).astype(np.uint8)
         pictures = np.stack([put_color_on(*pair) for pair in zip(luma, raw, strict=True)])
+        drawn[start : start + len(chosen)] = pictures
         difference = compare(true, pictures)
         color_bits = spatial_bits = np.full(len(chosen), np.nan)
         if isinstance(colorizer, Colorizer):
             color_bits = score_upsampler(colorizer.color, low, colorizer.low_resolution)
             spatial_bits = score_upsampler(colorizer.spatial, true, colorizer.low_resolution)
-        for i, k in enumerate(chosen):
+        for i in range(len(chosen)):
             scores.append(
                 (
                     color_bits[i],
@@ -295,16 +306,28 @@ def _score_pictures(
                     colorfulness(pictures[i]),
                     difference.ciede2000[i],
                     difference.chroma_error[i],
+                    *difference.shift[i],
                 )
             )
-            if (start + i) % every == 0 and len(result.shown) < SHOWN:
-                name, bits = next(iter(result.bits.items()))  # of core or PIC
-                words = f"{name} {bits[places[i]]:.2f} bits per pixel"
-                words += f" · CIEDE2000 {difference.ciede2000[i]:.1f}"
-                guess = put_color_on(luma[i], expected[places[i]])
-                result.shown.append(Shown(large.names[k], true[i], pictures[i], guess, words))
         on_progress(start + len(chosen), len(both))
-    color, spatial, true_c, result_c, ciede, error = np.array(scores).mean(axis=0)
+    columns = np.array(scores).T
+    color, spatial, true_c, result_c, ciede, error, a_shift, b_shift = columns.mean(axis=1)
+    groups = [large.groups[k] for k in both]
+    by_picture = PictureScores(groups, columns[4], columns[2], columns[3], columns[6:].T)
+
+    def shown(place: int) -> Shown:
+        k = both[place]
+        small_place = place_of[large.names[k]]
+        name, bits = next(iter(result.bits.items()))  # of core or PIC
+        words = f"{name} {bits[small_place]:.2f} bits per pixel"
+        words += f" · CIEDE2000 {columns[4, place]:.1f}"
+        luma = np.rint(large.rgb[k] @ LUMA).astype(np.uint8)
+        guess = put_color_on(luma, expected[small_place])
+        return Shown(large.names[k], large.rgb[k].copy(), drawn[place].copy(), guess, words)
+
+    result.shown = [shown(place) for place in range(0, len(both), every)][:SHOWN]
+    best = choose_examples(groups, by_picture.ciede2000)
+    result.examples = [(words, shown(place)) for words, place in best]
     result.figures |= {
         "pictures": len(both),
         "method": settings.method,
@@ -317,7 +340,11 @@ def _score_pictures(
         "colorfulness_difference": float(result_c - true_c),
         "ciede2000_mean": float(ciede),
         "chroma_rmse": math.sqrt(error),
+        "a_shift": float(a_shift),
+        "b_shift": float(b_shift),
     }
+    if settings.by:
+        score_groups(result, small.groups, by_picture)
 
 
 def _score_fid(

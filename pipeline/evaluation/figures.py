@@ -21,9 +21,14 @@ class Shown(NamedTuple):
 
 @dataclass
 class Evaluation:
-    """figures: what is printed as JSON. bits: by name, bits per pixel of each photograph."""
+    """figures: what is printed as JSON. bits: by name, bits per pixel of each photograph. groups:
+    figures of each group of photographs, where a column was asked for. examples: best, median and
+    worst pictures, of each group if there are any, with words for which it is."""
 
     figures: Figures = field(default_factory=dict)
     bits: dict[str, np.ndarray] = field(default_factory=dict)
+    groups: dict[str, Figures] = field(default_factory=dict)
     shown: list[Shown] = field(default_factory=list)
+    examples: list[tuple[str, Shown]] = field(default_factory=list)
+    chroma: tuple[np.ndarray, np.ndarray] | None = None  # true and expected, as in CoreScores
     notes: list[str] = field(default_factory=list)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.errors import UsageError
-from pipeline.evaluation.figures import Evaluation, Shown
+from pipeline.evaluation.figures import Evaluation, Figures, Shown
 from pipeline.images.chroma import LUMA
 from pipeline.images.encoding import encode
 from pipeline.images.pictures import resize_rgb
@@ -37,6 +37,7 @@ def render(source: str, weights: str, evaluation: Evaluation) -> str:
     )
     notes = "".join(f"<p>{text(note)}</p>" for note in evaluation.notes)
     cards = "".join(map(_card, evaluation.shown))
+    examples = "".join(_card(shown, words) for words, shown in evaluation.examples)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -49,6 +50,9 @@ def render(source: str, weights: str, evaluation: Evaluation) -> str:
 .four {{ display: grid; grid-template-columns: repeat(4, 1fr); gap: 3px }}
 .four img {{ width: 100%; max-width: none; height: auto }}
 .curve {{ fill: none; stroke-width: 2 }}
+.groups {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem }}
+.groups th, .groups td {{ padding: .3rem .7rem; text-align: right; font-weight: 400 }}
+.groups tr {{ border-bottom: 1px solid var(--line) }}
 </style>
 </head>
 <body>
@@ -68,6 +72,12 @@ def render(source: str, weights: str, evaluation: Evaluation) -> str:
 <p class="remark">Each curve has its photographs in order, from the easiest on the left. The fewer
 bits, the better the truth was foreseen; 9 would be a blind guess.</p>
 {curves(evaluation.bits)}
+</section>
+{_groups(evaluation.groups)}<section>
+<h2>Best, median and worst</h2>
+<p class="remark">By CIEDE2000, of all pictures or of each group. Gray, truth, result, and what the
+parallel head expects.</p>
+<ol class="sheet">{examples}</ol>
 </section>
 <section>
 <h2>Pictures</h2>
@@ -111,7 +121,23 @@ def curves(bits: dict[str, np.ndarray]) -> str:
     )
 
 
-def _card(shown: Shown) -> str:
+def _groups(groups: dict[str, Figures]) -> str:
+    """A table of the figures of each group; nothing without groups."""
+    if not groups:
+        return ""
+    names = list(next(iter(groups.values())))
+    head = "".join(f"<th>{text(name.replace('_', ' '))}</th>" for name in ("", *names))
+    rows = "".join(
+        f"<tr><th>{text(group)}</th>"
+        + "".join(f"<td>{text(_shown(figures[name]))}</td>" for name in names)
+        + "</tr>"
+        for group, figures in groups.items()
+    )
+    table = f'<table class="groups"><tr>{head}</tr>{rows}</table>'
+    return f"<section>\n<h2>Groups</h2>\n{table}\n</section>\n"
+
+
+def _card(shown: Shown, words: str = "") -> str:
     gray = np.rint(shown.true @ LUMA).astype(np.uint8)
     kinds = ("gray", "truth", "result", "expectation of the parallel head")
     pictures = ""
@@ -122,7 +148,8 @@ def _card(shown: Shown) -> str:
             f' alt="{attribute(kind)}" width="{_SIDE}" height="{_SIDE}">'
         )
     return (
-        f'<li><figure><div class="four">{pictures}</div><figcaption><b>{text(shown.name)}</b>'
+        f'<li><figure><div class="four">{pictures}</div><figcaption>'
+        f"<b>{text(words and f'{words}: ')}{text(shown.name)}</b>"
         f"<small>{text(shown.scores)}</small></figcaption></figure></li>\n"
     )
 

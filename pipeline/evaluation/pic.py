@@ -30,6 +30,7 @@ def score_pic(
         parts.append(score(colorizer.pic, rgb_NSS3[start : start + step]))
         on_progress(min(start + step, len(rgb_NSS3)), len(rgb_NSS3))
     scores = PicScores(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+    result.chroma = scores.true_chroma, scores.expected_chroma
     explained = explained_variance(scores.true_chroma, scores.expected_chroma)
     result.bits |= {"PIC": scores.pic_bits, "parallel head": scores.parallel_bits}
     result.figures |= {

@@ -8,11 +8,18 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pipeline.images.pictures import draw_text
+from pipeline.images.gray import eight_bits
+from pipeline.images.pictures import draw_text, resize_rgb
 
 TEXT = "AI-colorized"
 _OF_SHORTER_SIDE = 40  # letters are so many times lower
 _LEAST = 12  # pixels of the font's size, where the picture is wide enough for it
+FOUND = 0.7  # of find_mark: what unmarked pictures do not reach, see docs/provenance.md
+_SURE = 0.9
+_TALL_ENOUGH = 24  # pixels of the mark; of a taller one, a smaller copy is looked for
+_LOWEST = 6  # pixels: letters that are lower cannot be told
+_FACTORS = (1.0, *(1 + step / 50 for step in (-1, 1, -2, 2, -3, 3, -4, 4, -5, 5)))
+_SMALLER = tuple(step / 50 for step in range(44, 24, -1))
 _PLATE, _VEIL = 0.08, 0.72  # brightness of the plate, and how much of it covers the picture
 
 
@@ -57,3 +64,48 @@ def _plate(size: int) -> np.ndarray:
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     letters = drawn[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return np.pad(letters, ((size // 3, size // 3), (size // 2, size // 2)))
+
+
+def find_mark(gray_HW: np.ndarray) -> float:
+    """How much the lower right corner of a picture looks like the mark: -1 to 1, see FOUND.
+
+    gray_HW: uint8 or uint16. The picture may have been encoded anew or scaled since.
+    """
+    height, width = gray_HW.shape
+    mark = draw_mark(height, width)
+    tall, wide = mark.shape
+    corner = eight_bits(gray_HW[-3 * tall :, -(wide + 2 * tall) :])
+    shrunk = max(1, tall // _TALL_ENOUGH)
+    if shrunk > 1:
+        smaller = (corner.shape[1] // shrunk, corner.shape[0] // shrunk)
+        corner = resize_rgb(corner, smaller)
+    smallest = min(height, width) < _LEAST * _OF_SHORTER_SIDE  # it may be lower than is drawn here
+    best = -1.0
+    for factor in _FACTORS + (_SMALLER if smallest else ()):
+        size = (round(wide * factor / shrunk), round(tall * factor / shrunk))
+        if min(size) >= _LOWEST and size[0] <= corner.shape[1] and size[1] <= corner.shape[0]:
+            best = max(best, _likeness(corner.astype(np.float32), resize_rgb(mark, size) / 255))
+        if best > _SURE:
+            break
+    return best
+
+
+def _likeness(picture: np.ndarray, part: np.ndarray) -> float:
+    """The highest correlation of a part (h, w) with any place of a picture (H, W)."""
+    part = part - part.mean()
+    spectrum = np.fft.rfft2(picture) * np.fft.rfft2(part, picture.shape).conj()
+    rows, columns = (whole - own + 1 for whole, own in zip(picture.shape, part.shape, strict=True))
+    products = np.fft.irfft2(spectrum, picture.shape)[:rows, :columns]
+    first, second = (_sums(each, part.shape) for each in (picture, np.square(picture)))
+    energy = second - np.square(first) / part.size
+    scale = np.sqrt(np.maximum(energy, 1.0) * np.square(part).sum())
+    return float((products / scale).max())
+
+
+def _sums(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Of all windows of a shape (h, w) in an array (H, W)."""
+    total = np.pad(values.astype(np.float64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    tall, wide = shape
+    return np.asarray(
+        total[tall:, wide:] - total[:-tall, wide:] - total[tall:, :-wide] + total[:-tall, :-wide]
+    )

@@ -142,6 +142,22 @@ def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Maste
     return Master(found.gray, facts.info, dpi, metadata, found.kept)
 
 
+def read_header(data: bytes) -> Metadata:
+    """What a file says of itself, without its pixels; of a PNG only what comes before these.
+
+    Raises PhotoError (unsupported, corrupt).
+    """
+    with as_photo_error(data):
+        format, info = format_by_start(data), dict[Any, Any]()
+        try:
+            with Image.open(io.BytesIO(data), formats=_READABLE) as image:
+                format, info = {"MPO": "JPEG"}.get(image.format or "", image.format), image.info
+        except (OSError, ValueError, SyntaxError):  # decoders other than Pillow may know it
+            if format is None:
+                raise
+        return metadata_of(str(format), data, info)
+
+
 @contextmanager
 def as_photo_error(data: bytes) -> Iterator[None]:
     """Whatever goes wrong with a file becomes a PhotoError of one line."""

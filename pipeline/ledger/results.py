@@ -52,6 +52,7 @@ SCHEMA = pa.schema(
         ("spatial_bits_per_dim", pa.float64()),
         ("colorfulness", pa.float64()),
         ("preview", pa.int32()),
+        ("phash", pa.string()),
         ("read_seconds", pa.float64()),
         ("model_seconds", pa.float64()),
         ("write_seconds", pa.float64()),
@@ -103,6 +104,7 @@ class Result:
     spatial_bits_per_dim: float | None = None
     colorfulness: float | None = None
     preview: int | None = None  # its cell in the shard's sheets, see previews
+    phash: str | None = None  # of the picture, see images.phash; None where it is blank
     read_seconds: float | None = None
     model_seconds: float | None = None
     write_seconds: float | None = None

@@ -16,11 +16,11 @@ from pipeline.metadata.segments import extension_pointer
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 MOST_BYTES = 2**20  # of a master's packet
-_DEEPEST, _MOST_ELEMENTS = 64, 20_000
+DEEPEST, MOST_ELEMENTS = 64, 20_000
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _TIFF = "http://ns.adobe.com/tiff/1.0/"
-_EXTENSION = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
-_OWN = "urn:autochrome:provenance#"
+EXTENSION_SPACE = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+OWN_SPACE = "urn:autochrome:provenance#"
 _META = '<x:xmpmeta xmlns:x="adobe:ns:meta/">'
 _OPEN = f'<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n{_META}'
 _RDF_START = f'<rdf:RDF xmlns:rdf="{_RDF}">'
@@ -128,7 +128,7 @@ def _description(made: Provenance) -> str:
         for stage, digest in sorted(made.weights.items())
     }
     inner = "".join(f"\n  <{name}>{escape(value)}</{name}>" for name, value in facts.items())
-    spaces = f'xmlns:Iptc4xmpExt="{_EXTENSION}" xmlns:autochrome="{_OWN}"'
+    spaces = f'xmlns:Iptc4xmpExt="{EXTENSION_SPACE}" xmlns:autochrome="{OWN_SPACE}"'
     about = f'xmlns:rdf="{_RDF}" rdf:about=""'
     return f"\n <rdf:Description {about} {spaces}>{inner}\n </rdf:Description>\n"
 
@@ -156,13 +156,13 @@ def _kept(
     if len(master) > MOST_BYTES:
         return None
     try:
-        reader = _Reader(_as_utf8(master), taken, portable)
+        reader = _Reader(as_utf8(master), taken, portable)
     except (expat.ExpatError, UnicodeDecodeError, _Refused):
         return None
     return reader.kept()
 
 
-def _as_utf8(master: bytes) -> bytes:
+def as_utf8(master: bytes) -> bytes:
     """A packet in UTF-8 without what is put around it."""
     wide = {b"\xfe\xff": "utf-16", b"\xff\xfe": "utf-16", b"\0<": "utf-16-be", b"<\0": "utf-16-le"}
     encoding = wide.get(master[:2], "utf-8-sig")
@@ -229,7 +229,7 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
-        if self._count > _MOST_ELEMENTS or len(self._path) >= _DEEPEST:
+        if self._count > MOST_ELEMENTS or len(self._path) >= DEEPEST:
             raise _Refused
         place = self._parser.CurrentByteIndex
         inside = [each for each in self._path if each not in _AROUND]

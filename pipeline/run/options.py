@@ -49,6 +49,7 @@ class Resources:
     None: as many as there are GPUs, or cores. gpus_per_actor: the share of a GPU that each takes.
     max_failed: "10", "5%" or None. single_writer: no other command works on the destination.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
+    c2pa_timestamp: URL of the authority that is asked for time stamps.
     log_as_json: the log of the run has an object a line.
     """
 
@@ -61,6 +62,7 @@ class Resources:
     single_writer: bool = False
     c2pa_certificate: str | None = None
     c2pa_key: str | None = None
+    c2pa_timestamp: str | None = None
     log_as_json: bool = False
 
 

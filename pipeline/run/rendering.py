@@ -20,20 +20,21 @@ from pipeline.images.pillow import read_full
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import Provenance
-from pipeline.provenance.c2pa import Sign
+from pipeline.provenance.c2pa import Sign, Signed
 from pipeline.review.previews import Preview, fitted
 
 
 @dataclass(frozen=True)
 class Picture:
     """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3). note:
-    what of the master's metadata was left out, in words; mostly empty."""
+    what of the master's metadata was left out, in words; mostly empty. unstamped: as in Signed."""
 
     file: bytes
     suffix: str
     colorfulness: float
     preview: np.ndarray
     note: str = ""
+    unstamped: str = ""
 
 
 def render(
@@ -80,14 +81,15 @@ def render(
         parts = preview.watch(parts)
         labels = result_labels(master, format, made)
         try:
-            file = encode_bands(parts, height, width, format, labels)
+            signed = Signed(encode_bands(parts, height, width, format, labels))
             if sign is not None:
-                file = sign(file, format, data, master.info.format, made)
+                signed = sign(signed.file, format, data, master.info.format, made)
         except PhotoError as error:
             pictures.append(error)
         else:
             note, small_picture = "; ".join(master.metadata.notes), preview.picture()
-            pictures.append(Picture(file, suffix, meter.colorfulness(), small_picture, note))
+            facts = suffix, meter.colorfulness(), small_picture, note, signed.unstamped
+            pictures.append(Picture(signed.file, *facts))
     return pictures
 
 

@@ -67,7 +67,7 @@ def check_request(
     source: str, destination: Storage, options: RecipeOptions, resources: Resources
 ) -> Request:
     """What is asked for, in full. Writes nothing. Raises AutochromeError."""
-    signer = read_signer(resources.c2pa_certificate, resources.c2pa_key)
+    signer = _signer_of(resources)
     if signer is not None:
         refuse_unsigned(options.format)
     opened = open_storage(source, follow_links=options.follow_links)
@@ -134,9 +134,15 @@ def reopen_job(destination: Storage, resources: Resources) -> Job:
     return _job(asked, destination, run, resources)
 
 
+def _signer_of(resources: Resources) -> Signer | None:
+    """Raises UsageError."""
+    files = resources.c2pa_certificate, resources.c2pa_key
+    return read_signer(*files, resources.c2pa_timestamp)
+
+
 def _same_signing(destination: Storage, recipe: Recipe, resources: Resources) -> Signer | None:
     """The signer, where pictures are signed. Raises UsageError where that would change."""
-    signer = read_signer(resources.c2pa_certificate, resources.c2pa_key)
+    signer = _signer_of(resources)
     if recipe.content_credentials and signer is None:
         raise UsageError(
             f"{destination.uri} was started with signed pictures: give --c2pa-certificate and"

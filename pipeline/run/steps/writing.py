@@ -9,12 +9,14 @@ from functools import partial
 from itertools import chain, groupby
 
 from pipeline.errors import PhotoError
+from pipeline.images.formats import FORMAT_OF_SUFFIX
+from pipeline.images.phash import perceptual_hash
 from pipeline.ledger.names import former_output_path, output_path
 from pipeline.ledger.plan import Run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard, results_path
 from pipeline.ledger.shard_report import ShardReport, report_of
-from pipeline.provenance.c2pa import Signer, sign_picture, write_signed
+from pipeline.provenance.c2pa import Signer, is_stamped, sign_stamped, write_signed
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.review.previews import PreviewSheets
 from pipeline.run.isolation import Call, call_here
@@ -94,7 +96,7 @@ class _Writer:
 
     def _write_candidates(self, candidates: Sequence[Candidate], master: bytes) -> list[Result]:
         first = candidates[0].result
-        sign = partial(sign_picture, self.signer, first.photo) if self.signer else None
+        sign = partial(sign_stamped, self.signer, first.photo) if self.signer else None
         try:
             seeds = [candidate.result.seed for candidate in candidates]
             colors = [candidate.rgb for candidate in candidates]
@@ -109,18 +111,16 @@ class _Writer:
         try:
             if isinstance(picture, PhotoError):
                 raise picture
-            path, file = self._output_path(result, picture.suffix), picture.file
-            if self.signer is None:
-                self.destination.write(path, file)
-            else:
-                file = write_signed(self.destination, path, file)
+            path = self._output_path(result, picture.suffix)
+            file, unstamped = self._write_picture(path, picture)
             written = replace(
                 result,
                 output_uri=self.destination.uri_of(path),
                 output_sha256=hashlib.sha256(file).hexdigest(),
                 output_bytes=len(file),
                 colorfulness=picture.colorfulness,
-                note="; ".join(filter(None, (result.note, picture.note))) or None,
+                phash=perceptual_hash(picture.preview),
+                note="; ".join(filter(None, (result.note, picture.note, unstamped))) or None,
             )
             if self.recipe.sidecar:
                 sidecar = sidecar_of(asdict(written), path, self.recipe)
@@ -130,6 +130,19 @@ class _Writer:
         if candidate.entropy is None:
             return written
         return replace(written, preview=self.sheets.add(picture.preview, candidate.entropy))
+
+    def _write_picture(self, path: str, picture: Picture) -> tuple[bytes, str]:
+        """What is there then, and why it has no time stamp where one was asked for. Raises
+        StorageError."""
+        if self.signer is None:
+            self.destination.write(path, picture.file)
+            return picture.file, ""
+        file = write_signed(self.destination, path, picture.file)
+        if file is picture.file or self.signer.authority is None:
+            return file, picture.unstamped
+        if is_stamped(file, FORMAT_OF_SUFFIX[f".{picture.suffix}"]):  # another worker's
+            return file, ""
+        return file, picture.unstamped or "no time stamp: it was signed before without one"
 
     def _output_path(self, result: Result, suffix: str) -> str:
         number = None if self.recipe.candidates == 1 else result.candidate

@@ -1,0 +1,96 @@
+"""What a picture says of its making in XMP, whoever wrote it: the source type, AI systems, and our
+own properties."""
+
+from xml.parsers import expat
+
+from pipeline.metadata.xmp import (
+    DEEPEST,
+    EXTENSION_SPACE,
+    MOST_BYTES,
+    MOST_ELEMENTS,
+    OWN_SPACE,
+    SOURCE_TYPES,
+    as_utf8,
+)
+
+# IPTC's terms for what a trained model, or another program, has made or altered.
+MADE_BY_MACHINES = frozenset(
+    SOURCE_TYPES + term
+    for term in (
+        *("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia"),
+        *("algorithmicallyEnhanced", "compositeSynthetic", "algorithmicMedia"),
+    )
+)
+_OF_IPTC = ("DigitalSourceType", "AISystemUsed", "AISystemVersionUsed")
+_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+_MOST_TEXT = 1000  # characters of a value
+
+
+class _Refused(Exception):
+    pass
+
+
+def said_in_xmp(packet: bytes | None) -> dict[str, str]:
+    """The properties on its making that a packet has, by name; ours begin with `autochrome:`.
+
+    Raises ValueError of one line: it is too large, damaged or nested too deeply.
+    """
+    if not packet:
+        return {}
+    if len(packet) > MOST_BYTES:
+        raise ValueError("more than 1 MiB")
+    found = _Found()
+    try:
+        found.read(as_utf8(packet))
+    except _Refused as error:
+        raise ValueError("nested too deeply, or with a document type") from error
+    except (expat.ExpatError, UnicodeDecodeError) as error:
+        raise ValueError(f"not well-formed: {error}") from error
+    return found.values
+
+
+class _Found:
+    """Values of properties, wherever in a packet they stand and in whichever of XMP's forms."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, str] = {}
+        self._open: list[str] = []  # names of properties that are read; "" for other elements
+        self._count = 0
+
+    def read(self, packet: bytes) -> None:
+        parser = expat.ParserCreate(namespace_separator="\n")
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = lambda _: self._open.pop()
+        parser.CharacterDataHandler = self._text
+        parser.StartDoctypeDeclHandler = self._refuse
+        parser.Parse(packet, True)
+        self.values = {name: text.strip() for name, text in self.values.items()}
+
+    def _refuse(self, *_: object) -> None:
+        raise _Refused
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._count += 1
+        if self._count > MOST_ELEMENTS or len(self._open) >= DEEPEST:
+            raise _Refused
+        self._open.append(_known(name))
+        for each, value in attributes.items():
+            known = self._open[-1] if each == f"{_RDF}\nresource" else _known(each)
+            if known:
+                self._add(known, value)
+
+    def _text(self, text: str) -> None:
+        inside = next((name for name in reversed(self._open) if name), "")
+        if inside:
+            self._add(inside, text)
+
+    def _add(self, name: str, text: str) -> None:
+        self.values[name] = (self.values.get(name, "") + text).lstrip()[:_MOST_TEXT]
+
+
+def _known(name: str) -> str:
+    """What a property is called here; empty for those that are not asked for."""
+    space, _, own = name.rpartition("\n")
+    if space == OWN_SPACE:
+        return f"autochrome:{own}"
+    return own if space == EXTENSION_SPACE and own in _OF_IPTC else ""
