@@ -10,7 +10,7 @@ SECTIONS = {  # options by the names that the command gets; all others come last
     ),
     "How pictures look": (
         *("model", "weights", "method", "candidates", "seed", "temperature", "saturation"),
-        *("upsampler", "precision"),
+        *("hints", "palette", "upsampler", "precision"),
     ),
     "Where pictures go": ("format", "output_size", "shard_size", "single_writer"),
     "Machine and cluster": (

@@ -41,6 +41,7 @@ from pipeline.errors import (
     TooManyFailures,
     from_interrupt,
 )
+from pipeline.ledger.hints import parse_hints, refuse_other_pages
 from pipeline.ledger.pace import Pace
 from pipeline.ledger.plan import RUN, Schedule, Shard
 from pipeline.ledger.planning import refuse_overlap
@@ -49,6 +50,7 @@ from pipeline.ledger.selection import Selection, take_selection
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare, plan_update
+from pipeline.run.known import refuse_untold
 from pipeline.run.logs import LOGGER, RunLog, replay
 from pipeline.run.metrics import Metrics
 from pipeline.run.operators import warm_up
@@ -145,9 +147,22 @@ def resume(
         if selection or retry_failed:
             listener.begin("planning")
         if selection:
+            refuse_untold_hints(selection, job)
             take_selection(place, job.run, selection)
         retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
         return replace(_run(job, listener, lease), retried=retried)
+
+
+def refuse_untold_hints(selection: Selection, job: Job) -> None:
+    """Raises UsageError where decisions have hints, and the weights cannot be told of any."""
+    for each in selection.choices:
+        if each.hints:
+            what = f"{selection.name}, line {each.line}: hints {each.hints[:60]!r}"
+            refuse_untold(what, "hints", job.resources.weights, job.knows)
+            if job.run.recipe.pages == "first":
+                refuse_other_pages(
+                    f"{selection.name}, line {each.line}", each.photo, parse_hints("", each.hints)
+                )
 
 
 def _changes(job: Job) -> Changes | None:
