@@ -32,8 +32,8 @@ def palette_of(name: str, data: bytes, side: int) -> str:
         rgb = read_rgb(data, side)
     except PhotoError as error:
         raise UsageError(f"the palette {name} is no picture that can be read: {error}") from error
-    if info.tone != "color":
-        raise UsageError(f"the palette {name} is {(info.tone or '?').split('_')[0]}, not in color")
+    if info.tone in ("gray", "gray_with_color"):
+        raise UsageError(f"the palette {name} is gray, and gives no colors")
     red, green, blue = np.moveaxis(rgb.astype(np.int64) // 32, -1, 0)
     bins, counts = np.unique((red * 8 + green) * 8 + blue, return_counts=True)
     return ",".join(f"{bin}:{count}" for bin, count in zip(bins, counts, strict=True))
