@@ -69,7 +69,7 @@ def main(place: Path) -> None:
     padded = [np.pad(tile, pad, constant_values=255) for tile in tiles]
     rows = [np.concatenate(padded[first : first + 4], axis=1) for first in (0, 4)]
     whole = np.concatenate(rows)
-    place.write_bytes(save([whole], *whole.shape[:2], "JPEG", quality=85))
+    place.write_bytes(save([whole], len(whole), whole.shape[1], "JPEG", quality=85))
 
 
 if __name__ == "__main__":

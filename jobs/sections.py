@@ -5,7 +5,15 @@ import click
 SECTIONS = {  # options by the names that the command gets; all others come last
     "What is done": (
         *("manifest", "include", "exclude", "limit", "follow_links", "pages", "recolor"),
-        *("retry_failed", "reasons", "selection", "max_failed", "dry_run", "price_per_hour"),
+        *(
+            "retry_failed",
+            "reasons",
+            "selection",
+            "series",
+            "max_failed",
+            "dry_run",
+            "price_per_hour",
+        ),
         "update",
     ),
     "How pictures look": (

@@ -47,6 +47,7 @@ from pipeline.ledger.plan import RUN, Schedule, Shard
 from pipeline.ledger.planning import refuse_overlap
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
+from pipeline.ledger.series import plan_series
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare, plan_update
@@ -134,21 +135,26 @@ def resume(
     retry_failed: bool = False,
     reasons: Collection[str] = (),
     selection: Selection | None = None,
+    series: bool = False,
 ) -> Summary:
     """Go on with a destination that was started before; all that decides pictures is known there.
 
     retry_failed: failed photos, or those that failed for one of these reasons, are done once more.
-    selection: its photos to be redone are, and it is kept in the destination. The rest is as in
-    `colorize`.
+    selection: its photos to be redone are, and it is kept in the destination. series: then the
+    photos of each folder are made alike (ledger.series). The rest is as in `colorize`.
     """
     with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
         job = reopen_job(place, resources)
         probe_conditional_writes(place)
-        if selection or retry_failed:
+        if series:
+            refuse_untold("--series folder", "palette", resources.weights, job.knows)
+        if selection or retry_failed or series:
             listener.begin("planning")
         if selection:
             refuse_untold_hints(selection, job)
             take_selection(place, job.run, selection)
+        if series:
+            plan_series(place, job.run, job.sizes[0])
         retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
         return replace(_run(job, listener, lease), retried=retried)
 

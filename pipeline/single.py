@@ -114,7 +114,7 @@ class PhotoColorizer:
         if palette:
             refuse_untold("a palette", "palette", self._place, self._knows)
         low, high, gray, kept = self._read(data, longest)
-        hinted = Hinted(low, *gray.shape[::-1], hint_colors(hints))
+        hinted = Hinted(low, gray.shape[1], gray.shape[0], hint_colors(hints), palette)
         digest = hashlib.sha256(data).hexdigest()
         seeds = [photo_seed(seed, digest, number) for number in range(candidates)]
         if temperature is None:
@@ -124,7 +124,7 @@ class PhotoColorizer:
         how = Method(draft=mean, saturation=saturation)
         colorizer = Colorizer(*self._stages, method=how)
         lows, highs = (np.repeat(each[None], candidates, axis=0) for each in (low, high))
-        known = known_colors([hinted] * candidates, palette)
+        known = known_colors([hinted] * candidates)
         colors = colorizer.colorize(lows, highs, seeds, temperature, **known)
         blend = HintBlend(gray, hinted.hints) if hints else None
         found = [

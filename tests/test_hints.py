@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from pipeline.ledger.palettes import palette_digest, palette_of, parse_palette
 from pipeline.ledger.plan import RUN, Photo, Run, Schedule, Shard, load_run, part_path
 from pipeline.ledger.results import committed_shards, read_results
 from pipeline.ledger.selection import parse_selection, take_selection
+from pipeline.ledger.series import plan_series
 from pipeline.ledger.status import Ledger
 from pipeline.run.known import UNKNOWN, Hinted, hint_bins
 from pipeline.run.options import RecipeOptions, Resources
@@ -200,14 +201,15 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-def job_of(source: Path, destination: Storage, weights: Path, **options: str | None) -> Job:
+def job_of(source: Path, destination: Storage, weights: Path, **options: object) -> Job:
     asked = RecipeOptions(shard_size=2, **options)  # type: ignore[arg-type]
     return prepare_job(str(source), destination, asked, Resources(str(weights), device="cpu"))
 
 
-def work(job: Job) -> dict[str, bytes]:
+def work(job: Job, saturation: float = 1.4) -> dict[str, bytes]:
     """All that is left to do, done here; the pictures by their names."""
-    colorizer = Colorizer.load(job.resources.weights, method=Method(draft=True, saturation=1.4))
+    how = Method(draft=True, saturation=saturation)
+    colorizer = Colorizer.load(job.resources.weights, method=how)
     recipe = job.run.recipe
     for shard in Schedule(job.destination, job.run).open(committed_shards(job.destination).keys()):
         read = read_shard(shard, job.source, job.sizes)
@@ -390,7 +392,7 @@ def test_a_resume_needs_no_file_and_gives_the_same_bytes(
 # Pictures.
 
 
-def shard_of(source: Storage, hints: dict[str, Sequence[Hint]]) -> Shard:
+def shard_of(source: Storage, hints: Mapping[str, Sequence[Hint]]) -> Shard:
     texts = {photo: format_hints(found) for photo, found in hints.items()}
     photos = (Photo(e.path, e.size, name=e.path, hints=texts.get(e.path)) for e in source.list())
     return Shard(0, tuple(photos))
@@ -519,3 +521,42 @@ def test_a_palette_is_frozen_and_another_one_refused(
     other = str(reference(tmp_path, seed=2))
     with pytest.raises(DestinationMismatch, match="palette: was "):
         job_of(source, job.destination, told_weights, palette=other)
+
+
+# Series.
+
+
+def test_a_series_takes_the_palette_of_its_approved_picture_and_can_be_gone_on_with(
+    told_weights: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "in"
+    for number, name in enumerate(("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png", "c.png")):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes(gray_photo(number))
+    job = job_of(source, MemoryStorage("out"), told_weights)
+    side = job.sizes[0]
+    first = work(job)
+    text = b"photo,candidate,decision,seed\na/2.png,0,approve,\n"
+    take_selection(job.destination, job.run, parse_selection("my.csv", text))
+    assert plan_series(job.destination, job.run, side) == 3
+    assert plan_series(job.destination, job.run, side) == 0, "planned already"
+    second = work(job)
+    assert plan_series(job.destination, job.run, side) == 0, "done already"
+    rows = rows_of(job.destination, job.run)
+    palettes = {name: row["palette_sha256"] for name, row in rows.items()}
+    approved = palette_of("a/2.png", first["images/a/2.png"], side)
+    assert palettes["a/1.png"] == palettes["a/3.png"] == palette_digest(approved)
+    assert palettes["a/2.png"] is None and palettes["c.png"] is None
+    assert [palettes["b/1.png"] is None, palettes["b/2.png"] is None].count(True) == 1
+    changed = {path.removeprefix("images/") for path in first if first[path] != second[path]}
+    assert changed == {name for name, palette in palettes.items() if palette}
+
+
+def test_a_series_of_gray_pictures_stays_as_it_is(told_weights: Path, tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    for number in range(2):
+        (source / f"{number}.png").write_bytes(gray_photo(number))
+    job = job_of(source, MemoryStorage("out"), told_weights, saturation=0.0)
+    work(job, saturation=0.0)
+    assert plan_series(job.destination, job.run, job.sizes[0]) == 0

@@ -51,6 +51,6 @@ def parse_palette(text: str) -> np.ndarray:
     return (shares / shares.sum()).astype(np.float32)
 
 
-def palette_digest(text: str) -> str:
-    """SHA-256 of a palette's text, as rows of results have it."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def palette_digest(text: str | None) -> str | None:
+    """SHA-256 of a palette's text, as rows of results have it; None where there is none."""
+    return None if text is None else hashlib.sha256(text.encode()).hexdigest()

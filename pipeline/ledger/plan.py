@@ -45,6 +45,7 @@ SCHEMA = pa.schema(
         ("seed", pa.int64()),  # null: the run's own
         ("name", pa.string()),  # of its results; "": the photo's; null: not decided, see names
         ("hints", pa.string()),  # as pipeline.ledger.hints writes them; null: none
+        ("palette", pa.string()),  # as pipeline.ledger.palettes writes it; null: the run's own
     ]
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
@@ -91,10 +92,12 @@ class Run:
 @dataclass(frozen=True)
 class Photo(StoredObject):
     """A photo of a plan. name: what its results are called by; None in a plan of an older version,
-    which did not decide it. hints: as pipeline.ledger.hints writes them."""
+    which did not decide it. hints, palette: as pipeline.ledger.hints and
+    .palettes write them; palette None: the run's own, if any."""
 
     name: str | None = None
     hints: str | None = None
+    palette: str | None = None
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,14 @@ class Schedule:
             last.update((photo, hints or "") for photo, hints in pairs)
         return {photo: hints for photo, hints in last.items() if hints}
 
+    def palettes(self) -> dict[str, str]:
+        """The palette of the last attempt that is planned, of photos that have their own."""
+        last: dict[str, str | None] = {}
+        for table in self._tables:
+            pairs = zip(table["photo"].to_pylist(), table["palette"].to_pylist(), strict=True)
+            last.update(pairs)
+        return {photo: palette for photo, palette in last.items() if palette}
+
     def attempts(self, done: AbstractSet[int]) -> dict[str, int]:
         """The last attempt that is done, of photos that were tried more than once."""
         open_numbers = self._again.keys() - done
@@ -334,7 +345,8 @@ def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:
 
 def _photo(row: dict[str, Any]) -> Photo:
     name = row["photo"] if row["name"] == "" else row["name"]
-    return Photo(row["photo"], row["bytes"], name=name, hints=row["hints"])
+    known = {"hints": row["hints"], "palette": row["palette"]}
+    return Photo(row["photo"], row["bytes"], name=name, **known)
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:

@@ -51,7 +51,7 @@ _LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANI
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
 OnPhase = Callable[[Literal["listing", "planning"], int], None]
 # As plan.SCHEMA names them.
-PlanRow = tuple[str, int, int, int, int | None, str | None, str | None]
+PlanRow = tuple[str, int, int, int, int | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Redo:
     """A photo to be done once more, as its `attempt`-th.
 
     seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt. name: as in
-    plan.Photo. hints: as in plan.Photo, "" for none; None: those of its last attempt.
+    plan.Photo. hints, palette: as in plan.Photo, "" for none; None: those of its last attempt.
     """
 
     photo: str
@@ -68,6 +68,7 @@ class Redo:
     seed: int | None = None
     name: str | None = None
     hints: str | None = None
+    palette: str | None = None
 
 
 def prepare_run(
@@ -138,12 +139,13 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
     """
     while True:
         schedule = Schedule(destination, run)
-        seeds, hints = schedule.seeds(), schedule.hints()
+        seeds, hints, palettes = schedule.seeds(), schedule.hints(), schedule.palettes()
         chosen = [
             replace(
                 each,
                 seed=seeds.get(each.photo) if each.seed is None else each.seed,
                 hints=hints.get(each.photo) if each.hints is None else each.hints or None,
+                palette=palettes.get(each.photo) if each.palette is None else each.palette or None,
             )
             for each in redo(schedule)
         ]
@@ -159,7 +161,7 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
             filled += 1
             name = short_name(each.name, each.photo)
             facts = each.photo, each.size, number, each.attempt, each.seed
-            rows.append((*facts, name, each.hints))
+            rows.append((*facts, name, each.hints, each.palette))
         if destination.write_if_absent(retry_path(schedule.next_file), to_parquet(rows)):
             return len(chosen)
 
@@ -203,6 +205,7 @@ def _freeze(
             *(photo.path, photo.size, number // shard_size, 1, None),
             short_name(names.of(photo.path), photo.path),
             hints.text_of(photo.path) if hints else None,
+            None,
         )
         for number, photo in enumerate(
             _told(chosen_photos(source, recipe, listing, ignored), on_phase)

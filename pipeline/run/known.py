@@ -17,12 +17,13 @@ UNKNOWN = NUM_BINS  # the hint of a pixel whose color nobody knows, as in model.
 
 @dataclass(frozen=True)
 class Hinted:
-    """A photograph's small gray, uint8 (R, R), its size, and its hints."""
+    """A photograph's small gray, uint8 (R, R), its size, its hints, and its palette's text."""
 
     low: np.ndarray
     width: int
     height: int
     hints: tuple[HintColor, ...] = ()
+    palette: str | None = None
 
     def pinned(self, rgb_SS3: np.ndarray, high_SS: np.ndarray) -> np.ndarray:
         """Its small picture, uint8, of the low or the high resolution, with the hints' colors."""
@@ -30,16 +31,18 @@ class Hinted:
         return pin(rgb_SS3, gray, self.hints, self.width, self.height)
 
 
-def known_colors(photos: Sequence[Hinted], palette: str | None) -> dict[str, np.ndarray]:
+def known_colors(photos: Sequence[Hinted]) -> dict[str, np.ndarray]:
     """Arguments of Colorizer.colorize: hints int64 (B, R, R), and palette float32 (B, V).
 
-    Without hints and palette there are none, as for models that take none.
+    Where no photograph has hints, or a palette, there are none, as for models that take none.
     """
     known: dict[str, np.ndarray] = {}
     if any(photo.hints for photo in photos):
         known["hints"] = np.stack([hint_bins(photo) for photo in photos])
-    if palette is not None:
-        known["palette"] = np.repeat(parse_palette(palette)[None], len(photos), axis=0)
+    if any(photo.palette for photo in photos):
+        none = np.zeros(NUM_BINS, np.float32)
+        palettes = [parse_palette(photo.palette) if photo.palette else none for photo in photos]
+        known["palette"] = np.stack(palettes)
     return known
 
 

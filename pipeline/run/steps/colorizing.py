@@ -114,11 +114,9 @@ def _colorize_photos(
         for photo in photos
         for candidate in range(count)
     ]
-    hinted = [_hinted(photo) for photo in photos]
+    hinted = [_hinted(photo, recipe.palette) for photo in photos]
     each = [photo for photo in hinted for _ in range(count)]
-    known = known_colors(each, recipe.palette)
-    colors = colorizer.colorize(low, high, seeds, recipe.temperature, **known)
-    palette = palette_digest(recipe.palette) if recipe.palette else None
+    colors = colorizer.colorize(low, high, seeds, recipe.temperature, **known_colors(each))
     seconds = (time.perf_counter() - start) / len(seeds)
     colored = []
     for first in range(0, len(seeds), count):
@@ -132,7 +130,7 @@ def _colorize_photos(
                         candidate=place - first,
                         rank=likeliest.index(place) + 1,
                         seed=seeds[place],
-                        palette_sha256=palette,
+                        palette_sha256=palette_digest(each[place].palette),
                         log_likelihood=null_if_nan(colors.log_likelihood[place]),
                         bits_per_pixel=null_if_nan(colors.bits_per_pixel[place]),
                         color_bits_per_dim=null_if_nan(colors.color_bits_per_dim[place]),
@@ -150,7 +148,7 @@ def _colorize_photos(
     return colored
 
 
-def _hinted(photo: ReadPhoto) -> Hinted:
+def _hinted(photo: ReadPhoto, palette: str | None) -> Hinted:
     assert photo.low is not None and photo.result.width and photo.result.height
     size = photo.result.width, photo.result.height
-    return Hinted(photo.low, *size, hint_colors(photo.hints))
+    return Hinted(photo.low, *size, hint_colors(photo.hints), photo.palette or palette)

@@ -29,13 +29,14 @@ class ReadPhoto:
     """A page's facts and its small grays, uint8 (R, R) and (S, S); None where it is not done.
 
     Most photos have one page, and it is the first that is taken unless a run wants all. hints: of
-    this page.
+    this page. palette: its own, as in plan.Photo.
     """
 
     result: Result
     low: np.ndarray | None = None
     high: np.ndarray | None = None
     hints: tuple[Hint, ...] = ()
+    palette: str | None = None
 
 
 def read_shard(
@@ -88,13 +89,12 @@ class _Reader:
             own = tuple(hint for hint in hints if hint.page == page)
             told = replace(result, page=page, hints=len(own))
             told = replace(told, hints_sha256=hints_digest(own)) if own else told
-            found.append(self._read_page(told, data, start, own))
+            read = self._read_page(told, data, start)
+            found.append(replace(read, hints=own, palette=photo.palette))
             start = time.perf_counter()  # the first one's time is that of fetching, too
         return found
 
-    def _read_page(
-        self, result: Result, data: bytes, start: float, hints: tuple[Hint, ...]
-    ) -> ReadPhoto:
+    def _read_page(self, result: Result, data: bytes, start: float) -> ReadPhoto:
         low = high = None
         try:
             info, (low, high) = self.call(read_small, data, self.sizes, MAX_PIXELS, result.page)
@@ -111,4 +111,4 @@ class _Reader:
         except Exception as error:
             result = failed(result, error, "unreadable")
         result = replace(result, read_seconds=time.perf_counter() - start)
-        return ReadPhoto(result, low, high, hints)
+        return ReadPhoto(result, low, high)
