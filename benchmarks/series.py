@@ -3,8 +3,8 @@
 python benchmarks/series.py examples/photos
 
 For each folder of two photographs or more: the root of the mean squared distance of the pictures'
-mean a*, b* from the folder's own, before and after; a typical picture gives the palette, as nothing
-is approved. In this process, without Ray.
+mean a*, b* from the folder's own, and the mean chroma, before and after; a typical picture gives
+the palette, as nothing is approved. In this process, without Ray.
 """
 
 import io
@@ -28,7 +28,7 @@ from pipeline.weights.store import shipped_weights
 
 
 def work(job: Job, colorizer: Colorizer) -> dict[str, list[np.ndarray]]:
-    """Do what is left to do; mean a*, b* of each picture, by folder."""
+    """Do what is left to do; mean a*, b* and chroma of each picture, by folder."""
     for shard in Schedule(job.destination, job.run).open(committed_shards(job.destination).keys()):
         read = read_shard(shard, job.source, job.sizes)
         colored = colorize_shard(read, colorizer, shard.recipe(job.run.recipe), "cpu")
@@ -40,13 +40,17 @@ def work(job: Job, colorizer: Colorizer) -> dict[str, list[np.ndarray]]:
                 data = job.destination.read(image_path(row))
                 with Image.open(io.BytesIO(data)) as opened:
                     small = np.asarray(opened.convert("RGB").resize((128, 128)))
-                means = lab_from_rgb(small)[..., 1:].mean(axis=(0, 1))
+                a, b = np.moveaxis(lab_from_rgb(small)[..., 1:], -1, 0)
+                means = np.array((a.mean(), b.mean(), np.hypot(a, b).mean()))
                 found[posixpath.dirname(row["photo"])].append(means)
     return found
 
 
-def spread(means: list[np.ndarray]) -> float:
-    return float(np.sqrt(np.square(np.stack(means) - np.mean(means, axis=0)).sum(axis=1).mean()))
+def describe(means: list[np.ndarray]) -> str:
+    """Spread of a*, b*, and mean chroma."""
+    pairs = np.stack(means)[:, :2]
+    spread = np.sqrt(np.square(pairs - pairs.mean(axis=0)).sum(axis=1).mean())
+    return f"spread {spread:.2f}, chroma {np.mean([each[2] for each in means]):.1f}"
 
 
 @click.command()
@@ -61,9 +65,8 @@ def main(source: str) -> None:
     after = work(job, colorizer)
     for folder in sorted(before):
         if len(before[folder]) > 1:
-            old, new = spread(before[folder]), spread(after[folder])
-            name = folder or "."
-            click.echo(f"{name}: {len(before[folder])} photographs, {old:.2f} -> {new:.2f}")
+            old, new = describe(before[folder]), describe(after[folder])
+            click.echo(f"{folder or '.'}: {len(before[folder])} photographs, {old} -> {new}")
 
 
 if __name__ == "__main__":
