@@ -38,6 +38,7 @@ from pipeline.run.known import UNKNOWN, Hinted, hint_bins
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job, prepare_job, reopen_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
+from pipeline.run.survey import survey
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -260,6 +261,10 @@ def test_a_hint_for_an_unknown_photo_is_refused_before_the_first_write(
     with pytest.raises(UsageError, match="line 2: photo '1.png' has a hint for page 2, and only"):
         job_of(source, destination, told_weights, hints=paged)
     assert not destination.objects
+    resources = Resources(str(told_weights), device="cpu")
+    unknown = file_of(tmp_path, HEADER + "9.png,0,0,#112233,\n")
+    with pytest.raises(UsageError, match="line 2: photo '9.png' is none of those to do"):
+        survey(str(source), destination, RecipeOptions(hints=unknown), resources)
 
 
 def test_weights_that_know_no_hints_are_refused(
