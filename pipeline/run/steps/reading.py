@@ -76,6 +76,7 @@ class _Reader:
             attempt=self.shard.attempt,
         )
         try:
+            hints = parse_hints("the plan", photo.hints or "")
             data = self.source.read(photo.path, MAX_BYTES)  # whatever size a listing has told
             digest, pages = hashlib.sha256(data).hexdigest(), count_pages(data)
             result = replace(result, source_sha256=digest, source_bytes=len(data), pages=pages)
@@ -84,7 +85,7 @@ class _Reader:
         except Exception as error:
             row = failed(result, error, "unreadable")
             return [ReadPhoto(replace(row, read_seconds=time.perf_counter() - start))]
-        hints, found = parse_hints(f"the plan's hints of {photo.path}", photo.hints or ""), []
+        found = []
         for page in range(1, pages + 1 if self.every_page else 2):
             own = tuple(hint for hint in hints if hint.page == page)
             told = replace(result, page=page, hints=len(own))
