@@ -6,6 +6,8 @@ picture = autochrome.colorize("portrait.tif")
 picture.rgb                  # uint8 (H, W, 3), at the photograph's full size
 picture.uncertainty          # where the model was unsure, bits
 
+autochrome.colorize("portrait.tif", hints=[(0.5, 0.8, "#29486b")])  # the coat was blue
+
 autochrome.open_results("colorized").to_table().to_pandas()
 """
 
@@ -14,12 +16,15 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import pyarrow.dataset as ds
     from PIL.Image import Image
 
     from pipeline.single import Colorization, PhotoColorizer
 
+    Hint = tuple[float, float, str] | tuple[float, float, str, float]
     Photo = str | PathLike[str] | bytes | np.ndarray | Image
 
 __all__ = ["colorize", "open_results"]
@@ -34,11 +39,15 @@ def colorize(
     temperature: float | None = None,
     saturation: float | None = None,
     weights: str | None = None,
+    hints: "Iterable[Hint]" = (),
+    palette: "Photo | None" = None,
 ) -> "Colorization":
     """Colorize one photograph in this process.
 
     photo: a path, a file's bytes, a PIL image, or an array of gray or RGB, uint8 or uint16 gray
     (H, W), or uint8 (H, W, 3). The options are those of `autochrome colorize`.
+    hints: places whose color is known, each (x, y, "#rrggbb") or (x, y, "#rrggbb", radius).
+    palette: a color picture, in any of these forms.
 
     Returns candidates, likeliest first, each with its full-size picture and scores, and a map of
     uncertainty.
@@ -47,9 +56,16 @@ def colorize(
         pipeline.errors.PhotoError: the photograph cannot be read.
         pipeline.errors.UsageError: a setting or weights that cannot work.
     """
-    return _colorizer(weights).colorize(
-        _bytes_of(photo), seed, candidates, method, temperature, saturation
-    )
+    from pipeline.ledger.hints import hints_of
+    from pipeline.ledger.palettes import palette_of
+
+    colorizer, given = _colorizer(weights), hints_of(hints)
+    colors = None
+    if palette is not None:
+        name = palette if isinstance(palette, str | PathLike) else "picture"
+        colors = palette_of(str(name), _bytes_of(palette), colorizer.low_resolution)
+    how = seed, candidates, method, temperature, saturation
+    return colorizer.colorize(_bytes_of(photo), *how, hints=given, palette=colors)
 
 
 def open_results(destination: str) -> "ds.Dataset":

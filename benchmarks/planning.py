@@ -51,7 +51,8 @@ def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
         ones = pa.array(np.ones(len(numbers), np.int32))
         sizes = pa.array(np.full(len(numbers), 30_000_000))
         none, own = pa.nulls(len(numbers), pa.int64()), pa.array([""] * len(numbers))
-        columns = [names, sizes, pa.array(numbers), ones, none, own]
+        known = [pa.nulls(len(numbers), pa.string())] * 2  # hints, palette
+        columns = [names, sizes, pa.array(numbers), ones, none, own, *known]
         table = pa.Table.from_arrays(columns, schema=SCHEMA)
         file = io.BytesIO()
         pq.write_table(table, file, compression="zstd")

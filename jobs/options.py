@@ -178,6 +178,18 @@ RECIPE: list[Decorator] = [
         " 1]",
     ),
     click.option(
+        "--hints",
+        metavar="FILE",
+        help="CSV or Parquet with the columns photo, x, y, color (#rrggbb), and perhaps radius and"
+        " page: places whose color is known.",
+    ),
+    click.option(
+        "--palette",
+        metavar="PICTURE",
+        help="A color picture, here or s3://bucket/key: its colors, as far as they fit, for all"
+        " photos.",
+    ),
+    click.option(
         "--candidates",
         type=click.IntRange(1, 1000),
         default=1,

@@ -45,6 +45,12 @@ LONGEST = 640  # side of each picture in a preview
     help="How strong colors are shown, as for colorize.",
 )
 @click.option(
+    "--hints",
+    metavar="FILE",
+    help="Places whose color is known, as for colorize; those of other photos are left out.",
+)
+@click.option("--palette", metavar="PICTURE", help="A color picture's colors, as for colorize.")
+@click.option(
     "--weights", metavar="FOLDER", help="As for colorize; by default those of Autochrome."
 )
 def preview(
@@ -53,6 +59,8 @@ def preview(
     candidates: int,
     seed: int,
     saturation: float | None,
+    hints: str | None,
+    palette: str | None,
     weights: str | None,
 ) -> None:
     """Colorize single photographs, here and at once.
@@ -67,18 +75,24 @@ def preview(
     Examples:
       autochrome preview portrait.tif
       autochrome preview portrait.tif street.jpg --candidates 2 -o previews
+      autochrome preview portrait.tif --hints hints.csv
     """
     places = [
         place_of(photo, photos, output) for photo in photos
     ]  # refuses before all that is slow
     from model.weights import WEIGHTS
+    from pipeline.ledger.hints import hints_by_path
+    from pipeline.ledger.palettes import read_palette
     from pipeline.single import PhotoColorizer
 
+    known = hints_by_path(hints, map(str, photos)) if hints else {}
     colorizer, failed = PhotoColorizer(weights or WEIGHTS), False
+    colors = read_palette(palette, colorizer.low_resolution) if palette else None
     for photo, place in zip(photos, places, strict=True):
         try:
-            data = photo.read_bytes()
-            write_preview(colorizer.preview(data, seed, candidates, LONGEST, saturation), place)
+            told = known.get(str(photo), ()), colors
+            data, how = photo.read_bytes(), (seed, candidates, LONGEST, saturation, *told)
+            write_preview(colorizer.preview(data, *how), place)
         except PhotoError as error:
             words = f"autochrome: {photo}: {error.reason}: {error}"
             click.echo(shown_in_line(words), err=True)

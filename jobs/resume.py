@@ -31,6 +31,12 @@ from pipeline.errors import REASONS, UsageError
     metavar="FILE",
     help="CSV of the review page: do photos once more that are to be redone, keep the rest.",
 )
+@click.option(
+    "--series",
+    type=click.Choice(["folder"]),
+    help="Make the photos of each folder alike: by the palette of the first approved picture, or of"
+    " a typical one, the rest is done once more.",
+)
 @resource_options
 @click.option("--address", metavar="URL", help="Ray's job server: do it there, as a job.")
 @click.option("--follow", is_flag=True, help="With --address: tell of the progress until the end.")
@@ -44,6 +50,7 @@ def resume(
     retry_failed: bool,
     reasons: tuple[str, ...],
     selection: str | None,
+    series: str | None,
     **options: Any,
 ) -> None:
     """Go on with the run of DST, a folder or s3://bucket/prefix.
@@ -61,6 +68,7 @@ def resume(
       autochrome resume colored
       autochrome resume s3://archive/colored --retry-failed --reason missing --reason timeout
       autochrome resume colored --selection selection.csv
+      autochrome resume colored --series folder
     """
     from pipeline.colorize import resume as run
     from pipeline.ledger.selection import parse_selection
@@ -75,13 +83,14 @@ def resume(
     if address:
         weights = options.pop("weights")
         command = ["resume", open_storage(destination).uri, *spell(retry_failed, reasons, options)]
+        command += ["--series", series] if series else []
         command += ["--log-format", "json"] if in_json(ctx) else []
         send(ctx, address, destination, command, weights, follow)
         return
     resources = take_resources(ctx, options)
     chosen = parse_selection(selection, Path(selection).read_bytes()) if selection else None
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
-        summary = run(destination, resources, progress, retry_failed, reasons, chosen)
+        summary = run(destination, resources, progress, retry_failed, reasons, chosen, bool(series))
     finish(ctx, summary)
 
 

@@ -5,12 +5,20 @@ import click
 SECTIONS = {  # options by the names that the command gets; all others come last
     "What is done": (
         *("manifest", "include", "exclude", "limit", "follow_links", "pages", "recolor"),
-        *("retry_failed", "reasons", "selection", "max_failed", "dry_run", "price_per_hour"),
+        *(
+            "retry_failed",
+            "reasons",
+            "selection",
+            "series",
+            "max_failed",
+            "dry_run",
+            "price_per_hour",
+        ),
         "update",
     ),
     "How pictures look": (
         *("model", "weights", "method", "candidates", "seed", "temperature", "saturation"),
-        *("upsampler", "precision"),
+        *("hints", "palette", "upsampler", "precision"),
     ),
     "Where pictures go": ("format", "output_size", "shard_size", "single_writer"),
     "Machine and cluster": (

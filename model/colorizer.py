@@ -45,7 +45,8 @@ class Method:
     the result, for whoever enlarges it along the photograph's contours. draft: instead of all
     stages, the core's parallel head in one pass: the mean of its colors, weighted as their
     distribution at the temperature (the annealed mean of Zhang et al., ECCV 2016, equation 5). Its
-    likelihood is what the core gives to that picture. saturation: how many times as far from gray
+    likelihood is what the core gives to that picture. Where a pixel has a hint, that is its color,
+    at any saturation. saturation: how many times as far from gray
     as the model has them colors are shown; a mean of what may be is paler than any of it.
 
     Raises:
@@ -98,6 +99,13 @@ class Colorizer:
             raise ValueError(f"the spatial upsampler must enlarge by a whole number, but {pair}")
         if batch_size < 1:
             raise ValueError(f"batch size must be at least 1, not {batch_size}")
+
+    @property
+    def knows(self) -> frozenset[str]:
+        """What of a photograph's color the core can be told: "hints", "palette"."""
+        config = self.core.config
+        told = ("hints", config.hints), ("palette", config.palette)
+        return frozenset(name for name, able in told if able)
 
     @classmethod
     def load(
@@ -184,7 +192,7 @@ class Colorizer:
         if self.method.draft:
             context = encode(self.core, low, seen, hints, palette)
             rgb, entropy = expected_color(self.core, context, low, temperature)
-            rgb = saturate(rgb, self.method.saturation)
+            rgb = with_hints(saturate(rgb, self.method.saturation), hints)
             log_likelihood = log_likelihood_of(self.core, context, low, rgb)
             tensors = (rgb, log_likelihood, unknown, unknown, entropy)
             return tuple(each.cpu().numpy() for each in tensors)
@@ -227,6 +235,15 @@ def expected_color(
         return centers[logits.argmax(dim=-1)].to(torch.uint8), entropy
     weights = torch.softmax(logits / temperature, dim=-1)
     return (weights @ centers.float()).round().to(torch.uint8), entropy
+
+
+def with_hints(rgb_BHW3: Tensor, hints_BHW: Tensor | None) -> Tensor:
+    """Pictures, uint8, whose hinted pixels have the middle of the hint's bin."""
+    if hints_BHW is None:
+        return rgb_BHW3
+    hinted = (hints_BHW < NUM_BINS)[..., None]
+    colors = rgb_from_bins(hints_BHW.clamp(max=NUM_BINS - 1)) + COARSE_STEP // 2
+    return torch.where(hinted, colors.to(torch.uint8), rgb_BHW3)
 
 
 def log_likelihood_of(

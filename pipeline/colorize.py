@@ -42,14 +42,17 @@ from pipeline.errors import (
     TooManyFailures,
     from_interrupt,
 )
+from pipeline.ledger.hints import parse_hints, refuse_other_pages
 from pipeline.ledger.pace import Pace
 from pipeline.ledger.plan import RUN, Schedule, Shard
 from pipeline.ledger.planning import refuse_overlap
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.selection import Selection, take_selection
+from pipeline.ledger.series import plan_series
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare, plan_update
+from pipeline.run.known import refuse_untold
 from pipeline.run.logs import LOGGER, RunLog, replay
 from pipeline.run.metrics import Metrics
 from pipeline.run.operators import warm_up
@@ -134,24 +137,42 @@ def resume(
     retry_failed: bool = False,
     reasons: Collection[str] = (),
     selection: Selection | None = None,
+    series: bool = False,
 ) -> Summary:
     """Go on with a destination that was started before; all that decides pictures is known there.
 
     retry_failed: failed photos, or those that failed for one of these reasons, are done once more.
-    selection: its photos to be redone are, and it is kept in the destination. The rest is as in
-    `colorize`.
+    selection: its photos to be redone are, and it is kept in the destination. series: then the
+    photos of each folder are made alike (ledger.series). The rest is as in `colorize`.
     """
     with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
         job = reopen_job(place, resources)
         probe_conditional_writes(place)
-        if selection or retry_failed:
+        if series:
+            refuse_untold("--series folder", "palette", resources.weights, job.knows)
+        if selection or retry_failed or series:
             listener.begin("planning")
         taken = None
         if selection:
+            refuse_untold_hints(selection, job)
             redone = take_selection(place, job.run, selection)
             taken = {**Counter(each.decision for each in selection.choices), "redone": redone}
+        if series:
+            plan_series(place, job.run, job.sizes[0])
         retried = Ledger(place, job.run).retry_failed(reasons) if retry_failed else None
         return replace(_run(job, listener, lease), retried=retried, selection=taken)
+
+
+def refuse_untold_hints(selection: Selection, job: Job) -> None:
+    """Raises UsageError where decisions have hints, and the weights cannot be told of any."""
+    for each in selection.choices:
+        if each.hints:
+            what = f"{selection.name}, line {each.line}: hints {each.hints[:60]!r}"
+            refuse_untold(what, "hints", job.resources.weights, job.knows)
+            if job.run.recipe.pages == "first":
+                refuse_other_pages(
+                    f"{selection.name}, line {each.line}", each.photo, parse_hints("", each.hints)
+                )
 
 
 def _changes(job: Job) -> Changes | None:

@@ -6,6 +6,7 @@ Legend: H W rows and columns, R S low and high resolution of the model.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from model.systems import load_colorizer
 from model.weights import WeightsError
 from pipeline.errors import UsageError
 from pipeline.images.chroma import color_bands, colorfulness
+from pipeline.images.hints import Hint, HintBlend, hint_colors
 from pipeline.images.pictures import resize_rgb
 from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
+from pipeline.run.known import Hinted, known_colors, refuse_untold
 from pipeline.run.options import SATURATIONS, TEMPERATURES, default_method
 from pipeline.run.rendering import resized_kept
 
@@ -49,12 +52,14 @@ class Colorization:
     """What became of a photograph.
 
     gray: uint8 (H, W). candidates: likeliest first, at least one. uncertainty: float32 (R, R), bits
-    [0, 9], how undecided the model was at each place of the squeezed frame.
+    [0, 9], how undecided the model was at each place of the squeezed frame. notes: of hints that
+    the luminance does not allow.
     """
 
     gray: np.ndarray
     candidates: tuple[Candidate, ...]
     uncertainty: np.ndarray
+    notes: tuple[str, ...] = ()
 
     @property
     def rgb(self) -> np.ndarray:
@@ -74,6 +79,7 @@ class PhotoColorizer:
         assert isinstance(colorizer, Colorizer)
         self._stages = colorizer.core, colorizer.color, colorizer.spatial
         self._sizes = colorizer.low_resolution, colorizer.high_resolution
+        self._place, self._knows = str(weights), colorizer.knows
 
     def colorize(
         self,
@@ -84,12 +90,15 @@ class PhotoColorizer:
         temperature: float | None = None,
         saturation: float | None = None,
         longest: int | None = None,
+        hints: Sequence[Hint] = (),
+        palette: str | None = None,
     ) -> Colorization:
         """Colorize a photograph's file.
 
         method: mean, sample, or auto, which is mean for one candidate and sample for several.
         temperature, saturation None: the method's own. longest: side that the pictures are shrunk
-        to; None: as large as the photograph. Raises PhotoError, UsageError.
+        to; None: as large as the photograph. hints: of its first page. palette: as ledger.palettes
+        writes it. Raises PhotoError, UsageError.
         """
         if candidates < 1:
             raise UsageError(f"at least one candidate is needed, not {candidates}")
@@ -100,7 +109,12 @@ class PhotoColorizer:
         mean = method == "mean"
         if mean and candidates > 1:
             raise UsageError(f"method mean has one picture of a photo, not {candidates}")
+        if hints:
+            refuse_untold("hints", "hints", self._place, self._knows)
+        if palette:
+            refuse_untold("a palette", "palette", self._place, self._knows)
         low, high, gray, kept = self._read(data, longest)
+        hinted = Hinted(low, gray.shape[1], gray.shape[0], hint_colors(hints), palette)
         digest = hashlib.sha256(data).hexdigest()
         seeds = [photo_seed(seed, digest, number) for number in range(candidates)]
         if temperature is None:
@@ -110,10 +124,12 @@ class PhotoColorizer:
         how = Method(draft=mean, saturation=saturation)
         colorizer = Colorizer(*self._stages, method=how)
         lows, highs = (np.repeat(each[None], candidates, axis=0) for each in (low, high))
-        colors = colorizer.colorize(lows, highs, seeds, temperature)
+        known = known_colors([hinted] * candidates)
+        colors = colorizer.colorize(lows, highs, seeds, temperature, **known)
+        blend = HintBlend(gray, hinted.hints) if hints else None
         found = [
             Candidate(
-                picture := _finished(gray, colors.rgb[place], kept),
+                picture := _finished(gray, hinted.pinned(colors.rgb[place], high), kept, blend),
                 seeds[place],
                 float(colors.log_likelihood[place]),
                 float(colors.bits_per_pixel[place]),
@@ -122,7 +138,13 @@ class PhotoColorizer:
             for place in range(candidates)
         ]
         found.sort(key=lambda candidate: -candidate.log_likelihood)
-        return Colorization(gray, tuple(found), colors.entropy[0])
+        notes = tuple(blend.notes()) if blend else ()
+        return Colorization(gray, tuple(found), colors.entropy[0], notes)
+
+    @property
+    def low_resolution(self) -> int:
+        """Side of the square in which the model sees colors."""
+        return self._sizes[0]
 
     def preview(
         self,
@@ -131,12 +153,15 @@ class PhotoColorizer:
         candidates: int,
         longest: int,
         saturation: float | None = None,
+        hints: Sequence[Hint] = (),
+        palette: str | None = None,
     ) -> np.ndarray:
         """Gray, expected colors and candidates side by side, uint8 (h, w, 3).
 
-        saturation: as in `colorize`. Raises PhotoError.
+        saturation, hints, palette: as in `colorize`. Raises PhotoError, UsageError.
         """
         how: dict[str, Any] = {"saturation": saturation, "longest": longest}
+        how |= {"hints": hints, "palette": palette}
         mean = self.colorize(data, seed, 1, "mean", **how)
         pictures = [np.stack([mean.gray] * 3, axis=-1), mean.rgb]
         if candidates:
@@ -164,6 +189,8 @@ class PhotoColorizer:
         return low, high, resize_rgb(square, (width, height)), kept
 
 
-def _finished(gray_HW: np.ndarray, rgb_SS3: np.ndarray, kept: Kept | None) -> np.ndarray:
+def _finished(
+    gray_HW: np.ndarray, rgb_SS3: np.ndarray, kept: Kept | None, hints: HintBlend | None
+) -> np.ndarray:
     """Predicted color on a photograph, whole, uint8 (H, W, 3)."""
-    return np.concatenate(list(keep_color(color_bands(gray_HW, rgb_SS3), kept)))
+    return np.concatenate(list(keep_color(color_bands(gray_HW, rgb_SS3, hints), kept)))

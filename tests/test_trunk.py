@@ -10,6 +10,7 @@ import torch
 
 from model import Colorizer, ColTranCore, CoreConfig, load_stage, save_stage
 from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
+from model.colorizer import Method
 from model.pic.network import Pic, PicConfig
 from model.sampling import sample_core, sample_core_slow
 from model.training.known_color import draw_known_color, palette_of
@@ -215,6 +216,18 @@ def test_a_colorizer_shows_the_core_what_it_can_use(core: ColTranCore) -> None:
     )
     other = colorizer.colorize(low, high[:, ::-1].copy(), SEEDS)
     assert plain.log_likelihood[0] != told.log_likelihood[0] != other.log_likelihood[0]
+
+
+def test_hinted_pixels_of_a_mean_have_their_bins_at_any_saturation(core: ColTranCore) -> None:
+    given = {name: value.numpy() for name, value in inputs().items()}
+    low, high = given["gray_BHW"].astype(np.uint8), given["high_BSS"].astype(np.uint8)
+    stages = core, tiny_color(8), tiny_spatial(64)
+    for saturation in (0.0, 1.4):
+        how = Method(draft=True, saturation=saturation)
+        told = Colorizer(*stages, method=how).colorize(low, high, SEEDS, hints=given["hints_BHW"])
+        assert (
+            told.rgb[:, 2, 3] == (77 // 64 * 32 + 16, 77 // 8 % 8 * 32 + 16, 77 % 8 * 32 + 16)
+        ).all()
 
 
 def test_a_larger_core_keeps_what_it_knows(core: ColTranCore) -> None:

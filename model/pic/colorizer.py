@@ -32,6 +32,11 @@ class PicColorizer:
         self.low_resolution = pic.config.chroma_resolution
         self.high_resolution = pic.config.resolution
 
+    @property
+    def knows(self) -> frozenset[str]:
+        """What of a photograph's color the model can be told: nothing."""
+        return frozenset()
+
     def colorize(
         self,
         gray_low: NDArray[np.uint8],

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from pipeline.images.guide import GRAY_STEPS, SLOPE_STEPS, guide_of
+from pipeline.images.hints import HintBlend
 
 LUMA_THOUSANDTHS = (299, 587, 114)  # Rec. 601, of R, G and B
 LUMA = np.array(LUMA_THOUSANDTHS) / 1000
@@ -21,14 +22,17 @@ def put_color_on(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> np.ndarray:
     return np.concatenate(list(color_bands(gray_HW, rgb_SS3)))
 
 
-def color_bands(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> Iterator[np.ndarray]:
+def color_bands(
+    gray_HW: np.ndarray, rgb_SS3: np.ndarray, hints: HintBlend | None = None
+) -> Iterator[np.ndarray]:
     """Color of a prediction on the luminance of a master: bands (h, W, 3) of the gray's type.
 
     gray_HW uint8 or uint16 and rgb_SS3 uint8, the whole frame squeezed to any size. At every pixel,
     0.299 R + 0.587 G + 0.114 B of the result is the gray within 0.3 codes. The color differences
     to the luma are interpolated linearly (a cubic would put fringes of the opposite color along
     edges), moved along contours of the luminance as `guide` tells, and shrunk, all three by one
-    factor, just as far as the gamut asks. Gray stays gray, and so do borders.
+    factor, just as far as the gamut asks. Gray stays gray, and so do borders. hints: of this very
+    gray; they come last.
     """
     if gray_HW.dtype not in (np.uint8, np.uint16) or gray_HW.ndim != 2:
         raise ValueError(
@@ -64,6 +68,8 @@ def color_bands(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> Iterator[np.ndarray
             detail = gray_HW[rows] - _rows_between(low, rows, height)
             for color, slope in zip(colors, slopes, strict=True):
                 color += _rows_between(slope, rows, height) * detail
+        if hints is not None:
+            hints.apply(rows, gray_HW[rows], *colors)
         yield _compose_band(gray_HW[rows], *colors)
 
 

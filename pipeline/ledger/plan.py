@@ -44,10 +44,13 @@ SCHEMA = pa.schema(
         ("attempt", pa.int32()),
         ("seed", pa.int64()),  # null: the run's own
         ("name", pa.string()),  # of its results; "": the photo's; null: not decided, see names
+        ("hints", pa.string()),  # as pipeline.ledger.hints writes them; null: none
+        ("palette", pa.string()),  # as pipeline.ledger.palettes writes it; null: the run's own
     ]
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
+_LONGEST_VALUE = 2000  # of a setting in a message
 PlanFile = tuple[str, str | None]  # path, and its digest where run.json has it
 
 
@@ -89,9 +92,12 @@ class Run:
 @dataclass(frozen=True)
 class Photo(StoredObject):
     """A photo of a plan. name: what its results are called by; None in a plan of an older version,
-    which did not decide it."""
+    which did not decide it. hints, palette: as pipeline.ledger.hints and
+    .palettes write them; palette None: the run's own, if any."""
 
     name: str | None = None
+    hints: str | None = None
+    palette: str | None = None
 
 
 @dataclass(frozen=True)
@@ -204,6 +210,26 @@ class Schedule:
             seeded = table.filter(pc.is_valid(table["seed"]))
             last.update(zip(seeded["photo"].to_pylist(), seeded["seed"].to_pylist(), strict=True))
         return last
+
+    def hints(self) -> dict[str, str]:
+        """The hints of the last attempt that is planned, of photos that have some."""
+        last: dict[str, str] = {}
+        if self._run.recipe.hints is not None:
+            for file in self.planned_files():
+                hinted = self.first_attempts(file).select(["photo", "hints"]).drop_null()
+                last.update(zip(*(column.to_pylist() for column in hinted.columns), strict=True))
+        for table in self._tables:
+            pairs = zip(table["photo"].to_pylist(), table["hints"].to_pylist(), strict=True)
+            last.update((photo, hints or "") for photo, hints in pairs)
+        return {photo: hints for photo, hints in last.items() if hints}
+
+    def palettes(self) -> dict[str, str]:
+        """The palette of the last attempt that is planned, of photos that have their own."""
+        last: dict[str, str | None] = {}
+        for table in self._tables:
+            pairs = zip(table["photo"].to_pylist(), table["palette"].to_pylist(), strict=True)
+            last.update(pairs)
+        return {photo: palette for photo, palette in last.items() if palette}
 
     def attempts(self, done: AbstractSet[int]) -> dict[str, int]:
         """The last attempt that is done, of photos that were tried more than once."""
@@ -318,9 +344,9 @@ def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:
 
 
 def _photo(row: dict[str, Any]) -> Photo:
-    return Photo(
-        row["photo"], row["bytes"], name=row["photo"] if row["name"] == "" else row["name"]
-    )
+    name = row["photo"] if row["name"] == "" else row["name"]
+    known = {"hints": row["hints"], "palette": row["palette"]}
+    return Photo(row["photo"], row["bytes"], name=name, **known)
 
 
 def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
@@ -331,5 +357,13 @@ def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> li
         if isinstance(old, dict) and isinstance(new, dict):
             lines += differences(old, new, f"{above}{name}.")
         elif old != new:
-            lines.append(f"{above}{name}: was {old}, now {new}")
+            lines.append(f"{above}{name}: was {_brief(old)}, now {_brief(new)}")
     return lines
+
+
+def _brief(value: Any) -> str:
+    """A value as it is shown; of a long one the beginning, and a digest that tells it apart."""
+    text = str(value)
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return f"{text[:40]}... (SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"

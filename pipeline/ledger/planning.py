@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError, shown
 from pipeline.images.formats import MASTER_SUFFIXES
+from pipeline.ledger.hints import HintFile
 from pipeline.ledger.names import Names
 from pipeline.ledger.plan import (
     FORMAT,
@@ -49,7 +50,8 @@ _OF_SYSTEMS = {
 _LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANIFEST|INDEX", re.I)
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
 OnPhase = Callable[[Literal["listing", "planning"], int], None]
-PlanRow = tuple[str, int, int, int, int | None, str | None]  # as plan.SCHEMA names them
+# As plan.SCHEMA names them.
+PlanRow = tuple[str, int, int, int, int | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Redo:
     """A photo to be done once more, as its `attempt`-th.
 
     seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt. name: as in
-    plan.Photo.
+    plan.Photo. hints, palette: as in plan.Photo, "" for none; None: those of its last attempt.
     """
 
     photo: str
@@ -65,6 +67,8 @@ class Redo:
     attempt: int
     seed: int | None = None
     name: str | None = None
+    hints: str | None = None
+    palette: str | None = None
 
 
 def prepare_run(
@@ -75,21 +79,22 @@ def prepare_run(
     listing: Listing | None = None,
     on_plan: Callable[[], None] = lambda: None,
     on_phase: OnPhase = lambda phase, photos: None,
+    hints: HintFile | None = None,
 ) -> Run:
     """The destination's run: the one that is there, or a new one, planned now.
 
     listing: yields what there is instead of the source's own listing, and counts what it leaves
     out. on_plan: called before a new one is planned. on_phase: hears that its photos are listed or
-    planned, and how many were found so far.
-    Raises UsageError (no photo, places overlap, the destination holds something else),
-    DestinationMismatch, StorageError.
+    planned, and how many were found so far. hints: of its photos; they are frozen in the plan.
+    Raises UsageError (no photo, hints for a photo that is none of them, places overlap, the
+    destination holds something else), DestinationMismatch, StorageError.
     """
     refuse_overlap(source, destination, recipe.include)
     found = load_run(destination)
     if found is None:
         _refuse_others_files(destination)
         on_plan()
-        found = _freeze(source, destination, recipe, shard_size, listing, on_phase)
+        found = _freeze(source, destination, recipe, shard_size, listing, on_phase, hints)
     check_recipe(destination, found.recipe, recipe)
     return found
 
@@ -134,9 +139,14 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
     """
     while True:
         schedule = Schedule(destination, run)
-        seeds = schedule.seeds()
+        seeds, hints, palettes = schedule.seeds(), schedule.hints(), schedule.palettes()
         chosen = [
-            each if each.seed is not None else replace(each, seed=seeds.get(each.photo))
+            replace(
+                each,
+                seed=seeds.get(each.photo) if each.seed is None else each.seed,
+                hints=hints.get(each.photo) if each.hints is None else each.hints or None,
+                palette=palettes.get(each.photo) if each.palette is None else each.palette or None,
+            )
             for each in redo(schedule)
         ]
         chosen.sort(key=lambda each: (*_kind(each), each.photo.encode()))
@@ -150,7 +160,8 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
                 number, filled, kind = number + 1, 0, _kind(each)
             filled += 1
             name = short_name(each.name, each.photo)
-            rows.append((each.photo, each.size, number, each.attempt, each.seed, name))
+            facts = each.photo, each.size, number, each.attempt, each.seed
+            rows.append((*facts, name, each.hints, each.palette))
         if destination.write_if_absent(retry_path(schedule.next_file), to_parquet(rows)):
             return len(chosen)
 
@@ -181,14 +192,20 @@ def _freeze(
     shard_size: int,
     listing: Listing | None,
     on_phase: OnPhase,
+    hints: HintFile | None,
 ) -> Run:
     """Write plan/, part by part, then run.json."""
+    if hints is not None:  # before the first write, so that the source is listed twice
+        listed = chosen_photos(source, recipe, listing, Counter())
+        hints.refuse_unknown((photo.path for photo in _told(listed, on_phase)), source.uri)
     ignored: Counter[str] = Counter()
     names = Names(recipe.candidates, recipe.pages == "all", in_order=listing is None)
     photos = (
         (
             *(photo.path, photo.size, number // shard_size, 1, None),
             short_name(names.of(photo.path), photo.path),
+            hints.text_of(photo.path) if hints else None,
+            None,
         )
         for number, photo in enumerate(
             _told(chosen_photos(source, recipe, listing, ignored), on_phase)

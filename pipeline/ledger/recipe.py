@@ -41,7 +41,8 @@ class Recipe(Choices):
     source: URI. weights: SHA-256 by stage. versions: of what decides bytes. manifest: SHA-256 of
     the list of photos; None where the source was listed. temperature, precision, upsampler, draft,
     saturation: as in model.colorizer.Method. content_credentials: pictures are signed, whoever's
-    certificate it is.
+    certificate it is. hints: SHA-256 of those in the plan, see ledger.hints. palette: that of all
+    photos, see ledger.palettes.
     """
 
     source: str
@@ -54,6 +55,8 @@ class Recipe(Choices):
     draft: bool = False
     saturation: float = 1.0
     content_credentials: bool = False
+    hints: str | None = None
+    palette: str | None = None
 
 
 # What run.json has held from the first: without one of these, it is damaged.

@@ -39,6 +39,9 @@ SCHEMA = pa.schema(
         ("candidate", pa.int32()),
         ("rank", pa.int32()),
         ("seed", pa.int64()),
+        ("hints", pa.int32()),
+        ("hints_sha256", pa.string()),
+        ("palette_sha256", pa.string()),
         ("status", pa.string()),
         ("reason", pa.string()),
         ("error", pa.string()),
@@ -73,6 +76,8 @@ class Result:
     What is not known (yet) is None. candidate counts from 0, rank from 1 (the most likely of its
     page), attempt and page from 1. pages: how many the photo has, of which a run may take the first
     only. reason is one of errors.REASONS. name: as in plan.Photo.
+    hints: how many of its page the model was given, with their digest (ledger.hints), and that of
+    the palette: likelihoods are those given these.
     """
 
     photo: str
@@ -91,6 +96,9 @@ class Result:
     candidate: int = 0
     rank: int | None = None
     seed: int | None = None
+    hints: int = 0
+    hints_sha256: str | None = None
+    palette_sha256: str | None = None
     status: str = "ok"  # ok, failed or skipped
     reason: str | None = None
     error: str | None = None

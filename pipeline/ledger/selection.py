@@ -1,10 +1,12 @@
 """What people decided about results: a CSV file, and what follows from it.
 
-One line for a photo and candidate: `photo,candidate,decision,seed`, `page` where photos have
-several (without it, the first is meant), and `hints` where the review page offers them. approve and
-reject are kept in the destination and change nothing else; redo plans the photo, all pages of it,
-once more with the seed given. Files are kept as selections/selection-00001.csv and so on, each
-written once; of what is decided twice, the later file counts.
+One line for a photo and candidate: `photo,candidate,decision,seed`, and `page` where photos have
+several; without it, the first is meant. approve and reject are kept in the destination and change
+nothing else; redo plans the photo, all pages of it, once more with the seed given. A column `hints`
+may say which colors are known then, as `x:y:radius:#rrggbb` with `;` between them: all hints of the
+photo, or `none`; where it is empty, a photo keeps those that it has had. Files are kept as
+selections/selection-00001.csv and so on, each written once; of what is decided twice, the later
+file counts.
 """
 
 import csv
@@ -18,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.ledger.hints import format_hints, parse_hints
 from pipeline.ledger.plan import Run, Schedule
 from pipeline.ledger.planning import Redo, plan_retry
 from pipeline.ledger.results import committed_shards, read_results
@@ -25,6 +28,7 @@ from pipeline.storage.base import Storage
 
 COLUMNS = ("photo", "candidate", "decision", "seed")
 OPTIONAL = ("page", "hints")
+NO_HINTS = "none"  # in the column "hints"
 DECISIONS = ("approve", "reject", "redo")
 MOST_SEED = 2**63 - 1
 _KEPT = re.compile(r"selections/selection-(\d{5,})\.csv")
@@ -34,7 +38,7 @@ _LONGEST_NAME = 80  # of a value in a message
 @dataclass(frozen=True)
 class Choice:
     """One line. candidate is None only for redo, which does all of a photo's; seed, 0..2^63 - 1, is
-    only for redo. page: from 1."""
+    only for redo. page: from 1. hints: of a redo, as a plan holds them; None: as they were."""
 
     line: int
     photo: str
@@ -42,6 +46,7 @@ class Choice:
     decision: str
     seed: int | None
     page: int = 1
+    hints: str | None = None
 
 
 class Known(NamedTuple):
@@ -90,23 +95,26 @@ def parse_selection(name: str, data: bytes) -> Selection:
 def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
     """Plan what is to be redone, keep the file; returns how many photos are planned.
 
-    A photo whose last attempt was planned with the same seed is left out, so that the same command
-    again goes on with what is there. Raises UsageError (a photo that has no result there, a
-    candidate that it does not have, or one that waits for another attempt) and StorageError.
+    A photo whose last attempt was planned with the same seed and hints is left out, so that the
+    same command again goes on with what is there. Raises UsageError (a photo that has no result
+    there, a candidate that it does not have, or one that waits for another attempt) and
+    StorageError.
     """
     known = known_photos(destination, run, selection)
 
     def choose(schedule: Schedule) -> Iterator[Redo]:
         waiting = dict(schedule.retried(committed_shards(destination).keys()))
-        seeds = schedule.seeds()
+        seeds, hints = schedule.seeds(), schedule.hints()
         for each in selection.choices:
-            if each.decision != "redo" or seeds.get(each.photo, run.recipe.seed) == each.seed:
+            same = seeds.get(each.photo, run.recipe.seed) == each.seed
+            same &= each.hints is None or hints.get(each.photo, "") == each.hints
+            if each.decision != "redo" or same:
                 continue
             if each.photo in waiting:
                 waits = f"waits for attempt {waiting[each.photo]}; first: autochrome resume"
                 _refuse(selection.name, each.line, f"photo {_short(each.photo)} {waits}")
             size, attempt, name, _ = known[each.photo]
-            yield Redo(each.photo, size, attempt + 1, each.seed, name)
+            yield Redo(each.photo, size, attempt + 1, each.seed, name, each.hints)
 
     planned = plan_retry(destination, run, choose)
     _keep(destination, selection)
@@ -190,7 +198,8 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
         line, start = start, reader.line_num + 1
         if header is None:
             header = values
-            if sorted(set(header) - set(OPTIONAL)) != sorted(COLUMNS) or _repeats(header):
+            wanted = {*COLUMNS, *(set(OPTIONAL) & set(header))}
+            if sorted(header) != sorted(wanted):
                 _refuse(name, line, f"columns {_short(','.join(values))}, not {','.join(COLUMNS)}")
         elif len(values) == len(header):
             yield line, dict(zip(header, map(_as_named, values), strict=True))
@@ -199,10 +208,6 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
             _refuse(name, line, f"{found}: {_short(','.join(values))}")
     if header is None:
         _refuse(name, 1, f"the file is empty; its first line must be {','.join(COLUMNS)}")
-
-
-def _repeats(header: list[str]) -> bool:
-    return len(set(header)) < len(header)
 
 
 def _as_named(value: str) -> str:
@@ -225,7 +230,13 @@ def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:
     elif row["seed"]:
         _refuse(name, line, f"seed {_short(row['seed'])} belongs to no {decision}, only to redo")
     page = _whole(name, line, "page", row.get("page") or "1", 2**31 - 1)
-    return Choice(line, row["photo"], candidate, decision, seed, page)
+    hints = row.get("hints") or None
+    if hints and decision != "redo":
+        _refuse(name, line, f"hints {_short(hints)} belong to no {decision}, only to redo")
+    if hints:
+        text = "" if hints == NO_HINTS else hints
+        hints = format_hints(parse_hints(f"{name}, line {line}", text, page))
+    return Choice(line, row["photo"], candidate, decision, seed, page, hints)
 
 
 def _whole(name: str, line: int, column: str, value: str, most: int) -> int:

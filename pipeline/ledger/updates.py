@@ -184,7 +184,9 @@ def _new_parts(
         rows: list[PlanRow] = []
         for place, photo in enumerate(some):
             name = short_name(names.of(photo.path), photo.path)
-            rows.append((photo.path, photo.size, shard + place // shard_size, 1, None, name))
+            rows.append(
+                (photo.path, photo.size, shard + place // shard_size, 1, None, name, None, None)
+            )
         yield retry_path(number), rows
         number, shard = number + 1, shard + -(-len(some) // shard_size)
 

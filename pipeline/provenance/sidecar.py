@@ -68,8 +68,19 @@ def sidecar_of(row: Mapping[str, Any], image: str, recipe: Recipe) -> bytes:
         "rank": row["rank"],
         "scores": {name: _finite(row[name]) for name in _SCORES},
     }
+    content |= _told(row)
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
+
+
+def _told(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model knew of colors; nothing where it knew nothing, as in sidecars of old."""
+    told: dict[str, Any] = {}
+    if row.get("hints"):
+        told["hints"] = {"count": row["hints"], "sha256": row["hints_sha256"]}
+    if row.get("palette_sha256"):
+        told["palette_sha256"] = row["palette_sha256"]
+    return told
 
 
 def _finite(value: float | None) -> float | None:

@@ -28,7 +28,8 @@ class RecipeOptions(Choices):
     temperature, saturation None: those of the method. precision auto: bfloat16 on a GPU, float32
     without. shard_size: photos that are committed together, which counts at the first start only;
     None: by device. manifest: a file that lists the photos to take; None: all of the source.
-    follow_links: links that lead out of the source are listed, too.
+    follow_links: links that lead out of the source are listed, too. hints: a file of them. palette:
+    a picture whose colors are taken for all photos.
     """
 
     method: str = "auto"
@@ -39,6 +40,8 @@ class RecipeOptions(Choices):
     shard_size: int | None = None
     manifest: str | None = None
     follow_links: bool = False
+    hints: str | None = None
+    palette: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,8 +75,8 @@ def decide_recipe(
     """The recipe that is asked for, with all that was left open decided.
 
     begun: that of the destination, which what was left open goes on with; None where there is none
-    yet. facts: what is no choice (source, weights, versions, manifest, content_credentials). Raises
-    UsageError.
+    yet. facts: what is no choice (source, weights, versions, manifest, content_credentials), or
+    was read from what was chosen (hints, palette). Raises UsageError.
     """
     _refuse_options_of_coltran(options)
     mean = _draws_mean(options, begun)

@@ -14,6 +14,7 @@ from pipeline.images.chroma import ColorMeter, color_bands
 from pipeline.images.encoding import encode_bands, result_labels
 from pipeline.images.formats import DEEP, output_format
 from pipeline.images.gray import eight_bits
+from pipeline.images.hints import HintBlend, HintColor
 from pipeline.images.mark import marked
 from pipeline.images.pictures import resize_rgb
 from pipeline.images.pillow import read_full
@@ -27,7 +28,8 @@ from pipeline.review.previews import Preview, fitted
 @dataclass(frozen=True)
 class Picture:
     """A finished result: its file, and its suffix without a dot. preview: uint8 (h, w, 3). note:
-    what of the master's metadata was left out, in words; mostly empty. unstamped: as in Signed."""
+    what of the master's metadata was left out, and which hints could not be met, in words; mostly
+    empty. unstamped: as in Signed."""
 
     file: bytes
     suffix: str
@@ -44,11 +46,13 @@ def render(
     seeds: Sequence[int],
     sign: Sign | None = None,
     page: int | None = None,
+    hints: Sequence[HintColor] = (),
 ) -> list[Picture | PhotoError]:
     """A master's file and its small pictures, uint8 (S, S, 3) -> the files of its results.
 
     sign: what signs them. page: of several that are all done, from 1; None: the first, of which
-    results say nothing. Raises PhotoError where the master cannot be decoded.
+    results say nothing. hints: what all of them have to show. Raises PhotoError where the
+    master cannot be decoded.
     """
     master = read_full(data, page=page or 1)
     if recipe.output_size != "full":
@@ -64,6 +68,8 @@ def render(
         master = master.in_eight_bits()
     gray = master.gray
     pictures: list[Picture | PhotoError] = []
+    blend = HintBlend(gray, hints) if hints else None
+    notes = (*master.metadata.notes, *(blend.notes() if blend else ()))
     digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
     for small, seed in zip(candidates, seeds, strict=True):
         made = Provenance(
@@ -75,7 +81,7 @@ def render(
             page,
         )
         meter, preview = ColorMeter(), Preview(height, width)
-        parts = meter.watch(keep_color(color_bands(gray, small), master.kept))
+        parts = meter.watch(keep_color(color_bands(gray, small, blend), master.kept))
         if recipe.mark:
             parts = marked(parts, height, width)
         parts = preview.watch(parts)
@@ -87,7 +93,7 @@ def render(
         except PhotoError as error:
             pictures.append(error)
         else:
-            note, small_picture = "; ".join(master.metadata.notes), preview.picture()
+            note, small_picture = "; ".join(notes), preview.picture()
             facts = suffix, meter.colorfulness(), small_picture, note, signed.unstamped
             pictures.append(Picture(signed.file, *facts))
     return pictures

@@ -6,13 +6,16 @@ from functools import partial
 
 from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
+from pipeline.ledger.hints import HintFile, read_hints
 from pipeline.ledger.manifest import Manifest
+from pipeline.ledger.palettes import read_palette
 from pipeline.ledger.plan import Run, current_versions, load_run, open_run
 from pipeline.ledger.planning import OnPhase, check_recipe, prepare_run, refuse_overlap
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.sources import Listing
 from pipeline.ledger.updates import refuse_other_list
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
+from pipeline.run.known import refuse_untold
 from pipeline.run.options import (
     RecipeOptions,
     Resources,
@@ -34,6 +37,7 @@ class Job:
 
     sizes: the model's low and high resolution. device: cpu or cuda; that of `resources` may still
     be auto. signer: of writers alone. begun: the destination held the run before this command.
+    knows: what of photos' colors the weights can be told, "hints" or "palette".
     """
 
     source: Storage
@@ -44,14 +48,15 @@ class Job:
     device: str
     signer: Signer | None = None
     begun: bool = False
+    knows: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
 class Request:
     """A source and a recipe that have passed all checks which need no plan.
 
-    begun: that of the destination, where it has one. listing: as in `prepare_run`. sizes, device,
-    signer: as in Job.
+    begun: that of the destination, where it has one. listing, hints: as in `prepare_run`. sizes,
+    device, signer, knows: as in Job.
     """
 
     source: Storage
@@ -61,6 +66,8 @@ class Request:
     sizes: tuple[int, int]
     device: str
     signer: Signer | None
+    knows: frozenset[str]
+    hints: HintFile | None = None
 
 
 def check_request(
@@ -74,8 +81,14 @@ def check_request(
     found = load_run(destination)
     if found is None:
         next(opened.list(skip=lambda _: "not now"), None)  # raises where there is no such place
+    hints = read_hints(options.hints) if options.hints else None
+    if hints and options.pages == "first":
+        hints.refuse_pages()
     device = _choose_device(resources.device)
-    sizes, digests = _check_weights(resources.weights, options.model)
+    sizes, digests, knows = _check_weights(resources.weights, options.model)
+    for name, place in (("hints", options.hints), ("palette", options.palette)):
+        if place:
+            refuse_untold(f"--{name} {place}", name, resources.weights, knows)
     manifest = Manifest(options.manifest) if options.manifest else None
     facts = {
         "source": opened.uri,
@@ -83,11 +96,13 @@ def check_request(
         "versions": current_versions(),
         "manifest": manifest.digest() if manifest else None,
         "content_credentials": signer is not None,
+        "hints": hints.digest() if hints else None,
+        "palette": read_palette(options.palette, sizes[0]) if options.palette else None,
     }
     begun = found.recipe if found else None
     recipe = decide_recipe(options, begun, device, facts)
     listing = partial(manifest.photos, opened) if manifest else None
-    return Request(opened, recipe, begun, listing, sizes, device, signer)
+    return Request(opened, recipe, begun, listing, sizes, device, signer, knows, hints)
 
 
 def prepare_job(
@@ -112,7 +127,8 @@ def prepare_job(
     shard_size = options.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(recipe))
     planning = partial(on_plan, device, recipe.weights)
     run = prepare_run(
-        asked.source, destination, recipe, shard_size, asked.listing, planning, on_phase
+        *(asked.source, destination, recipe, shard_size, asked.listing),
+        *(planning, on_phase, asked.hints),
     )
     return _job(asked, destination, run, resources)
 
@@ -125,12 +141,12 @@ def reopen_job(destination: Storage, resources: Resources) -> Job:
     run = open_run(destination)
     signer = _same_signing(destination, run.recipe, resources)
     device = _choose_device(resources.device)
-    sizes, digests = _check_weights(resources.weights, run.recipe.model)
+    sizes, digests, knows = _check_weights(resources.weights, run.recipe.model)
     now = replace(run.recipe, weights=digests, versions=current_versions())
     check_recipe(destination, run.recipe, now)
     source = open_storage(run.recipe.source)
     refuse_overlap(source, destination, run.recipe.include)  # run.json may be anyone's
-    asked = Request(source, now, run.recipe, None, sizes, device, signer)
+    asked = Request(source, now, run.recipe, None, sizes, device, signer, knows)
     return _job(asked, destination, run, resources)
 
 
@@ -158,7 +174,7 @@ def _same_signing(destination: Storage, recipe: Recipe, resources: Resources) ->
 def _job(asked: Request, destination: Storage, run: Run, resources: Resources) -> Job:
     method_of(run.recipe)  # raises here what actors could not tell
     found = replace(resources, weights=absolute_place(resources.weights))
-    facts = asked.sizes, asked.device, asked.signer, asked.begun is not None
+    facts = asked.sizes, asked.device, asked.signer, asked.begun is not None, asked.knows
     return Job(asked.source, destination, run, found, *facts)
 
 
@@ -179,8 +195,11 @@ def _choose_device(wanted: str) -> str:
     return wanted
 
 
-def _check_weights(place: str, model: str) -> tuple[tuple[int, int], dict[str, str]]:
-    """Low and high resolution, and the digests of the stages; loads them once, to be sure."""
+def _check_weights(
+    place: str, model: str
+) -> tuple[tuple[int, int], dict[str, str], frozenset[str]]:
+    """Low and high resolution, the digests of the stages, and what they can be told (as in Job);
+    loads them once, to be sure."""
     from model.systems import load_colorizer
     from model.weights import MODELS, WeightsError, file_digests
 
@@ -191,4 +210,4 @@ def _check_weights(place: str, model: str) -> tuple[tuple[int, int], dict[str, s
         digests, colorizer = file_digests(folder, MODELS[model]), load_colorizer(model, folder)
     except WeightsError as error:
         raise UsageError(str(error)) from error
-    return (colorizer.low_resolution, colorizer.high_resolution), digests
+    return (colorizer.low_resolution, colorizer.high_resolution), digests, colorizer.knows

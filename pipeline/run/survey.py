@@ -67,6 +67,9 @@ def survey(
     """
     asked = check_request(source, destination, options, resources)
     refuse_overlap(asked.source, destination, asked.recipe.include)
+    if asked.hints and asked.begun is None:
+        listed = chosen_photos(asked.source, asked.recipe, asked.listing, Counter())
+        asked.hints.refuse_unknown((photo.path for photo in listed), asked.source.uri)
     ignored: Counter[str] = Counter()
     formats: dict[str, tuple[int, int]] = {}
     chosen, photos, size = list[StoredObject](), 0, 0

@@ -1,6 +1,6 @@
 """Which storage a path or URI is of."""
 
-from pipeline.errors import UsageError
+from pipeline.errors import ObjectMissing, UsageError
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
@@ -21,6 +21,18 @@ def open_storage(uri: str, conditional: bool = True, follow_links: bool = True) 
     if scheme != "s3" or not bucket:
         raise UsageError(f"{uri} is neither a folder nor s3://bucket/prefix")
     return S3Storage(bucket, prefix, conditional)
+
+
+def read_file(uri: str, most: int = 2**30) -> bytes:
+    """A file, or an object `s3://bucket/key`, of so many bytes at most. Raises UsageError (there is
+    none), StorageError."""
+    folder, _, name = uri.rpartition("/")
+    if not name:
+        raise UsageError(f"{uri!r} is neither a file nor s3://bucket/key")
+    try:
+        return open_storage(folder or ("/" if uri.startswith("/") else ".")).read(name, most)
+    except ObjectMissing as error:
+        raise UsageError(f"{uri} is not there") from error
 
 
 def overlap(one: Storage, other: Storage) -> bool:

@@ -57,10 +57,10 @@ def tiny_pic(resolution: int = 16, factor: int = 4) -> Pic:
     return perturb(Pic(PicConfig(**sizes, resolution=resolution, factor=factor)), 0.1)  # type: ignore[arg-type]
 
 
-def write_tiny_weights(folder: Path, low: int = 8, high: int = 16) -> Path:
-    """A folder of weights of three tiny stages that fit each other."""
+def write_tiny_weights(folder: Path, low: int = 8, high: int = 16, **options: object) -> Path:
+    """A folder of weights of three tiny stages that fit each other. options: of the core."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_stage(tiny_core(low), stage_path(folder, "core"))
+    save_stage(tiny_core(low, **options), stage_path(folder, "core"))
     save_stage(tiny_color(low), stage_path(folder, "color"))
     save_stage(tiny_spatial(high), stage_path(folder, "spatial"))
     return folder

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.errors import DeviceBroken, DeviceFull, EngineError
+from pipeline.images.hints import HintColor, hint_colors
+from pipeline.ledger.palettes import palette_digest
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, null_if_nan
 from pipeline.ledger.seeds import photo_seed
+from pipeline.run.known import Hinted, known_colors
 from pipeline.run.logs import LOGGER
 from pipeline.run.steps.failures import failed
 from pipeline.run.steps.reading import ReadPhoto
@@ -25,11 +28,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Candidate:
     """One result of a page so far; None where it failed: its picture, uint8 (S, S, 3), and where
-    the core was undecided, float32 (R, R), in bits."""
+    the core was undecided, float32 (R, R), in bits. hints: that the picture has to show."""
 
     result: Result
     rgb: np.ndarray | None = None
     entropy: np.ndarray | None = None
+    hints: tuple[HintColor, ...] = ()
 
 
 def colorize_shard(
@@ -110,7 +114,9 @@ def _colorize_photos(
         for photo in photos
         for candidate in range(count)
     ]
-    colors = colorizer.colorize(low, high, seeds, recipe.temperature)
+    hinted = [_hinted(photo, recipe.palette) for photo in photos]
+    each = [photo for photo in hinted for _ in range(count)]
+    colors = colorizer.colorize(low, high, seeds, recipe.temperature, **known_colors(each))
     seconds = (time.perf_counter() - start) / len(seeds)
     colored = []
     for first in range(0, len(seeds), count):
@@ -124,6 +130,7 @@ def _colorize_photos(
                         candidate=place - first,
                         rank=likeliest.index(place) + 1,
                         seed=seeds[place],
+                        palette_sha256=palette_digest(each[place].palette),
                         log_likelihood=null_if_nan(colors.log_likelihood[place]),
                         bits_per_pixel=null_if_nan(colors.bits_per_pixel[place]),
                         color_bits_per_dim=null_if_nan(colors.color_bits_per_dim[place]),
@@ -131,10 +138,17 @@ def _colorize_photos(
                         model_seconds=seconds,
                         device=device,
                     ),
-                    colors.rgb[place],
+                    each[place].pinned(colors.rgb[place], high[place]),
                     colors.entropy[place],
+                    each[place].hints,
                 )
                 for place in places
             ]
         )
     return colored
+
+
+def _hinted(photo: ReadPhoto, palette: str | None) -> Hinted:
+    assert photo.low is not None and photo.result.width and photo.result.height
+    size = photo.result.width, photo.result.height
+    return Hinted(photo.low, *size, hint_colors(photo.hints), photo.palette or palette)

@@ -11,8 +11,10 @@ from itertools import chain
 import numpy as np
 
 from pipeline.errors import PhotoError
+from pipeline.images.hints import Hint
 from pipeline.images.pages import MOST_PAGES, count_pages
 from pipeline.images.pillow import MAX_PIXELS, read_small
+from pipeline.ledger.hints import hints_digest, parse_hints
 from pipeline.ledger.plan import Photo, Shard
 from pipeline.ledger.results import Result
 from pipeline.run.isolation import Call, call_here
@@ -26,12 +28,15 @@ MAX_BYTES = 2**31  # of a file; it is held in memory whole
 class ReadPhoto:
     """A page's facts and its small grays, uint8 (R, R) and (S, S); None where it is not done.
 
-    Most photos have one page, and it is the first that is taken unless a run wants all.
+    Most photos have one page, and it is the first that is taken unless a run wants all. hints: of
+    this page. palette: its own, as in plan.Photo.
     """
 
     result: Result
     low: np.ndarray | None = None
     high: np.ndarray | None = None
+    hints: tuple[Hint, ...] = ()
+    palette: str | None = None
 
 
 def read_shard(
@@ -71,6 +76,7 @@ class _Reader:
             attempt=self.shard.attempt,
         )
         try:
+            hints = parse_hints("the plan", photo.hints or "")
             data = self.source.read(photo.path, MAX_BYTES)  # whatever size a listing has told
             digest, pages = hashlib.sha256(data).hexdigest(), count_pages(data)
             result = replace(result, source_sha256=digest, source_bytes=len(data), pages=pages)
@@ -81,7 +87,11 @@ class _Reader:
             return [ReadPhoto(replace(row, read_seconds=time.perf_counter() - start))]
         found = []
         for page in range(1, pages + 1 if self.every_page else 2):
-            found.append(self._read_page(replace(result, page=page), data, start))
+            own = tuple(hint for hint in hints if hint.page == page)
+            told = replace(result, page=page, hints=len(own))
+            told = replace(told, hints_sha256=hints_digest(own)) if own else told
+            read = self._read_page(told, data, start)
+            found.append(replace(read, hints=own, palette=photo.palette))
             start = time.perf_counter()  # the first one's time is that of fetching, too
         return found
 
@@ -101,4 +111,5 @@ class _Reader:
                 low = high = None
         except Exception as error:
             result = failed(result, error, "unreadable")
-        return ReadPhoto(replace(result, read_seconds=time.perf_counter() - start), low, high)
+        result = replace(result, read_seconds=time.perf_counter() - start)
+        return ReadPhoto(result, low, high)

@@ -101,7 +101,8 @@ class _Writer:
             seeds = [candidate.result.seed for candidate in candidates]
             colors = [candidate.rgb for candidate in candidates]
             page = _own_page(first, self.recipe)
-            pictures = self.call(render, master, colors, self.recipe, seeds, sign, page)
+            hints = candidates[0].hints
+            pictures = self.call(render, master, colors, self.recipe, seeds, sign, page, hints)
         except Exception as error:
             return [failed(candidate.result, error, "write_error") for candidate in candidates]
         return list(map(self._write_candidate, candidates, pictures))

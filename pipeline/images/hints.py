@@ -1,0 +1,209 @@
+"""Hints: places in a photograph whose color somebody knows, and how they show in its picture.
+
+A hint's a* and b* (CIE Lab) are kept, and its lightness is that which the photograph has there: the
+color whose luma (Rec. 601) is the gray. Where no screen can show it so bright or so dark, it is
+brought nearer to gray, in its own hue, just as far as it must.
+
+Legend: H W rows and columns of the master, S side of a square that the whole frame is squeezed
+into, K hints of a photograph.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+DEFAULT_RADIUS = 0.03
+LARGEST_RADIUS = 0.5
+NEAR = 6.0  # CIEDE2000 from what was asked, within which a color counts as reached
+_LUMA = np.array([0.299, 0.587, 0.114])
+_LEAST_PIXELS = 3.0  # radius in a picture: what is smaller, a JPEG's coarse color would lose
+_LIKE, _UNLIKE = 24.0, 72.0  # codes from the hint's gray up to and from which color goes along
+
+
+@dataclass(frozen=True)
+class Hint:
+    """x, y: shares of width and height [0, 1] of the upright picture. radius: a share of its
+    shorter side (0, 0.5]. color: `#rrggbb`. page: from 1."""
+
+    x: float
+    y: float
+    radius: float
+    color: str
+    page: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class HintColor:
+    """A hint, and what its color is on each gray 0..255: float32 (256, 3), R - gray and B - gray in
+    codes, and how far that is from what was asked, by CIEDE2000."""
+
+    hint: Hint
+    by_gray: np.ndarray
+
+
+def hint_colors(hints: Sequence[Hint]) -> tuple[HintColor, ...]:
+    """For those who have loaded PyTorch anyway: model.lab comes with it."""
+    return tuple(HintColor(hint, _by_gray(hint.color)) for hint in hints)
+
+
+@lru_cache(maxsize=256)
+def _by_gray(color: str) -> np.ndarray:
+    from model.lab import ciede2000, lab_from_rgb, rgb_from_lab
+
+    grays = np.arange(256.0)
+    wanted = lab_from_rgb([int(color[place : place + 2], 16) for place in (1, 3, 5)])[1:]
+
+    def colors(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lab and RGB, (256, 3), of so much of the chroma on each gray."""
+        chroma, low, high = share[:, None] * wanted, np.zeros(256), np.full(256, 100.0)
+        for _ in range(20):
+            lab = np.column_stack(((low + high) / 2, chroma))
+            dark = rgb_from_lab(lab) @ _LUMA < grays
+            low, high = np.where(dark, lab[:, 0], low), np.where(dark, high, lab[:, 0])
+        return lab, rgb_from_lab(lab)
+
+    least, most = np.zeros(256), np.ones(256)
+    for step in range(12):
+        share = most if step == 0 else (least + most) / 2
+        lab, rgb = colors(share)
+        shown = np.abs(lab_from_rgb(rgb) - lab).max(axis=1) < 0.2  # else it was clipped
+        least, most = np.where(shown, share, least), np.where(shown, most, share)
+    lab, rgb = colors(least)
+    asked = np.column_stack((lab[:, 0], np.tile(wanted, (256, 1))))
+    missed = ciede2000(asked, lab)
+    table = np.column_stack((rgb[:, 0] - grays, rgb[:, 2] - grays, missed))
+    table[:, :2][least == 0] = 0
+    table.setflags(write=False)
+    return table.astype(np.float32)
+
+
+def hinted_cells(hints: Sequence[Hint], width: int, height: int, side: int) -> np.ndarray:
+    """Which hint each cell of the square has, int64 (S, S); -1 for none.
+
+    Those whose center is within a hint's radius, of several the nearest one's, and always the cell
+    that a hint lies in. width, height: of the photograph.
+    """
+    cells = np.full((side, side), -1)
+    nearest = np.full((side, side), np.inf)
+    centers, shorter = (np.arange(side) + 0.5) / side, min(width, height)
+    for number, hint in enumerate(hints):
+        across, down = (centers - hint.x) * width, (centers - hint.y) * height
+        distance = np.hypot(across, down[:, None]) / shorter
+        row, column = _cell(hint, side, side)
+        distance[row, column] -= 1e6  # before all that only reach it
+        within = (distance <= hint.radius) & (distance < nearest)
+        cells[within], nearest[within] = number, distance[within]
+    return cells
+
+
+def rgb_on_gray(colors: Sequence[HintColor], cells: np.ndarray, gray_SS: np.ndarray) -> np.ndarray:
+    """Of cells that have a hint, its color on the gray there: uint8 (n, 3), in their order."""
+    place = cells >= 0
+    tables = np.stack([color.by_gray for color in colors])
+    gray = gray_SS[place]
+    red, blue = (tables[cells[place], gray, channel] for channel in (0, 1))
+    green = -(_LUMA[0] * red + _LUMA[2] * blue) / _LUMA[1]
+    rgb = np.stack((red, green, blue), axis=-1) + gray[:, None]
+    return np.rint(rgb).clip(0, 255).astype(np.uint8)
+
+
+def pin(
+    rgb_SS3: np.ndarray, gray_SS: np.ndarray, colors: Sequence[HintColor], width: int, height: int
+) -> np.ndarray:
+    """A small picture, uint8, whose hinted cells have the hints' colors."""
+    if not colors:
+        return rgb_SS3
+    cells = hinted_cells([color.hint for color in colors], width, height, len(gray_SS))
+    pinned = rgb_SS3.copy()
+    pinned[cells >= 0] = rgb_on_gray(colors, cells, gray_SS)
+    return pinned
+
+
+class HintBlend:
+    """Draws color differences in a full-size picture to the hints' colors.
+
+    Within a hint's radius they are its own, and from there to twice the radius they pass into what
+    was predicted, but only where the gray is like that at the hint. Between hints that reach a
+    pixel both, the nearer one counts for more. The pixel of a hint has its very color.
+    """
+
+    def __init__(self, gray_HW: np.ndarray, colors: Sequence[HintColor]) -> None:
+        self._colors, self._codes = colors, np.float32(255 / np.iinfo(gray_HW.dtype).max)
+        (height, width), self._notes = gray_HW.shape, list[str]()
+        self._places = list[tuple[int, int, float, float, float]]()
+        for color in colors:
+            row, column = _cell(color.hint, height, width)
+            radius = max(_LEAST_PIXELS, color.hint.radius * min(height, width))
+            around = max(1, min(32, int(radius / 2)))
+            patch = gray_HW[max(0, row - around) : row + around + 1]
+            usual = float(np.median(patch[:, max(0, column - around) : column + around + 1]))
+            own = float(gray_HW[row, column] * self._codes)
+            self._places.append((row, column, radius, own, usual * float(self._codes)))
+
+    def notes(self) -> list[str]:
+        """Of hints whose color the luminance does not allow: what it is in their place."""
+        found = []
+        for color, (_, _, _, own, _) in zip(self._colors, self._places, strict=True):
+            gray, hint = round(own), color.hint
+            if color.by_gray[gray, 2] > NEAR:
+                one = np.zeros((1, 1), np.int64)
+                red, green, blue = rgb_on_gray([color], one, one + gray)[0].tolist()
+                where = f"{hint.color} at {hint.x:g}, {hint.y:g}"
+                near = f"#{red:02x}{green:02x}{blue:02x}"
+                found.append(f"hint {where}: the luminance there allows {near} at most")
+        return found
+
+    def apply(self, rows: slice, gray: np.ndarray, red: np.ndarray, blue: np.ndarray) -> None:
+        """Change R - gray and B - gray of these rows, float32 (h, W), in the gray's codes."""
+        weights = np.zeros(gray.shape, np.float32)
+        shares, sums = np.zeros_like(weights), np.zeros((2, *gray.shape), np.float32)
+        for color, place in zip(self._colors, self._places, strict=True):
+            self._add(rows, gray, color, place, weights, shares, sums)
+        hinted = weights > 0
+        for plane, total in ((red, sums[0]), (blue, sums[1])):
+            wanted = total[hinted] / shares[hinted] / self._codes
+            plane[hinted] += weights[hinted] * (wanted - plane[hinted])
+
+    def _add(
+        self,
+        rows: slice,
+        gray: np.ndarray,
+        color: HintColor,
+        place: tuple[int, int, float, float, float],
+        weights: np.ndarray,
+        shares: np.ndarray,
+        sums: np.ndarray,
+    ) -> None:
+        row, column, radius, own, usual = place
+        reach = int(2 * radius) + 1
+        top, bottom = max(rows.start, row - reach), min(rows.stop, row + reach + 1)
+        if top >= bottom:
+            return
+        left, right = max(0, column - reach), min(gray.shape[1], column + reach + 1)
+        part = slice(top - rows.start, bottom - rows.start), slice(left, right)
+        down, across = np.arange(top, bottom) - row, np.arange(left, right) - column
+        squared = (down[:, None] ** 2 + across**2) / np.float32(radius**2)
+        codes = gray[part] * self._codes
+        unlike = np.minimum(np.abs(codes - np.float32(own)), np.abs(codes - np.float32(usual)))
+        weight = _smooth(2 - np.sqrt(squared)) * _smooth((_UNLIKE - unlike) / (_UNLIKE - _LIKE))
+        weight = weight.astype(np.float32)
+        share = weight / (squared.astype(np.float32) + np.float32(1e-6))
+        level = np.rint(codes).astype(np.intp)
+        sums[0][part] += share * color.by_gray[level, 0]
+        sums[1][part] += share * color.by_gray[level, 1]
+        shares[part] += share
+        np.maximum(weights[part], weight, out=weights[part])
+
+
+def _smooth(share: np.ndarray) -> np.ndarray:
+    """0 up to 0, 1 from 1 on, and without a corner between them."""
+    share = share.clip(0, 1)
+    smooth: np.ndarray = share * share * (3 - 2 * share)
+    return smooth
+
+
+def _cell(hint: Hint, height: int, width: int) -> tuple[int, int]:
+    """Row and column that a hint lies in."""
+    return min(int(hint.y * height), height - 1), min(int(hint.x * width), width - 1)

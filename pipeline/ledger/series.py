@@ -1,0 +1,118 @@
+"""Series: the photographs of one folder made alike, by the palette of one of its pictures.
+
+A second pass over what is done. In each folder of two photographs or more, the picture that counts
+is the first that was approved, in the order of paths; where none was, that whose bits per pixel lie
+in the middle of the folder's, as the likeliest pictures are the palest. The rest is planned once
+more, with its seeds and hints and the palette of that picture; approved ones stay. What was planned
+so before is left out, so that the same again goes on with what is there. The rows of all pictures
+are in memory.
+"""
+
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.ledger.palettes import palette_of
+from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.results import committed_shards, image_path, read_results
+from pipeline.ledger.selection import kept_selections
+from pipeline.storage.base import Storage
+
+Row = Mapping[str, Any]
+Approved = dict[str, tuple[int, int]]  # page and candidate, by photo
+_COLUMNS = [
+    *("photo", "name", "source_bytes", "attempt", "page", "candidate", "rank", "status"),
+    *("output_uri", "bits_per_pixel"),
+]
+
+
+def plan_series(destination: Storage, run: Run, side: int) -> int:
+    """Plan another attempt of what is to be made alike; returns how many photos that are.
+
+    side: of the square in which the model sees colors. Raises StorageError.
+    """
+    approved, folders = approved_pictures(destination), _folders(destination, run)
+    known: dict[str, str] = {}  # palettes by image
+
+    def choose(schedule: Schedule) -> Iterator[Redo]:
+        planned = schedule.palettes()
+        waiting = dict(schedule.retried(committed_shards(destination).keys()))
+        for photos in folders.values():
+            found = _palette(destination, _candidates(photos, approved, planned), side, known)
+            if found is None:
+                continue
+            reference, palette = found
+            for photo, rows in photos.items():
+                left = photo in approved or photo in waiting or planned.get(photo) == palette
+                if not left and photo != reference:
+                    row = rows[0]
+                    facts = photo, row["source_bytes"], row["attempt"] + 1
+                    yield Redo(*facts, name=row["name"], palette=palette)
+
+    return plan_retry(destination, run, choose)
+
+
+def approved_pictures(destination: Storage) -> Approved:
+    """The first approved picture of each photo, by all files of decisions; what was rejected or
+    redone since has none. Raises StorageError."""
+    found: dict[str, dict[tuple[int, int], bool]] = defaultdict(dict)
+    for _, selection in kept_selections(destination):
+        for each in selection.choices:
+            if each.candidate is None or each.decision == "redo":
+                found.pop(each.photo, None)
+            else:
+                found[each.photo][each.page, each.candidate] = each.decision == "approve"
+    good = {photo: [one for one, yes in every.items() if yes] for photo, every in found.items()}
+    return {photo: min(every) for photo, every in good.items() if every}
+
+
+def _folders(destination: Storage, run: Run) -> dict[str, dict[str, list[Row]]]:
+    """By folder and photo, in the order of paths, the rows of the first page that is done."""
+    found: dict[str, dict[str, list[Row]]] = defaultdict(dict)
+    rows = [
+        row
+        for table in read_results(destination, run, _COLUMNS)
+        for row in table.to_pylist()
+        if row["status"] == "ok"
+    ]
+    for row in sorted(rows, key=lambda row: (row["photo"], row["page"], row["rank"])):
+        found[posixpath.dirname(row["photo"])].setdefault(row["photo"], []).append(row)
+    return {folder: photos for folder, photos in found.items() if len(photos) > 1}
+
+
+def _palette(
+    destination: Storage, candidates: list[Row], side: int, known: dict[str, str]
+) -> tuple[str, str] | None:
+    """The first photo that is not gray, and its palette; None where all are. known: filled."""
+    for row in candidates:
+        path = image_path(row)
+        if path not in known:
+            try:
+                known[path] = palette_of(path, destination.read(path), side)
+            except UsageError:  # gray
+                known[path] = ""
+        if known[path]:
+            return row["photo"], known[path]
+    return None
+
+
+def _candidates(
+    photos: Mapping[str, list[Row]], approved: Approved, planned: Mapping[str, str]
+) -> list[Row]:
+    """Rows of the pictures that may count, the best first."""
+    chosen = [
+        row
+        for photo, rows in photos.items()
+        for row in rows
+        if approved.get(photo) == (row["page"], row["candidate"])
+    ]
+    if chosen:
+        return chosen
+    own = [rows[0] for photo, rows in photos.items() if photo not in planned]
+    bits = [row["bits_per_pixel"] for row in own if row["bits_per_pixel"] is not None]
+    middle = median(bits) if bits else 0.0
+    return sorted(own, key=lambda row: abs((row["bits_per_pixel"] or 0.0) - middle))
