@@ -322,7 +322,8 @@ def test_decisions_bring_hints_and_a_retry_keeps_them(source: Path, told_weights
     assert take_selection(job.destination, job.run, without) == 1
     work(job)
     assert rows_of(job.destination, job.run)["1.png"]["hints"] == 2, "no column: they stay"
-    assert take("1.png,,redo,5,\n") == 1
+    assert take("1.png,,redo,5,\n") == 0, "an empty cell: they stay, and so does all else"
+    assert take("1.png,,redo,5,none\n") == 1
     work(job)
     assert rows_of(job.destination, job.run)["1.png"]["hints"] == 0, "an empty cell: none"
 
