@@ -80,7 +80,8 @@ def test_the_shipped_core_draws_photographs_the_same_both_ways(
         }
     given = {key: value[None] for key, value in given.items()}
     runners = RowRunners(core)
-    for temperature, more in ((0, {}), (0.7, known(side)), (1.0, {})):
+    ways: list[tuple[float, dict[str, Any]]] = [(0, {}), (0.7, known(side)), (1.0, {})]
+    for temperature, more in ways:
         lanes, alone = (
             sample_core(
                 core,

@@ -86,10 +86,10 @@ def sample_core(
     if forecast is None:
         forecast = count <= MOST_FORECAST and can_forecast(core) and ways_agree(runners)
     if forecast:
-        runner = runners.forecaster(temperature)
+        forecaster = runners.forecaster(temperature)
         pictures = zip(gray_BHW.split(1), context.split(1), uniforms.split(1), strict=True)
-        drawn = [draw_rows(core, runner, *picture) for picture in pictures]
-        return CoreSample(*(torch.cat(parts) for parts in zip(*drawn, strict=True)))
+        alone = [draw_rows(core, forecaster, *picture) for picture in pictures]
+        return CoreSample(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
     lanes = -(-max(count, lanes) // LANES) * LANES
     lane = torch.arange(lanes, device=gray_BHW.device).clamp(max=count - 1)
     runner = runners.of(lanes, temperature)
