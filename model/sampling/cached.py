@@ -33,8 +33,8 @@ from model.sampling.runners import RowRunners
 # filled up to a multiple of this by repeating the last photograph.
 LANES = 8
 
-# Up to so many photographs are drawn by forecasts, one after the other: measured, one takes about a
-# third of the time of a batch of eight lanes.
+# Up to so many photographs are drawn by forecasts, one after the other: one takes about a quarter
+# of the time of eight lanes (docs/benchmarks.md).
 MOST_FORECAST = 2
 
 

@@ -145,7 +145,8 @@ class InnerStep:
         self.cache[:, :, :, column] = qkv[:, 1:]
         q = qkv[:, 0, :, None]
         if q.device.type == "cpu" and q.dtype == torch.float32:
-            mixed = attend_masked(q, *self.cache.unbind(1), self.bias[:, column, None])
+            keys, values = self.cache.unbind(1)
+            mixed = attend_masked(q, keys, values, self.bias[:, column, None])
         else:
             keys, values = self.cache[:, :, :, : column + 1].unbind(1)
             mixed = attend(q, keys, values, self.bias[:, column, None, : column + 1])
@@ -158,7 +159,8 @@ class InnerStep:
         _, _, heads, _, features = self.cache.shape
         qkv = qkv_here.apply(self.qkv(x).view(-1, 3, heads, features)).permute(1, 2, 0, 3)
         self.cache[0, :, :, places] = qkv[1:]
-        mixed = attend_masked(qkv[0, None], *self.cache.unbind(1), self.bias[:, places])
+        keys, values = self.cache.unbind(1)
+        mixed = attend_masked(qkv[0, None], keys, values, self.bias[:, places])
         return self._finish(x, mixed[0].transpose(0, 1).reshape(len(x), -1), mlp_here, inputs)
 
     def _finish(self, x: Tensor, mixed: Tensor, mlp: Modulation, inputs: StepInputs) -> Tensor:
