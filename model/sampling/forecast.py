@@ -5,7 +5,7 @@ Legend: W columns, P pixels of a window, D features, V = 512 bins.
 Each pixel's random number is fixed before anything is drawn, so its bin is a function of the pixels
 before it. A row is guessed, and all its pixels are drawn at once as if the guess were right; up to
 and with the first pixel that comes out otherwise, they are. What came out behind it is the next
-guess. Each pass settles at least one pixel, on average about five. `RowRunner` needs a pass for each
+guess. Each pass settles at least one pixel, on average about five. `RowRunner` needs one for each
 pixel, and fills eight lanes with one photograph.
 """
 
