@@ -9,9 +9,10 @@ from pathlib import Path
 import torch
 
 
-def seconds_of(function: Callable[[], object], repeats: int) -> float:
-    """Median wall seconds of a call, after one call that is not counted."""
-    function()
+def seconds_of(function: Callable[[], object], repeats: int, warm: bool = True) -> float:
+    """Median wall seconds of a call, after one call that is not counted, but for warm=False."""
+    if warm:
+        function()
     times = []
     for _ in range(repeats):
         start = time.perf_counter()

@@ -2,27 +2,46 @@
 
     python benchmarks/sampling.py --resolution 16 --hidden 128
     python benchmarks/sampling.py --published --dtype bfloat16 --batch 8 --batch 16
+    python benchmarks/sampling.py --weights model/weights/core.safetensors --batch 1
 
 The slow one makes a whole forward pass for each pixel. With --published it would take hours: there
 one pass is timed, and multiplied by the number of pixels; elsewhere both draw whole pictures, and
 the run fails where these differ. Random weights: speed does not depend on what a model has learned.
+
+With --weights, what does depend on it: forecasts, one photograph after the other, beside lanes, in
+turn in one run, on photographs of examples/photos. The fastest of the repeats counts.
+
 The floor is the time that one forward pass would take at the machine's own rate of matrix products.
 Prints a table, and one JSON line.
 """
 
 import json
+import math
+import os
+from collections.abc import Callable
 from functools import partial
+from itertools import product
+from pathlib import Path
 
 import click
+import numpy as np
 import torch
+from PIL import Image
 from work import gflop_of
 
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from model.core import ColTranCore, CoreConfig
 from model.sampling import sample_core, sample_core_slow
+from model.sampling.cached import encode
+from model.sampling.runners import RowRunners
+from model.weights import load_stage
+
+PHOTOGRAPHS = Path(__file__).parents[1] / "examples/photos"
 
 
 @click.command()
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="Of a core.")
+@click.option("--temperature", default=1.0, show_default=True, help="With --weights.")
 @click.option("--published", is_flag=True, help="The published size; those below do not count.")
 @click.option("--resolution", default=16, show_default=True, help="Side of the coarse picture.")
 @click.option("--hidden", default=128, show_default=True)
@@ -33,6 +52,8 @@ from model.sampling import sample_core, sample_core_slow
 @click.option("--repeats", default=3, show_default=True)
 @click.option("--device", default="cpu", show_default=True)
 def main(
+    weights: Path | None,
+    temperature: float,
     published: bool,
     resolution: int,
     hidden: int,
@@ -45,6 +66,12 @@ def main(
 ) -> None:
     """Time the cached sampler of the core against the slow one."""
     torch.manual_seed(0)
+    if weights is not None:
+        core = load_stage(weights)
+        assert isinstance(core, ColTranCore)
+        for size in batch:
+            time_both_ways(core, size, temperature, repeats)
+        return
     config = (
         CoreConfig()
         if published
@@ -102,6 +129,39 @@ def main(
         **describe_machine(device),
     }
     print(json.dumps(facts))
+
+
+def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: int) -> None:
+    """Seconds of so many photographs in lanes, by forecasts, and of their encoder, in turn."""
+    files = sorted(path for path in PHOTOGRAPHS.rglob("*") if path.suffix in (".jpg", ".png"))
+    squares: dict[int, list[np.ndarray]] = {core.config.resolution: [], 256: []}
+    for file, (side, found) in product((files * size)[:size], squares.items()):
+        with Image.open(file) as picture:
+            found.append(np.asarray(picture.convert("L").resize((side, side))).astype(np.int64))
+    low, high = (torch.from_numpy(np.stack(found)) for found in squares.values())
+    seen, runners, seeds = (
+        high if core.config.trunk != "none" else None,
+        RowRunners(core),
+        range(size),
+    )
+    draw = partial(sample_core, core, low, seeds, temperature, seen, runners=runners)
+    ways: dict[str, Callable[[], object]] = {
+        "lanes": partial(draw, forecast=False),
+        "forecasts": partial(draw, forecast=True),
+        "encoder alone": torch.no_grad()(partial(encode, core, low, seen)),
+    }
+    pictures = [ways[name]() for name in ("lanes", "forecasts")]
+    if not all(map(torch.equal, *pictures)):  # type: ignore[call-overload]
+        raise SystemExit("the two ways drew different pictures: their times mean nothing")
+    seconds = {name: [math.inf] for name in ways}
+    for _, (name, way) in product(range(repeats), ways.items()):
+        seconds[name].append(seconds_of(way, 1, warm=False))
+    fastest = {name: min(times) for name, times in seconds.items()}
+    ratio = fastest["forecasts"] / fastest["lanes"]
+    told = ", ".join(f"{name} {time:.3f} s" for name, time in fastest.items())
+    print(f"{size} at once: {told}; forecasts take {ratio:.2f} of the time of lanes")
+    facts = {"benchmark": "forecasts", "size": size, "temperature": temperature, "ratio": ratio}
+    print(json.dumps(facts | fastest | {"load": os.getloadavg()[0]} | describe_machine("cpu")))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from model.core import ColTranCore
 from model.likelihood import BITS_PER_NAT
 from model.sampling.cached import encode, sample_core
 from model.sampling.inference import most_likely
-from model.sampling.row import RowRunners
+from model.sampling.runners import RowRunners
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
 

@@ -13,7 +13,7 @@ from model.core import ColTranCore
 from model.sampling import CoreSample, cached, sample_core, sample_core_slow
 from model.sampling import row as rows
 from model.sampling.draw import Drawn
-from model.sampling.row import RowRunners
+from model.sampling.runners import RowRunners
 from support.tiny_models import tiny_core, write_tiny_weights
 
 pytestmark = pytest.mark.cuda

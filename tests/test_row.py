@@ -14,7 +14,8 @@ from model.core import ColTranCore
 from model.sampling import sample_core
 from model.sampling.cached import draw_rows, encode, start_row
 from model.sampling.draw import draw_uniforms
-from model.sampling.row import RowInputs, RowRunner, RowRunners
+from model.sampling.row import RowInputs, RowRunner
+from model.sampling.runners import RowRunners
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 
 BATCH, SIDE = 8, 4

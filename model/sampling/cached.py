@@ -8,22 +8,34 @@ the same picture from caches: the encoder runs once, each row of the outer decod
 of the inner decoder once (`row`), and every modulation once, where its context is first complete.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from model.core import ColTranCore
-from model.layers import AxialAttention, AxialLayer, NormModulations, PositionModulations
-from model.sampling.draw import CoreSample, draw_uniforms
+from model.layers import (
+    AxialAttention,
+    AxialLayer,
+    Modulation,
+    NormModulations,
+    PositionModulations,
+)
+from model.sampling.draw import CoreSample, Drawn, draw_uniforms
+from model.sampling.forecast import can_forecast
 from model.sampling.inference import attend, run_layers
-from model.sampling.row import RowInputs, RowRunner, RowRunners, StepInputs
+from model.sampling.row import RowInputs, RowRunner, StepInputs
+from model.sampling.runners import RowRunners
 
 # Matrix products of few rows take other kernels, whose sums differ in the last bit: measured on
 # x86-64, at fewer than four rows a thread. So that company never changes a picture, batches are
 # filled up to a multiple of this by repeating the last photograph.
 LANES = 8
+
+# Up to so many photographs are drawn by forecasts, one after the other: one takes about a quarter
+# of the time of eight lanes (docs/benchmarks.md).
+MOST_FORECAST = 2
 
 
 @dataclass
@@ -51,16 +63,19 @@ def sample_core(
     palette_BV: Tensor | None = None,
     lanes: int = LANES,
     runners: RowRunners | None = None,
+    forecast: bool | None = None,
 ) -> CoreSample:
     """Draw one picture for each gray photograph.
 
     seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides its random numbers. temperature
     divides the logits; 0 takes the most likely bin of each pixel. lanes: so many pictures are drawn
     at least, by repeating the last photograph. runners: of this core, for those who draw many
-    batches. The others are as in `ColTranCore.encode`.
+    batches. forecast: draw each picture by itself, by exact forecasts; None for where that pays.
+    Both ways draw the same to the bit. The others are as in `ColTranCore.encode`.
 
     Raises:
-        ValueError: a wrong shape, range, number of seeds or temperature, or another core's runners.
+        ValueError: a wrong shape, range, number of seeds or temperature, another core's runners, or
+            forecasts where there are none.
     """
     runners = RowRunners(core) if runners is None else runners
     if runners.core is not core:
@@ -68,6 +83,13 @@ def sample_core(
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     count = len(gray_BHW)
     context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
+    if forecast is None:
+        forecast = count <= MOST_FORECAST and can_forecast(core) and ways_agree(runners)
+    if forecast:
+        forecaster = runners.forecaster(temperature)
+        pictures = zip(gray_BHW.split(1), context.split(1), uniforms.split(1), strict=True)
+        alone = [draw_rows(core, forecaster, *picture) for picture in pictures]
+        return CoreSample(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
     lanes = -(-max(count, lanes) // LANES) * LANES
     lane = torch.arange(lanes, device=gray_BHW.device).clamp(max=count - 1)
     runner = runners.of(lanes, temperature)
@@ -75,23 +97,50 @@ def sample_core(
     return CoreSample(*(part[:count] for part in drawn))
 
 
+@torch.no_grad()
+def ways_agree(runners: RowRunners) -> bool:
+    """Whether forecasts draw two rows of a made-up photograph as lanes do, to the bit.
+
+    Tried once for a core: what libraries promise on no processor is known for this one.
+    """
+    if runners.ways_agree is None:
+        core, side = runners.core, runners.core.config.resolution
+        generator = torch.Generator().manual_seed(0)
+        gray = torch.randint(256, (1, 2, side), generator=generator)
+        context = torch.randn(1, side, side, core.config.hidden, generator=generator)
+        uniforms = torch.rand(1, 2, side, dtype=torch.float64, generator=generator)
+        lane = torch.zeros(LANES, dtype=torch.long)
+        lanes = draw_rows(
+            core, RowRunner(core, LANES, 1.0), gray[lane], context[lane], uniforms[lane]
+        )
+        alone = draw_rows(core, runners.forecaster(1.0), gray, context, uniforms)
+        pairs = zip(alone, lanes, strict=True)
+        runners.ways_agree = all(torch.equal(one[0], other[0]) for one, other in pairs)
+    return runners.ways_agree
+
+
 def draw_rows(
-    core: ColTranCore, runner: RowRunner, gray_BHW: Tensor, context: Tensor, uniforms_BHW: Tensor
+    core: ColTranCore,
+    runner: Callable[[RowInputs], Drawn],
+    gray_BHW: Tensor,
+    context: Tensor,
+    uniforms_BHW: Tensor,
 ) -> CoreSample:
     """Draw pictures row by row, without a look at any value: on a GPU, nothing waits for the host.
 
-    context: of `encode`, (B, H, W, D).
+    context: of `encode`, (B, H, W, D). gray and uniforms may end after some rows.
     """
     batch, height, width = gray_BHW.shape
-    outer_norms = [layer.modulate_norms(context) for layer in core.outer.layers]
-    inner_norms = [layer.modulate_norms(context) for layer in core.inner.layers]
+    outer_norms = [modulate_norms(layer, context) for layer in core.outer.layers]
+    inner_norms = [modulate_norms(layer, context) for layer in core.inner.layers]
     columns = [KeyValueCache.empty(batch, width, layer.attention) for layer in core.outer.layers]
     bins = torch.empty_like(gray_BHW, dtype=torch.long)
     log_prob = torch.empty_like(uniforms_BHW)
     entropy = torch.empty_like(uniforms_BHW, dtype=torch.float32)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
-        gray_row, prior = context[:, row, None], core.prior(gray_BHW[:, row])
+        # Contiguous, as one picture's always is: elsewhere a bias is added in a step of its own.
+        gray_row, prior = context[:, row, None].contiguous(), core.prior(gray_BHW[:, row])
         start, steps = start_row(core, row, upper, gray_row, inner_norms)
         drawn = runner(RowInputs(uniforms_BHW[:, row], prior, start, steps))
         bins[:, row], log_prob[:, row], entropy[:, row] = drawn
@@ -119,6 +168,18 @@ def encode(
         run_layers(core.encoder.layers, context)
         contexts.append(context)
     return torch.cat(contexts)
+
+
+def modulate_norms(layer: AxialLayer, context: Tensor) -> NormModulations:
+    """`AxialLayer.modulate_norms`, one photograph at a time: it is a sum and a product of one row,
+    which would come out otherwise in company."""
+    photos = [layer.modulate_norms(photo) for photo in context.split(1)]
+    return NormModulations(*(_join(parts) for parts in zip(*photos, strict=True)))
+
+
+def _join(parts: Sequence[Modulation]) -> Modulation:
+    scales, shifts = zip(*parts, strict=True)
+    return Modulation(*(None if part[0] is None else torch.cat(part) for part in (scales, shifts)))
 
 
 def start_row(

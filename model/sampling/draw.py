@@ -50,17 +50,21 @@ def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) 
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Drawn:
-    """Invert the cumulative distribution.
+    """Draw a bin from each row of logits, and score it."""
+    log_prob_BV = torch.log_softmax(logits_BV.double(), dim=-1)
+    bins_B = draw_bins(logits_BV, uniform_B, temperature)
+    entropy_B = (log_prob_BV.exp() * log_prob_BV).sum(dim=-1) / -math.log(2)
+    return Drawn(bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0], entropy_B)
+
+
+def draw_bins(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:
+    """Invert the cumulative distribution: int64 (B,). A row's bin depends on that row alone.
 
     float64 keeps the sums of 512 terms from deciding which side of a bin's edge a number falls.
     """
-    log_prob_BV = torch.log_softmax(logits_BV.double(), dim=-1)
     if temperature == 0:
-        bins_B = logits_BV.argmax(dim=-1)
-    else:
-        cumulative = torch.softmax(logits_BV.double() / temperature, dim=-1).cumsum(dim=-1)
-        target = uniform_B[:, None] * cumulative[:, -1:]
-        bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
-        bins_B = bins_B.clamp(max=logits_BV.shape[-1] - 1)
-    entropy_B = (log_prob_BV.exp() * log_prob_BV).sum(dim=-1) / -math.log(2)
-    return Drawn(bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0], entropy_B)
+        return logits_BV.argmax(dim=-1)
+    cumulative = torch.softmax(logits_BV.double() / temperature, dim=-1).cumsum(dim=-1)
+    target = uniform_B[:, None] * cumulative[:, -1:]
+    bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
+    return bins_B.clamp(max=logits_BV.shape[-1] - 1)

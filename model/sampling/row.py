@@ -11,7 +11,7 @@ as a CUDA graph and replayed for all rows of all batches.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch import Tensor
 from model.core import ColTranCore
 from model.layers import AxialLayer, Modulation, NormModulations, PositionModulations
 from model.sampling.draw import Drawn, draw
-from model.sampling.inference import Dense, attend, fuse_projections
+from model.sampling.inference import Dense, attend, attend_masked, fuse_projections
 
 
 class OnePass(Modulation):
@@ -106,7 +106,12 @@ class RowInputs(NamedTuple):
 
 @dataclass(frozen=True)
 class InnerStep:
-    """An inner layer at one pixel, (B, D) -> (B, D), on the keys and values of those before it."""
+    """An inner layer at one pixel of each picture, or at some pixels of one picture's row.
+
+    Both ways give a pixel the same features to the bit, on a CPU in float32: oneDNN's sums do not
+    depend on the number of rows, those of `attend_masked` not on the number of queries, and all
+    else is done feature by feature or within one pixel.
+    """
 
     layer: AxialLayer
     qkv: Dense
@@ -117,37 +122,58 @@ class InnerStep:
     cache: Tensor  # keys and values, (B, 2, N, L, C)
 
     @classmethod
-    def of(cls, layer: AxialLayer, batch: int) -> Self:
+    def of(cls, layer: AxialLayer, batch: int, rows: int) -> Self:
+        """rows: of its products, at most."""
         attention, mlp = layer.attention, layer.mlp
         weight = fuse_projections(layer)
         heads, length = attention.heads, attention.length
         return cls(
             layer,
-            Dense(weight, None, batch),
-            Dense(attention.output.weight, None, batch),
-            Dense(mlp.input.weight, mlp.input.bias, batch),
-            Dense(mlp.output.weight, mlp.output.bias, batch),
+            Dense(weight, None, rows),
+            Dense(attention.output.weight, None, rows),
+            Dense(mlp.input.weight, mlp.input.bias, rows),
+            Dense(mlp.output.weight, mlp.output.bias, rows),
             attention.bias().to(weight.dtype),
             weight.new_zeros(batch, 2, heads, length, weight.shape[1] // heads),
         )
 
     def __call__(self, x: Tensor, column: int, inputs: StepInputs) -> Tensor:
-        qkv_here, mlp_here = (
-            OnePass(*(None if part is None else part[column] for part in each))
-            for each in (inputs.qkv, inputs.mlp)
-        )
+        """One pixel of each picture, (B, D) -> (B, D), on the keys and values of those before."""
+        qkv_here, mlp_here = (_pick(each, column) for each in (inputs.qkv, inputs.mlp))
         batch, _, heads, _, features = self.cache.shape
         qkv = qkv_here.apply(self.qkv(x).view(batch, 3, heads, features))
         self.cache[:, :, :, column] = qkv[:, 1:]
-        keys, values = self.cache[:, :, :, : column + 1].unbind(1)
-        bias = self.bias[:, column, None, : column + 1]
-        mixed = attend(qkv[:, 0, :, None], keys, values, bias).reshape(batch, -1)
+        q = qkv[:, 0, :, None]
+        if q.device.type == "cpu" and q.dtype == torch.float32:
+            keys, values = self.cache.unbind(1)
+            mixed = attend_masked(q, keys, values, self.bias[:, column, None])
+        else:
+            keys, values = self.cache[:, :, :, : column + 1].unbind(1)
+            mixed = attend(q, keys, values, self.bias[:, column, None, : column + 1])
+        return self._finish(x, mixed.reshape(batch, -1), mlp_here, inputs)
+
+    def run_window(self, x: Tensor, start: int, inputs: StepInputs) -> Tensor:
+        """Pixels of one picture from column `start` on, (P, D) -> (P, D), all at once."""
+        places = slice(start, start + len(x))
+        qkv_here, mlp_here = (_pick(each, (places, 0)) for each in (inputs.qkv, inputs.mlp))
+        _, _, heads, _, features = self.cache.shape
+        qkv = qkv_here.apply(self.qkv(x).view(-1, 3, heads, features)).permute(1, 2, 0, 3)
+        self.cache[0, :, :, places] = qkv[1:]
+        keys, values = self.cache.unbind(1)
+        mixed = attend_masked(qkv[0, None], keys, values, self.bias[:, places])
+        return self._finish(x, mixed[0].transpose(0, 1).reshape(len(x), -1), mlp_here, inputs)
+
+    def _finish(self, x: Tensor, mixed: Tensor, mlp: Modulation, inputs: StepInputs) -> Tensor:
         norms = NormModulations(OnePass(*inputs.attention_norm), OnePass(*inputs.mlp_norm))
-        positions = PositionModulations(mlp=mlp_here)
+        positions = PositionModulations(mlp=mlp)
         return self.layer.finish(x, self.output(mixed), positions, norms, self._mlp)
 
     def _mlp(self, x: Tensor) -> Tensor:
         return self.mlp_output(self.mlp_input(x, "relu"))
+
+
+def _pick(modulation: Modulation, place: Any) -> OnePass:
+    return OnePass(*(None if part is None else part[place] for part in modulation))
 
 
 class RowRunner:
@@ -162,7 +188,7 @@ class RowRunner:
     def __init__(self, core: ColTranCore, batch: int, temperature: float) -> None:
         self._core, self._temperature = core, temperature
         with torch.inference_mode(False), torch.no_grad():  # buffers that both modes can write to
-            self._steps = [InnerStep.of(layer, batch) for layer in core.inner.layers]
+            self._steps = [InnerStep.of(layer, batch, batch) for layer in core.inner.layers]
             self._head = Dense(core.head.weight, core.head.bias, batch)
         self._buffers: RowInputs | None = None
         self._draw: Callable[[], Drawn] | None = None
@@ -211,24 +237,3 @@ def record(draw_row: Callable[[], Drawn], device: torch.device) -> Callable[[], 
         return drawn
 
     return replay
-
-
-class RowRunners:
-    """The runners of one core, made as they are needed and kept: one for each shape of a row.
-
-    Only one batch size is kept, with as many temperatures as come: who asks for another one ran
-    out of memory with the last, which its recordings would go on holding.
-    """
-
-    def __init__(self, core: ColTranCore) -> None:
-        self.core = core
-        self._batch = 0
-        self._by_temperature: dict[float, RowRunner] = {}
-
-    def of(self, batch: int, temperature: float) -> RowRunner:
-        if batch != self._batch:
-            self._by_temperature.clear()
-            self._batch = batch
-        if temperature not in self._by_temperature:
-            self._by_temperature[temperature] = RowRunner(self.core, batch, temperature)
-        return self._by_temperature[temperature]

@@ -1,0 +1,157 @@
+"""Exact forecasts: single photographs get the very bits that eight lanes give them."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_core import OPTIONS
+
+from model.core import ColTranCore
+from model.sampling import CoreSample, cached, sample_core
+from model.sampling.row import InnerStep, RowRunner
+from model.sampling.runners import RowRunners
+from model.weights import load_stage
+from support.tiny_models import tiny_core
+
+pytestmark = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(), reason="no oneDNN in this PyTorch"
+)
+
+SIDE = 16
+PHOTOGRAPHS = ("people/photographer.jpg", "animals/cat.jpg", "things/coffee.png")
+
+
+def check_same(one: CoreSample, other: CoreSample) -> None:
+    for part, counterpart in zip(one, other, strict=True):
+        assert part.dtype == counterpart.dtype and torch.equal(part, counterpart)
+
+
+def gray_photographs(count: int, seed: int = 5) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, SIDE, SIDE), generator=generator)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7, 1.0])
+@pytest.mark.parametrize("options", [*OPTIONS, {"hidden": 20, "ff": 12, "heads": 4}])
+def test_forecasts_are_lanes_to_the_bit(options: dict[str, object], temperature: float) -> None:
+    core, gray = tiny_core(SIDE, **options), gray_photographs(5)
+    runners = RowRunners(core)
+    for first in (0, 5):
+        seeds = list(range(first, first + 5))
+        lanes = sample_core(core, gray, seeds, temperature, runners=runners, forecast=False)
+        alone = sample_core(core, gray, seeds, temperature, runners=runners, forecast=True)
+        check_same(alone, lanes)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_forecasts_are_lanes_with_two_threads() -> None:
+    core, gray = tiny_core(SIDE), gray_photographs(9)
+    lanes = sample_core(core, gray, list(range(9)), forecast=False)
+    check_same(sample_core(core, gray, list(range(9)), forecast=True), lanes)
+
+
+@pytest.fixture(scope="module")
+def shipped(repository: Path) -> ColTranCore:
+    core = load_stage(repository / "model/weights/core.safetensors")
+    assert isinstance(core, ColTranCore)
+    return core
+
+
+def known(side: int) -> dict[str, torch.Tensor]:
+    hints = torch.full((1, side, side), 512)
+    hints[:, side // 3 : side // 2, side // 2] = 301
+    palette = torch.rand(1, 512, generator=torch.Generator().manual_seed(2)) ** 8
+    return {"hints_BHW": hints, "palette_BV": palette / palette.sum()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_the_shipped_core_draws_photographs_the_same_both_ways(
+    shipped: ColTranCore, repository: Path, name: str
+) -> None:
+    core, side = shipped, shipped.config.resolution
+    with Image.open(repository / "examples/photos" / name) as picture:
+        given: dict[str, Any] = {
+            key: torch.from_numpy(np.asarray(picture.convert("L").resize((size, size))).astype(int))
+            for key, size in (("gray_BHW", side), ("high_BSS", 256))
+        }
+    given = {key: value[None] for key, value in given.items()}
+    runners = RowRunners(core)
+    ways: list[tuple[float, dict[str, Any]]] = [(0, {}), (0.7, known(side)), (1.0, {})]
+    for temperature, more in ways:
+        lanes, alone = (
+            sample_core(
+                core,
+                **given,
+                **more,
+                seeds_B=[7],
+                temperature=temperature,
+                runners=runners,
+                forecast=way,
+            )
+            for way in (False, True)
+        )
+        check_same(alone, lanes)
+        assert len(alone.bins_BHW.unique()) > 5, "a picture, not a color"
+
+
+def test_a_row_takes_fewer_passes_than_it_has_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that looks at no pixel of its row: one pass settles it, and one for each block
+    that was guessed wrong proves it."""
+    core = tiny_core(SIDE)
+    core.pixel_embedding.weight.data.zero_()
+    passes: list[int] = []
+    run = InnerStep.run_window
+
+    def counted(self: InnerStep, x: torch.Tensor, start: int, inputs: Any) -> torch.Tensor:
+        passes.append(start)
+        return run(self, x, start, inputs)
+
+    monkeypatch.setattr(InnerStep, "run_window", counted)
+    sample_core(core, gray_photographs(1), [1], forecast=True)
+    assert len(passes) <= 2 * SIDE * core.config.inner
+    assert set(passes) == {0}
+
+
+def test_few_photographs_are_forecast_and_many_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = tiny_core(SIDE)
+    runners = RowRunners(core)
+    assert cached.ways_agree(runners), "else no photograph would be forecast"
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the other way was taken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RowRunner, "__call__", refuse)
+        for count in range(1, cached.MOST_FORECAST + 1):
+            sample_core(core, gray_photographs(count), list(range(count)), runners=runners)
+    monkeypatch.setattr(InnerStep, "run_window", refuse)
+    count = cached.MOST_FORECAST + 1
+    sample_core(core, gray_photographs(count), list(range(count)), runners=runners)
+
+
+def test_where_the_ways_differ_nothing_is_forecast(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, gray = tiny_core(SIDE), gray_photographs(1)
+    expected = sample_core(core, gray, [1], forecast=False)
+    run = InnerStep.run_window
+
+    def inexact(self: InnerStep, x: torch.Tensor, start: int, inputs: Any) -> torch.Tensor:
+        return run(self, x, start, inputs) * (1 + 2**-23)
+
+    monkeypatch.setattr(InnerStep, "run_window", inexact)
+    runners = RowRunners(core)
+    check_same(sample_core(core, gray, [1], runners=runners), expected)
+    assert not runners.ways_agree
+
+
+@pytest.mark.parametrize(
+    ("side", "dtype"), [(4, torch.float32), (12, torch.float32), (8, torch.bfloat16)]
+)
+def test_what_cannot_be_forecast_is_drawn_in_lanes(side: int, dtype: torch.dtype) -> None:
+    core, gray = tiny_core(side).to(dtype), torch.zeros(1, side, side, dtype=torch.long)
+    assert sample_core(core, gray, [1]).bins_BHW.shape == gray.shape
+    with pytest.raises(ValueError, match="forecasts need"):
+        sample_core(core, gray, [1], forecast=True)
