@@ -59,7 +59,7 @@ def main(source: str) -> None:
     """Measure the folders of SOURCE."""
     resources = Resources(str(shipped_weights()), device="cpu")
     job = prepare_job(source, MemoryStorage("out"), RecipeOptions(output_size="256"), resources)
-    colorizer = Colorizer.load(resources.weights, method=Method(draft=True, saturation=1.4))
+    colorizer = Colorizer.load(resources.weights, method=Method(draft=True, saturation=1.7))
     before = work(job, colorizer)
     click.echo(f"{plan_series(job.destination, job.run, job.sizes[0])} photographs done once more")
     after = work(job, colorizer)

@@ -168,13 +168,13 @@ RECIPE: list[Decorator] = [
         type=click.FloatRange(0, 10),
         callback=check_number,
         help="Below 1, colors that the model finds likely count for more; 0 takes the most likely"
-        " one everywhere.  [mean: 0.5, sample: 0.7]",
+        " one everywhere.  [mean: 1, sample: 0.7]",
     ),
     click.option(
         "--saturation",
         type=click.FloatRange(0, 4),
         callback=check_number,
-        help="How strong colors are shown: 1 as the model has them, 0 gray.  [mean: 1.4, sample:"
+        help="How strong colors are shown: 1 as the model has them, 0 gray.  [mean: 1.7, sample:"
         " 1]",
     ),
     click.option(

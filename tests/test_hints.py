@@ -207,7 +207,7 @@ def job_of(source: Path, destination: Storage, weights: Path, **options: object)
     return prepare_job(str(source), destination, asked, Resources(str(weights), device="cpu"))
 
 
-def work(job: Job, saturation: float = 1.4) -> dict[str, bytes]:
+def work(job: Job, saturation: float = 1.7) -> dict[str, bytes]:
     """All that is left to do, done here; the pictures by their names."""
     how = Method(draft=True, saturation=saturation)
     colorizer = Colorizer.load(job.resources.weights, method=how)
@@ -455,7 +455,7 @@ def test_in_finished_pictures_the_color_at_each_hint_is_what_was_asked(repositor
     shard = replace(shard, photos=tuple(p for p in shard.photos if p.path in masters))
     recipe = replace(RECIPE, recolor=True)
     destination, run = MemoryStorage("out"), run_of(recipe, len(masters))
-    colorizer = Colorizer.load(WEIGHTS, method=Method(draft=True, saturation=1.4))
+    colorizer = Colorizer.load(WEIGHTS, method=Method(draft=True, saturation=1.7))
     sizes = colorizer.low_resolution, colorizer.high_resolution
     read = read_shard(shard, photos, sizes, recolor=True)
     colored = colorize_shard(read, colorizer, recipe, "cpu")

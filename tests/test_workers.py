@@ -145,18 +145,18 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
         found = prepare_job(str(tmp_path), destination, options, resources).run.recipe
         return found.draft, found.temperature, found.saturation
 
-    assert recipe(MemoryStorage("new")) == (True, 0.5, 1.4)
+    assert recipe(MemoryStorage("new")) == (True, 1.0, 1.7)
     assert recipe(MemoryStorage("several"), candidates=2) == (False, 0.7, 1.0)
     assert recipe(MemoryStorage("guided"), upsampler="guided") == (False, 0.7, 1.0)
     drawn = MemoryStorage("drawn")
     assert recipe(drawn, method="sample", temperature=0.9) == (False, 0.9, 1.0)
     assert recipe(drawn) == (False, 0.9, 1.0), "as before"
     pale = MemoryStorage("pale")
-    assert recipe(pale, saturation=1.0) == recipe(pale) == (True, 0.5, 1.0), "as before"
+    assert recipe(pale, saturation=1.0) == recipe(pale) == (True, 1.0, 1.0), "as before"
     with pytest.raises(DestinationMismatch, match="saturation: was 1.0, now 2.0"):
         recipe(pale, saturation=2.0)
     mean = MemoryStorage("mean")
-    assert recipe(mean) == recipe(mean) == (True, 0.5, 1.4)
+    assert recipe(mean) == recipe(mean) == (True, 1.0, 1.7)
     with pytest.raises(DestinationMismatch, match="candidates: was 1, now 2"):
         recipe(mean, candidates=2)
     with pytest.raises(UsageError, match="--method mean has one picture of a photo, not 2"):

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from model.colorizer import Method  # its torch would cost readers and writers seconds
 
 # By method, chosen on held-out photographs and on scans, by eye (docs/model_card.md).
-TEMPERATURES = {"mean": 0.5, "sample": 0.7}
-SATURATIONS = {"mean": 1.4, "sample": 1.0}
+TEMPERATURES = {"mean": 1.0, "sample": 0.7}
+SATURATIONS = {"mean": 1.7, "sample": 1.0}
 
 
 @dataclass(frozen=True, kw_only=True)
