@@ -190,7 +190,7 @@ def test_every_setting_has_its_option_with_the_same_default() -> None:
     assert found.keys() - expected.keys() == {"steps", "batch_size", "side"}
     core = [name for name in CoreConfig.__dataclass_fields__ if not name.startswith("cond_")]
     sizes = {name.replace("-", "_") for name, *_ in SIZES}
-    assert sizes == set(core) - {"skip"} | {"factor"}
+    assert sizes == set(core) - {"skip"} | {"factor", "levels"}
     others = [*PicConfig.__dataclass_fields__, *PixelCnnConfig.__dataclass_fields__]
     assert set(others) - sizes == {"mixtures", "channels"}
 
