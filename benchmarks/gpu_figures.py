@@ -90,9 +90,9 @@ def build(size: str, tiny: bool) -> tuple[ColTranCore, ColorUpsampler, SpatialUp
     torch.manual_seed(0)
     low: dict[str, int] = {"hidden": 16, "ff": 16, "resolution": 8} if tiny else {}
     core = ColTranCore(CoreConfig(**low))  # type: ignore[arg-type]
-    color = ColorUpsampler(ColorUpsamplerConfig(**low))  # type: ignore[arg-type]
+    color = ColorUpsampler(ColorUpsamplerConfig(**low))
     high = low | {"resolution": 16} if tiny else low
-    spatial = SpatialUpsampler(SpatialUpsamplerConfig(**high))  # type: ignore[arg-type]
+    spatial = SpatialUpsampler(SpatialUpsamplerConfig(**high))
     return core.eval(), color.eval(), spatial.eval()
 
 
@@ -179,7 +179,9 @@ def measure_speed(report: Report, device: str, batches: list[int], tiny: bool) -
     rates = {name: matmul_gflops(device, dtype) for name, dtype in DTYPES.items()}
     report.add("matmul_gflops", {**rates})
     for size, (name, dtype) in product(("published", "shipped"), DTYPES.items()):
-        core, color, spatial = (stage.to(device) for stage in build(size, tiny))
+        core, color, spatial = build(size, tiny)
+        for stage in (core, color, spatial):
+            stage.to(device)
         bins, gray, high = inputs_of(core, 1, device)
         gflop = gflop_of(partial(core, bins, gray, high))
         for stage in (core, color, spatial):
@@ -191,14 +193,17 @@ def measure_speed(report: Report, device: str, batches: list[int], tiny: bool) -
         for batch, graph in ways:
             work = partial(time_core, core, batch, device, graph, gflop, rates[name])
             report.measure("core", work, **told, batch=batch, graphs=graph)
-        for stage in (color, spatial) if not (tiny and size == "shipped") else (color,):
-            work = partial(time_upsampler, stage, device, rates[name])
-            report.measure(stage.stage, work, **told)
-        for upsampler in ("guided",) if tiny else ("guided", "spatial"):
-            method = Method(name, upsampler)
+        upsamplers: list[ChannelUpsampler] = [color]
+        if not (tiny and size == "shipped"):
+            upsamplers.append(spatial)
+        for upsampler in upsamplers:
+            work = partial(time_upsampler, upsampler, device, rates[name])
+            report.measure(upsampler.stage, work, **told)
+        for last in ("guided",) if tiny else ("guided", "spatial"):
+            method = Method(name, last)
             colorizer = Colorizer(core, color, spatial, batches[-1], method)
             work = partial(time_stages, colorizer, batches[-1], device)
-            report.measure("all stages", work, **told, batch=batches[-1], upsampler=upsampler)
+            report.measure("all stages", work, **told, batch=batches[-1], upsampler=last)
 
 
 def compare(logits: Tensor, reference: Tensor, bins: Tensor) -> dict[str, object]:

@@ -95,7 +95,7 @@ class Run:
         _, stage, config = self.phases[self.phase]
         ours = path_of(self.out, stage)
         model = load_stage(ours if ours.exists() else path_of(self.init, stage), self.device)
-        return Trainer(model, config)  # type: ignore[arg-type]
+        return Trainer(model, config)
 
     def save(self) -> None:
         state = {

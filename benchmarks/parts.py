@@ -1,6 +1,6 @@
 """Files in parts, for machines that take and give back small files only.
 
-A Parquet file of photographs becomes several, each with rows of its own, and they are read together.
+A Parquet file of photographs becomes several, each with rows of its own, read together again.
 A checkpoint becomes parts of bytes, with an index that is written last: without it nothing counts.
 """
 
