@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("slice", choices=["a", "b", "c", "d", "cut"])
     parser.add_argument("out", type=Path)
-    parser.add_argument("--photographs", type=Path, help="Parquet, a file or a folder of them")
+    parser.add_argument("--photographs", type=Path, help="c, d: Parquet, a file or a folder")
     parser.add_argument("--resume", type=Path, help="d: OUT of an earlier slice")
     parser.add_argument("--init", type=Path, default=ROOT / "model/weights", help="d: from where")
     parser.add_argument("--seconds", type=float, default=500, help="when a slice stops itself")
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--validate-every", type=int, default=250)
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 8, 256, 512, 128])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--tiny", action="store_true", help="b: sizes to try it on a CPU")
+    parser.add_argument("--tiny", action="store_true", help="b, c: sizes to try them on a CPU")
     parser.add_argument("--megabytes", type=int, default=60, help="cut: size of a file")
     parser.add_argument("--parts", type=int, default=2, help="cut: how many files")
     asked = parser.parse_args(arguments)
@@ -81,7 +81,8 @@ def run(asked: argparse.Namespace, until: float) -> int:
         report = Report(asked.out, "b", until)
         measure_speed(report, asked.device, asked.batches, asked.tiny)
     elif asked.slice == "c":
-        measure_numerics(Report(asked.out, "c", until), asked.device, asked.batches[0])
+        report = Report(asked.out, "c", until)
+        measure_numerics(report, asked.device, asked.batches[0], asked.photographs, asked.tiny)
     else:
         wanted = Slice(
             asked.photographs,
