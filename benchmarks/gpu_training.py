@@ -95,6 +95,9 @@ class Run:
         _, stage, config = self.phases[self.phase]
         ours = path_of(self.out, stage)
         model = load_stage(ours if ours.exists() else path_of(self.init, stage), self.device)
+        model.requires_grad_(
+            True
+        )  # loaded weights are for use alone; Trainer freezes a trunk again
         return Trainer(model, config)
 
     def save(self) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import gpu
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
@@ -37,7 +38,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> dict[str, str]:
+def alone(repository: Path, tmp_path: Path) -> dict[str, str]:
     """An environment in which nothing can be imported that a bare machine has not."""
     folder = tmp_path / "absent"
     for name in ABSENT:
@@ -45,15 +46,9 @@ def alone(tmp_path: Path) -> dict[str, str]:
         (folder / name / "__init__.py").write_text(f"raise ImportError('{name} is not here')")
     hook = "import sys\nfor name in {}:\n    sys.modules[name] = None\n"
     (folder / "sitecustomize.py").write_text(hook.format(ABSENT))
-    told = {"PYTHON": sys.executable, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join(map(str, (folder, repository, repository / "benchmarks")))
+    told = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     return {**os.environ, **told, "CUDA_VISIBLE_DEVICES": ""}
-
-
-def run_slice(
-    repository: Path, environment: dict[str, str], *arguments: object
-) -> subprocess.CompletedProcess[str]:
-    command = ["sh", str(repository / "benchmarks/gpu.sh"), *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
 
 
 def lines_of(file: Path) -> list[dict[str, object]]:
@@ -65,13 +60,12 @@ def check_complete(lines: list[dict[str, object]]) -> None:
 
 
 @pytest.mark.slow
-def test_slices_of_figures_run_on_a_bare_machine(
-    repository: Path, alone: dict[str, str], tmp_path: Path
-) -> None:
+def test_slices_of_figures_run_on_a_bare_machine(alone: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    for name in "abc":
-        done = run_slice(repository, alone, out, name, "--tiny", "--batches", 2)
-        assert done.returncode == 0, done.stderr
+    script = "import gpu, sys\nfor name in 'abc':\n    assert gpu.main([name, *sys.argv[1:]]) == 0"
+    command = [sys.executable, "-c", script, str(out), "--tiny", "--batches", "2"]
+    done = subprocess.run(command, env=alone, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
     assert "test_the_graph_is_the_plain_loop" in (out / "a.txt").read_text()
     speed, numerics = lines_of(out / "b.jsonl"), lines_of(out / "c.jsonl")
     check_complete(speed + numerics)
@@ -92,20 +86,20 @@ def test_slices_of_figures_run_on_a_bare_machine(
 
 @pytest.mark.slow
 def test_training_goes_on_from_slice_to_slice(
-    repository: Path, alone: dict[str, str], source: Path, tmp_path: Path
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights, photographs = tmp_path / "weights", tmp_path / "photographs"
     weights.mkdir()
     save_stage(tiny_core(8), stage_path(weights, "core"))
     save_stage(tiny_color(8), stage_path(weights, "color"))
     cut_photographs(source, photographs, 1, 2)
-    tiny = ["--photographs", photographs, "--init", weights, "--high", 16, "--train-batch", 4]
-    tiny += ["--longer", 0.0005, "--validate-every", 1]
+    tiny = f"--photographs {photographs} --init {weights} --high 16 --train-batch 4".split()
+    tiny += "--longer 0.0005 --validate-every 1 --device cpu".split()
     first, second = tmp_path / "first", tmp_path / "second"
-    done = run_slice(repository, alone, first, "d", *tiny, "--seconds", 0)
-    assert done.returncode == 0 and "to be continued" in done.stdout, done.stderr
-    done = run_slice(repository, alone, second, "d", *tiny, "--resume", first)
-    assert done.returncode == 0 and "all phases are done" in done.stdout, done.stderr
+    assert gpu.main(["d", str(first), *tiny, "--seconds", "0"]) == 0
+    assert "to be continued" in capsys.readouterr().out
+    assert gpu.main(["d", str(second), *tiny, "--resume", str(first)]) == 0
+    assert "all phases are done" in capsys.readouterr().out
     rows = json.loads((second / "d/history.json").read_text())
     phases = [(row["phase"], row["step"]) for row in rows]
     assert phases == [(p, s) for p in ("encoder", "decoders", "whole", "color") for s in (1, 2)]
@@ -113,8 +107,8 @@ def test_training_goes_on_from_slice_to_slice(
         assert read_config(stage_path(second / "d", stage)) == read_config(
             stage_path(weights, stage)
         )
-    other = run_slice(repository, alone, second, "d", *tiny, "--high", 32)
-    assert other.returncode == 1 and "other settings" in other.stderr
+    assert gpu.main(["d", str(second), *tiny, "--high", "32"]) == 2
+    assert "other settings" in capsys.readouterr().err
 
 
 def test_photographs_are_cut_by_row_and_read_together(source: Path, tmp_path: Path) -> None:
