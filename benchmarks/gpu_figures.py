@@ -182,8 +182,8 @@ def measure_speed(report: Report, device: str, batches: list[int], tiny: bool) -
     rates = {name: matmul_gflops(device, dtype) for name, dtype in DTYPES.items()}
     report.add("matmul_gflops", {**rates})
     for size, (name, dtype) in product(("published", "shipped"), DTYPES.items()):
-        if tiny and (size, name) == ("shipped", "bfloat16"):
-            continue  # that takes seconds, and float32 goes the same way
+        if tiny and size == "shipped":
+            continue  # on a CPU that takes seconds
         core, color, spatial = build(size, tiny)
         for stage in (core, color, spatial):
             stage.to(device)
