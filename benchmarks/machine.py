@@ -57,5 +57,8 @@ def processor() -> str:
 
 def commit() -> str:
     command = ["git", "describe", "--always", "--dirty"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:  # no git there
+        return "unknown"
     return result.stdout.strip() or "unknown"
