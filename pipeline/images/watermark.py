@@ -18,7 +18,7 @@ from pipeline.images.chroma import LUMA
 from pipeline.images.payload import CODED, decoded, encoded
 from pipeline.images.pictures import resize_plane
 
-STRENGTH = 1.0  # codes of 8 bits, where a color is weak; more in strong ones
+STRENGTH = 0.6  # codes of 8 bits, where a color is weak; more in strong ones
 CELLS = 64
 READ_AT = 512  # pixels of the square from which the mark is read
 TO_BLUE, TO_RED = 1.772, 1.402  # from Cb and Cr to B and R less the luma: Rec. 601
