@@ -48,7 +48,7 @@ def plain(repository: Path) -> MemoryStorage:
 
 
 def images(place: MemoryStorage) -> dict[str, bytes]:
-    """By the master's name without its suffix."""
+    """By the master's name."""
     return {
         Path(name).stem: data
         for name, data in sorted(place.objects.items())
@@ -81,10 +81,10 @@ def test_pictures_say_run_and_photo_and_find_their_rows(
                 destination, run, [(each.sha256, None, each.watermark), ("", None, None)]
             )
             assert each.watermark == payload_of(WITH, str(row.source_sha256))
-            assert Path(row.photo).stem == name
+            assert Path(row.photo).name == name
             found.append(row.found_by)
     assert found == ["digest", "watermark"] * 2
-    text = destination.read(sidecar_path("images/animals/cat.png"))
+    text = destination.read(sidecar_path("images/animals/cat.jpg.png"))
     assert b'"watermark": true' in text
 
 
