@@ -71,27 +71,40 @@ def read(picture: Image.Image) -> int | None:
 @click.option("--photos", default=40, show_default=True)
 @click.option("--enlarge", default=1, show_default=True, help="Times, before they are marked.")
 @click.option("--strength", default=STRENGTH, show_default=True)
+@click.option("--skip", default=0, show_default=True, help="So many that are drawn first.")
+@click.option("--unmarked", default=0, show_default=True, help="Then so many without a mark.")
 @click.option("--every", default=10, show_default=True, help="Tell what is known after so many.")
-def main(photographs: str, photos: int, enlarge: int, strength: float, every: int) -> None:
+def main(
+    photographs: str,
+    photos: int,
+    enlarge: int,
+    strength: float,
+    skip: int,
+    unmarked: int,
+    every: int,
+) -> None:
     """Measure on color photographs, drawn at random, of a Parquet file with a column `image`."""
-    random = np.random.default_rng(7)
     column = pq.read_table(photographs, columns=["image"])["image"]
-    chosen = random.permutation(len(column))[:photos]
+    random = np.random.default_rng(7)
+    chosen = random.permutation(len(column))[skip : skip + photos + unmarked]
+    files = column.take(chosen).to_pylist()
     seen: list[float] = []
     found, false = dict.fromkeys(HANDLING, 0), 0
-    for number, file in enumerate(column.take(chosen).to_pylist(), start=1):
+    for number, file in enumerate(files[:photos], start=1):
         plain, payload = result(file, enlarge), int(random.integers(0, 2**32))
         marked = with_mark(plain, payload, strength)
         seen.append(float(ciede2000(lab_from_rgb(plain), lab_from_rgb(marked)).mean()))
         for words, handle in HANDLING.items():
             found[words] += read(handle(Image.fromarray(marked))) == payload
-        false += read(Image.fromarray(plain)) is not None
-        if number % every == 0 or number == len(chosen):
+        if number % every == 0 or number == photos:
             print(f"{number} pictures, enlarged {enlarge} times, strength {strength:g}")
             print(f"  CIEDE2000 {np.mean(seen):.2f} on average, {max(seen):.2f} in the worst")
             for words, count in found.items():
-                print(f"  {words:<18} found {count / number:.1%}")
-            print(f"  without a mark     found {false}", flush=True)
+                print(f"  {words:<18} found {count / number:.1%}", flush=True)
+    for number, file in enumerate(files[photos:], start=1):
+        false += read(Image.fromarray(result(file, enlarge))) is not None
+        if number % (10 * every) == 0 or number == unmarked:
+            print(f"  without a mark     found {false} of {number}", flush=True)
 
 
 if __name__ == "__main__":
