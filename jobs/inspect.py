@@ -108,10 +108,10 @@ def describe(found: "Inspection") -> str:
 
 def describe_watermark(payload: int) -> str:
     """Its bits of the run, and those of the photo, in hexadecimal digits."""
-    from pipeline.provenance.watermark import PHOTO_BITS
+    from pipeline.provenance.watermark import PHOTO_DIGITS, parts_of
 
-    run, photo = divmod(payload, 2**PHOTO_BITS)
-    return f"run {run:02x}; a master whose SHA-256 begins with {photo:06x}"
+    run, photo = parts_of(payload)
+    return f"run {run:02x}; a master whose SHA-256 begins with {photo:0{PHOTO_DIGITS}x}"
 
 
 def describe_credentials(found: "Credentials") -> str:

@@ -84,6 +84,8 @@ def test_pictures_say_run_and_photo_and_find_their_rows(
             assert Path(row.photo).name == name
             found.append(row.found_by)
     assert found == ["digest", "watermark"] * 2
+    other = replace(run, recipe=replace(WITH, seed=1))
+    assert find_rows(destination, other, [("", None, each.watermark)])[0] == [()]
     text = destination.read(sidecar_path("images/animals/cat.jpg.png"))
     assert b'"watermark": true' in text
 

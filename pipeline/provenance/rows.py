@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from pipeline.images.phash import distances
 from pipeline.ledger.plan import Run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
-from pipeline.provenance.watermark import payload_of
+from pipeline.provenance.watermark import PHOTO_DIGITS, parts_of, run_bits
 from pipeline.storage.base import Storage
 
 # Bits of 64. Of 400 photographs at JPEG quality 30 and at half their size, all are within 2; of the
@@ -63,11 +64,7 @@ def find_rows(
             rows += _by_digest(done, "digest", "output_sha256", digest)
             rows += _by_digest(done, "master", "source_sha256", digest)
             if payload is not None:
-                rows += [
-                    _row(each, "watermark", 0)
-                    for each in done.to_pylist()
-                    if payload_of(run.recipe, each["source_sha256"]) == payload
-                ]
+                rows += _by_watermark(done, payload, run.recipe)
             if phash is not None and hashes:
                 far = distances(hashes, phash)
                 near = np.flatnonzero(far <= MOST_DISTANCE).tolist()
@@ -83,6 +80,14 @@ def find_rows(
 def _by_digest(table: pa.Table, found_by: str, column: str, digest: str) -> list[FoundRow]:
     same = table.filter(pc.equal(table[column], digest)).to_pylist()
     return [_row(each, found_by, 0) for each in same]
+
+
+def _by_watermark(table: pa.Table, payload: int, recipe: Recipe) -> list[FoundRow]:
+    of_run, of_photo = parts_of(payload)
+    if of_run != run_bits(recipe):
+        return []
+    begins = pc.starts_with(table["source_sha256"], f"{of_photo:0{PHOTO_DIGITS}x}")
+    return [_row(each, "watermark", 0) for each in table.filter(begins).to_pylist()]
 
 
 def _best(rows: list[FoundRow]) -> tuple[FoundRow, ...]:

@@ -9,12 +9,18 @@ import json
 
 from pipeline.ledger.recipe import Recipe
 
-RUN_BITS, PHOTO_BITS = 8, 24
+PHOTO_DIGITS = 6  # hexadecimal ones, of 4 bits; the run has the other 8 bits
+_PHOTO_BITS = 4 * PHOTO_DIGITS
 
 
 def payload_of(recipe: Recipe, source_sha256: str) -> int:
     """Below 2**32; the upper bits are the run's. source_sha256: in hexadecimal digits."""
-    return run_bits(recipe) << PHOTO_BITS | int(source_sha256[: PHOTO_BITS // 4], 16)
+    return run_bits(recipe) << _PHOTO_BITS | int(source_sha256[:PHOTO_DIGITS], 16)
+
+
+def parts_of(payload: int) -> tuple[int, int]:
+    """The bits of the run, and those of the photo."""
+    return divmod(payload, 2**_PHOTO_BITS)
 
 
 def run_bits(recipe: Recipe) -> int:
