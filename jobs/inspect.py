@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def inspect(ctx: click.Context, files: tuple[str, ...], results: str | None, as_json: bool) -> None:
     """Tell what pictures say of their making: paths, or s3://bucket/key.
 
-    Looked for are content credentials (C2PA), XMP with IPTC's digital source type, a sidecar, and
-    the visible mark; with --results, also the row that a picture is of.
+    Looked for are content credentials (C2PA), XMP with IPTC's digital source type, a sidecar, the
+    visible mark and the watermark; with --results, also the row that a picture is of.
 
     \b
     Exit codes: 0 each declares a machine's color, 1 one or more say nothing of it, 2 one or more
@@ -69,7 +69,7 @@ def look_up(found: list["Inspection"], destination: str) -> list["Inspection"]:
     from pipeline.storage.open_storage import open_storage
 
     place = open_storage(destination)
-    wanted = [(each.sha256, each.phash) for each in found]
+    wanted = [(each.sha256, each.phash, each.watermark) for each in found]
     rows, without = find_rows(place, open_run(place), wanted)
     lacks = (
         f"results: {without:,} rows are older than perceptual hashes, and found by bytes alone",
@@ -97,11 +97,21 @@ def describe(found: "Inspection") -> str:
         lines.append(("sidecar", f"of this file; made from {found.sidecar.get('photo')}"))
     if found.marked:
         lines.append(("visible mark", "in the lower right corner"))
+    if found.watermark is not None:
+        lines.append(("watermark", describe_watermark(found.watermark)))
     lines += [("results", describe_row(row)) for row in found.rows]
     lines += [("note", note) for note in found.notes]
     width = max(len(name) for name, _ in lines)
     told = (f"  {shown_in_line(name):<{width}}  {shown_in_line(value)}" for name, value in lines)
     return "\n".join([shown_in_line(found.file), *told])
+
+
+def describe_watermark(payload: int) -> str:
+    """Its bits of the run, and those of the photo, in hexadecimal digits."""
+    from pipeline.provenance.watermark import PHOTO_DIGITS, parts_of
+
+    run, photo = parts_of(payload)
+    return f"run {run:02x}; a master whose SHA-256 begins with {photo:0{PHOTO_DIGITS}x}"
 
 
 def describe_credentials(found: "Credentials") -> str:
@@ -129,6 +139,7 @@ def describe_row(row: "FoundRow") -> str:
     how = {
         "digest": "these very bytes",
         "master": "this file is the master",
+        "watermark": "has its watermark",
         "looks": f"looks like it ({row.distance} of 64 bits differ)",
     }
     page = f", page {row.page}" if row.page > 1 else ""

@@ -260,6 +260,11 @@ RECIPE: list[Decorator] = [
         help="What each picture says of its making, in IPTC's words.",
     ),
     click.option("--mark", is_flag=True, help="Write AI-colorized into a corner of each picture."),
+    click.option(
+        "--watermark",
+        is_flag=True,
+        help="Experimental: run and photo as an imperceptible mark in the colors.",
+    ),
     click.option("--sidecar", is_flag=True, help="A JSON file beside each picture says it, too."),
 ]
 

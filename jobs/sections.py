@@ -25,8 +25,8 @@ SECTIONS = {  # options by the names that the command gets; all others come last
         *("device", "batch_size", "actors", "gpus_per_actor", "address", "follow"),
     ),
     "Provenance": (
-        *("digital_source_type", "mark", "sidecar", "c2pa_certificate", "c2pa_key"),
-        "c2pa_timestamp",
+        *("digital_source_type", "mark", "watermark", "sidecar"),
+        *("c2pa_certificate", "c2pa_key", "c2pa_timestamp"),
     ),
 }
 

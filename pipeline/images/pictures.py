@@ -59,6 +59,14 @@ def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(rgb_HW3).resize(size, Image.Resampling.LANCZOS))
 
 
+def resize_plane(plane_HW: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """One channel at another (width, height), float32: means where it shrinks, else smooth."""
+    image = Image.fromarray(plane_HW.astype(np.float32))
+    smaller = size[0] < image.width
+    method = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC
+    return np.asarray(image.resize(size, method))
+
+
 def draw_text(text: str, size: int) -> np.ndarray:
     """White letters of Pillow's own font on black, uint8 (h, w), with black around them."""
     image = Image.new("L", ((len(text) + 2) * size, 2 * size))

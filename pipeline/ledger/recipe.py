@@ -15,7 +15,8 @@ class Choices:
     in pixels. format: auto, jpeg, png, tiff, webp, jp2 or avif. include, exclude: patterns of
     paths, as in a shell, but for `*`, which matches "/" too. recolor: photographs in color are
     colorized, too. pages: first, or all of a TIFF. digital_source_type: a term of IPTC's, written
-    into each picture. sidecar: a JSON file beside each picture. mark: a visible one. model: coltran
+    into each picture. sidecar: a JSON file beside each picture. mark: a visible one.
+    watermark: an imperceptible one, in the chroma. model: coltran
     or pic. limit: only so many photos, the first of the listing; None: all.
     """
 
@@ -30,6 +31,7 @@ class Choices:
     digital_source_type: str = "compositeWithTrainedAlgorithmicMedia"
     sidecar: bool = False
     mark: bool = False
+    watermark: bool = False
     model: str = "coltran"
     limit: int | None = None
 

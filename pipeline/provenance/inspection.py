@@ -14,7 +14,8 @@ from pipeline.errors import PhotoError, StorageError, UsageError
 from pipeline.images.formats import SIGNABLE, format_by_start
 from pipeline.images.mark import FOUND, find_mark
 from pipeline.images.phash import perceptual_hash
-from pipeline.images.pillow import read_full, read_header
+from pipeline.images.pillow import read_full, read_header, read_rgb
+from pipeline.images.watermark import READ_AT, find_watermark
 from pipeline.metadata.exif import Metadata
 from pipeline.metadata.said import MADE_BY_MACHINES, said_in_xmp
 from pipeline.metadata.xmp import SOURCE_TYPES
@@ -49,7 +50,8 @@ class Credentials:
 class Inspection:
     """sha256: of the file. sidecar: of this very file. mark: how much its corner looks like the
     visible mark, -1 to 1; None where nobody has looked. phash: as of images.phash. in_color: None
-    where pixels are not known. rows: of a destination that was searched."""
+    where pixels are not known. watermark: its payload, see provenance.watermark. rows: of a
+    destination that was searched."""
 
     file: str
     sha256: str
@@ -60,6 +62,7 @@ class Inspection:
     mark: float | None = None
     phash: str | None = None
     in_color: bool | None = None
+    watermark: int | None = None
     rows: tuple[FoundRow, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -83,7 +86,11 @@ class Inspection:
                 ("XMP", self.xmp.get("DigitalSourceType") in MADE_BY_MACHINES),
                 ("sidecar", beside),
                 ("visible mark", self.marked),
-                ("results", by_looks or any(row.found_by == "digest" for row in self.rows)),
+                ("watermark", self.watermark is not None),
+                (
+                    "results",
+                    by_looks or any(row.found_by in ("digest", "watermark") for row in self.rows),
+                ),
             )
             if found
         )
@@ -113,6 +120,7 @@ def inspect_file(place: str) -> Inspection:
         mark=None if gray is None else round(find_mark(gray), 3),
         phash=None if gray is None else perceptual_hash(gray),
         in_color=in_color,
+        watermark=_watermark(data, gray.shape, notes) if in_color and gray is not None else None,
         notes=tuple(notes),
     )
 
@@ -138,6 +146,14 @@ def _look(data: bytes, notes: list[str]) -> tuple[Metadata, Any, bool | None]:
     except PhotoError as error:
         notes.append(f"metadata: {error}")
         return Metadata(), None, None
+
+
+def _watermark(data: bytes, shape: tuple[int, int], notes: list[str]) -> int | None:
+    try:
+        return find_watermark(read_rgb(data, READ_AT, MOST_PIXELS), *shape)
+    except PhotoError as error:
+        notes.append(f"watermark: {error}")
+        return None
 
 
 def _xmp(metadata: Metadata, notes: list[str]) -> dict[str, str]:

@@ -1,5 +1,5 @@
 """Which rows of a destination a picture is of: by its bytes, or, after another encoding or at
-another size, by its looks."""
+another size, by its watermark or its looks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,9 @@ import pyarrow.compute as pc
 
 from pipeline.images.phash import distances
 from pipeline.ledger.plan import Run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
+from pipeline.provenance.watermark import PHOTO_DIGITS, parts_of, run_bits
 from pipeline.storage.base import Storage
 
 # Bits of 64. Of 400 photographs at JPEG quality 30 and at half their size, all are within 2; of the
@@ -26,8 +28,9 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class FoundRow:
-    """found_by: "digest", "looks" (all candidates of a photo look alike in gray), or "master": the
-    file is what the row's picture was made from. distance: bits by which looks differ, else 0."""
+    """found_by: "digest", "watermark" (of run and photo, as all candidates have it), "looks" (all
+    candidates of a photo look alike in gray), or "master": the file is what the row's picture was
+    made from. distance: bits by which looks differ, else 0."""
 
     found_by: str
     distance: int
@@ -44,12 +47,12 @@ class FoundRow:
 
 
 def find_rows(
-    destination: Storage, run: Run, wanted: Sequence[tuple[str, str | None]]
+    destination: Storage, run: Run, wanted: Sequence[tuple[str, str | None, int | None]]
 ) -> tuple[list[tuple[FoundRow, ...]], int]:
-    """The rows of each picture, given its SHA-256 and perceptual hash; and how many rows of
-    pictures have no such hash, as an older version has written them.
+    """The rows of each picture, given its SHA-256, perceptual hash and watermark; and how many rows
+    of pictures have no such hash, as an older version has written them.
 
-    Those by digest, else those by looks, the nearest first. Raises StorageError.
+    Those by digest, else by watermark, else by looks, the nearest first. Raises StorageError.
     """
     found: list[list[FoundRow]] = [[] for _ in wanted]
     without = 0
@@ -57,9 +60,11 @@ def find_rows(
         done = table.filter(pc.equal(table["status"], "ok"))
         hashes = done["phash"].to_pylist()
         without += hashes.count(None)
-        for rows, (digest, phash) in zip(found, wanted, strict=True):
+        for rows, (digest, phash, payload) in zip(found, wanted, strict=True):
             rows += _by_digest(done, "digest", "output_sha256", digest)
             rows += _by_digest(done, "master", "source_sha256", digest)
+            if payload is not None:
+                rows += _by_watermark(done, payload, run.recipe)
             if phash is not None and hashes:
                 far = distances(hashes, phash)
                 near = np.flatnonzero(far <= MOST_DISTANCE).tolist()
@@ -77,8 +82,16 @@ def _by_digest(table: pa.Table, found_by: str, column: str, digest: str) -> list
     return [_row(each, found_by, 0) for each in same]
 
 
+def _by_watermark(table: pa.Table, payload: int, recipe: Recipe) -> list[FoundRow]:
+    of_run, of_photo = parts_of(payload)
+    if of_run != run_bits(recipe):
+        return []
+    begins = pc.starts_with(table["source_sha256"], f"{of_photo:0{PHOTO_DIGITS}x}")
+    return [_row(each, "watermark", 0) for each in table.filter(begins).to_pylist()]
+
+
 def _best(rows: list[FoundRow]) -> tuple[FoundRow, ...]:
-    for kind in ("digest", "master"):
+    for kind in ("digest", "master", "watermark"):
         exact = [row for row in rows if row.found_by == kind]
         if exact:
             return tuple(exact[:_MOST_ROWS])

@@ -62,6 +62,7 @@ def sidecar_of(row: Mapping[str, Any], image: str, recipe: Recipe) -> bytes:
             "output_size": recipe.output_size,
             "format": recipe.format,
             "mark": recipe.mark,
+            **({"watermark": True} if recipe.watermark else {}),
         },
         "seed": row["seed"],
         "candidate": row["candidate"],

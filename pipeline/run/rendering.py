@@ -19,9 +19,11 @@ from pipeline.images.mark import marked
 from pipeline.images.pictures import resize_rgb
 from pipeline.images.pillow import read_full
 from pipeline.images.regions import Kept, keep_color
+from pipeline.images.watermark import watermarked
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import Provenance
 from pipeline.provenance.c2pa import Sign, Signed
+from pipeline.provenance.watermark import payload_of
 from pipeline.review.previews import Preview, fitted
 
 
@@ -84,6 +86,8 @@ def render(
         parts = meter.watch(keep_color(color_bands(gray, small, blend), master.kept))
         if recipe.mark:
             parts = marked(parts, height, width)
+        if recipe.watermark:
+            parts = watermarked(parts, height, width, payload_of(recipe, digest))
         parts = preview.watch(parts)
         labels = result_labels(master, format, made)
         try:

@@ -1,0 +1,154 @@
+"""The watermark: found after handling, nowhere else, and luminance stays."""
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import DestinationMismatch
+from pipeline.images.chroma import LUMA, bands, put_color_on
+from pipeline.images.encoding import encode
+from pipeline.images.payload import CODED, decoded, encoded
+from pipeline.images.pillow import read_full
+from pipeline.images.watermark import watermarked
+from pipeline.ledger.planning import check_recipe
+from pipeline.ledger.recipe import Recipe
+from pipeline.provenance.inspection import Inspection, inspect_file
+from pipeline.provenance.rows import find_rows
+from pipeline.provenance.sidecar import sidecar_path
+from pipeline.provenance.watermark import payload_of
+from pipeline.storage.memory import MemoryStorage
+from support.written_shards import RECIPE, run_of, write
+
+PHOTOS = ("animals/cat.jpg", "people/stairs.jpg")
+WITH = replace(RECIPE, watermark=True, sidecar=True, format="png")
+
+
+def written(repository: Path, recipe: Recipe) -> MemoryStorage:
+    """The example photographs, colored at random, as the writing step leaves them."""
+    source, destination = MemoryStorage("source"), MemoryStorage()
+    for name in PHOTOS:
+        source.write(name, (repository / "examples/photos" / name).read_bytes())
+    rows = write(source, destination, recipe)
+    assert [row["status"] for row in rows] == ["ok", "ok"], rows
+    return destination
+
+
+@pytest.fixture(scope="module")
+def with_mark(repository: Path) -> MemoryStorage:
+    return written(repository, WITH)
+
+
+@pytest.fixture(scope="module")
+def plain(repository: Path) -> MemoryStorage:
+    return written(repository, replace(WITH, watermark=False))
+
+
+def images(place: MemoryStorage) -> dict[str, bytes]:
+    """By the master's name."""
+    return {
+        Path(name).stem: data
+        for name, data in sorted(place.objects.items())
+        if name.startswith("images/") and name.endswith(".png")
+    }
+
+
+def as_jpeg(file: bytes) -> bytes:
+    again = io.BytesIO()
+    Image.open(io.BytesIO(file)).convert("RGB").save(again, "JPEG", quality=75)
+    return again.getvalue()
+
+
+def inspected(folder: Path, file: bytes) -> Inspection:
+    path = folder / "picture"
+    path.write_bytes(file)
+    return inspect_file(str(path))
+
+
+def test_pictures_say_run_and_photo_and_find_their_rows(
+    with_mark: MemoryStorage, tmp_path: Path
+) -> None:
+    destination = with_mark
+    run, found = run_of(WITH, 2), []
+    for name, file in images(destination).items():
+        for handled in (file, as_jpeg(file)):
+            each = inspected(tmp_path, handled)
+            assert "watermark" in each.declared_by, name
+            [[row], _], _ = find_rows(
+                destination, run, [(each.sha256, None, each.watermark), ("", None, None)]
+            )
+            assert each.watermark == payload_of(WITH, str(row.source_sha256))
+            assert Path(row.photo).name == name
+            found.append(row.found_by)
+    assert found == ["digest", "watermark"] * 2
+    other = replace(run, recipe=replace(WITH, seed=1))
+    assert find_rows(destination, other, [("", None, each.watermark)])[0] == [()]
+    text = destination.read(sidecar_path("images/animals/cat.jpg.png"))
+    assert b'"watermark": true' in text
+
+
+def test_nothing_is_found_in_pictures_without_a_mark(plain: MemoryStorage, tmp_path: Path) -> None:
+    for file in images(plain).values():
+        assert inspected(tmp_path, file).watermark is None
+    flat = encode(np.full((300, 200, 3), (200, 90, 40), np.uint8), "PNG")
+    assert inspected(tmp_path, flat).watermark is None
+
+
+def test_luminance_stays_and_bytes_are_the_same_twice(
+    with_mark: MemoryStorage, plain: MemoryStorage, repository: Path
+) -> None:
+    without, first = images(plain), images(with_mark)
+    again = images(written(repository, WITH))
+    assert first == again and len(first) == 2
+    for name, file in first.items():
+        assert file != without[name]
+        before, after = (
+            np.asarray(Image.open(io.BytesIO(each))).astype(float) for each in (without[name], file)
+        )
+        assert np.abs((after - before) @ LUMA).max() < 0.62
+        assert np.abs(after @ LUMA - np.rint(before @ LUMA)).max() < 0.31
+        gray = np.ptp(before, axis=2) == 0
+        assert np.array_equal(after[gray], before[gray])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_bands_do_not_show(kind: type[np.uint8] | type[np.uint16], repository: Path) -> None:
+    data = (repository / "examples/photos" / PHOTOS[0]).read_bytes()
+    gray = read_full(data).gray[::2, ::2].astype(kind)
+    gray *= np.iinfo(kind).max // 255
+    small = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    picture = put_color_on(gray, small)
+    height, width = gray.shape
+    [whole] = watermarked([picture], height, width, 1234567)
+    parts = [picture[rows] for rows in (slice(0, 1), slice(1, 90), slice(90, None))]
+    assert np.array_equal(np.concatenate(list(watermarked(parts, height, width, 1234567))), whole)
+    assert whole.dtype == kind
+    moved = np.abs(whole.astype(int) - picture).max() / np.iinfo(kind).max * 255
+    assert 1 <= moved < 9, "codes of 8 bits"
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 500), (500, 3)])
+def test_pictures_of_any_size(size: tuple[int, int]) -> None:
+    height, width = size
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    parts = (picture[rows] for rows in bands(height, width))
+    assert np.concatenate(list(watermarked(parts, height, width, 7))).shape == picture.shape
+
+
+def test_the_code_corrects_what_noise_turns_over() -> None:
+    random = np.random.default_rng(1)
+    for payload in (0, 2**32 - 1, 0xC0FFEE42):
+        noisy = encoded(payload) + random.normal(0, 1, CODED)
+        assert (np.sign(noisy) != encoded(payload)).sum() > 10
+        assert decoded(noisy) == payload
+    assert decoded(np.zeros(CODED)) is None
+    assert sum(decoded(random.normal(0, 1, CODED)) is not None for _ in range(20)) == 0
+
+
+def test_a_run_is_marked_from_beginning_to_end() -> None:
+    destination, recipe = MemoryStorage(), run_of(RECIPE).recipe
+    with pytest.raises(DestinationMismatch, match="watermark: was False, now True"):
+        check_recipe(destination, recipe, replace(recipe, watermark=True))
