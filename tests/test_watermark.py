@@ -117,8 +117,8 @@ def test_luminance_stays_and_bytes_are_the_same_twice(
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_bands_do_not_show(kind: type[np.uint8] | type[np.uint16], repository: Path) -> None:
     data = (repository / "examples/photos" / PHOTOS[0]).read_bytes()
-    gray = read_full(data).gray[::2, ::2].astype(kind)
-    gray *= np.iinfo(kind).max // 255
+    scale = np.iinfo(kind).max // 255
+    gray = (read_full(data).gray[::2, ::2].astype(np.int64) * scale).astype(kind)
     small = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
     picture = put_color_on(gray, small)
     height, width = gray.shape
