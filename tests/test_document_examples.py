@@ -5,6 +5,7 @@ The cookbook's commands run on a Ray that is started once; its bucket is on a se
 
 import os
 import re
+import secrets
 import shlex
 import subprocess
 import sys
@@ -89,7 +90,12 @@ def test_the_api_page(repository: Path, place: Path) -> None:
 
 @pytest.fixture
 def cluster(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Ray of two cores for all commands, whose workers find the server of the S3 protocol."""
+    """A Ray of two cores for all commands, whose workers find the server of the S3 protocol.
+
+    With a token: a process that has used a Ray with one, as other files do, joins no other kind.
+    """
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     environment = {**os.environ, "AWS_ENDPOINT_URL_S3": s3_endpoint}
     with simulated_cluster({"num_cpus": 2}, environment) as started:
         for name, value in started.environment.items():

@@ -192,7 +192,7 @@ def test_every_setting_has_its_option_with_the_same_default() -> None:
     sizes = {name.replace("-", "_") for name, *_ in SIZES}
     assert sizes == set(core) - {"skip"} | {"factor", "levels"}
     others = [*PicConfig.__dataclass_fields__, *PixelCnnConfig.__dataclass_fields__]
-    assert set(others) - sizes == {"mixtures", "channels"}
+    assert set(others) - sizes == {"mixtures", "channels", "form", "embedding"}, "--preset"
 
 
 def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
