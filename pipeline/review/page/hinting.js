@@ -28,6 +28,13 @@ function showHints() {
   showColor(list[hinting.selected]);
   const card = cardAt(grid.place);
   if (card) mark(card, photo);
+  keepFocus();
+}
+
+// A button that had the focus may be gone or disabled now; the keys of an open photo need one in it.
+function keepFocus() {
+  const [dialog, focused] = [byId("detail"), document.activeElement];
+  if (dialog.open && (!dialog.contains(focused) || focused.disabled)) byId("hint-keys").focus();
 }
 
 const hintCount = (count) => (count === 1 ? "1 hint" : `${count} hints`);
