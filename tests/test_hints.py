@@ -1,6 +1,5 @@
 """Hints and palettes: files, plans, what becomes of them in the model and in finished pictures."""
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -29,7 +28,7 @@ from pipeline.ledger.hints import (
     read_hints,
 )
 from pipeline.ledger.palettes import palette_digest, palette_of, parse_palette
-from pipeline.ledger.plan import RUN, Photo, Run, Schedule, Shard, load_run, part_path
+from pipeline.ledger.plan import RUN, Photo, Run, Schedule, Shard
 from pipeline.ledger.results import committed_shards, read_results
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.series import plan_series
@@ -43,6 +42,7 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from support.commands import refusal, run_command
+from support.simulated_runs import as_before
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 from support.written_shards import RECIPE, gray_photo, run_of
 
@@ -286,17 +286,8 @@ def test_weights_that_know_no_hints_are_refused(
 def test_plans_and_results_of_before_know_no_hints(source: Path, told_weights: Path) -> None:
     destination = MemoryStorage("old")
     job = job_of(source, destination, told_weights)
-    table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["hints"])
-    file = io.BytesIO()
-    pq.write_table(table, file)
-    destination.write(part_path(0), file.getvalue())
-    content = json.loads(destination.read(RUN))
-    content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
-    for name in ("hints", "palette"):
-        del content[name]
-    destination.write(RUN, json.dumps(content).encode())
-    old = load_run(destination)
-    assert old and old.recipe == job.run.recipe
+    old = as_before(destination, "hints", ("hints", "palette"))
+    assert old.recipe == job.run.recipe
     assert [shard.photos[0].hints for shard in Schedule(destination, old).open()] == [None, None]
     assert Schedule(destination, old).hints() == {}
 

@@ -24,7 +24,7 @@ from pipeline.ledger.planning import (
 from pipeline.ledger.recipe import Recipe
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
-from support.simulated_runs import without_names
+from support.simulated_runs import as_before
 
 RECIPE = Recipe(
     source="memory://source",
@@ -250,7 +250,7 @@ def test_names_of_results_are_decided_in_the_plan() -> None:
 def test_a_plan_of_an_older_version_has_no_names() -> None:
     source, destination = a_source("a.bmp", "a.bmp.png"), MemoryStorage("to")
     prepare_run(source, destination, RECIPE, 2)
-    again = without_names(destination)
+    again = as_before(destination, "name")
     [shard] = Schedule(destination, again).open()
     assert [photo.name for photo in shard.photos] == [None, None]
     assert plan_retry(destination, again, lambda _: [Redo("a.bmp", 1, 2)])

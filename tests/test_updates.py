@@ -36,7 +36,7 @@ from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.verify import verify
 from support.commands import run_command
-from support.simulated_runs import RECIPE, commit, planned, without_names
+from support.simulated_runs import RECIPE, as_before, commit, planned
 from support.written_shards import candidates_of
 
 NAMES = ("000.bmp", "A.jpg", "a.jpg", "b/c.tif", "B/c.tif", "a.bmp", "a.bmp.png", "002.jpg.png")
@@ -273,7 +273,7 @@ def test_a_source_that_is_gone_adds_nothing_and_is_one_line(tmp_path: Path) -> N
 
 def test_a_destination_of_an_older_version_gets_names_for_new_photos_alone() -> None:
     source, destination, _ = planned(photos=2, shard_size=2)
-    run = without_names(destination)
+    run = as_before(destination, "name")
     for name in ("000.jpg.png", "000.JPG", "001"):
         source.write(name, b"x")
     assert plan_update(source, destination, run).new == 3

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,14 +30,17 @@ def planned(photos: int, shard_size: int, recipe: Recipe = RECIPE) -> tuple[Stor
     return source, destination, prepare_run(source, destination, recipe, shard_size)
 
 
-def without_names(destination: Storage) -> Run:
-    """A run that was planned in one part, made one of an older version, which decided no names."""
-    table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop(["name"])
+def as_before(destination: Storage, column: str, settings: Sequence[str] = ()) -> Run:
+    """A run that was planned in one part, made one of an older version, whose plan had no such
+    column, and whose run.json had no such settings."""
+    table = pq.read_table(io.BytesIO(destination.read(part_path(0)))).drop([column])
     file = io.BytesIO()
     pq.write_table(table, file)
     destination.write(part_path(0), file.getvalue())
     content = json.loads(destination.read(RUN))
     content["plan"]["digests"] = [hashlib.sha256(file.getvalue()).hexdigest()]
+    for name in settings:
+        del content[name]
     destination.write(RUN, json.dumps(content).encode())
     run = load_run(destination)
     assert run
