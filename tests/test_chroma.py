@@ -1,11 +1,13 @@
 """Predicted color on the luminance of a master (pipeline/images/chroma.py)."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline.images.chroma import colorfulness, put_color_on
+from pipeline.images.chroma import colorfulness, put_color_on, resample
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -49,3 +51,15 @@ def test_gray_stays_gray_and_color_is_seen() -> None:
 def test_what_is_no_gray_or_no_color_is_refused(gray: np.ndarray, color: np.ndarray) -> None:
     with pytest.raises(ValueError, match="must be uint8"):
         put_color_on(gray, color)
+
+
+def test_a_very_wide_picture_needs_no_table_of_all_its_columns() -> None:
+    plane = np.arange(4 * 256).reshape(4, 256)
+    tracemalloc.start()
+    try:
+        wide = resample(plane, 4, 300_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert wide.shape == (4, 300_000) and (np.diff(wide, axis=1) >= 0).all()
+    assert peak < 2**27  # 300,000 x 256 weights would be 586 MiB

@@ -14,6 +14,7 @@ from pipeline.images.hints import HintBlend
 LUMA_THOUSANDTHS = (299, 587, 114)  # Rec. 601, of R, G and B
 LUMA = np.array(LUMA_THOUSANDTHS) / 1000
 _RED, _GREEN, _BLUE = LUMA.tolist()
+_COLUMNS_AT_ONCE = 2**13
 _BAND_PIXELS = 2**16  # a handful of float32 arrays of this size stays in the cache
 
 
@@ -121,12 +122,16 @@ def resample(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     result = plane_HW.astype(np.float64)
     shares = np.float64(1)
     if result.shape[0] != height:
-        rows = _weights(result.shape[0], height)
+        rows = _weights(result.shape[0], height, slice(0, height))
         result, shares = rows @ result, rows.sum(axis=1)[:, None]
-    if result.shape[1] != width:
-        columns = _weights(result.shape[1], width)
-        result, shares = result @ columns.T, shares * columns.sum(axis=1)
-    return result / shares
+    if result.shape[1] == width:
+        return result / shares
+    parts = []  # of a very wide picture, weights for all columns at once would take gigabytes
+    for start in range(0, width, _COLUMNS_AT_ONCE):
+        part = slice(start, min(start + _COLUMNS_AT_ONCE, width))
+        columns = _weights(result.shape[1], width, part)
+        parts.append(result @ columns.T / (shares * columns.sum(axis=1)))
+    return np.concatenate(parts, axis=1)
 
 
 def means(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -140,15 +145,16 @@ def means(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     return result
 
 
-def _weights(stored: int, wanted: int) -> np.ndarray:
-    """float64 (wanted, stored), whole numbers: what each old cell gives to each new one."""
+def _weights(stored: int, wanted: int, part: slice) -> np.ndarray:
+    """float64 (of the part, stored), whole numbers: what each old cell gives to some of the new."""
+    new = np.arange(part.start, part.stop)[:, None]
     if stored >= wanted:
-        edges = np.arange(wanted + 1)[:, None] * (stored / wanted)
         cells = np.arange(stored)
-        overlaps = np.minimum(edges[1:], cells + 1) - np.maximum(edges[:-1], cells)
+        ends = np.minimum((new + 1) * (stored / wanted), cells + 1)
+        overlaps = ends - np.maximum(new * (stored / wanted), cells)
         weights = overlaps.clip(0) * (wanted / stored)
     else:
-        centers = ((np.arange(wanted)[:, None] + 0.5) * (stored / wanted) - 0.5).clip(0, stored - 1)
+        centers = ((new + 0.5) * (stored / wanted) - 0.5).clip(0, stored - 1)
         weights = (1 - np.abs(centers - np.arange(stored))).clip(0)
     return np.rint(weights * 2**16)
 
