@@ -79,8 +79,8 @@ def open_results(destination: str) -> "ds.Dataset":
     """
     import pyarrow.dataset as ds
 
-    from pipeline.ledger.plan import open_run
     from pipeline.ledger.results import SCHEMA, located, read_results
+    from pipeline.ledger.run_file import open_run
     from pipeline.storage.open_storage import open_storage
 
     place = open_storage(destination)

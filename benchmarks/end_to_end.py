@@ -16,8 +16,9 @@ import torch
 
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from memory import peak_mib
-from model.colorizer import Colorizer, Method
+from model.colorizer import Colorizer
 from model.core import ColTranCore, CoreConfig
+from model.method import Method
 from model.upsamplers import (
     ColorUpsampler,
     ColorUpsamplerConfig,

@@ -27,9 +27,10 @@ import numpy as np
 
 from damaged_masters import damaged
 from pipeline.errors import REASONS
-from pipeline.ledger.plan import Photo, Plan, Run, Shard
+from pipeline.ledger.plan import Photo, Shard
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import Plan, Run
 from pipeline.run import isolation
 from pipeline.run.isolation import Call, call_here, call_isolated
 from pipeline.run.logs import LOGGER

@@ -23,9 +23,11 @@ from work import gflop_of
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from memory import peak_mib
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
-from model.colorizer import Colorizer, Method
+from model.colorizer import Colorizer
 from model.core import ColTranCore, CoreConfig
+from model.encoder import Extras
 from model.likelihood import BITS_PER_NAT
+from model.method import Method
 from model.sampling import row as rows
 from model.sampling import sample_core
 from model.sampling.cached import encode
@@ -110,13 +112,13 @@ def photographs(side: int, count: int) -> np.ndarray:
 
 def inputs_of(
     core: ColTranCore, count: int, device: str, given: Tensor | None = None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """True bins and grays (B, R, R), and what a trunk sees (B, 256, 256)."""
+) -> tuple[Tensor, Tensor, Extras]:
+    """True bins and grays (B, R, R), and, for a trunk, the photographs at 256 x 256."""
     rgb = torch.from_numpy(photographs(HIGH, count)) if given is None else given
     low = scale_by_area(rgb, core.config.resolution)
     bins, gray = bins_from_coarse(coarse_from_rgb(low)), gray_from_rgb(low).long()
-    high = gray_from_rgb(rgb).long().to(device) if core.config.trunk != "none" else None
-    return bins.to(device), gray.to(device), high
+    high = gray_from_rgb(rgb).long() if core.config.trunk != "none" else None
+    return bins.to(device), gray.to(device), Extras(high).to(torch.device(device))
 
 
 def reset_peak(device: str) -> None:
@@ -133,15 +135,15 @@ def peak(device: str) -> float:
 def time_core(
     core: ColTranCore, batch: int, device: str, with_graphs: bool, gflop: float, rate: float
 ) -> dict[str, object]:
-    _, gray, high = inputs_of(core, batch, device)
+    _, gray, extras = inputs_of(core, batch, device)
     reset_peak(device)
     runners = RowRunners(core)
     draw = partial(
-        sample_core, core, gray, range(batch), 1.0, high, runners=runners, forecast=False
+        sample_core, core, gray, range(batch), 1.0, extras, runners=runners, forecast=False
     )
     with graphs(with_graphs):
         seconds = seconds_of(draw, 1)
-    encoder = seconds_of(torch.no_grad()(partial(encode, core, gray, high)), 1)
+    encoder = seconds_of(torch.no_grad()(partial(encode, core, gray, extras)), 1)
     return {
         "images_per_second": batch / seconds,
         "milliseconds_a_pixel_step": 1000 * (seconds - encoder) / core.config.resolution**2,
@@ -187,8 +189,8 @@ def measure_speed(report: Report, device: str, batches: list[int], tiny: bool) -
         core, color, spatial = build(size, tiny)
         for stage in (core, color, spatial):
             stage.to(device)
-        bins, gray, high = inputs_of(core, 1, device)
-        gflop = gflop_of(partial(core, bins, gray, high))
+        bins, gray, extras = inputs_of(core, 1, device)
+        gflop = gflop_of(partial(core, bins, gray, extras))
         for stage in (core, color, spatial):
             stage.to(dtype)
         told: dict[str, object] = {"size": size, "dtype": name}
@@ -234,8 +236,8 @@ def measure_numerics(
     report.add("machine", describe_machine(device))
     core = build(size, tiny)[0]
     given = None if source is None else read_squares(source, HIGH, count).held_out
-    bins, gray, high = inputs_of(core, count, "cpu", given)
-    reference = core(bins, gray, high)
+    bins, gray, extras = inputs_of(core, count, "cpu", given)
+    reference = core(bins, gray, extras)
     report.add("logits", {"dtype": "float32", "on": "cpu"} | compare(reference, reference, bins))
     there = inputs_of(core, count, device, given)
     before = torch.get_float32_matmul_precision()
@@ -257,16 +259,16 @@ def measure_numerics(
 
 
 def draw_both(
-    core: ColTranCore, there: tuple[Tensor, Tensor, Tensor | None], what: str
+    core: ColTranCore, there: tuple[Tensor, Tensor, Extras], what: str
 ) -> dict[str, object]:
     """The share of pixels that come out otherwise by the plain loop, or one by one."""
-    _, gray, high = there
+    _, gray, extras = there
     count = len(gray)
 
     def draw(places: range) -> Tensor:
-        seen = None if high is None else high[places.start : places.stop]
-        grays = gray[places.start : places.stop]
-        sample = sample_core(core, grays, places, 1.0, seen, lanes=count, forecast=False)
+        part = slice(places.start, places.stop)
+        some = Extras(*(None if each is None else each[part] for each in extras))
+        sample = sample_core(core, gray[part], places, 1.0, some, lanes=count, forecast=False)
         return sample.bins_BHW
 
     together = draw(range(count))

@@ -22,10 +22,11 @@ from typing import Any, get_args
 import pyarrow as pa
 from PIL import Image
 
-from pipeline.colorize import Phase
 from pipeline.errors import ObjectMissing
-from pipeline.ledger.plan import Schedule, load_run, open_run
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.run_file import load_run, open_run
+from pipeline.run.listener import Phase
 from pipeline.run.options import RecipeOptions, Resources, method_of
 from pipeline.run.request import prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard

@@ -27,10 +27,11 @@ import pyarrow.parquet as pq
 
 from memory import peak_mib
 from pipeline.ledger.manifest import Manifest
-from pipeline.ledger.plan import FORMAT, RUN, SCHEMA, Plan, Schedule, load_run, part_path
+from pipeline.ledger.plan import SCHEMA, Schedule, part_path
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import committed_shards, results_path
+from pipeline.ledger.run_file import FORMAT, RUN, Plan, load_run
 from pipeline.ledger.updates import Changes, compare, plan_update
 from pipeline.storage.base import Skip, StoredObject, enter_all
 from pipeline.storage.local import LocalStorage

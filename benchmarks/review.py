@@ -18,10 +18,10 @@ from pathlib import Path
 import click
 
 from memory import peak_mib
-from pipeline.ledger.plan import load_run
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard
+from pipeline.ledger.run_file import load_run
 from pipeline.review.pages import write_review
 from pipeline.storage.base import StoredObject
 from pipeline.storage.local import LocalStorage

@@ -31,6 +31,7 @@ from work import gflop_of
 
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from model.core import ColTranCore, CoreConfig
+from model.encoder import Extras
 from model.sampling import sample_core, sample_core_slow
 from model.sampling.cached import encode
 from model.sampling.runners import RowRunners
@@ -139,16 +140,13 @@ def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: in
         with Image.open(file) as picture:
             found.append(np.asarray(picture.convert("L").resize((side, side))).astype(np.int64))
     low, high = (torch.from_numpy(np.stack(found)) for found in squares.values())
-    seen, runners, seeds = (
-        high if core.config.trunk != "none" else None,
-        RowRunners(core),
-        range(size),
-    )
-    draw = partial(sample_core, core, low, seeds, temperature, seen, runners=runners)
+    extras = Extras(high if core.config.trunk != "none" else None)
+    runners, seeds = RowRunners(core), range(size)
+    draw = partial(sample_core, core, low, seeds, temperature, extras, runners=runners)
     ways: dict[str, Callable[[], object]] = {
         "lanes": partial(draw, forecast=False),
         "forecasts": partial(draw, forecast=True),
-        "encoder alone": torch.no_grad()(partial(encode, core, low, seen)),
+        "encoder alone": torch.no_grad()(partial(encode, core, low, extras)),
     }
     pictures = [ways[name]() for name in ("lanes", "forecasts")]
     if not all(map(torch.equal, *pictures)):  # type: ignore[call-overload]

@@ -15,8 +15,9 @@ import click
 import numpy as np
 from PIL import Image
 
-from model.colorizer import Colorizer, Method
+from model.colorizer import Colorizer
 from model.lab import lab_from_rgb
+from model.method import Method
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, image_path, read_results
 from pipeline.ledger.series import plan_series

@@ -128,7 +128,7 @@ def export(
         raise UsageError("--selection decides by a file, --approved by what DST keeps: give one")
     from pipeline.delivery.deliver import deliver
     from pipeline.delivery.order import Order
-    from pipeline.ledger.plan import open_run
+    from pipeline.ledger.run_file import open_run
     from pipeline.ledger.selection import parse_selection
     from pipeline.storage.lease import open_destination
     from pipeline.storage.open_storage import open_storage

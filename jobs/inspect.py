@@ -64,7 +64,7 @@ def inspect_all(files: tuple[str, ...]) -> tuple[list["Inspection"], list[str]]:
 
 def look_up(found: list["Inspection"], destination: str) -> list["Inspection"]:
     """The same with their rows. Raises AutochromeError."""
-    from pipeline.ledger.plan import open_run
+    from pipeline.ledger.run_file import open_run
     from pipeline.provenance.rows import find_rows
     from pipeline.storage.open_storage import open_storage
 

@@ -21,7 +21,7 @@ def report(destination: str) -> None:
       autochrome report colored
       autochrome report s3://archive/colored
     """
-    from pipeline.ledger.plan import open_run
+    from pipeline.ledger.run_file import open_run
     from pipeline.review.pages import write_review
     from pipeline.storage.open_storage import open_storage
     from pipeline.weights.store import shipped_weights, takes_hints

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from jobs.colorize import finish
+from jobs.closing import finish
 from jobs.options import complete_folder, resource_options, take_resources
 from jobs.progress import Progress, in_json
 from jobs.sections import SectionedCommand

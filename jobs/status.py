@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from jobs.colorize import describe_failures, describe_more_pages
+from jobs.closing import describe_failures, describe_more_pages
 from jobs.options import complete_folder
 from jobs.progress import describe_colorized, describe_duration
 from pipeline.errors import UsageError, shown_in_line
@@ -61,7 +61,7 @@ def status(
       autochrome status colored --json | jq .pending
       autochrome status colored --failed --csv failed.csv
     """
-    from pipeline.ledger.plan import open_run
+    from pipeline.ledger.run_file import open_run
     from pipeline.ledger.status import Ledger
     from pipeline.storage.open_storage import open_storage
 
@@ -129,10 +129,8 @@ def describe(status: "Status", failures: Sequence["Failure"] = (), destination: 
     colorized = describe_colorized(status.done, status.photos, seconds, rate)
     lines = [f"{colorized} ({share:.1%} dealt with)"]
     if status.failed:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in status.failed.items())
         failed = sum(status.failed.values())
-        lines.append(f"{failed:,} failed: {reasons}")
-        lines += describe_failures(failures, failed, destination)
+        lines += describe_failures(status.failed, failures, failed, destination)
     if status.skipped:
         lines.append(f"{status.skipped:,} skipped")
     if status.pending:

@@ -47,7 +47,7 @@ def describe_survey(
     seconds: float,
     cost: float | None,
 ) -> list[str]:
-    from pipeline.ledger.planning import describe_ignored
+    from pipeline.ledger.choosing import describe_ignored
 
     formats = sorted(found.formats.items(), key=lambda item: (-item[1][0], item[0]))
     lines = [

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.colorize import finish
+from jobs.closing import finish
 from jobs.options import complete_folder, resource_options, take_resources
 from jobs.progress import Progress, in_json, say
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipeline.ledger.plan import Run
+    from pipeline.ledger.run_file import Run
     from pipeline.run.options import Resources
     from pipeline.storage.base import Storage
     from pipeline.verify import Findings
@@ -73,7 +73,7 @@ def verify(
       autochrome verify s3://archive/colored --sample 1%
       autochrome verify colored --repair --prune
     """
-    from pipeline.ledger.plan import open_run
+    from pipeline.ledger.run_file import open_run
     from pipeline.storage.open_storage import open_storage
     from pipeline.verify import verify as run_verify
 

@@ -3,71 +3,51 @@
 Legend: B batch, R low resolution (of core and color upsampler), S high resolution.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.color import (
-    COARSE_STEP,
-    NUM_BINS,
-    bins_from_coarse,
-    coarse_from_bins,
-    coarse_from_rgb,
-    rgb_from_bins,
-    saturate,
-)
+from model.color import coarse_from_bins, saturate
 from model.colorized import Colorized, check_batch
 from model.core import ColTranCore
+from model.draft import expected_color, log_likelihood_of, with_hints
+from model.encoder import Extras
 from model.likelihood import BITS_PER_NAT
+from model.method import PUBLISHED_METHOD, Method
 from model.sampling.cached import encode, sample_core
 from model.sampling.inference import most_likely
 from model.sampling.runners import RowRunners
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
 
-MAX_SATURATION = 4
-PRECISIONS, UPSAMPLERS = ("float32", "bfloat16"), ("spatial", "guided")
 
+class Batch(NamedTuple):
+    """Photographs that are colorized together.
 
-@dataclass(frozen=True)
-class Method:
-    """How ColTran's stages are used.
-
-    precision: of weights and activations; sums inside of products, softmax and likelihoods are
-    float32 or more in both. upsampler: spatial, or guided: the color upsampler's small picture is
-    the result, for whoever enlarges it along the photograph's contours. draft: instead of all
-    stages, the core's parallel head in one pass: the mean of its colors, weighted as their
-    distribution at the temperature (the annealed mean of Zhang et al., ECCV 2016, equation 5). Its
-    likelihood is what the core gives to that picture. Where a pixel has a hint, that is its color,
-    at any saturation. saturation: how many times as far from gray
-    as the model has them colors are shown; a mean of what may be is paler than any of it.
-
-    Raises:
-        ValueError: a setting that does not exist.
+    low_BRR, high_BSS: integers [0, 255], the same photographs in two sizes. extras: what the core
+    is given beside low_BRR. seeds, temperature: as in `Colorizer.colorize`.
     """
 
-    precision: str = "float32"
-    upsampler: str = "spatial"
-    draft: bool = False
-    saturation: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("precision", PRECISIONS), ("upsampler", UPSAMPLERS)):
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-        if not 0 <= self.saturation <= MAX_SATURATION:
-            raise ValueError(f"saturation must be 0 to {MAX_SATURATION}, not {self.saturation}")
+    low_BRR: Tensor
+    high_BSS: Tensor
+    extras: Extras
+    seeds: Sequence[int]
+    temperature: float
 
 
-PUBLISHED_METHOD = Method()
+class Picture(NamedTuple):
+    """Pictures and scores of a batch: tensors, shaped and named as the arrays of Colorized."""
+
+    rgb: Tensor
+    log_likelihood: Tensor
+    color_bits_per_dim: Tensor
+    spatial_bits_per_dim: Tensor
+    entropy: Tensor
 
 
 class Colorizer:
@@ -150,114 +130,73 @@ class Colorizer:
 
         gray_low: uint8 (B, R, R); gray_high: uint8 (B, S, S), the same photographs; seeds: one a
         photograph, 0..2^63 - 1; temperature as in `sample_core`. hints (B, R, R) and palette
-        (B, 512): what is known of their colors, as in `ColTranCore.encode`.
+        (B, 512): what is known of their colors, as in model.encoder.Extras.
 
         Raises:
             ValueError: shapes or seeds that do not fit, or hints or a palette that the weights
                 cannot use.
         """
         check_batch(gray_low, gray_high, seeds)
-        count, step = len(gray_low), self.batch_size
-        parts = []
-        for start in range(0, count, step):
-            places = slice(start, start + step)
+        device, parts = self.core.head.weight.device, []
+        for start in range(0, len(gray_low), self.batch_size):
+            places = slice(start, start + self.batch_size)
             low, high = (
-                torch.from_numpy(gray[places].astype(np.int64)) for gray in (gray_low, gray_high)
+                torch.from_numpy(gray[places].astype(np.int64)).to(device)
+                for gray in (gray_low, gray_high)
             )
-            known = [
+            seen = high if self.core.config.trunk != "none" else None
+            known = (
                 None if part is None else torch.from_numpy(part[places])
                 for part in (hints, palette)
-            ]
-            parts.append(self._batch(low, high, known, seeds[places], temperature))
+            )
+            extras = Extras(seen, *known).to(device)
+            parts.append(self._colorize(Batch(low, high, extras, seeds[places], temperature)))
         rgb, log_likelihood, color_bits, spatial_bits, entropy = (
-            np.concatenate(arrays) for arrays in zip(*parts, strict=True)
+            torch.cat(tensors).numpy() for tensors in zip(*parts, strict=True)
         )
         bits_per_pixel = -log_likelihood * BITS_PER_NAT / self.low_resolution**2
         return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits, entropy)
 
     @torch.inference_mode()
-    def _batch(
-        self,
-        low: Tensor,
-        high: Tensor,
-        known: Sequence[Tensor | None],
-        seeds: Sequence[int],
-        temperature: float,
-    ) -> tuple[NDArray[np.generic], ...]:
-        device, count = self.core.head.weight.device, len(low)
-        low, high = low.to(device), high.to(device)
-        seen = high if self.core.config.trunk != "none" else None
-        hints, palette = (None if part is None else part.to(device) for part in known)
-        unknown = torch.full((count,), torch.nan, dtype=torch.float64)
-        if self.method.draft:
-            context = encode(self.core, low, seen, hints, palette)
-            rgb, entropy = expected_color(self.core, context, low, temperature)
-            rgb = with_hints(saturate(rgb, self.method.saturation), hints)
-            log_likelihood = log_likelihood_of(self.core, context, low, rgb)
-            tensors = (rgb, log_likelihood, unknown, unknown, entropy)
-            return tuple(each.cpu().numpy() for each in tensors)
+    def _colorize(self, batch: Batch) -> Picture:
+        picture = self._draft(batch) if self.method.draft else self._draw(batch)
+        return Picture(*(part.cpu() for part in picture))
+
+    def _draft(self, batch: Batch) -> Picture:
+        """One pass of the core's parallel head."""
+        low = batch.low_BRR
+        context = encode(self.core, low, batch.extras)
+        rgb, entropy = expected_color(self.core, context, low, batch.temperature)
+        rgb = with_hints(saturate(rgb, self.method.saturation), batch.extras.hints_BHW)
+        log_likelihood = log_likelihood_of(self.core, context, low, rgb)
+        return Picture(rgb, log_likelihood, unknown_bits(rgb), unknown_bits(rgb), entropy)
+
+    def _draw(self, batch: Batch) -> Picture:
+        """The core drawn pixel by pixel, then the upsamplers."""
         sample = sample_core(
             self.core,
-            low,
-            seeds,
-            temperature,
-            seen,
-            hints,
-            palette,
+            batch.low_BRR,
+            batch.seeds,
+            batch.temperature,
+            batch.extras,
             lanes=self.batch_size,
             runners=self._runners,
         )
-        log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
-        rgb, color_bits = upsample(self.color, coarse_from_bins(sample.bins_BHW), low)
-        spatial_bits = unknown
+        coarse = coarse_from_bins(sample.bins_BHW)
+        rgb, color_bits = upsample(self.color, coarse, batch.low_BRR)
+        spatial_bits = unknown_bits(rgb)
         if self.method.upsampler == "spatial":
             factor = self.high_resolution // self.low_resolution
             blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            rgb, spatial_bits = upsample(self.spatial, blurry, high)
+            rgb, spatial_bits = upsample(self.spatial, blurry, batch.high_BSS)
         rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
-        entropy = sample.entropy_BHW
-        tensors = (rgb, log_likelihood, color_bits, spatial_bits, entropy)
-        return tuple(tensor.cpu().numpy() for tensor in tensors)
+        log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
+        return Picture(rgb, log_likelihood, color_bits, spatial_bits, sample.entropy_BHW)
 
 
-def expected_color(
-    core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """The parallel head's mean color, uint8 (B, H, W, 3), and entropy at temperature 1, in bits.
-
-    context_BHWD: of `encode`. temperature 0 takes its most likely bin.
-    """
-    pairs = zip(context_BHWD.split(1), gray_BHW.split(1), strict=True)
-    logits = torch.cat([core.parallel_from(context, gray) for context, gray in pairs])
-    entropy = torch.special.entr(torch.softmax(logits, dim=-1)).sum(dim=-1) / math.log(2)
-    centers = rgb_from_bins(torch.arange(NUM_BINS, device=logits.device)) + COARSE_STEP // 2
-    if temperature == 0:
-        return centers[logits.argmax(dim=-1)].to(torch.uint8), entropy
-    weights = torch.softmax(logits / temperature, dim=-1)
-    return (weights @ centers.float()).round().to(torch.uint8), entropy
-
-
-def with_hints(rgb_BHW3: Tensor, hints_BHW: Tensor | None) -> Tensor:
-    """Pictures, uint8, whose hinted pixels have the middle of the hint's bin."""
-    if hints_BHW is None:
-        return rgb_BHW3
-    hinted = (hints_BHW < NUM_BINS)[..., None]
-    colors = rgb_from_bins(hints_BHW.clamp(max=NUM_BINS - 1)) + COARSE_STEP // 2
-    return torch.where(hinted, colors.to(torch.uint8), rgb_BHW3)
-
-
-def log_likelihood_of(
-    core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, rgb_BHW3: Tensor
-) -> Tensor:
-    """Nats, float64 (B,), that the core gives to pictures, uint8 (B, H, W, 3): teacher-forced."""
-    bins_BHW = bins_from_coarse(coarse_from_rgb(rgb_BHW3))
-    totals = []
-    for bins, context, gray in zip(
-        bins_BHW.split(1), context_BHWD.split(1), gray_BHW.split(1), strict=True
-    ):
-        log_prob = torch.log_softmax(core.decode(bins, context, gray).double(), dim=-1)
-        totals.append(log_prob.gather(-1, bins[..., None]).sum())
-    return torch.stack(totals)
+def unknown_bits(rgb: Tensor) -> Tensor:
+    """NaN for each picture, float64 (B,): a score that the method does not compute."""
+    return torch.full((len(rgb),), torch.nan, dtype=torch.float64)
 
 
 def upsample(

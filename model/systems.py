@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from model.colorizer import PUBLISHED_METHOD, Colorizer, Method
+from model.colorizer import Colorizer
+from model.method import PUBLISHED_METHOD, Method
 from model.pic.colorizer import PicColorizer
 from model.pic.network import Pic
 from model.weights import MODELS, WeightsError, load_stage, stage_path

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from model.colorizer import Colorizer, Method
+from model.colorizer import Colorizer
+from model.method import Method
 from model.systems import load_colorizer
 from model.weights import WeightsError
 from pipeline.errors import UsageError

@@ -16,8 +16,7 @@ from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.images.pages import MOST_PAGES
-from pipeline.ledger.plan import Run, Schedule, Shard, is_plan_path
-from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.plan import Schedule, Shard, is_plan_path
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import (
     committed_shards,
@@ -26,6 +25,8 @@ from pipeline.ledger.results import (
     results_path,
     shard_of,
 )
+from pipeline.ledger.retries import Redo, plan_retry
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.seen import Seen
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.review.previews import CELLS, FOLDER, map_path, script_path, sheet_path

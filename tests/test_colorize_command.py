@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.colorize import colorize, describe
+from jobs.closing import describe
+from jobs.colorize import colorize
 from jobs.survey import describe_bytes
-from pipeline.colorize import failure_limit
 from pipeline.errors import UsageError
 from pipeline.ledger.sources import split_source
 from pipeline.ledger.status import Failure
+from pipeline.run.open_shards import failure_limit
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.summary import Summary
 from support.commands import refusal, run_command

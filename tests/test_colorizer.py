@@ -14,7 +14,7 @@ from model.color import (
     rgb_from_bins,
     saturate,
 )
-from model.colorizer import Method
+from model.method import Method
 from model.sampling.cached import sample_core
 from model.weights import load_stage, stage_path
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights

@@ -21,6 +21,7 @@ from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES, Provenance, xmp_packet
 from pipeline.provenance.c2pa import (
     Signer,
+    Unsigned,
     read_signer,
     refuse_unsigned,
     sign_picture,
@@ -98,7 +99,7 @@ def test_a_picture_is_signed_and_names_its_master(
 
 
 def test_a_changed_picture_is_found_out(signer: Signer) -> None:
-    file = sign_picture(signer, "a.png", gray_photo(2), "PNG", gray_photo(1), "PNG", MADE)
+    file = sign_picture(signer, Unsigned("a.png", gray_photo(2), "PNG", gray_photo(1), "PNG", MADE))
     place = file.rindex(b"IDAT") + 20
     changed = file[:place] + bytes([file[place] ^ 1]) + file[place + 1 :]
     assert [read(each, "PNG")[0] for each in (file, changed)] == ["Valid", "Invalid"]
@@ -109,13 +110,15 @@ def test_every_kind_of_key_signs(kind: str, tmp_path: Path) -> None:
     chain = write_chain(tmp_path, kind)
     signer = read_signer(chain.certificate, chain.key)
     assert signer is not None and signer.algorithm == kind
-    file = sign_picture(signer, "a.png", gray_photo(2), "PNG", gray_photo(1), "PNG", MADE)
+    file = sign_picture(signer, Unsigned("a.png", gray_photo(2), "PNG", gray_photo(1), "PNG", MADE))
     assert read(file, "PNG", chain.root)[0] == "Trusted"
 
 
 def test_a_master_with_credentials_keeps_them_in_the_pictures(chain: Chain, signer: Signer) -> None:
-    master = sign_picture(signer, "print", gray_photo(1), "PNG", gray_photo(1), "PNG", MADE)
-    file = sign_picture(signer, "a.png", gray_photo(2), "PNG", master, "PNG", MADE)
+    master = sign_picture(
+        signer, Unsigned("print", gray_photo(1), "PNG", gray_photo(1), "PNG", MADE)
+    )
+    file = sign_picture(signer, Unsigned("a.png", gray_photo(2), "PNG", master, "PNG", MADE))
     state, manifest = read(file, "PNG", chain.root)
     assert state == "Trusted"
     assert manifest["ingredients"][0]["active_manifest"] == read(master, "PNG")[1]["label"]
@@ -125,7 +128,7 @@ def test_credentials_of_a_master_are_not_taken_for_those_of_a_picture(signer: Si
     source, destination = MemoryStorage("source"), MemoryStorage()
     for format, suffix in SUFFIXES.items():
         photo = gray_photo(1, format)
-        signed = sign_picture(signer, "print", photo, format, photo, format, MADE)
+        signed = sign_picture(signer, Unsigned("print", photo, format, photo, format, MADE))
         source.write(f"a.{suffix}", signed)
     for row in write(source, destination, replace(RECIPE, format="tiff")):
         path = str(row["output_uri"]).removeprefix("memory://memory/")
@@ -150,7 +153,7 @@ def test_where_credentials_of_a_master_are_is_not_said_of_a_picture(where: str) 
 def test_a_master_that_the_library_cannot_read_is_named_all_the_same(
     signer: Signer, master: bytes
 ) -> None:
-    file = sign_picture(signer, "a.jp2", gray_photo(2), "PNG", master, "JPEG", MADE)
+    file = sign_picture(signer, Unsigned("a.jp2", gray_photo(2), "PNG", master, "JPEG", MADE))
     state, manifest = read(file, "PNG")
     assert state == "Valid"
     assert hashlib.sha256(master).hexdigest() in manifest["ingredients"][0]["description"]
@@ -171,7 +174,9 @@ def test_what_cannot_be_signed_becomes_png_or_is_refused(signer: Signer) -> None
 def test_of_two_workers_on_a_picture_the_first_one_counts(signer: Signer) -> None:
     destination = MemoryStorage()
     first, second, other = (
-        sign_picture(signer, "a.png", gray_photo(number), "PNG", gray_photo(1), "PNG", MADE)
+        sign_picture(
+            signer, Unsigned("a.png", gray_photo(number), "PNG", gray_photo(1), "PNG", MADE)
+        )
         for number in (2, 2, 3)
     )
     assert first != second, "salts are random"
@@ -189,7 +194,7 @@ def test_another_certificate_signs_anew(signer: Signer, tmp_path: Path) -> None:
     renewed = read_signer(chain.certificate, chain.key)
     assert renewed is not None
     first, second = (
-        sign_picture(each, "a.png", gray_photo(2), "PNG", gray_photo(1), "PNG", MADE)
+        sign_picture(each, Unsigned("a.png", gray_photo(2), "PNG", gray_photo(1), "PNG", MADE))
         for each in (signer, renewed)
     )
     write_signed(destination, "images/a.png", first)
@@ -198,7 +203,7 @@ def test_another_certificate_signs_anew(signer: Signer, tmp_path: Path) -> None:
 
 def test_signing_works_in_a_process_of_its_own(signer: Signer) -> None:
     photo = gray_photo(1)
-    file = call_isolated(sign_picture, signer, "a.png", photo, "PNG", photo, "PNG", MADE)
+    file = call_isolated(sign_picture, signer, Unsigned("a.png", photo, "PNG", photo, "PNG", MADE))
     assert read(file, "PNG")[0] == "Valid"
 
 
@@ -211,7 +216,7 @@ def test_the_key_is_never_shown(chain: Chain, signer: Signer) -> None:
     assert secret not in pickle.dumps(replace(job, signer=None)).decode("latin-1")
     assert "Signer(es256)" in repr(job)
     with pytest.raises(PhotoError) as raised:
-        sign_picture(signer, "a.png", b"no picture", "PNG", b"", "PNG", MADE)
+        sign_picture(signer, Unsigned("a.png", b"no picture", "PNG", b"", "PNG", MADE))
     assert raised.value.reason == "write_error" and secret not in str(raised.value)
 
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from test_core import OPTIONS
 
-from model.colorizer import Colorizer, Method
+from model.colorizer import Colorizer
 from model.core import ColTranCore
+from model.method import Method
 from model.sampling import CoreSample, cached, sample_core, sample_core_slow
 from model.sampling import row as rows
 from model.sampling.draw import Drawn

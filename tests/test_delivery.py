@@ -24,9 +24,9 @@ from pipeline.delivery.order import Order
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
 from pipeline.ledger import seen
 from pipeline.ledger.names import Names, output_path
-from pipeline.ledger.plan import Run
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import Result, image_path, read_results
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.updates import plan_update
 from pipeline.storage.base import Storage

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import open_run
 from pipeline.storage.local import LocalStorage
 from support.commands import run_command
 

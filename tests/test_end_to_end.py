@@ -19,8 +19,8 @@ from PIL import Image
 
 from model.weights import file_digests, save_stage, stage_path
 from pipeline.errors import StoreUnavailable
-from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.run_file import open_run
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage

@@ -15,9 +15,9 @@ LAYERS = ("model", "pipeline", "jobs")  # an arrow points to the left, never to 
 # import from those before it.
 ROOMS = {
     "model": (
-        "color", "lab", "likelihood", "scaling", "layers", "trunk", "criss_cross", "core",
-        "upsamplers", "colorized", "sampling", "pic", "weights", "published", "training",
-        "evaluation", "colorizer", "systems",
+        "color", "lab", "likelihood", "scaling", "method", "layers", "trunk", "criss_cross",
+        "encoder", "core", "draft", "upsamplers", "colorized", "sampling", "pic", "weights",
+        "published", "training", "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
         "errors", "deadline", "user_folders", "storage", "metadata", "images", "ledger", "weights",
@@ -32,14 +32,15 @@ DOORS = {
     "botocore": {"pipeline/storage/s3.py"},
     "PIL": {f"pipeline/images/{name}.py" for name in ("pillow", "frames", "pictures")},
     "c2pa": {"pipeline/provenance/c2pa.py"},
-    "cryptography": {"pipeline/provenance/c2pa.py"},
+    "cryptography": {"pipeline/provenance/certificates.py"},
     "imagecodecs": {f"pipeline/images/{name}.py" for name in ("avif", "codecs", "jpegs", "tiffs")},
     "tifffile": {"pipeline/images/tiffs.py"},
     "ray": {
         "pipeline/cluster/session.py",
         "pipeline/cluster/submission.py",
-        "pipeline/colorize.py",
+        "pipeline/run/engine_errors.py",
         "pipeline/run/metrics.py",
+        "pipeline/run/warming.py",
         "pipeline/run/wave.py",
         "pipeline/training/ray_train.py",
         "pipeline/training/stored.py",

@@ -10,6 +10,7 @@ from PIL import Image
 from test_core import OPTIONS
 
 from model.core import ColTranCore
+from model.encoder import Extras
 from model.sampling import CoreSample, cached, sample_core
 from model.sampling.row import InnerStep, RowRunner
 from model.sampling.runners import RowRunners
@@ -60,11 +61,11 @@ def shipped(repository: Path) -> ColTranCore:
     return core
 
 
-def known(side: int) -> dict[str, torch.Tensor]:
+def with_known_color(extras: Extras, side: int) -> Extras:
     hints = torch.full((1, side, side), 512)
     hints[:, side // 3 : side // 2, side // 2] = 301
     palette = torch.rand(1, 512, generator=torch.Generator().manual_seed(2)) ** 8
-    return {"hints_BHW": hints, "palette_BV": palette / palette.sum()}
+    return extras._replace(hints_BHW=hints, palette_BV=palette / palette.sum())
 
 
 @pytest.mark.slow
@@ -74,24 +75,14 @@ def test_the_shipped_core_draws_photographs_the_same_both_ways(
 ) -> None:
     core, side = shipped, shipped.config.resolution
     with Image.open(repository / "examples/photos" / name) as picture:
-        given: dict[str, Any] = {
-            key: torch.from_numpy(np.asarray(picture.convert("L").resize((size, size))).astype(int))
-            for key, size in (("gray_BHW", side), ("high_BSS", 256))
-        }
-    given = {key: value[None] for key, value in given.items()}
-    runners = RowRunners(core)
-    ways: list[tuple[float, dict[str, Any]]] = [(0, {}), (0.7, known(side)), (1.0, {})]
-    for temperature, more in ways:
+        gray, high = (
+            torch.from_numpy(np.asarray(picture.convert("L").resize((size, size))).astype(int))
+            for size in (side, 256)
+        )
+    runners, plain = RowRunners(core), Extras(high[None])
+    for temperature, extras in ((0, plain), (0.7, with_known_color(plain, side)), (1.0, plain)):
         lanes, alone = (
-            sample_core(
-                core,
-                **given,
-                **more,
-                seeds_B=[7],
-                temperature=temperature,
-                runners=runners,
-                forecast=way,
-            )
+            sample_core(core, gray[None], [7], temperature, extras, runners=runners, forecast=way)
             for way in (False, True)
         )
         check_same(alone, lanes)

@@ -14,9 +14,10 @@ from xml.etree import ElementTree
 import pytest
 
 from pipeline.ledger.manifest import Manifest
-from pipeline.ledger.plan import Schedule, open_run
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import image_path, read_results
+from pipeline.ledger.run_file import open_run
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.provenance.premis import PREMIS, write_premis
 from pipeline.review.pages import write_review

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 import tifffile
 
-from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import open_run
 from pipeline.storage.local import LocalStorage
 from support.commands import run_command
 

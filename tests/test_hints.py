@@ -14,8 +14,9 @@ from PIL import Image
 
 import autochrome
 from model.color import bins_from_coarse, coarse_from_rgb
-from model.colorizer import Colorizer, Method
+from model.colorizer import Colorizer
 from model.lab import ciede2000, lab_from_rgb
+from model.method import Method
 from model.weights import WEIGHTS
 from pipeline.errors import DestinationMismatch, UsageError
 from pipeline.images.hints import Hint, hint_colors, hinted_cells, rgb_on_gray
@@ -28,8 +29,9 @@ from pipeline.ledger.hints import (
     read_hints,
 )
 from pipeline.ledger.palettes import palette_digest, palette_of, parse_palette
-from pipeline.ledger.plan import RUN, Photo, Run, Schedule, Shard
+from pipeline.ledger.plan import Photo, Schedule, Shard
 from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.run_file import RUN, Run
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.series import plan_series
 from pipeline.ledger.status import Ledger

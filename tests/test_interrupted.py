@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from killed_runs import members, undisturbed
-from pipeline.ledger.plan import open_run
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import open_run
 from pipeline.run.options import RecipeOptions
 from pipeline.storage.local import LocalStorage
 from support.commands import run_command, started_command

@@ -10,9 +10,10 @@ from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from pipeline.ledger.pace import Pace
-from pipeline.ledger.plan import Run, Schedule
-from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import Result, commit_shard, committed_shards, read_results
+from pipeline.ledger.retries import Redo, plan_retry
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.shard_report import report_of
 from pipeline.ledger.status import Failure, Ledger
 from pipeline.storage.base import Storage

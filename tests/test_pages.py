@@ -22,10 +22,11 @@ from pipeline.errors import PhotoError, UsageError
 from pipeline.images.pages import count_pages, page_alone
 from pipeline.images.pillow import read_full, read_small
 from pipeline.ledger.names import former_output_path
-from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.status import Ledger

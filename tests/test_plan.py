@@ -13,15 +13,12 @@ from hypothesis import strategies as some
 
 from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
 from pipeline.ledger import planning as module
-from pipeline.ledger.plan import RUN, Plan, Run, Schedule, load_run
-from pipeline.ledger.planning import (
-    Redo,
-    chosen_photos,
-    describe_ignored,
-    plan_retry,
-    prepare_run,
-)
+from pipeline.ledger.choosing import chosen_photos, describe_ignored
+from pipeline.ledger.plan import Schedule
+from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.retries import Redo, plan_retry
+from pipeline.ledger.run_file import RUN, Plan, Run, load_run
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from support.simulated_runs import as_before

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.errors import StorageError
-from pipeline.ledger.plan import Plan, Run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import (
     SCHEMA,
@@ -18,6 +17,7 @@ from pipeline.ledger.results import (
     read_results,
     results_path,
 )
+from pipeline.ledger.run_file import Plan, Run
 from pipeline.storage.memory import MemoryStorage
 
 RUN = Run(Recipe(source="memory://s", weights={}, versions={}), Plan(4, 4, 1, 4, (), {}), "d")

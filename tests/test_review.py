@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from pipeline.images.encoding import encode
-from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import Result, commit_shard
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.review.pages import FIELDS, PAGE, page_files, write_review
 from pipeline.review.previews import PreviewSheets

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.ledger.plan import Run, Schedule, Shard
-from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.results import committed_shards
+from pipeline.ledger.retries import Redo, plan_retry
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import (
     COLUMNS,
     MOST_SEED,

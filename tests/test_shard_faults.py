@@ -17,8 +17,8 @@ from model.colorized import Colorized
 from model.colorizer import Colorizer
 from pipeline.cluster.session import ENVIRONMENT
 from pipeline.errors import DeviceBroken, DeviceFull, PhotoError
-from pipeline.ledger.plan import Plan, Run
 from pipeline.ledger.results import commit_shard, results_path
+from pipeline.ledger.run_file import Plan, Run
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run import isolation
 from pipeline.run.isolation import call_isolated

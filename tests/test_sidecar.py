@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import committed_shards
+from pipeline.ledger.run_file import Run
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.run.steps import write_shard
 from pipeline.storage.memory import MemoryStorage

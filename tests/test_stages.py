@@ -18,9 +18,10 @@ from model.colorizer import Colorizer
 from pipeline.errors import ObjectArchived, ObjectMissing, StorageError, StoreUnavailable
 from pipeline.images.pillow import read_full
 from pipeline.ledger.names import former_output_path, output_path
-from pipeline.ledger.plan import Photo, Plan, Run, Shard
+from pipeline.ledger.plan import Photo, Shard
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, read_results
+from pipeline.ledger.run_file import Plan, Run
 from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.steps import (

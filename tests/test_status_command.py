@@ -9,8 +9,9 @@ import pytest
 from test_resume_command import write_run
 
 from jobs.status import describe
-from pipeline.ledger.plan import Schedule, open_run
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.run_file import open_run
 from pipeline.ledger.status import Status
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage

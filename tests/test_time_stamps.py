@@ -15,6 +15,7 @@ from pipeline.metadata.xmp import Provenance
 from pipeline.provenance import c2pa as credentials
 from pipeline.provenance.c2pa import (
     Signer,
+    Unsigned,
     is_stamped,
     read_signer,
     sign_picture,
@@ -117,7 +118,7 @@ def test_of_two_workers_the_first_counts_whatever_its_time(
     chain: Chain, authority: Authority, signer: Signer
 ) -> None:
     first, second = (sign_stamped(signer, *PICTURE).file for _ in range(2))
-    plain, destination = sign_picture(signer, *PICTURE), MemoryStorage()
+    plain, destination = sign_picture(signer, Unsigned(*PICTURE)), MemoryStorage()
     assert write_signed(destination, "images/a.png", first) == first
     for other in (second, plain):
         assert write_signed(destination, "images/a.png", other) == first

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from model import Colorizer, ColTranCore, CoreConfig, load_stage, save_stage
 from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
-from model.colorizer import Method
+from model.encoder import Extras
+from model.method import Method
 from model.pic.network import Pic, PicConfig
 from model.sampling import sample_core, sample_core_slow
 from model.training.known_color import draw_known_color, palette_of
@@ -37,17 +39,19 @@ def core() -> ColTranCore:
     return core
 
 
-def inputs(count: int = 2) -> dict[str, torch.Tensor]:
+def inputs(count: int = 2) -> tuple[torch.Tensor, Extras]:
+    """Small grays, and all that a core can be given beside them."""
     generator = torch.Generator().manual_seed(5)
     palette = torch.rand(count, NUM_BINS, generator=generator)
     hints = torch.full((count, 8, 8), NUM_BINS)
     hints[:, 2, 3] = 77
-    return {
-        "gray_BHW": torch.randint(256, (count, 8, 8), generator=generator),
-        "high_BSS": torch.randint(256, (count, 64, 64), generator=generator),
-        "hints_BHW": hints,
-        "palette_BV": palette / palette.sum(dim=1, keepdim=True),
-    }
+    gray = torch.randint(256, (count, 8, 8), generator=generator)
+    high = torch.randint(256, (count, 64, 64), generator=generator)
+    return gray, Extras(high, hints, palette / palette.sum(dim=1, keepdim=True))
+
+
+def some_extras(**given: torch.Tensor | None) -> Extras:
+    return inputs()[1]._replace(**given)
 
 
 LITE0: Trunk = "efficientnet_lite0"
@@ -103,44 +107,37 @@ def test_weights_of_another_network_are_refused_by_name() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_cached_equals_slow_with_all_inputs(core: ColTranCore, temperature: float) -> None:
-    given = inputs()
-    gray = given.pop("gray_BHW")
-    fast = sample_core(core, gray, SEEDS, temperature, **given)  # type: ignore[arg-type]
-    slow = sample_core_slow(core, gray, SEEDS, temperature, **given)
+    gray, extras = inputs()
+    fast = sample_core(core, gray, SEEDS, temperature, extras)
+    slow = sample_core_slow(core, gray, SEEDS, temperature, extras)
     assert torch.equal(fast.bins_BHW, slow.bins_BHW)
     torch.testing.assert_close(fast.log_prob_BHW, slow.log_prob_BHW, rtol=0, atol=1e-4)
-    log_prob = torch.log_softmax(core(fast.bins_BHW, gray, **given).double(), dim=-1)
+    log_prob = torch.log_softmax(core(fast.bins_BHW, gray, extras).double(), dim=-1)
     expected = log_prob.gather(-1, fast.bins_BHW[..., None])[..., 0]
     torch.testing.assert_close(fast.log_prob_BHW, expected, rtol=0, atol=1e-4)
 
 
 def test_company_does_not_change_a_photograph_with_all_inputs(core: ColTranCore) -> None:
-    given = inputs(5)
-    gray, seeds = given.pop("gray_BHW"), [1, 2, 3, 4, 5]
-    own: dict[str, Any] = {name: value[3:4] for name, value in given.items()}
-    every: dict[str, Any] = {**given}
-    together = sample_core(core, gray, seeds, **every)
-    alone = sample_core(core, gray[3:4], [4], **own)
+    gray, extras = inputs(5)
+    together = sample_core(core, gray, [1, 2, 3, 4, 5], extras=extras)
+    alone = sample_core(core, gray[3:4], [4], extras=extras.of_photo(3))
     assert torch.equal(together.bins_BHW[3:4], alone.bins_BHW)
     assert torch.equal(together.log_prob_BHW[3:4], alone.log_prob_BHW)
 
 
 @pytest.mark.parametrize("name", ["high_BSS", "hints_BHW", "palette_BV"])
 def test_every_input_reaches_every_pixel(core: ColTranCore, name: str) -> None:
-    given = inputs()
-    before = core.parallel_logits(**given)
-    other = given | {name: given[name].flip(-1)}
-    assert bool((core.parallel_logits(**other) != before).any(-1).all())
+    gray, extras = inputs()
+    before = core.parallel_logits(gray, extras)
+    other = extras._replace(**{name: getattr(extras, name).flip(-1)})
+    assert bool((core.parallel_logits(gray, other) != before).any(-1).all())
 
 
 def test_no_hints_and_unknown_hints_are_the_same(core: ColTranCore) -> None:
-    given = inputs()
-    none = given | {
-        "hints_BHW": torch.full((2, 8, 8), NUM_BINS),
-        "palette_BV": torch.zeros(2, NUM_BINS),
-    }
-    absent = {name: given[name] for name in ("gray_BHW", "high_BSS")}
-    assert torch.equal(core.parallel_logits(**none), core.parallel_logits(**absent))
+    gray, extras = inputs()
+    none = Extras(extras.high_BSS, torch.full((2, 8, 8), NUM_BINS), torch.zeros(2, NUM_BINS))
+    absent = Extras(extras.high_BSS)
+    assert torch.equal(core.parallel_logits(gray, none), core.parallel_logits(gray, absent))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +158,7 @@ def test_wrong_inputs_are_refused(
     core: ColTranCore, change: dict[str, torch.Tensor], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        core.encode(**inputs() | change)
+        core.encode(inputs()[0], some_extras(**change))
 
 
 @pytest.mark.parametrize(
@@ -173,9 +170,9 @@ def test_wrong_inputs_are_refused(
     ],
 )
 def test_inputs_that_the_core_lacks_are_refused(name: str, words: str) -> None:
-    given = inputs()
+    gray, extras = inputs()
     with pytest.raises(ValueError, match=words):
-        tiny_core().encode(given["gray_BHW"], **{name: given[name]})
+        tiny_core().encode(gray, Extras(**{name: getattr(extras, name)}))
 
 
 @pytest.mark.parametrize(
@@ -199,41 +196,47 @@ def test_weights_files_hold_the_trunk_and_the_histogram(core: ColTranCore, tmp_p
     save_stage(core, tmp_path / "core.safetensors")
     loaded = load_stage(tmp_path / "core.safetensors")
     assert isinstance(loaded, ColTranCore) and loaded.config == core.config
-    given = inputs()
+    gray, extras = inputs()
     # Convolutions take other kernels for weights that lie otherwise in memory.
     torch.testing.assert_close(
-        loaded.parallel_logits(**given), core.parallel_logits(**given), rtol=0, atol=1e-4
+        loaded.parallel_logits(gray, extras),
+        core.parallel_logits(gray, extras),
+        rtol=0,
+        atol=1e-4,
     )
+
+
+def numpy_inputs() -> tuple[NDArray[Any], ...]:
+    """Small and large grays, hints and palettes, as a colorizer takes them."""
+    gray, extras = inputs()
+    low, high, hints, palette = (part.numpy() for part in (gray, *extras) if part is not None)
+    return low.astype(np.uint8), high.astype(np.uint8), hints, palette
 
 
 def test_a_colorizer_shows_the_core_what_it_can_use(core: ColTranCore) -> None:
     colorizer = Colorizer(core, tiny_color(8), tiny_spatial(64))
-    given = {name: value.numpy() for name, value in inputs().items()}
-    low, high = given["gray_BHW"].astype(np.uint8), given["high_BSS"].astype(np.uint8)
+    low, high, hints, palette = numpy_inputs()
     plain = colorizer.colorize(low, high, SEEDS)
-    told = colorizer.colorize(
-        low, high, SEEDS, hints=given["hints_BHW"], palette=given["palette_BV"].astype(np.float32)
-    )
+    told = colorizer.colorize(low, high, SEEDS, hints=hints, palette=palette)
     other = colorizer.colorize(low, high[:, ::-1].copy(), SEEDS)
     assert plain.log_likelihood[0] != told.log_likelihood[0] != other.log_likelihood[0]
 
 
 def test_hinted_pixels_of_a_mean_have_their_bins_at_any_saturation(core: ColTranCore) -> None:
-    given = {name: value.numpy() for name, value in inputs().items()}
-    low, high = given["gray_BHW"].astype(np.uint8), given["high_BSS"].astype(np.uint8)
+    low, high, hints, _ = numpy_inputs()
     stages = core, tiny_color(8), tiny_spatial(64)
     for saturation in (0.0, 1.4):
         how = Method(draft=True, saturation=saturation)
-        told = Colorizer(*stages, method=how).colorize(low, high, SEEDS, hints=given["hints_BHW"])
+        told = Colorizer(*stages, method=how).colorize(low, high, SEEDS, hints=hints)
         assert (
             told.rgb[:, 2, 3] == (77 // 64 * 32 + 16, 77 // 8 % 8 * 32 + 16, 77 % 8 * 32 + 16)
         ).all()
 
 
 def test_a_larger_core_keeps_what_it_knows(core: ColTranCore) -> None:
-    larger, given = grow(core, 16), inputs()
+    larger, (gray, extras) = grow(core, 16), inputs()
     assert torch.equal(larger.log_histogram, core.log_histogram)
-    logits = larger.parallel_logits(given["gray_BHW"].repeat(1, 2, 2), given["high_BSS"])
+    logits = larger.parallel_logits(gray.repeat(1, 2, 2), Extras(extras.high_BSS))
     assert logits.shape == (2, 16, 16, NUM_BINS)
 
 
@@ -269,9 +272,9 @@ def test_a_core_starts_at_the_histogram() -> None:
     fit_histogram(trainer.model, set_of)
     rows = trainer.model.log_histogram.double().exp().sum(dim=1)
     torch.testing.assert_close(rows, torch.ones(256, dtype=torch.float64), rtol=0, atol=1e-4)
-    given = inputs()
-    expected = trainer.model.log_histogram[given["gray_BHW"]]
-    assert torch.equal(trainer.model.parallel_logits(**given), expected)
+    gray, extras = inputs()
+    expected = trainer.model.log_histogram[gray]
+    assert torch.equal(trainer.model.parallel_logits(gray, extras), expected)
     plain = training(0, histogram=False)
     first, other = (next(each.run(set_of))["parallel"] for each in (trainer, plain))
     assert first < 8.6 < other, "9 bits are a blind guess"

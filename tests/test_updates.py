@@ -19,10 +19,11 @@ from test_names import PHOTOS, all_outputs
 
 import autochrome
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
-from pipeline.ledger.plan import Run, Schedule, retry_path
+from pipeline.ledger.plan import Schedule, retry_path
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare, plan_update, refuse_other_list
 from pipeline.provenance.premis import write_premis

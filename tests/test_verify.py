@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.ledger.plan import Run, Schedule, Shard, load_run
+from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.results import Result, commit_shard, committed_shards
+from pipeline.ledger.run_file import Run, load_run
 from pipeline.ledger.status import Ledger
 from pipeline.review.previews import map_path, script_path, sheet_path
 from pipeline.storage.memory import MemoryStorage

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from model.core import ColTranCore
+from model.encoder import NO_EXTRAS, Extras
 from model.layers import (
     AxialAttention,
     AxialLayer,
@@ -58,9 +59,7 @@ def sample_core(
     gray_BHW: Tensor,
     seeds_B: Sequence[int],
     temperature: float = 1.0,
-    high_BSS: Tensor | None = None,
-    hints_BHW: Tensor | None = None,
-    palette_BV: Tensor | None = None,
+    extras: Extras = NO_EXTRAS,
     lanes: int = LANES,
     runners: RowRunners | None = None,
     forecast: bool | None = None,
@@ -71,7 +70,7 @@ def sample_core(
     divides the logits; 0 takes the most likely bin of each pixel. lanes: so many pictures are drawn
     at least, by repeating the last photograph. runners: of this core, for those who draw many
     batches. forecast: draw each picture by itself, by exact forecasts; None for where that pays.
-    Both ways draw the same to the bit. The others are as in `ColTranCore.encode`.
+    Both ways draw the same to the bit.
 
     Raises:
         ValueError: a wrong shape, range, number of seeds or temperature, another core's runners, or
@@ -82,7 +81,7 @@ def sample_core(
         raise ValueError("the runners are those of another core")
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     count = len(gray_BHW)
-    context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
+    context = encode(core, gray_BHW, extras)
     if forecast is None:
         forecast = count <= MOST_FORECAST and can_forecast(core) and ways_agree(runners)
     if forecast:
@@ -149,22 +148,12 @@ def draw_rows(
     return CoreSample(bins, log_prob, entropy)
 
 
-def encode(
-    core: ColTranCore,
-    gray_BHW: Tensor,
-    high_BSS: Tensor | None = None,
-    hints_BHW: Tensor | None = None,
-    palette_BV: Tensor | None = None,
-) -> Tensor:
+def encode(core: ColTranCore, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
     """`core.encode`, one photograph at a time: in less memory, and company does not matter."""
-    core.check(gray_BHW, high_BSS, hints_BHW, palette_BV)
+    core.encoder.check(gray_BHW, extras)
     contexts = []
     for photo in range(len(gray_BHW)):
-        high, hints, palette = (
-            None if part is None else part[photo, None]
-            for part in (high_BSS, hints_BHW, palette_BV)
-        )
-        context = core.encoder.embed(core.seen(gray_BHW[photo, None]), high, hints, palette)
+        context = core.encoder.embed(gray_BHW[photo, None], extras.of_photo(photo))
         run_layers(core.encoder.layers, context)
         contexts.append(context)
     return torch.cat(contexts)

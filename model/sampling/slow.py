@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from model.core import ColTranCore
+from model.encoder import NO_EXTRAS, Extras
 from model.sampling.draw import CoreSample, draw, draw_uniforms
 
 
@@ -22,9 +23,7 @@ def sample_core_slow(
     gray_BHW: Tensor,
     seeds_B: Sequence[int],
     temperature: float = 1.0,
-    high_BSS: Tensor | None = None,
-    hints_BHW: Tensor | None = None,
-    palette_BV: Tensor | None = None,
+    extras: Extras = NO_EXTRAS,
 ) -> CoreSample:
     """The same picture as `sample_core`, by one full forward pass for each pixel."""
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
@@ -32,7 +31,7 @@ def sample_core_slow(
     entropy = torch.empty_like(uniforms, dtype=torch.float32)
     for row in range(gray_BHW.shape[1]):
         for column in range(gray_BHW.shape[2]):
-            logits = core(bins, gray_BHW, high_BSS, hints_BHW, palette_BV)[:, row, column]
+            logits = core(bins, gray_BHW, extras)[:, row, column]
             drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
             bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
             entropy[:, row, column] = bits

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
-from model.core import UNKNOWN
+from model.encoder import UNKNOWN
 from model.training.photographs import draw_rectangle
 
 NO_HINTS = 0.5  # share of the photographs

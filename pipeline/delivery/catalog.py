@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.delivery.chosen import Picture
-from pipeline.ledger.plan import Run
+from pipeline.ledger.run_file import Run
 from pipeline.metadata.xmp import SOURCE_TYPES
 
 CSV, PARQUET = "catalog.csv", "catalog.parquet"

@@ -9,8 +9,8 @@ from typing import Any
 
 from pipeline.delivery.names import DeliveredNames
 from pipeline.delivery.order import Order
-from pipeline.ledger.plan import Run
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import Selection, kept_selections, known_photos
 from pipeline.storage.base import Storage
 

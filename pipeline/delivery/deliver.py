@@ -32,8 +32,9 @@ from pipeline.delivery.iiif import COLLECTION, Manifests, Sheets
 from pipeline.delivery.order import DELIVERY, Order, begin_delivery, read_order
 from pipeline.delivery.place import refuse_others_files, what_is_there
 from pipeline.errors import PhotoError, UsageError
-from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, image_path
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.seen import Seen
 from pipeline.ledger.selection import Selection
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
-from pipeline.ledger.plan import Run, differences
+from pipeline.ledger.run_file import Run, differences
 from pipeline.storage.base import Storage
 
 DELIVERY = "delivery.json"

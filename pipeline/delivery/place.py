@@ -9,7 +9,7 @@ from pipeline.delivery.chosen import Picture
 from pipeline.delivery.iiif import COLLECTION, paths_of
 from pipeline.delivery.order import DELIVERY, Order
 from pipeline.errors import ObjectMissing, UsageError
-from pipeline.ledger.plan import Run
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.seen import Seen
 from pipeline.provenance.sidecar import sidecar_path
 from pipeline.storage.base import Storage

@@ -93,8 +93,8 @@ def evaluate(
     on_progress(step, done, all) counts the photographs of a step. on_warning is told before the
     work starts what makes figures unfair.
     """
-    from model.colorizer import Method
     from model.evaluation.frechet import Inception
+    from model.method import Method
     from model.pic.colorizer import PicColorizer
     from model.systems import load_colorizer
 

@@ -1,28 +1,20 @@
-"""What a run will do, decided once: settings and digests in run.json, photos in plan/.
+"""The photos that a run does, by shard: the files in plan/.
 
-`run.json` is written last and only if absent, so that it commits the plan: a destination without it
-has no plan yet. Where it is there already, the frozen plan counts and the source is not listed
-again; the shard size of a later command is then of no effect (pictures do not depend on it). What
-a command may change between runs of one destination (device, batch size, progress) is no part of a
-Recipe; what decides pictures or names is, and a difference is refused.
-
-    plan/part-00000.parquet     photos by shard, none of them in two parts
-    plan/retry-00001.parquet    further shards: photos that are done once more, or, as their first
+    plan/part-00000.parquet     photos by shard; each shard lies in one part
+    plan/retry-00001.parquet    further shards: photos to be done once more, or, as their first
                                 attempt, photos that came into the source later
 
-Both are written once and never changed; pipeline.ledger.planning and .updates make them. What adds
-shards takes the next number of one series, whatever it adds: of two commands that want the same
-shards, one is refused by the store, and looks again.
+Each file is written once and never changed; pipeline.ledger.planning, .retries and .updates write
+them. Whatever adds shards takes the next number of the one series of retry files. If two commands
+want to add the same shards, the store refuses one of them, which then looks again.
 """
 
 import hashlib
 import io
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import ObjectMissing, StorageError, UsageError
-from pipeline.ledger.recipe import ALWAYS_FROZEN, Recipe
+from pipeline.errors import StorageError
+from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.run_file import RUN, Run
 from pipeline.storage.base import Storage, StoredObject
 
-RUN = "run.json"
-FORMAT = "autochrome-run-2"
 SCHEMA = pa.schema(
     [
         ("photo", pa.string()),
@@ -50,43 +41,9 @@ SCHEMA = pa.schema(
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
-_LONGEST_VALUE = 2000  # of a setting in a message
+# The values of a row, in the order of SCHEMA.
+PlanRow = tuple[str, int, int, int, int | None, str | None, str | None, str | None]
 PlanFile = tuple[str, str | None]  # path, and its digest where run.json has it
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How much there is to do, without what was added later.
-
-    ignored counts what was listed and is not planned: by suffix, or "hidden", "filtered",
-    "repeated". digests: SHA-256 of each part.
-    """
-
-    photos: int
-    shards: int
-    shard_size: int
-    shards_per_part: int
-    digests: tuple[str, ...]
-    ignored: dict[str, int]
-
-    def photos_in(self, shards: AbstractSet[int]) -> int:
-        """How many photos those of these shards have that are the plan's own."""
-        own = sum(1 for shard in shards if shard < self.shards)
-        missing = self.shards * self.shard_size - self.photos  # of the last
-        return self.shard_size * own - missing * (self.shards - 1 in shards)
-
-    def shards_of(self, part: int) -> range:
-        first = part * self.shards_per_part
-        return range(first, min(first + self.shards_per_part, self.shards))
-
-
-@dataclass(frozen=True)
-class Run:
-    """A frozen run; digest is the SHA-256 of its run.json."""
-
-    recipe: Recipe
-    plan: Plan
-    digest: str
 
 
 @dataclass(frozen=True)
@@ -242,67 +199,6 @@ class Schedule:
         }
 
 
-def current_versions() -> dict[str, str]:
-    """Versions of what computes and encodes; "+cpu" and the like, a matter of device, are cut."""
-    names = ("autochrome", "imagecodecs", "pillow", "tifffile", "torch")
-    return {name: version(name).partition("+")[0] for name in names}
-
-
-def load_run(destination: Storage) -> Run | None:
-    """The run of a destination; None where there is none yet. Raises StorageError."""
-    try:
-        data = destination.read(RUN)
-    except ObjectMissing:
-        return None
-    try:
-        content = json.loads(data)
-        if content.pop("format_version") != FORMAT:
-            raise ValueError("of another version")
-        plan = Plan(**_with_tuples(Plan, content.pop("plan")))
-        if missing := sorted(ALWAYS_FROZEN - content.keys()):
-            raise ValueError(f"no {missing[0]}")
-        recipe = Recipe(**_with_tuples(Recipe, content))
-        _check_types(recipe, plan)
-    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        cause = " ".join(str(error).split()) or type(error).__name__
-        uri = destination.uri_of(RUN)
-        raise StorageError(f"{uri} is no run of Autochrome: {cause[:200]}") from error
-    return Run(recipe, plan, hashlib.sha256(data).hexdigest())
-
-
-def open_run(destination: Storage) -> Run:
-    """The run of a destination that must have one. Raises UsageError, StorageError."""
-    run = load_run(destination)
-    if run is None:
-        raise UsageError(f"{destination.uri} holds no run of Autochrome: it has no run.json")
-    return run
-
-
-def _check_types(recipe: Recipe, plan: Plan) -> None:
-    """Raises ValueError where a value is not of the kind that it should be."""
-    kinds: dict[str, Any] = {
-        "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
-        "int | None": int | None, "dict[str, str]": dict, "dict[str, int]": dict,
-        "tuple[str, ...]": tuple,
-    }  # fmt: skip
-    for record in (recipe, plan):
-        for each in fields(record):
-            kind = kinds[each.type if isinstance(each.type, str) else _kind_name(each.type)]
-            value = getattr(record, each.name)
-            parts = [*value, *value.values()] if isinstance(value, dict) else value
-            sound = isinstance(value, kind)
-            if sound and isinstance(value, tuple | dict):
-                sound = all(isinstance(part, str | int) for part in parts)
-            if not sound:
-                raise ValueError(f"{each.name} is {value!r}"[:100])
-    if min(plan.photos, plan.shards, plan.shard_size, plan.shards_per_part) < 1:
-        raise ValueError("a plan of nothing")
-
-
-def _kind_name(kind: Any) -> str:
-    return kind.__name__ if kind.__class__ is type else str(kind)
-
-
 def part_path(part: int) -> str:
     return f"plan/part-{part:05d}.parquet"
 
@@ -315,10 +211,17 @@ def is_plan_path(path: str) -> bool:
     return bool(_PART.fullmatch(path) or _RETRY.fullmatch(path))
 
 
-def _with_tuples(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
-    tuples = {field.name for field in fields(kind) if "tuple" in str(field.type)}
-    return {name: tuple(value) if name in tuples else value for name, value in content.items()}
+def to_parquet(rows: Sequence[PlanRow]) -> bytes:
+    """A file of plan/."""
+    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows), SCHEMA)]  # noqa: B905
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
+    return file.getvalue()
+
+
+def short_name(name: str | None, photo: str) -> str | None:
+    """A name as plans hold it: empty for the photo's own, as most are, to save room."""
+    return "" if name == photo else name
 
 
 def _read_table(destination: Storage, path: str, digest: str | None = None) -> pa.Table:
@@ -347,23 +250,3 @@ def _photo(row: dict[str, Any]) -> Photo:
     name = row["photo"] if row["name"] == "" else row["name"]
     known = {"hints": row["hints"], "palette": row["palette"]}
     return Photo(row["photo"], row["bytes"], name=name, **known)
-
-
-def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
-    """One line for each setting that differs: `weights.core: was X, now Y`."""
-    lines = []
-    for name in sorted(was.keys() | now.keys()):
-        old, new = was.get(name, "absent"), now.get(name, "absent")
-        if isinstance(old, dict) and isinstance(new, dict):
-            lines += differences(old, new, f"{above}{name}.")
-        elif old != new:
-            lines.append(f"{above}{name}: was {_brief(old)}, now {_brief(new)}")
-    return lines
-
-
-def _brief(value: Any) -> str:
-    """A value as it is shown; of a long one the beginning, and a digest that tells it apart."""
-    text = str(value)
-    if len(text) <= _LONGEST_VALUE:
-        return text
-    return f"{text[:40]}... (SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"

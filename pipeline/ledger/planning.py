@@ -1,74 +1,30 @@
-"""Making plans: which photos there are, and which of them are done once more."""
+"""A run is planned: its photos are listed, cut into shards, and frozen."""
 
 import hashlib
-import io
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from fnmatch import fnmatchcase
-from functools import partial
+from dataclasses import asdict
 from itertools import islice
-from pathlib import PurePosixPath
 from typing import Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError, shown
-from pipeline.images.formats import MASTER_SUFFIXES
+from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
+from pipeline.ledger.choosing import chosen_photos, describe_nothing
 from pipeline.ledger.hints import HintFile
 from pipeline.ledger.names import Names
-from pipeline.ledger.plan import (
-    FORMAT,
-    RUN,
-    SCHEMA,
-    Plan,
-    Run,
-    Schedule,
-    differences,
-    is_plan_path,
-    load_run,
-    part_path,
-    retry_path,
-)
+from pipeline.ledger.plan import PlanRow, is_plan_path, part_path, short_name, to_parquet
 from pipeline.ledger.recipe import Recipe
-from pipeline.ledger.sources import Listing, listing_of, named_files
+from pipeline.ledger.run_file import FORMAT, RUN, Plan, Run, differences, load_run
+from pipeline.ledger.sources import Listing, named_files
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.open_storage import overlap
 from pipeline.storage.probe import probe_conditional_writes
 
 PHOTOS_PER_PART = 100_000
-# Folders and files that systems leave beside photographs, and lists without a suffix.
-_OF_SYSTEMS = {
-    *("@eaDir", "#recycle", "#snapshot", "$RECYCLE.BIN", "System Volume Information"),
-    *("__MACOSX", "lost+found", "Thumbs.db", "desktop.ini", "Icon\r"),
-}
-_LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANIFEST|INDEX", re.I)
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
 OnPhase = Callable[[Literal["listing", "planning"], int], None]
-# As plan.SCHEMA names them.
-PlanRow = tuple[str, int, int, int, int | None, str | None, str | None, str | None]
-
-
-@dataclass(frozen=True)
-class Redo:
-    """A photo to be done once more, as its `attempt`-th.
-
-    seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt. name: as in
-    plan.Photo. hints, palette: as in plan.Photo, "" for none; None: those of its last attempt.
-    """
-
-    photo: str
-    size: int
-    attempt: int
-    seed: int | None = None
-    name: str | None = None
-    hints: str | None = None
-    palette: str | None = None
 
 
 def prepare_run(
@@ -129,60 +85,6 @@ def check_recipe(destination: Storage, frozen: Recipe, wanted: Recipe) -> None:
         raise DestinationMismatch(
             "\n".join([f"{destination.uri} belongs to a run with other settings", *changed])
         )
-
-
-def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterable[Redo]]) -> int:
-    """Add shards for photos to be done once more; returns how many photos.
-
-    redo: chooses them, given what is planned already; asked again where another command has
-    planned a retry at the same moment. Raises StorageError.
-    """
-    while True:
-        schedule = Schedule(destination, run)
-        seeds, hints, palettes = schedule.seeds(), schedule.hints(), schedule.palettes()
-        chosen = [
-            replace(
-                each,
-                seed=seeds.get(each.photo) if each.seed is None else each.seed,
-                hints=hints.get(each.photo) if each.hints is None else each.hints or None,
-                palette=palettes.get(each.photo) if each.palette is None else each.palette or None,
-            )
-            for each in redo(schedule)
-        ]
-        chosen.sort(key=lambda each: (*_kind(each), each.photo.encode()))
-        if not chosen:
-            return 0
-        number, shard = schedule.shards - 1, run.plan.shard_size
-        rows: list[PlanRow] = []
-        filled, kind = shard, (0, -1)
-        for each in chosen:
-            if filled == shard or _kind(each) != kind:
-                number, filled, kind = number + 1, 0, _kind(each)
-            filled += 1
-            name = short_name(each.name, each.photo)
-            facts = each.photo, each.size, number, each.attempt, each.seed
-            rows.append((*facts, name, each.hints, each.palette))
-        if destination.write_if_absent(retry_path(schedule.next_file), to_parquet(rows)):
-            return len(chosen)
-
-
-def _kind(redo: Redo) -> tuple[int, int]:
-    """Attempt and seed, which the photos of a shard have in common."""
-    return redo.attempt, -1 if redo.seed is None else redo.seed
-
-
-def short_name(name: str | None, photo: str) -> str | None:
-    """A name as a plan has it: most are the photo's own, and take no room."""
-    return "" if name == photo else name
-
-
-def describe_ignored(ignored: dict[str, int]) -> str:
-    """A phrase for people: `3 other files ignored (2 .txt, 1 hidden)`."""
-    count = sum(ignored.values())
-    kinds = sorted(ignored.items(), key=lambda item: (-item[1], item[0]))
-    named = ", ".join(f"{number:,} {shown(kind)}" for kind, number in kinds[:5])
-    more = ", ..." if len(kinds) > 5 else ""
-    return f"{count:,} other file{'' if count == 1 else 's'} ignored ({named}{more})"
 
 
 def _freeze(
@@ -254,76 +156,6 @@ def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str
             " shard size; remove plan/ there, and start again"
         )
     return hashlib.sha256(data).hexdigest()
-
-
-def to_parquet(rows: Sequence[PlanRow]) -> bytes:
-    columns = [pa.array(column, field.type) for column, field in zip(zip(*rows), SCHEMA)]  # noqa: B905
-    file = io.BytesIO()
-    pq.write_table(pa.Table.from_arrays(columns, schema=SCHEMA), file, compression="zstd")
-    return file.getvalue()
-
-
-def chosen_photos(
-    source: Storage, recipe: Recipe, listing: Listing | None, ignored: Counter[str]
-) -> Iterator[StoredObject]:
-    """The photographs that a run takes, in the order of their listing; the rest is counted.
-
-    listing: None lists the source, or its files where the recipe names some.
-    """
-    listing = listing or listing_of(source, recipe.include)
-    listed = listing(ignored) if listing else source.list(skip=partial(_not_entered, recipe))
-    return islice(_photos(listed, recipe, ignored), recipe.limit)
-
-
-def describe_nothing(source: Storage, ignored: Counter[str]) -> str:
-    """A source without a photograph, for people."""
-    others = f"; {describe_ignored(ignored)}" if ignored else ""
-    return f"no photograph in {source.uri}{others}"
-
-
-def _photos(
-    listed: Iterable[StoredObject], recipe: Recipe, ignored: Counter[str]
-) -> Iterator[StoredObject]:
-    """What is taken for a photograph; the rest is counted."""
-    included, excluded = _matcher(recipe.include), _matcher(recipe.exclude)
-    for found in listed:
-        suffix, parts = PurePosixPath(found.path).suffix.lower().rstrip(), found.path.split("/")
-        if found.skipped:
-            ignored[found.skipped] += 1
-        elif _is_hidden(parts):
-            ignored["hidden"] += 1
-        elif not _OF_SYSTEMS.isdisjoint(parts) or _LISTS.fullmatch(parts[-1]):
-            ignored["of the system"] += 1
-        elif suffix and suffix not in MASTER_SUFFIXES:
-            ignored[suffix] += 1
-        elif (recipe.include and not included(found.path)) or excluded(found.path):
-            ignored["filtered"] += 1
-        else:
-            yield found
-
-
-def _is_hidden(parts: Sequence[str]) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") for part in parts)
-
-
-def _not_entered(recipe: Recipe, folder: str) -> str:
-    """Why nothing below a folder can be a photograph of a run, whatever is there: a Skip."""
-    parts = folder.split("/")
-    if _is_hidden(parts):
-        return "hidden folder"
-    if not _OF_SYSTEMS.isdisjoint(parts):
-        return "folder of the system"
-    # What such a pattern finds in the folder's own path, it finds in all that begins with that.
-    below = (pattern for pattern in recipe.exclude if pattern.endswith("*"))
-    return "excluded folder" if any(fnmatchcase(folder, pattern) for pattern in below) else ""
-
-
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a path is one of these, or matches one."""
-    files = named_files(patterns)
-    if files is not None:  # which may be thousands
-        return set(files).__contains__
-    return lambda path: any(fnmatchcase(path, pattern) for pattern in patterns)
 
 
 def _all_in(destination: Storage) -> Iterator[StoredObject]:

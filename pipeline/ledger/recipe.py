@@ -42,7 +42,7 @@ class Recipe(Choices):
 
     source: URI. weights: SHA-256 by stage. versions: of what decides bytes. manifest: SHA-256 of
     the list of photos; None where the source was listed. temperature, precision, upsampler, draft,
-    saturation: as in model.colorizer.Method. content_credentials: pictures are signed, whoever's
+    saturation: as in model.method.Method. content_credentials: pictures are signed, whoever's
     certificate it is. hints: SHA-256 of those in the plan, see ledger.hints. palette: that of all
     photos, see ledger.palettes.
     """

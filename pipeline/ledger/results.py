@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError
-from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.plan import Schedule
+from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
 
 SCHEMA_VERSION = "1"

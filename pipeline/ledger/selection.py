@@ -21,9 +21,10 @@ import pyarrow.compute as pc
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.hints import format_hints, parse_hints
-from pipeline.ledger.plan import Run, Schedule
-from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.retries import Redo, plan_retry
+from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
 
 COLUMNS = ("photo", "candidate", "decision", "seed")

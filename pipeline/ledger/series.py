@@ -16,9 +16,10 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.ledger.palettes import palette_of
-from pipeline.ledger.plan import Run, Schedule
-from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, image_path, read_results
+from pipeline.ledger.retries import Redo, plan_retry
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import kept_selections
 from pipeline.storage.base import Storage
 

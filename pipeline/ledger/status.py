@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 
 from pipeline.ledger.advice import Work, advise, work_of
 from pipeline.ledger.pace import Pace, Span, span_of
-from pipeline.ledger.plan import Run, Schedule
-from pipeline.ledger.planning import Redo, plan_retry
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import DECISIVE, committed_shards, read_shards
+from pipeline.ledger.retries import Redo, plan_retry
+from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
 
 WINDOWS = (1, 5, 15)  # minutes

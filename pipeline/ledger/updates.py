@@ -16,10 +16,11 @@ from itertools import islice
 import pyarrow.compute as pc
 
 from pipeline.errors import DestinationMismatch
+from pipeline.ledger.choosing import chosen_photos
 from pipeline.ledger.names import Names
-from pipeline.ledger.plan import PlanFile, Run, Schedule, retry_path
-from pipeline.ledger.planning import PlanRow, chosen_photos, short_name, to_parquet
+from pipeline.ledger.plan import PlanFile, PlanRow, Schedule, retry_path, short_name, to_parquet
 from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.seen import Seen
 from pipeline.storage.base import Storage, StoredObject
 

@@ -1,14 +1,14 @@
 """Content credentials (C2PA): pictures that are signed. The only file that knows the library.
 
-A signed picture names its master as what it was made from, says that its color was adjusted by a
-trained model, and is signed with the user's certificate. The signature covers the whole file, the
-XMP packet of pipeline.metadata.xmp with it. A time stands in it where an authority is asked for a
-time stamp (RFC 3161) and gives one.
+A signed picture names its master as its parent, says that a trained model adjusted its color, and
+is signed with the user's certificate. The signature covers the whole file, including the XMP packet
+of pipeline.metadata.xmp. It holds a time if an authority was asked for a time stamp (RFC 3161) and
+gave one.
 
-The library puts random salts into a manifest: signing a picture twice gives two files, both good.
-So that a picture is written by one of two workers only, each names the unsigned picture's digest as
-the instance that it signs, and takes what is there already where that is the same instance, signed
-with the same certificate, and unharmed.
+The library puts random salts into a manifest, so signing a picture twice gives two different valid
+files. To have only one of two workers write a picture, each names the unsigned picture's digest as
+the instance that it signs. Where the destination holds an undamaged picture of the same instance,
+signed with the same certificate, that one stays.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -27,7 +27,22 @@ from pipeline.errors import PhotoError, UsageError, missing_extra
 from pipeline.images.encoding import encode
 from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT, SIGNABLE
 from pipeline.metadata.xmp import SOURCE_TYPES, Provenance
+from pipeline.provenance.certificates import Certificate, read_certificate
 from pipeline.storage.base import Storage
+
+
+class Unsigned(NamedTuple):
+    """A picture to be signed, and what its credentials say of it.
+
+    photo: the master's path. file, format: the picture. master, master_format: the master's file.
+    """
+
+    photo: str
+    file: bytes
+    format: str
+    master: bytes
+    master_format: str
+    made: Provenance
 
 
 class Signed(NamedTuple):
@@ -54,43 +69,40 @@ _QUIET = {  # nothing is fetched, and pictures get no thumbnail of themselves
 
 
 class Signer:
-    """A certificate, those above it, and its key, as PEM.
+    """A certificate, and a time-stamp authority.
 
-    authority: the URL of a time-stamp authority, or None. silent: why it gave no time stamp when it
-    was tried; empty where it did, or was not asked. No dataclass, as Ray turns those into text for
-    its own records.
+    authority: the URL of the authority, or None. silent: why it gave no time stamp when it was
+    tried; empty where it did, or was not asked. Not a dataclass, because Ray writes the fields of
+    those into its own records, and this one holds a private key.
     """
 
-    def __init__(
-        self, certificates: str, key: str, algorithm: str, authority: str | None = None
-    ) -> None:
-        """algorithm: C2PA's name of it, as es256."""
-        self.certificates, self.algorithm, self.authority = certificates, algorithm, authority
-        self.silent = ""
-        self._key = key
+    def __init__(self, certificate: Certificate, authority: str | None = None) -> None:
+        self.authority, self.silent = authority, ""
+        self.algorithm, self._certificate = certificate.algorithm, certificate
 
     def __repr__(self) -> str:
         return f"Signer({self.algorithm})"
 
     def context(self, stamped: bool) -> Any:
-        """What the library signs with; stamped: with a time stamp, if there is an authority."""
+        """The library's context for signing; stamped: with a time stamp, if it can."""
         from c2pa import C2paSignerInfo, Context, Settings
         from c2pa import Signer as NativeSigner
 
-        certificates, key = self.certificates.encode(), self._key.encode()
+        own = self._certificate
         authority = self.authority.encode() if self.authority and stamped else None
-        info = C2paSignerInfo(self.algorithm, certificates, key, authority)
+        info = C2paSignerInfo(own.algorithm, own.chain.encode(), own.key.encode(), authority)
         return Context(Settings.from_dict(_QUIET), NativeSigner.from_info(info))
 
 
 def read_signer(
     certificate: str | None, key: str | None, authority: str | None = None
 ) -> Signer | None:
-    """What these files sign with, tried on a picture; None where there are none.
+    """The signer that these files make, tried on a picture; None where no files are given.
 
-    authority: URL of a time-stamp authority, asked once here. Where it does not answer, the signer
-    says so: that ends no run.
-    Raises UsageError: one of them is missing or cannot be used, or the library is not installed.
+    authority: URL of a time-stamp authority, asked once here. Where it does not answer, the run
+    goes on, and the signer's `silent` says why.
+
+    Raises UsageError: a file is missing or cannot be used, or the library is not installed.
     """
     if certificate is None and key is None:
         if authority is not None:
@@ -103,8 +115,7 @@ def read_signer(
         import c2pa  # noqa: F401
     except ImportError as error:
         raise missing_extra("signing pictures needs c2pa-python", "provenance") from error
-    signer = _load(certificate, key)
-    signer.authority = authority
+    signer = Signer(read_certificate(certificate, key), authority)
     gray = encode(np.zeros((8, 8), np.uint8), "PNG")
     made = Provenance("trainedAlgorithmicMedia", "0", {}, 0, "")
     try:
@@ -114,7 +125,7 @@ def read_signer(
         raise UsageError(f"{certificate}: {error}") from error
     failures = there["validation_results"]["activeManifest"]["failure"]
     wrong = [each["code"] for each in failures if each["code"] != "signingCredential.untrusted"]
-    if wrong:  # whom a reader trusts is the reader's choice; all else has to be right
+    if wrong:  # everything but trust, which each reader decides
         raise UsageError(f"{certificate} signs what readers refuse: {', '.join(wrong)}")
     signer.silent = trial.unstamped
     return signer
@@ -129,30 +140,18 @@ def refuse_unsigned(format: str) -> None:
         )
 
 
-def sign_picture(
-    signer: Signer,
-    photo: str,
-    file: bytes,
-    format: str,
-    master: bytes,
-    master_format: str,
-    made: Provenance,
-    stamped: bool = False,
-) -> bytes:
-    """A picture, signed. photo: the master's path. stamped: with a time stamp of the authority.
-
-    Raises PhotoError (write_error).
-    """
+def sign_picture(signer: Signer, picture: Unsigned, stamped: bool = False) -> bytes:
+    """The signed file; stamped: with a time stamp. Raises PhotoError (write_error)."""
     from c2pa import Builder, C2paError
 
     signed = io.BytesIO()
     try:
         with (
             signer.context(stamped) as context,
-            Builder(_manifest(file, format, made), context) as builder,
+            Builder(_manifest(picture), context) as builder,
         ):
-            _open_master(builder, photo, master, master_format)
-            builder.sign(MIME_OF_FORMAT[format], io.BytesIO(file), signed)
+            _open_master(builder, picture)
+            builder.sign(MIME_OF_FORMAT[picture.format], io.BytesIO(picture.file), signed)
     except C2paError as error:
         raise PhotoError("write_error", f"the picture cannot be signed: {error}") from error
     return signed.getvalue()
@@ -167,19 +166,20 @@ def sign_stamped(
     master_format: str,
     made: Provenance,
 ) -> Signed:
-    """A picture, signed as by sign_picture, with a time stamp if the authority gives one soon.
+    """Sign a picture, with a time stamp if the authority gives one soon. Parameters as in Unsigned.
 
-    Raises PhotoError as sign_picture does.
+    Raises PhotoError (write_error).
     """
-    url, picture = signer.authority, (photo, file, format, master, master_format, made)
+    picture = Unsigned(photo, file, format, master, master_format, made)
+    url = signer.authority
     if url is None:
-        return Signed(sign_picture(signer, *picture))
+        return Signed(sign_picture(signer, picture))
     until, why = _paused.get(url, (0.0, ""))
     for wait in (None, *WAITS) if time.monotonic() >= until else ():
         time.sleep(wait or 0.0)
         started = time.monotonic()
         try:
-            file = sign_picture(signer, *picture, True)
+            file = sign_picture(signer, picture, stamped=True)
         except PhotoError as error:
             why = f"no time stamp: {_cause(error)}"
             _paused[url] = (time.monotonic() + PAUSE, why)
@@ -188,7 +188,7 @@ def sign_stamped(
         else:
             _paused.pop(url, None)
             return Signed(file)
-    return Signed(sign_picture(signer, *picture), why)
+    return Signed(sign_picture(signer, picture), why)
 
 
 def is_stamped(file: bytes, format: str) -> bool:
@@ -198,7 +198,7 @@ def is_stamped(file: bytes, format: str) -> bool:
 
 
 def read_credentials(file: bytes, format: str) -> dict[str, Any]:
-    """What a picture's content credentials say, checked, as the library's report of them.
+    """The library's report on a picture's content credentials, which it checks.
 
     Raises PhotoError (unsupported): it has none, or they cannot be read.
     """
@@ -230,7 +230,7 @@ def find_credentials(file: bytes, format: str) -> dict[str, Any] | None:
 
 
 def write_signed(destination: Storage, path: str, file: bytes) -> bytes:
-    """Write a signed picture, unless the same is there already; returns what is there.
+    """Write a signed picture unless the same is there already; returns the file that is there then.
 
     Raises StorageError.
     """
@@ -243,41 +243,42 @@ def write_signed(destination: Storage, path: str, file: bytes) -> bytes:
     return file
 
 
-def _manifest(file: bytes, format: str, made: Provenance) -> dict[str, Any]:
-    program = {"name": "Autochrome", "version": made.version}
+def _manifest(picture: Unsigned) -> dict[str, Any]:
+    program = {"name": "Autochrome", "version": picture.made.version}
     actions = [
         {"action": "c2pa.opened", "parameters": {"ingredientIds": ["master"]}},
         {
             "action": "c2pa.color_adjustments",
             "description": "colorized by a trained model",
             "softwareAgent": program,
-            "digitalSourceType": SOURCE_TYPES + made.source_type,
+            "digitalSourceType": SOURCE_TYPES + picture.made.source_type,
         },
     ]
     return {
         "claim_generator_info": [program],
-        "format": MIME_OF_FORMAT[format],
-        "instance_id": _instance(hashlib.sha256(file).hexdigest()),
+        "format": MIME_OF_FORMAT[picture.format],
+        "instance_id": _instance(hashlib.sha256(picture.file).hexdigest()),
         "assertions": [{"label": "c2pa.actions.v2", "created": True, "data": {"actions": actions}}],
     }
 
 
-def _open_master(builder: Any, photo: str, master: bytes, format: str) -> None:
-    """Name the master as what the picture was made from, with its own credentials if it has any."""
+def _open_master(builder: Any, picture: Unsigned) -> None:
+    """Name the master as the picture's parent, with the master's own credentials if it has any."""
     from c2pa import C2paError
 
+    master, kind = picture.master, MIME_OF_FORMAT[picture.master_format]
     digest = hashlib.sha256(master).hexdigest()
     ingredient = {
-        "title": photo,
-        "format": MIME_OF_FORMAT[format],
+        "title": picture.photo,
+        "format": kind,
         "relationship": "parentOf",
         "label": "master",
         "instance_id": _instance(digest),
         "description": f"SHA-256 {digest}",
     }
     try:
-        builder.add_ingredient(ingredient, MIME_OF_FORMAT[format], io.BytesIO(master))
-    except C2paError:  # decoders bear more than this library does: take it as mere bytes
+        builder.add_ingredient(ingredient, kind, io.BytesIO(master))
+    except C2paError:  # our decoders read files that this library refuses: pass mere bytes
         builder.add_ingredient(ingredient, "application/octet-stream", io.BytesIO(master))
 
 
@@ -286,7 +287,7 @@ def _instance(digest: str) -> str:
 
 
 def _is_same(there: bytes, file: bytes, format: str) -> bool:
-    """Whether both are one picture, signed with one certificate, and what is there is unharmed."""
+    """Whether both are one picture, signed with one certificate, and `there` is undamaged."""
     try:
         reports = [read_credentials(data, format) for data in (there, file)]
     except PhotoError:
@@ -314,50 +315,6 @@ def _check_authority(url: str | None) -> None:
 
 
 def _cause(error: PhotoError) -> str:
-    """What the library says of an authority, in a line."""
+    """Why an authority gave no time stamp, in the library's words, at most one line."""
     words = str(error).removeprefix("the picture cannot be signed: ")
     return words.removeprefix("Signature: ")[:200]
-
-
-def _load(certificate: str, key: str) -> Signer:
-    """Raises UsageError where the files do not hold a certificate and its key."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from cryptography.hazmat.primitives.serialization import (
-        Encoding,
-        NoEncryption,
-        PrivateFormat,
-        load_pem_private_key,
-    )
-
-    try:
-        chain = x509.load_pem_x509_certificates(Path(certificate).read_bytes())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--c2pa-certificate {certificate}: {_first_line(error)}") from error
-    try:
-        private = load_pem_private_key(Path(key).read_bytes(), None)
-    except TypeError as error:
-        raise UsageError(f"--c2pa-key {key} is encrypted; give it without a password") from error
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--c2pa-key {key}: {_first_line(error)}") from error
-    public = chain[0].public_key()
-    if private.public_key() != public:
-        raise UsageError(f"the key of {key} is not that of the first certificate of {certificate}")
-    curves = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
-    algorithm = None
-    if isinstance(public, ed25519.Ed25519PublicKey):
-        algorithm = "ed25519"
-    elif isinstance(public, rsa.RSAPublicKey):
-        algorithm = "ps256"
-    elif isinstance(public, ec.EllipticCurvePublicKey):
-        algorithm = curves.get(public.curve.name)
-    if algorithm is None:
-        raise UsageError(f"{certificate}: C2PA knows RSA, Ed25519, and EC keys of P-256 to P-521")
-    plain = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    pem = b"".join(each.public_bytes(Encoding.PEM) for each in chain)
-    return Signer(pem.decode(), plain.decode(), algorithm)
-
-
-def _first_line(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.splitlines()[0] if text else type(error).__name__

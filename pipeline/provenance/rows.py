@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.images.phash import distances
-from pipeline.ledger.plan import Run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import Run
 from pipeline.provenance.watermark import PHOTO_DIGITS, parts_of, run_bits
 from pipeline.storage.base import Storage
 

@@ -25,8 +25,9 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.errors import ObjectMissing
-from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import image_path, read_results
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import kept_selections
 from pipeline.review.previews import fitted
 from pipeline.storage.base import Storage

@@ -12,7 +12,7 @@ from pipeline.errors import UsageError
 from pipeline.images.hints import HintColor, hinted_cells, pin, rgb_on_gray
 from pipeline.ledger.palettes import NUM_BINS, parse_palette
 
-UNKNOWN = NUM_BINS  # the hint of a pixel whose color nobody knows, as in model.core
+UNKNOWN = NUM_BINS  # the hint of a pixel whose color nobody knows, as in model.encoder
 
 
 @dataclass(frozen=True)

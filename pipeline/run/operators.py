@@ -15,8 +15,9 @@ from typing import Any
 from pipeline.cluster.pools import Pools
 from pipeline.errors import AutochromeError, DeviceBroken, DeviceFull, StoreUnavailable
 from pipeline.ledger.advice import workers_of
-from pipeline.ledger.plan import RUN, Shard
+from pipeline.ledger.plan import Shard
 from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.run_file import RUN
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.isolation import call_here, call_isolated
 from pipeline.run.logs import collect_records

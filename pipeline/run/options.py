@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 from pipeline.ledger.recipe import Choices, Recipe
 
 if TYPE_CHECKING:
-    from model.colorizer import Method  # its torch would cost readers and writers seconds
+    from model.method import Method  # its torch would cost readers and writers seconds
 
 # By method, chosen on held-out photographs and on scans, by eye (docs/model_card.md).
 TEMPERATURES = {"mean": 1.0, "sample": 0.7}
@@ -151,7 +151,7 @@ def default_saturation(model: str, method: str) -> float:
 
 def method_of(recipe: Recipe) -> "Method":
     """How a run uses the model. Raises UsageError where run.json says what no model can."""
-    from model.colorizer import Method
+    from model.method import Method
 
     try:
         return Method(recipe.precision, recipe.upsampler, recipe.draft, recipe.saturation)

@@ -9,9 +9,9 @@ from pipeline.errors import UsageError
 from pipeline.ledger.hints import HintFile, read_hints
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.palettes import read_palette
-from pipeline.ledger.plan import Run, current_versions, load_run, open_run
 from pipeline.ledger.planning import OnPhase, check_recipe, prepare_run, refuse_overlap
 from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.run_file import Run, current_versions, load_run, open_run
 from pipeline.ledger.sources import Listing
 from pipeline.ledger.updates import refuse_other_list
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned

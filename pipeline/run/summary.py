@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from pipeline.ledger.plan import Run
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.status import Failure, Ledger
 from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review

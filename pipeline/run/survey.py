@@ -7,8 +7,10 @@ from pathlib import PurePosixPath
 from random import Random
 
 from pipeline.errors import StorageError, UsageError
-from pipeline.ledger.plan import Photo, Plan, Run, Shard, load_run
-from pipeline.ledger.planning import chosen_photos, describe_nothing, refuse_overlap
+from pipeline.ledger.choosing import chosen_photos, describe_nothing
+from pipeline.ledger.plan import Photo, Shard
+from pipeline.ledger.planning import refuse_overlap
+from pipeline.ledger.run_file import Plan, Run, load_run
 from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare
 from pipeline.run.options import RecipeOptions, Resources, method_of

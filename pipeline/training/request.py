@@ -23,7 +23,7 @@ from pipeline.errors import (
     UsageError,
     missing_extra,
 )
-from pipeline.ledger.plan import differences
+from pipeline.ledger.run_file import differences
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
 from pipeline.training.photographs import HELD_OUT, PhotographSet

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import committed_shards
+from pipeline.ledger.run_file import Run
 from pipeline.run.steps import write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage

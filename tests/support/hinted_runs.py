@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from pipeline.images.encoding import encode
-from pipeline.ledger.plan import Run
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import Result, commit_shard
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.review.pages import PAGE, write_review
 from pipeline.review.previews import PreviewSheets

@@ -11,11 +11,12 @@ from typing import get_args
 
 import pyarrow.parquet as pq
 
-from pipeline.colorize import Phase
-from pipeline.ledger.plan import RUN, Run, Shard, load_run, part_path
+from pipeline.ledger.plan import Shard, part_path
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard
+from pipeline.ledger.run_file import RUN, Run, load_run
+from pipeline.run.listener import Phase
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
 

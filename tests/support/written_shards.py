@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.images.encoding import encode
-from pipeline.ledger.plan import Photo, Plan, Run, Shard
+from pipeline.ledger.plan import Photo, Shard
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import read_results
+from pipeline.ledger.run_file import Plan, Run
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.steps import Candidate, read_shard, write_shard
 from pipeline.storage.base import Storage

@@ -1,0 +1,193 @@
+"""The core's encoder: a gray photograph, and whatever is known of its color -> context.
+
+Legend: B batch, H W rows and columns (both `resolution`), S the high resolution, D features,
+V = 512 bins of color.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from model.color import NUM_BINS, check_symbols
+from model.criss_cross import EncoderAttention, build_encoder
+from model.layers import LayerSize, PositionEmbedding, embedding, fourier_features, linear
+from model.trunk import PhotoContext, Trunk, check_high, check_trunk
+
+UNKNOWN = NUM_BINS  # the hint of a pixel whose color nobody knows
+
+
+class Extras(NamedTuple):
+    """What the encoder may be given beside the small gray photographs.
+
+    high_BSS: integers [0, 255], the same photographs at the high resolution; required by a core
+    with a trunk, refused by all others. hints_BHW: known bins [0, 511], or 512 where the color is
+    unknown. palette_BV: a distribution over bins for the whole picture, or a row of zeros for an
+    unknown one.
+    """
+
+    high_BSS: Tensor | None = None
+    hints_BHW: Tensor | None = None
+    palette_BV: Tensor | None = None
+
+    def of_photo(self, photo: int) -> "Extras":
+        """Those of one photograph, as a batch of one."""
+        return Extras(*(None if part is None else part[photo, None] for part in self))
+
+    def to(self, device: torch.device) -> "Extras":
+        return Extras(*(None if part is None else part.to(device) for part in self))
+
+
+NO_EXTRAS = Extras()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """Sizes of all parts of the core, and what its encoder is shown.
+
+    `encoder_attention` other than axial is that of model.criss_cross. `unconditional` looks at no
+    gray photograph: then the core is the Axial Transformer (Ho et al. 2019) with a learned context
+    at each position.
+
+    The published model has neither of the following. `trunk` shows the encoder the photograph at
+    the high resolution, through a pretrained network; `trunk_dropout` is the share of that
+    network's channels that training drops. `hints` and `palette` let the encoder know the colors of
+    single pixels and of the whole picture.
+
+    Raises:
+        ValueError: a setting that cannot be built, with its name and value.
+    """
+
+    hidden: int = 512
+    ff: int = 512
+    heads: int = 4
+    enc: int = 4
+    resolution: int = 64
+    dropout: float = 0.0
+    encoder_attention: EncoderAttention = "axial"
+    unconditional: bool = False
+    trunk: Trunk = "none"
+    trunk_dropout: float = 0.0
+    hints: bool = False
+    palette: bool = False
+
+    def __post_init__(self) -> None:
+        check_booleans(self, "unconditional", "hints", "palette")
+        if self.encoder_attention not in get_args(EncoderAttention):
+            wanted = ", ".join(get_args(EncoderAttention))
+            raise ValueError(
+                f"encoder_attention must be one of {wanted}, not {self.encoder_attention!r}"
+            )
+        check_trunk(self.trunk, self.trunk_dropout)
+        if self.unconditional and self.trunk != "none":
+            raise ValueError(f"an unconditional core has no trunk, not {self.trunk!r}")
+        self.size.check_layers(enc=self.enc)
+
+    @property
+    def size(self) -> LayerSize:
+        return LayerSize(self.hidden, self.ff, self.heads, self.resolution, self.dropout)
+
+
+def check_booleans(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} must be one of true, false, not {value!r}")
+
+
+class Encoder(nn.Module):
+    """Gray photographs, and what is known of their color -> context at each position."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding.from_pretrained(
+            fourier_features(256, config.hidden), freeze=False
+        )
+        self.embedding_bias = nn.Parameter(torch.zeros(config.hidden))
+        self.position = PositionEmbedding(config.resolution, config.hidden)
+        self.layers = build_encoder(config.size, config.enc, config.encoder_attention)
+        if config.trunk != "none":
+            self.photo = PhotoContext(
+                config.trunk, config.hidden, config.resolution, config.trunk_dropout
+            )
+        if config.hints:
+            self.hint_embedding = embedding(NUM_BINS + 1, config.hidden)
+        if config.palette:
+            self.palette_projection = linear(NUM_BINS, config.hidden, bias=False)
+            self.no_palette = nn.Parameter(torch.zeros(config.hidden))
+
+    def forward(self, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+        """gray_BHW: integers [0, 255] -> (B, H, W, D).
+
+        Raises:
+            ValueError: inputs of a wrong type, shape or range, or extras that the core was not
+                built for.
+        """
+        self.check(gray_BHW, extras)
+        x = self.embed(gray_BHW, extras)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    def embed(self, gray_BHW: Tensor, extras: Extras) -> Tensor:
+        """What enters the layers, (B, H, W, D)."""
+        x = self.embedding(self.seen(gray_BHW)) + self.embedding_bias + self.position()
+        if extras.high_BSS is not None:
+            x = x + self.photo(extras.high_BSS)
+        if self.config.hints:
+            hints = extras.hints_BHW
+            known = torch.full_like(gray_BHW, UNKNOWN) if hints is None else hints
+            x = x + self.hint_embedding(known.long())
+        if self.config.palette:
+            x = x + self.embed_palette(extras.palette_BV)[..., None, None, :]
+        return x
+
+    def seen(self, gray_BHW: Tensor) -> Tensor:
+        """The gray that the model is given, int64: zeros where it is unconditional."""
+        gray = gray_BHW.long()
+        return torch.zeros_like(gray) if self.config.unconditional else gray
+
+    def embed_palette(self, palette_BV: Tensor | None) -> Tensor:
+        """(B, V), rows of zeros for unknown ones -> (B, D).
+
+        The square roots of the shares are projected, so that rare colors count.
+        """
+        if palette_BV is None:
+            return self.no_palette[None]
+        roots = palette_BV.to(self.no_palette.dtype).sqrt()
+        known = palette_BV.sum(dim=1, keepdim=True) > 0
+        return torch.where(known, self.palette_projection(roots), self.no_palette)
+
+    def check(self, gray_BHW: Tensor, extras: Extras) -> None:
+        """Raise the ValueError of `forward`."""
+        config, square = self.config, (self.config.resolution,) * 2
+        check_symbols("gray", gray_BHW, 256, square)
+        high, hints, palette = extras
+        if (high is None) != (config.trunk == "none"):
+            given = "not given" if high is None else "given"
+            raise ValueError(
+                f"a core with trunk {config.trunk} and the high-resolution photograph {given}:"
+                " trunks need it, and cores without a trunk cannot use it"
+            )
+        if high is not None:
+            check_high(high, len(gray_BHW))
+        for name, value in (("hints", hints), ("palette", palette)):
+            if value is not None and not getattr(config, name):
+                raise ValueError(f"{name} were given to a core that was built without {name}")
+        if hints is not None:
+            check_symbols("hints", hints, NUM_BINS + 1, square)
+        if palette is not None:
+            check_palette(palette, len(gray_BHW))
+
+
+def check_palette(palette_BV: Tensor, count: int) -> None:
+    """Raise ValueError unless each photograph has a distribution over bins, or a row of zeros."""
+    if tuple(palette_BV.shape) != (count, NUM_BINS):
+        found = tuple(palette_BV.shape)
+        raise ValueError(f"palette must have shape ({count}, {NUM_BINS}), not {found}")
+    totals = palette_BV.sum(dim=1)
+    good = ((totals - 1).abs() < 1e-3) | (totals == 0)
+    if not bool(good.all()) or bool((palette_BV < 0).any()):
+        raise ValueError("each palette must be a distribution over bins, or zeros for none")

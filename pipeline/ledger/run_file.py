@@ -1,0 +1,145 @@
+"""run.json: what a run was asked for and how much there is to do, frozen when it is planned.
+
+It is written last and only if absent, so that it commits the plan: a destination without it has no
+plan yet. Where it is there already, the frozen plan counts and the source is not listed again; the
+shard size of a later command then has no effect (pictures do not depend on it). Settings that a
+command may change between runs of one destination (device, batch size, progress) are no part of it;
+a difference in any that decides pictures or names is refused.
+"""
+
+import hashlib
+import json
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields
+from importlib.metadata import version
+from typing import Any
+
+from pipeline.errors import ObjectMissing, StorageError, UsageError
+from pipeline.ledger.recipe import ALWAYS_FROZEN, Recipe
+from pipeline.storage.base import Storage
+
+RUN = "run.json"
+FORMAT = "autochrome-run-2"
+_LONGEST_VALUE = 2000  # of a setting in a message
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much there is to do, without what was added later.
+
+    ignored counts what was listed and is not planned: by suffix, or "hidden", "filtered",
+    "repeated". digests: SHA-256 of each part.
+    """
+
+    photos: int
+    shards: int
+    shard_size: int
+    shards_per_part: int
+    digests: tuple[str, ...]
+    ignored: dict[str, int]
+
+    def photos_in(self, shards: AbstractSet[int]) -> int:
+        """How many photos those of these shards have that are the plan's own."""
+        own = sum(1 for shard in shards if shard < self.shards)
+        missing = self.shards * self.shard_size - self.photos  # of the last
+        return self.shard_size * own - missing * (self.shards - 1 in shards)
+
+    def shards_of(self, part: int) -> range:
+        first = part * self.shards_per_part
+        return range(first, min(first + self.shards_per_part, self.shards))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A frozen run; digest is the SHA-256 of its run.json."""
+
+    recipe: Recipe
+    plan: Plan
+    digest: str
+
+
+def current_versions() -> dict[str, str]:
+    """Versions of what computes and encodes; "+cpu" and the like, a matter of device, are cut."""
+    names = ("autochrome", "imagecodecs", "pillow", "tifffile", "torch")
+    return {name: version(name).partition("+")[0] for name in names}
+
+
+def load_run(destination: Storage) -> Run | None:
+    """The run of a destination; None where there is none yet. Raises StorageError."""
+    try:
+        data = destination.read(RUN)
+    except ObjectMissing:
+        return None
+    try:
+        content = json.loads(data)
+        if content.pop("format_version") != FORMAT:
+            raise ValueError("of another version")
+        plan = Plan(**_with_tuples(Plan, content.pop("plan")))
+        if missing := sorted(ALWAYS_FROZEN - content.keys()):
+            raise ValueError(f"no {missing[0]}")
+        recipe = Recipe(**_with_tuples(Recipe, content))
+        _check_types(recipe, plan)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        uri = destination.uri_of(RUN)
+        raise StorageError(f"{uri} is no run of Autochrome: {cause[:200]}") from error
+    return Run(recipe, plan, hashlib.sha256(data).hexdigest())
+
+
+def open_run(destination: Storage) -> Run:
+    """The run of a destination that must have one. Raises UsageError, StorageError."""
+    run = load_run(destination)
+    if run is None:
+        raise UsageError(f"{destination.uri} holds no run of Autochrome: it has no run.json")
+    return run
+
+
+def _check_types(recipe: Recipe, plan: Plan) -> None:
+    """Raises ValueError where a value is not of the kind that it should be."""
+    kinds: dict[str, Any] = {
+        "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
+        "int | None": int | None, "dict[str, str]": dict, "dict[str, int]": dict,
+        "tuple[str, ...]": tuple,
+    }  # fmt: skip
+    for record in (recipe, plan):
+        for each in fields(record):
+            kind = kinds[each.type if isinstance(each.type, str) else _kind_name(each.type)]
+            value = getattr(record, each.name)
+            parts = [*value, *value.values()] if isinstance(value, dict) else value
+            sound = isinstance(value, kind)
+            if sound and isinstance(value, tuple | dict):
+                sound = all(isinstance(part, str | int) for part in parts)
+            if not sound:
+                raise ValueError(f"{each.name} is {value!r}"[:100])
+    if min(plan.photos, plan.shards, plan.shard_size, plan.shards_per_part) < 1:
+        raise ValueError("a plan of nothing")
+
+
+def _kind_name(kind: Any) -> str:
+    return kind.__name__ if kind.__class__ is type else str(kind)
+
+
+def _with_tuples(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows lists only."""
+    tuples = {field.name for field in fields(kind) if "tuple" in str(field.type)}
+    return {name: tuple(value) if name in tuples else value for name, value in content.items()}
+
+
+def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> list[str]:
+    """One line for each setting that differs: `weights.core: was X, now Y`."""
+    lines = []
+    for name in sorted(was.keys() | now.keys()):
+        old, new = was.get(name, "absent"), now.get(name, "absent")
+        if isinstance(old, dict) and isinstance(new, dict):
+            lines += differences(old, new, f"{above}{name}.")
+        elif old != new:
+            lines.append(f"{above}{name}: was {_brief(old)}, now {_brief(new)}")
+    return lines
+
+
+def _brief(value: Any) -> str:
+    """A value as it is shown; of a long one the beginning, and a digest that tells it apart."""
+    text = str(value)
+    if len(text) <= _LONGEST_VALUE:
+        return text
+    return f"{text[:40]}... (SHA-256 {hashlib.sha256(text.encode()).hexdigest()[:12]})"
