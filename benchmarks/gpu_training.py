@@ -95,9 +95,7 @@ class Run:
         _, stage, config = self.phases[self.phase]
         ours = path_of(self.out, stage)
         model = load_stage(ours if ours.exists() else path_of(self.init, stage), self.device)
-        model.requires_grad_(
-            True
-        )  # loaded weights are for use alone; Trainer freezes a trunk again
+        model.requires_grad_(True)  # loaded weights are frozen; Trainer freezes a trunk again
         return Trainer(model, config)
 
     def save(self) -> None:
@@ -189,8 +187,8 @@ class Slice:
     device: str
     until: float
     longer: float = 1.0
-    batch: int = 64
-    high: int = 224
+    batch: int = SHARED.batch_size
+    high: int = SHARED.high_resolution
     validate_every: int = 250
     resume: Path | None = None
 

@@ -9,16 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.train import (
-    DATA,
-    SIZES,
-    TRAINING,
-    Teller,
-    build_config,
-    describe_end,
-    describe_progress,
-    train,
-)
+from jobs.train import build_config, train
+from jobs.training_options import DATA, SIZES, TRAINING
+from jobs.training_progress import Teller, describe_end, describe_progress
 from model.core import CoreConfig
 from model.pic.network import PicConfig
 from model.pic.pixelcnn import PixelCnnConfig

@@ -1,0 +1,201 @@
+"""Which decoder reads a master: Pillow where it keeps all bits, else one of our own.
+
+Legend: H W rows and columns. What comes out is upright gray with the facts of the picture. Damaged
+files may raise anything here; pipeline.images.pillow turns it into PhotoError.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile
+
+from pipeline.deadline import allow
+from pipeline.errors import PhotoError
+from pipeline.images.codecs import color_profile, open_deep, own_profile
+from pipeline.images.curves import Curve, curve_profile
+from pipeline.images.formats import MasterInfo
+from pipeline.images.frames import (
+    ImageRows,
+    look_of,
+    orientation_of,
+    repair_palette,
+    resolution_of,
+    samples_of,
+    small_channels,
+)
+from pipeline.images.gray import (
+    Kind,
+    Profile,
+    Samples,
+    color_of,
+    eight_bits,
+    gray_of,
+    thinned,
+    upright,
+)
+from pipeline.images.masters import DeepMaster, checked_samples
+from pipeline.images.regions import Kept, Look, look_at
+from pipeline.images.stated import stated_curve, tiff_curve
+from pipeline.images.tiffs import open_refused
+from pipeline.images.tones import LOOK
+
+READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a picture beside its pixels; info and dpi are of the upright picture.
+
+    found: Pillow's `info`.
+    """
+
+    info: MasterInfo
+    orientation: int
+    dpi: tuple[float, float] | None
+    found: Mapping[Any, Any]
+
+    def seen(self, look: Look) -> Facts:
+        return replace(self, info=replace(self.info, tone=look.tone))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as gray uint8 or uint16 (H, W), and the parts that keep their own color."""
+
+    gray: np.ndarray
+    facts: Facts
+    kept: Kept | None
+    note: str = ""  # for people: which statement of the file about its tones was not followed
+
+
+def decode(data: bytes, max_pixels: int, reduce_to: int | None = None) -> Decoded:
+    """A master, decoded and upright. reduce_to: the shorter side may shrink to this."""
+    found = _decode_as_stored(data, max_pixels, reduce_to)
+    turn = found.facts.orientation
+    kept = found.kept and Kept(upright(found.kept.cells, turn), upright(found.kept.color, turn))
+    return replace(found, gray=upright(found.gray, turn), kept=kept)
+
+
+def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> Decoded:
+    """By the first decoder that can: one of our own where Pillow would lose bits, then Pillow, then
+    the decoder for what Pillow refuses."""
+    deep, keeps = open_deep(data), reduce_to is None
+    if deep is not None:
+        return _decode_deep(deep, data, max_pixels, keeps)
+    try:
+        return _decode_by_pillow(data, max_pixels, reduce_to)
+    except (PhotoError, MemoryError):
+        raise
+    except Exception as error:
+        if (refused := open_refused(data, error)) is None:
+            raise
+        try:
+            return _decode_deep(refused, data, max_pixels, keeps)
+        except (PhotoError, MemoryError):
+            raise
+        except Exception as second:
+            raise error from second  # the first explains as much to people
+
+
+def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> Decoded:
+    image, facts = load(data, max_pixels, reduce_to)
+    samples, icc = samples_of(image), own_profile(data, image.info)
+    curve = tiff_curve(getattr(image, "tag_v2", {})) or stated_curve(data)
+    profile, note = _profile_of(icc, curve, samples.kind)
+    look = look_of(image, samples.kind, profile)
+    kept = None
+    if reduce_to is None and look.cells is not None:
+        kept = Kept(look.cells, color_of(samples, profile))
+    if profile is None and samples.white == 255:
+        samples = Samples(ImageRows(image, "L"), "gray", 255)  # Pillow's own luma is faster
+    return Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
+
+
+def _profile_of(icc: bytes | None, curve: Curve | None, kind: Kind) -> tuple[Profile | None, str]:
+    """What converts pixels to sRGB, the file's profile or else its curve, and a note on it."""
+    if curve is None or (icc and not curve.above_profile):
+        return color_profile(icc, kind) if icc else None, ""
+    return curve_profile(curve, kind), curve.note
+
+
+def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) -> Decoded:
+    _check_pixels(deep.width, deep.height, max_pixels // (2 if deep.channels >= 3 else 1))
+    orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
+    found: Mapping[Any, Any] = {}
+    if deep.header is not None:
+        with Image.open(io.BytesIO(deep.header), formats=READABLE) as header:
+            orientation, dpi = orientation_of(header), resolution_of(header)
+            icc, found = icc or header.info.get("icc_profile"), header.info
+    samples, look = checked_samples(deep), Look("gray")
+    profile, note = _profile_of(icc, deep.curve or stated_curve(data), samples.kind)
+    if samples.kind != "gray":
+        small = eight_bits(color_of(thinned(samples, 2 * LOOK), profile))
+        look = look_at(small_channels(Image.fromarray(small)))
+    kept = None
+    if keeps and look.cells is not None:
+        kept = Kept(look.cells, color_of(samples, profile))
+    facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi, found)
+    return Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
+
+
+def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, Facts]:
+    """An image decoded by Pillow, not yet upright."""
+    image = Image.open(io.BytesIO(data), formats=READABLE)
+    width, height = image.size
+    costly = image.format == "WEBP" or (image.format == "JPEG2000" and len(image.getbands()) > 2)
+    _check_pixels(width, height, max_pixels // (2 if costly else 1))
+    format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
+    mode = image.mode
+    if reduce_to is not None:
+        image = _reduced(image, data, reduce_to)
+    image.load()
+    repair_palette(image)
+    orientation = orientation_of(image)  # after load: Pillow has turned TIFF upright by now
+    dpi = resolution_of(image)
+    return image, _facts(width, height, mode, format, orientation, dpi, image.info)
+
+
+def _check_pixels(width: int, height: int, most: int) -> None:
+    allow(min(width * height, most))
+    if width * height > most:
+        raise PhotoError(
+            "too_large",
+            f"{width:,} x {height:,} pixels are {width * height / 1e6:,.0f} megapixels;"
+            f" the limit is {most / 1e6:,.0f}",
+        )
+
+
+def _facts(
+    width: int,
+    height: int,
+    mode: str,
+    format: str,
+    orientation: int,
+    dpi: tuple[float, float] | None,
+    found: Mapping[Any, Any],
+) -> Facts:
+    if orientation >= 5:
+        width, height = height, width
+        dpi = dpi and (dpi[1], dpi[0])
+    return Facts(MasterInfo(width, height, mode, format), orientation, dpi, dict(found))
+
+
+def _reduced(image: ImageFile.ImageFile, data: bytes, side: int) -> ImageFile.ImageFile:
+    """The image set to decode at a reduced scale, both sides still at least `side`, if it can."""
+    if image.format != "JPEG2000":
+        image.draft(None, (side, side))  # only JPEG does anything here
+        return image
+    levels = min(5, int(math.log2(max(1, min(image.size) // side))))
+    if levels:
+        image.reduce = levels  # type: ignore[method-assign, assignment]
+        try:
+            image.load()
+        except OSError:  # fewer levels are stored: decode at full scale
+            return Image.open(io.BytesIO(data), formats=READABLE)
+    return image
