@@ -1,6 +1,6 @@
-"""How long work on one photo may take, in this process: longer once its pixels are known.
+"""How long this process may work on one photo: longer once its number of pixels is known.
 
-Decoders are C, and deaf to everything but the end of their process: so that is what a deadline is.
+Decoders are written in C and cannot be interrupted, so a missed deadline ends the process.
 """
 
 import faulthandler
@@ -11,14 +11,15 @@ from typing import IO
 
 # 500 megapixels took 540 s on an overloaded machine, and up to four candidates are written.
 SECONDS_PER_MEGAPIXEL = 5.0
-MOST_SECONDS = 3600.0  # whatever is wrong with the numbers of a file
+MOST_SECONDS = 3600.0  # however many pixels a damaged file claims
 _TOLD = re.compile(rb"Timeout \((\d+):(\d\d):(\d\d(?:\.\d+)?)\)")
-_armed: list[tuple[float, IO[str]]] = []  # seconds of the least photo, and where its end is told
+# Seconds for the smallest photo, and the file that is told of the end.
+_armed: list[tuple[float, IO[str]]] = []
 
 
 @contextmanager
 def deadline(seconds: float, file: IO[str]) -> Iterator[None]:
-    """End this process with exit code 1 unless the block ends in time; file: where it says so."""
+    """End this process with exit code 1 unless the block ends in time; `file` is told why."""
     faulthandler.dump_traceback_later(seconds, exit=True, file=file)
     _armed.append((seconds, file))
     try:
@@ -29,7 +30,7 @@ def deadline(seconds: float, file: IO[str]) -> Iterator[None]:
 
 
 def allow(pixels: int) -> None:
-    """More time from now on, for so many pixels; does nothing where there is no deadline."""
+    """Start the deadline anew, with time for this many pixels. Does nothing without a deadline."""
     if _armed:
         seconds, file = _armed[-1]
         seconds = min(MOST_SECONDS, seconds + SECONDS_PER_MEGAPIXEL * pixels / 1e6)
@@ -37,6 +38,6 @@ def allow(pixels: int) -> None:
 
 
 def told_timeout(text: bytes) -> float | None:
-    """The seconds of a deadline that a process has missed, from what it wrote at its end."""
+    """The seconds of the deadline that a process missed, read from its last output."""
     found = _TOLD.search(text)
     return found and 3600.0 * int(found[1]) + 60 * int(found[2]) + float(found[3])

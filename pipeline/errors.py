@@ -1,4 +1,4 @@
-"""Every error of ours, drawn as a tree; jobs.main turns what reaches it into one line and a code.
+"""Every error of our own, drawn as a tree; jobs.main turns each into one line and an exit code.
 
 AutochromeError                 2
 ├── UsageError                  2   a setting, a path or weights that cannot work
@@ -38,7 +38,8 @@ REASONS = (
 
 
 def shown(text: str) -> str:
-    """Text as a terminal may have it: names of photos can hold anything, commands to it too."""
+    """Text that is safe on a terminal: names of photos can hold anything, even control
+    sequences."""
     return "".join(
         sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
         for sign in text
@@ -46,13 +47,13 @@ def shown(text: str) -> str:
 
 
 def shown_in_line(text: str) -> str:
-    """As `shown`, and never more than a line."""
+    """As `shown`, on a single line."""
     return shown(text).replace("\n", r"\n")
 
 
 def from_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an error: it may strike inside of a library, whose import or start
-    then fails with an error of its own."""
+    """Whether Ctrl-C caused an error: if it strikes inside a library, the library's import or start
+    may fail with an error of its own."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
@@ -61,7 +62,7 @@ def from_interrupt(error: BaseException | None) -> bool:
 
 
 class AutochromeError(Exception):
-    """Its text is one line for people, unless a class says otherwise."""
+    """The message is one line for people, unless a subclass says otherwise."""
 
     exit_code: ClassVar[int] = 2
 
@@ -115,7 +116,7 @@ class Interrupted(AutochromeError):
 
 
 class DestinationMismatch(AutochromeError):
-    """Its text has one line per difference: `setting: was X, now Y`."""
+    """The message has one line per difference: `setting: was X, now Y`."""
 
     exit_code = 5
 
@@ -123,8 +124,8 @@ class DestinationMismatch(AutochromeError):
 class PhotoError(AutochromeError):
     """One photo's failure.
 
-    reason: one of REASONS; ValueError otherwise.
-    message: for people; white space, line breaks included, is folded to keep it one line.
+    reason: one of REASONS; ValueError otherwise. message: for people; white space, including line
+    breaks, is folded to keep it on one line.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -140,8 +141,8 @@ class PhotoError(AutochromeError):
 def missing_extra(what: str, extra: str) -> UsageError:
     """The error of a package that is not installed, with the command that installs it.
 
-    It is pip of this very Python, which finds the extra in what is installed here, a wheel or a
-    checkout, and asks no index for Autochrome.
+    The command uses the pip of this Python. It finds the extra in what is installed here, a wheel
+    or a checkout, and asks no index for Autochrome.
 
     what: for people, as "jobs need Ray's client". extra: one of pyproject.toml.
     """

@@ -1,6 +1,6 @@
-"""This user's folders for what outlives a command on this machine: copies of weights, and logs.
+"""The user's folders for files that outlive a command on this machine: copies of weights, and logs.
 
-They are where the user's system has such (XDG), and nobody else may write there.
+They follow the XDG convention, and only the user may write to them.
 """
 
 import os
@@ -11,7 +11,7 @@ from pipeline.errors import UsageError
 
 
 def cache_folder(name: str) -> Path | None:
-    """For what can be fetched again, by whatever name; None where there can be none."""
+    """The folder of this name for files that can be fetched again; None where none can be made."""
     try:
         return _private("XDG_CACHE_HOME", ".cache", name)
     except UsageError:
@@ -19,12 +19,12 @@ def cache_folder(name: str) -> Path | None:
 
 
 def state_folder(name: str) -> Path:
-    """For what people may want to read later, by whatever name. Raises UsageError."""
+    """The folder of this name for files that people may want to read later. Raises UsageError."""
     return _private("XDG_STATE_HOME", ".local/state", name)
 
 
 def _private(variable: str, usual: str, name: str) -> Path:
-    """A folder that is there, belongs to this user, and that no other user can write to."""
+    """Make a folder that belongs to this user and that no other user can write to."""
     base = os.environ.get(variable, "")
     try:
         folder = Path(base if os.path.isabs(base) else Path.home() / usual, "autochrome", name)

@@ -1,7 +1,7 @@
-"""Proof of a destination: what was planned is there, once, as it was recorded.
+"""Verification of a destination: everything planned is there, once, as it was recorded.
 
-Reads only; what it finds is repaired by planning photos once more, or by deleting results that
-cannot be read, so that their shard is open again.
+`verify` only reads. `repair` plans photos once more, or deletes results that cannot be read, so
+that their shard is open again.
 """
 
 import hashlib
@@ -51,13 +51,13 @@ _REDO = (
     "changed_source",
 )
 _WORKERS = 16
-_LARGE_BYTES = 2**26  # of a file; of those, one at a time is held in memory
+_LARGE_BYTES = 2**26  # larger files are held in memory one at a time
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not as it should be. kind: one of KINDS; path: relative to the destination,
-    or a photo."""
+    """Something that is wrong. kind: one of KINDS. path: relative to the destination, or a
+    photo."""
 
     kind: str
     path: str
@@ -66,13 +66,13 @@ class Problem:
 
 @dataclass
 class Findings:
-    """What a verification has found.
+    """What a verification found.
 
     images, sources: how many were read and compared. pending: photos that have no result yet, or
-    wait to be done once more.
-    redo: by photo, what `repair` plans. stale: previews of older attempts alone, which `prune`
-    deletes; nothing is wrong with them. Orphans and these are only looked for when nothing is
-    pending, as what a running job has written and not committed belongs to no result yet.
+    wait to be done once more. redo: by photo, what `repair` plans. stale: previews that belong to
+    older attempts only; nothing is wrong with them, and `prune` deletes them. Stale previews and
+    orphans are only looked for when nothing is pending, because files that a running job has not
+    committed yet belong to no result.
     """
 
     photos: int = 0
@@ -136,7 +136,7 @@ def verify(
 
 
 def repair(destination: Storage, run: Run, findings: Findings) -> int:
-    """Make what is broken open again; returns how many photos are planned once more.
+    """Plan what is broken once more; returns the number of photos.
 
     Results that cannot be read are deleted. Raises StorageError.
     """
@@ -151,7 +151,7 @@ def repair(destination: Storage, run: Run, findings: Findings) -> int:
 
 
 def prune(destination: Storage, findings: Findings) -> int:
-    """Delete orphans and stale previews; returns how many of the former. Raises StorageError."""
+    """Delete orphans and stale previews; returns the number of orphans. Raises StorageError."""
     orphans = [problem.path for problem in findings.of_kind("orphan")]
     for path in [*orphans, *findings.stale]:
         destination.delete(path)
@@ -161,7 +161,7 @@ def prune(destination: Storage, findings: Findings) -> int:
 def _check_results(
     destination: Storage, run: Run, shard: Shard, last: dict[str, int], findings: Findings
 ) -> list[dict[str, Any]]:
-    """The rows of a shard, compared with its plan. last: attempts, of photos with several."""
+    """Compare the rows of a shard with its plan. last: the last attempt of photos with several."""
     path = results_path(shard.number)
     try:
         table = parse_results(destination.read(path), destination.uri_of(path))
@@ -191,8 +191,8 @@ def _check_results(
 
 
 def _incomplete(rows: list[dict[str, Any]], recipe: Recipe) -> str | None:
-    """What there is of a photo that should have each candidate of each page once; None where it
-    has. Of a page, or of all, that came to nothing, one row says so."""
+    """What is wrong with a photo that should have every candidate of every page once; None if it
+    has. A page, or a whole photo, that failed has a single row."""
     by_page: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     for row in rows:
         by_page[row["page"]].append(row)
@@ -218,7 +218,7 @@ def _check_files(
     pool: ThreadPoolExecutor,
     findings: Findings,
 ) -> None:
-    """Compare the images of these rows, their sidecars and their sources with what is recorded."""
+    """Compare the images, sidecars and sources of these rows with what is recorded."""
     chosen = {photo for photo in {row["photo"] for row in rows} if random.random() < share}
     images = [row for row in rows if row["output_uri"] and row["status"] == "ok"]
     by_photo = {row["photo"]: row for row in rows if row["source_sha256"]}
@@ -295,7 +295,7 @@ def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
             "selections": True,
         }
         if below and top not in ours:
-            continue  # anyone's, as is what lies beside run.json, but for what a kill leaves there
+            continue  # not ours, except what a killed command leaves beside run.json
         own = ours[top] if below else not name.startswith(PROBE)
         if not own or PARTIAL.fullmatch(name):
             yield Problem("orphan", found.path)

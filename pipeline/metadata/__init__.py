@@ -1,4 +1,4 @@
-"""EXIF, IPTC and XMP: what a master says of itself, and what its results say.
+"""EXIF, IPTC and XMP: read from masters, and written into results.
 
 Bytes in, bytes out; nothing in here knows storage, pixels or runs.
 """

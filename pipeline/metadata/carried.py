@@ -1,8 +1,8 @@
-"""What a result takes over from its master's metadata; all else stays behind.
+"""Which of its master's metadata a result takes over.
 
-A list of what is carried, as nobody can list all that is not: what describes the photograph, its
-making and its rights. What describes the master's pixels, their layout, color or gain, is untrue of
-the result.
+The lists name what is carried: whatever describes the photograph, its making and its rights.
+Everything else stays behind, because what describes the master's pixels (layout, color, gain) is
+untrue of the result, and nobody could list all of that.
 """
 
 # Tags of a TIFF's first directory: texts, camera, dates, people, rights, ratings, and Windows'.
@@ -22,7 +22,7 @@ EXIF_FIELDS = frozenset(
     }
 )  # fmt: skip
 GPS_FIELDS = frozenset(range(32))
-# By namespace of XMP; None: all of it but what is in LEFT_BEHIND.
+# By namespace of XMP; None: all of its properties except those in LEFT_BEHIND.
 _EXIF = (
     "ExifVersion UserComment DateTimeOriginal DateTimeDigitized ExposureTime FNumber Flash"
     " ExposureProgram SpectralSensitivity ISOSpeedRatings OECF ShutterSpeedValue ApertureValue"
@@ -71,7 +71,7 @@ PROPERTIES: dict[str, frozenset[str] | None] = {
     "http://ns.iview-multimedia.com/mediapro/1.0/": None,
     "http://rs.tdwg.org/dwc/terms/": None,
 }
-LEFT_BEHIND = frozenset(  # where a whole namespace is carried, or a result says it anew
+LEFT_BEHIND = frozenset(  # of namespaces that are carried whole, or written anew for the result
     {
         ("http://purl.org/dc/elements/1.1/", "format"),
         ("http://purl.org/dc/terms/", "provenance"),  # where the master's content credentials are
@@ -102,7 +102,7 @@ TEXTS = {
 
 
 def is_carried(space: str, name: str) -> bool:
-    """Whether a property of XMP is."""
+    """Whether a result takes over a property of XMP."""
     if space not in PROPERTIES or (space, name) in LEFT_BEHIND:
         return False
     names = PROPERTIES[space]
@@ -110,7 +110,8 @@ def is_carried(space: str, name: str) -> bool:
 
 
 def describes_pixels(text: bytes) -> bool:
-    """Whether an image description is a program's note on the file's arrays, not people's words."""
+    """Whether an image description is a program's note on arrays in the file, not written by
+    people."""
     start = text.lstrip()[:400]
     return (
         start.startswith((b'{"shape"', b"{'shape'", b"shape=(", b"ImageJ=", b"SCANIMAGE"))

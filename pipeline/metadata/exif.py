@@ -1,8 +1,8 @@
-"""What a master says of itself: EXIF fields, XMP and IPTC, from one file into another.
+"""A master's metadata: EXIF fields, XMP and IPTC, from one file into another.
 
-EXIF is a small TIFF; the fields of its directories that `carried` lists are written again,
-little-endian, with their values as they were. Damaged fields are left out, and so is what goes over
-a limit of bytes or fields: then a note says so, and the photograph is none the worse.
+EXIF is a small TIFF. The fields that `carried` lists are written again, little-endian, with their
+values unchanged. Damaged fields, and fields beyond a limit of bytes or entries, are left out with a
+note; the photograph itself is not affected.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _DESCRIPTION, _USER_COMMENT = 270, 37510
 _IN_UNICODE = {_USER_COMMENT, 27, 28}  # texts that name their encoding; 27 and 28 are of GPS
 _RESOLUTION = {X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
 _MADE_TRUE = {COLOR_SPACE, WIDTH, HEIGHT}  # carried, with what is true of the result
-# What each directory is read for; no other leads anywhere, so that depth is bounded.
+# Which directories are read from which; no others, so that depth is bounded.
 _WANTED = {
     0: FIELDS | _RESOLUTION | {XMP, IPTC, PHOTOSHOP, EXIF, GPS},
     EXIF: EXIF_FIELDS | _MADE_TRUE,
@@ -42,7 +42,8 @@ _WANTED = {
 }
 _ELSEWHERE = {XMP, IPTC, PHOTOSHOP, *_RESOLUTION}  # carried in another way
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
-_UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}  # what a byte order turns
+# Bytes that swapping the byte order reverses, by type.
+_UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
 _MOST_ENTRIES = 4_000  # looked at in a directory
 _MOST_TEXT = 2**16  # characters of a text of PNG
 
@@ -65,8 +66,8 @@ Fields = dict[int, "Value | Fields"]
 
 @dataclass(frozen=True)
 class Metadata:
-    """texts: those of a PNG, or a JPEG's comment, by their keyword. dpi: as stored, (x, y), where
-    the file's own header may not tell. notes: what was left out, in words."""
+    """texts: of a PNG, or the comment of a JPEG, by keyword. dpi: (x, y) as stored, for files whose
+    own header may lack it. notes: for people, what was left out."""
 
     fields: Fields = field(default_factory=dict)
     xmp: bytes | None = None
@@ -78,7 +79,7 @@ class Metadata:
 
 
 def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
-    """What a file says of itself. info: what Pillow found in it."""
+    """A file's metadata. info: of the image that Pillow opened."""
     xmp, parts = info.get("xmp"), Parts()
     if format == "TIFF":
         own, whole = _read(data)
@@ -113,12 +114,13 @@ def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
 
 
 def read_fields(data: bytes) -> Fields:
-    """Of the first directory of a TIFF or BigTIFF, and those that it leads to, what is carried."""
+    """The fields to carry from the first directory of a TIFF or BigTIFF and those that it leads
+    to."""
     return {tag: value for tag, value in _read(data)[0].items() if tag not in _ELSEWHERE}
 
 
 def write_fields(fields: Fields, start: int = 8) -> bytes:
-    """A directory whose first byte lies at `start` of a little-endian TIFF, its values after it."""
+    """A directory to be placed at byte `start` of a little-endian TIFF, followed by its values."""
     entries, values = b"", b""
     after = start + 2 + 12 * len(fields) + 4
     for tag in sorted(fields):
@@ -136,14 +138,14 @@ def write_fields(fields: Fields, start: int = 8) -> bytes:
 
 
 def exif_block(fields: Fields) -> bytes:
-    """Fields as the file that JPEG, PNG, WebP and AVIF hold as EXIF."""
+    """Fields as an EXIF block for JPEG, PNG, WebP and AVIF."""
     return b"II*\0" + struct.pack("<I", 8) + write_fields(fields)
 
 
 def result_fields(
     metadata: Metadata, width: int, height: int, dpi: tuple[float, float] | None
 ) -> Fields:
-    """A master's fields as they are true of its result: upright, sRGB, of this size."""
+    """A master's fields, corrected for its result: upright, sRGB, of this size."""
     fields = dict(metadata.fields)
     fields[ORIENTATION] = short(1)
     if dpi is not None:
@@ -157,7 +159,7 @@ def result_fields(
 
 
 def fitting(fields: Fields, most_bytes: int | None) -> Fields:
-    """Fields without the camera's own note, or without all but resolution, where it is too long."""
+    """Fields that fit: if they are too long, without the maker note, or only the resolution."""
     if most_bytes is None or len(exif_block(fields)) <= most_bytes:
         return fields
     if isinstance(exif := fields.get(EXIF), dict):
@@ -177,7 +179,7 @@ def long(*numbers: int) -> Value:
 
 
 def photoshop_block(iptc: bytes) -> bytes:
-    """IPTC as the resource in which JPEG and PNG hold it."""
+    """IPTC as the Photoshop resource that JPEG and PNG hold."""
     return b"8BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc + b"\0" * (len(iptc) % 2)
 
 
@@ -186,7 +188,7 @@ def _no_parts(data: bytes) -> Parts:
 
 
 def _read(data: bytes) -> tuple[Fields, bool]:
-    """Fields of the directories that we know, and whether they were read in full."""
+    """Fields of the known directories, and whether all could be read."""
     order = {b"II": "<", b"MM": ">"}.get(data[:2])
     if order is None or len(data) < 8:
         return {}, True
@@ -201,8 +203,8 @@ def _read(data: bytes) -> tuple[Fields, bool]:
 
 @dataclass
 class _Reader:
-    """Reads directories. left: bytes of values that may still be taken, as fields can share them;
-    whole: nothing was left out for that."""
+    """Reads directories. left: how many bytes of values may still be read, a limit because fields
+    can share bytes. whole: nothing was left out because of the limit."""
 
     data: bytes
     order: str
@@ -211,7 +213,7 @@ class _Reader:
     whole: bool = True
 
     def directory(self, start: int, which: int) -> Fields:
-        """The fields of a directory that are wanted; which: its tag, 0 for the first."""
+        """The wanted fields of a directory. which: the directory's tag, 0 for the first."""
         data, order, fields = self.data, self.order, Fields()
         head, entry, inline = ("Q", "HHQ", 8) if self.big else ("H", "HHI", 4)
         first = start + struct.calcsize(order + head)
@@ -251,9 +253,9 @@ class _Reader:
 
 
 def _turned_text(value: bytes, order: str) -> bytes:
-    """A text that names its encoding as UTF-16, in the order of a little-endian file.
+    """A text that declares UTF-16, in the byte order of a little-endian file.
 
-    Where it has no mark, it is in the file's own order, unless the other makes more sense.
+    Without a byte order mark, the file's own order is assumed unless the other makes more sense.
     """
     head, body = value[:8], value[8 : 8 + (len(value) - 8) // 2 * 2]
     text_order = {b"\xfe\xff": ">", b"\xff\xfe": "<"}.get(body[:2])
@@ -308,7 +310,7 @@ def _texts(info: Mapping[Any, Any], comment: bytes) -> dict[str, str]:
 
 
 def _raw_profile(info: Mapping[Any, Any], name: str) -> bytes | None:
-    """What ImageMagick writes into PNG: a name, a length and hexadecimal digits, as text."""
+    """Decode ImageMagick's text in PNG: a name, a length and hexadecimal digits."""
     text = info.get(f"Raw profile type {name}")
     if not isinstance(text, str) or len(text) > 3 * MOST_BYTES:
         return None

@@ -1,7 +1,7 @@
 """IPTC's older form (IIM) as properties of XMP, for formats that have no place for it.
 
-Which field is which property is what IPTC's Photo Metadata Standard says. Text is UTF-8 where the
-block says so or it is valid UTF-8, else Windows-1252, as most programs meant that did not say.
+Fields map to properties as in IPTC's Photo Metadata Standard. Text is UTF-8 if the block declares
+it or if it is valid UTF-8, else Windows-1252, which most programs meant that declared nothing.
 """
 
 from collections.abc import Iterator, Mapping, Set
@@ -51,8 +51,8 @@ _FORMS |= {"dc:creator": "Seq", "dc:source": "text"}
 
 
 def description_of(iptc: bytes, packet: str | None, texts: Mapping[str, str] | None = None) -> str:
-    """The properties of a block, and of texts by their keyword, that a packet of XMP does not have,
-    as rdf:Description; may be empty. packet: well-formed, or None."""
+    """An rdf:Description of the properties that a block and texts (by keyword) have and an XMP
+    packet lacks; may be empty. packet: well-formed, or None."""
     known = _names(packet) if packet else frozenset[str]()
     values: dict[int, list[str]] = {}
     for number, value in _fields(iptc):
@@ -80,13 +80,13 @@ def description_of(iptc: bytes, packet: str | None, texts: Mapping[str, str] | N
 
 
 def _fields(iptc: bytes) -> Iterator[tuple[int, str]]:
-    """Number and text of each filled data set of record 2, as far as the block is sound."""
+    """Number and text of each non-empty data set of record 2, up to where the block is damaged."""
     at, left, iptc = 0, _MOST_FIELDS, iptc[:_MOST_BYTES]
     while at + 5 <= len(iptc) and iptc[at] == 0x1C and left:
         left -= 1
         record, number = iptc[at + 1], iptc[at + 2]
         size, start = int.from_bytes(iptc[at + 3 : at + 5], "big"), at + 5
-        if size & 0x8000:  # of more than 32,767 bytes: that many bytes tell how many
+        if size & 0x8000:  # longer than 32,767 bytes: tells how many bytes hold the length
             start += min(size & 0x7FFF, 8)
             size = int.from_bytes(iptc[at + 5 : start], "big")
         data = iptc[start : start + size]
@@ -107,14 +107,14 @@ def _text(data: bytes) -> str:
 
 
 def _clean(text: str) -> str:
-    """Text as XML can hold it."""
+    """Text without characters that XML forbids."""
     kept = (sign for sign in text if sign >= " " or sign in "\t\n\r")
     return "".join(sign for sign in kept if not "\ud800" <= sign <= "\udfff" and sign < "\ufffe"
                    or sign > "\uffff").strip()  # fmt: skip
 
 
 def _moment(date: str, time: str) -> str:
-    """CCYYMMDD and HHMMSS±HHMM, the latter perhaps empty, as XMP has them; zeros are unknown."""
+    """A date and time of XMP, from CCYYMMDD and HHMMSS±HHMM (may be empty); zeros mean unknown."""
     parts = [part for part in (date[:4], date[4:6], date[6:8]) if part.strip("0")]
     day = "-".join(parts)
     if len(parts) < 3 or len(time) < 6:
@@ -134,7 +134,7 @@ def _formed(values: list[str], form: _Form) -> str:
 
 
 def _names(packet: str) -> Set[str]:
-    """Properties that a packet has, as we call them."""
+    """The names of a packet's properties, as used here."""
     prefixes = {uri: prefix for prefix, uri in _SPACES.items()}
     found = set()
     for element in ElementTree.fromstring(packet.strip().encode()).iter():

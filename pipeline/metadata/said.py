@@ -1,4 +1,4 @@
-"""What a picture says of its making in XMP, whoever wrote it: the source type, AI systems, and our
+"""What a picture's XMP says of its making, whoever wrote it: the source type, AI systems, and our
 own properties."""
 
 from xml.parsers import expat
@@ -13,7 +13,7 @@ from pipeline.metadata.xmp import (
     as_utf8,
 )
 
-# IPTC's terms for what a trained model, or another program, has made or altered.
+# IPTC's terms for pictures that a trained model, or another program, made or altered.
 MADE_BY_MACHINES = frozenset(
     SOURCE_TYPES + term
     for term in (
@@ -31,9 +31,9 @@ class _Refused(Exception):
 
 
 def said_in_xmp(packet: bytes | None) -> dict[str, str]:
-    """The properties on its making that a packet has, by name; ours begin with `autochrome:`.
+    """A packet's properties on the picture's making, by name; ours begin with `autochrome:`.
 
-    Raises ValueError of one line: it is too large, damaged or nested too deeply.
+    Raises ValueError with one line: the packet is too large, damaged or nested too deeply.
     """
     if not packet:
         return {}
@@ -50,7 +50,7 @@ def said_in_xmp(packet: bytes | None) -> dict[str, str]:
 
 
 class _Found:
-    """Values of properties, wherever in a packet they stand and in whichever of XMP's forms."""
+    """Collects values of properties, at any place in a packet and in any of XMP's forms."""
 
     def __init__(self) -> None:
         self.values: dict[str, str] = {}
@@ -89,7 +89,7 @@ class _Found:
 
 
 def _known(name: str) -> str:
-    """What a property is called here; empty for those that are not asked for."""
+    """The name used here for a property; empty for those that are not wanted."""
     space, _, own = name.rpartition("\n")
     if space == OWN_SPACE:
         return f"autochrome:{own}"

@@ -1,5 +1,5 @@
-"""Where containers keep what is said of a picture: segments of JPEG, boxes of JPEG 2000, resources
-of Photoshop. Each is walked once, from its start to its end."""
+"""Where containers keep metadata: segments of JPEG, boxes of JPEG 2000, resources of Photoshop.
+Each file is walked once, from start to end."""
 
 import hashlib
 import re
@@ -25,8 +25,9 @@ _UUIDS = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What was found; empty where there is nothing. extensions: further segments of XMP, by the
-    digest that names what they are parts of: length of the whole and place of each, and its bytes.
+    """The metadata that was found; empty where there is none. extensions: further segments of XMP
+    by the digest of the extension that they are parts of: the extension's length, and place and
+    bytes of each segment.
     """
 
     exif: bytes = b""
@@ -71,14 +72,14 @@ def jpeg_parts(data: bytes) -> Parts:
 
 def extended_xmp(xmp: bytes, parts: Parts) -> tuple[bytes | None, bool]:
     """The part of a JPEG's XMP that lies in further segments, and whether there is one that cannot
-    be used: not named by the packet, incomplete, or unlike its digest."""
+    be used because the packet does not name it, it is incomplete, or its digest differs."""
     named = _POINTER.search(xmp)
     if named is None:
         return None, bool(parts.extensions)
     some = sorted(parts.extensions.get(named[1], ()), key=lambda part: part[1])
     whole, lengths, at = [], {part[0] for part in some}, 0
     for _, place, data in some:
-        if place == at:  # what comes twice is told by the digest
+        if place == at:  # repeated parts are caught by the digest
             whole.append(data)
             at += len(data)
     joined = b"".join(whole)
@@ -88,7 +89,7 @@ def extended_xmp(xmp: bytes, parts: Parts) -> tuple[bytes | None, bool]:
 
 
 def extension_segments(extension: bytes) -> bytes:
-    """Further segments of XMP as JPEG holds them."""
+    """The segments in which a JPEG holds an XMP extension."""
     parts = []
     for place in range(0, len(extension), _IN_SEGMENT):
         data = extension[place : place + _IN_SEGMENT]
@@ -112,7 +113,7 @@ def _digest(extension: bytes) -> bytes:
 
 
 def jpeg2000_parts(data: bytes) -> Parts:
-    """What lies in the boxes of a JPEG 2000 file beside its picture."""
+    """Metadata from the boxes of a JPEG 2000 file."""
     found: dict[str, bytes] = {}
     at = 0 if data[4:8] == b"jP  " else len(data)
     for _ in range(_MOST_PARTS):
@@ -143,7 +144,7 @@ def resource(block: bytes, wanted: int) -> bytes | None:
 
 
 def photoshop_resolution(block: bytes) -> tuple[float, float] | None:
-    """Dots per inch (x, y) of the resource that tells them."""
+    """Dots per inch (x, y) from the resolution resource."""
     value = resource(block, 0x03ED)
     if value is None or len(value) < 16:
         return None

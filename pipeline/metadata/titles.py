@@ -1,4 +1,4 @@
-"""The title that a result has in its metadata, from its master."""
+"""The title in a result's metadata, which came from its master."""
 
 from xml.etree import ElementTree
 
@@ -12,7 +12,7 @@ _MOST_BYTES = 2**21  # of a packet; that of a result is shorter
 
 
 def title_of(format: str, data: bytes) -> str | None:
-    """dc:title of a result's XMP, else the title of its IPTC, on one line; None where it has none.
+    """dc:title of a result's XMP, else its IPTC title, on one line; None without either.
 
     format: as in images.formats.
     """
@@ -23,7 +23,7 @@ def title_of(format: str, data: bytes) -> str | None:
 
 
 def _packet(data: bytes) -> bytes:
-    """The XMP packet of any file that holds it as it is, which all our results do."""
+    """The XMP packet of a file that holds it as plain bytes, as all our results do."""
     for opening, closing in _PACKETS:
         start = data.find(opening)
         end = data.find(closing, start, start + _MOST_BYTES)
@@ -33,7 +33,7 @@ def _packet(data: bytes) -> bytes:
 
 
 def _title_in(packet: bytes) -> str | None:
-    """The first language is that of the record, or the default."""
+    """The title in the first language, which is the record's own or the default."""
     try:
         found = ElementTree.fromstring(packet.strip()).iter(_TITLE) if packet else ()
         for title in found:
@@ -41,5 +41,5 @@ def _title_in(packet: bytes) -> str | None:
             if line := next(filter(None, (" ".join(text.split()) for text in texts)), None):
                 return line
     except (ElementTree.ParseError, ValueError):
-        pass  # a photograph is none the worse for what is wrong with its metadata
+        pass  # damaged metadata is no reason to refuse a photograph
     return None

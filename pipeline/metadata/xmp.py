@@ -1,7 +1,7 @@
-"""What a result says of its making, in XMP: that a machine has painted it, with what, from what.
+"""The XMP of a result: that a machine has colored it, with which model, from which master.
 
-Of a master's own packet, what `carried` lists stays as it is, byte by byte, but for its
-orientation. One that is not well-formed, too large or too deep stays behind.
+From the master's own packet, the properties that `carried` lists are kept byte by byte, except the
+orientation. A packet that is not well-formed, too large or nested too deeply is left out.
 """
 
 import re
@@ -34,8 +34,8 @@ _ATTRIBUTE = re.compile(rb"""\s([^\s=<>"'/]+)\s*=\s*("[^"]*"|'[^']*')""")
 
 @dataclass(frozen=True)
 class Provenance:
-    """source_type: a term of IPTC's digital source types. weights: SHA-256 by stage. page: which of
-    a master's pages it is, where all of several were done."""
+    """source_type: a term of IPTC's digital source types. weights: SHA-256 by stage. page: the
+    master's page, if all pages were done."""
 
     source_type: str
     version: str
@@ -47,7 +47,7 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Packets:
-    """The XMP of a result. extension: what a JPEG holds in further segments, as one has no room."""
+    """The XMP of a result. extension: what does not fit into one segment of a JPEG."""
 
     packet: bytes | None
     extension: bytes | None = None
@@ -73,8 +73,8 @@ def xmp_packets(
 ) -> Packets:
     """The XMP of a result, in one packet if that has most_bytes at most.
 
-    iptc: a block of IIM that the result has no other place for. texts: those of a PNG, or a JPEG's
-    comment, by their keyword. extended: what goes on in further segments of a master.
+    iptc: an IIM block for which the result's format has no other place. texts: of a PNG, or the
+    comment of a JPEG, by keyword. extended: the master's XMP from further segments.
     """
     made = "" if provenance is None else _description(provenance)
     kept = (_kept(master) if master else None) or _NOTHING
@@ -101,13 +101,13 @@ def xmp_packets(
 
 
 def _extension(extended: bytes | None, packet: "_Kept") -> str:
-    """Descriptions of an extension that the packet itself lacks, as they can stand in it."""
+    """The extension's descriptions that the packet lacks, in a form that can stand in it."""
     found = _kept(extended, packet.names, portable=True) if extended else None
     return found.inner if found else ""
 
 
 def left_out(master: bytes | None) -> str:
-    """Why a master's packet or extension is not carried, in words; empty where it is."""
+    """For people, why a master's packet or extension is left out; empty if it is carried."""
     if not master or _kept(master) is not None:
         return ""
     return "more than 1 MiB" if len(master) > MOST_BYTES else "damaged, or nested too deeply"
@@ -135,8 +135,8 @@ def _description(made: Provenance) -> str:
 
 @dataclass(frozen=True)
 class _Kept:
-    """A master's packet, true of its result: up to its properties, they, and what follows. names:
-    of properties, space and name."""
+    """A master's packet, corrected for its result: what precedes the properties, the properties,
+    and what follows. names: (namespace, name) of the properties."""
 
     start: str
     inner: str
@@ -151,8 +151,8 @@ class _Kept:
 def _kept(
     master: bytes, taken: Set[tuple[str, str]] = frozenset(), portable: bool = False
 ) -> _Kept | None:
-    """None where it cannot be used. taken: properties that are left out. portable: names of spaces
-    are declared with each description, so that these can stand in another packet."""
+    """None if the packet cannot be used. taken: properties to leave out. portable: declare
+    namespaces in each description, so that it can be moved into another packet."""
     if len(master) > MOST_BYTES:
         return None
     try:
@@ -163,7 +163,7 @@ def _kept(
 
 
 def as_utf8(master: bytes) -> bytes:
-    """A packet in UTF-8 without what is put around it."""
+    """A packet in UTF-8, without its xpacket wrapper."""
     wide = {b"\xfe\xff": "utf-16", b"\xff\xfe": "utf-16", b"\0<": "utf-16-be", b"<\0": "utf-16-le"}
     encoding = wide.get(master[:2], "utf-8-sig")
     return master.decode(encoding).rstrip("\0").strip().encode()
@@ -178,7 +178,7 @@ _NOTHING = _Kept(_OPEN + _RDF_START, "", _LAST + _CLOSE)
 
 @dataclass
 class _Reader:
-    """Reads a packet once, and notes what of its bytes is to be cut and replaced. Raises
+    """Reads a packet once, and notes which of its bytes are to be cut or replaced. Raises
     expat.ExpatError, _Refused."""
 
     packet: bytes
@@ -189,7 +189,7 @@ class _Reader:
     _last: int | None = None  # and where they end
     _path: list[str] = field(default_factory=list)
     _cuts: list[tuple[int, int, bytes]] = field(default_factory=list)
-    _cut_at: tuple[int, int] | None = None  # depth and place of an element that is being cut
+    _cut_at: tuple[int, int] | None = None  # depth and start of the element being cut
     _upright: int | None = None  # where the value of an orientation starts
     _spaces: dict[str, list[str]] = field(default_factory=dict)
     _fresh: set[str] = field(default_factory=set)  # prefixes declared by the element that starts
@@ -275,7 +275,7 @@ class _Reader:
         return kept
 
     def _declare_all(self, place: int, fresh: Set[str]) -> None:
-        """Declare what is known from above with the element that starts here."""
+        """Declare all inherited namespaces on the element that starts here."""
         known = {prefix: spaces[-1] for prefix, spaces in self._spaces.items() if spaces}
         names = "".join(
             f" xmlns{':' * bool(prefix)}{prefix}={quoteattr(space)}"
@@ -291,7 +291,7 @@ class _Reader:
         self._cuts.append((found.end(), found.end(), names))
 
     def _attributes(self, place: int) -> None:
-        """Properties that are written as attributes of a description."""
+        """Handle properties that are written as attributes of a description."""
         for found in _ATTRIBUTE.finditer(self.packet, place, self._end_of_tag(place)):
             prefix, _, own = found[1].decode().rpartition(":")
             if not prefix or prefix in ("xml", "xmlns"):

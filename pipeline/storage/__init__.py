@@ -1,4 +1,4 @@
-"""Where bytes are kept: folders, buckets and a twin in memory, behind one interface.
+"""Where bytes are kept: folders, buckets and memory, behind one interface.
 
-The only place that knows boto3; it knows nothing of what the bytes mean.
+The only place that knows boto3; it does not know what the bytes mean.
 """

@@ -1,4 +1,5 @@
-"""A destination that may vanish: deleted, or unmounted, with an empty folder in its place."""
+"""A destination that may vanish: deleted, or unmounted so that an empty folder is left in its
+place."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -8,9 +9,9 @@ from pipeline.storage.base import Skip, Storage, StoredObject, enter_all
 
 
 class AnchoredStorage:
-    """Another storage, which is written to only while an object is there that it began with.
+    """Wraps a storage, and writes to it only while a certain object (the anchor) is there.
 
-    Writes raise DestinationGone, too.
+    Writes also raise DestinationGone.
     """
 
     def __init__(self, storage: Storage, anchor: str) -> None:

@@ -1,8 +1,8 @@
-"""The interface of all places that hold bytes: folders, buckets and the twin in memory.
+"""The interface of all storages: folders, buckets, and memory.
 
 A path is relative to its storage's root, "/" between its parts. Masters are opened for reading
-only. Writes are whole or not at all, and `write_if_absent` is the commit of all that must not be
-done twice: a hard link of a synced temporary file in a folder, `If-None-Match: *` on S3.
+only. Writes are atomic. `write_if_absent` commits whatever must not be done twice: by a hard link
+of a synced temporary file in a folder, by `If-None-Match: *` on S3.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ SINGLE_WRITER = (
     "promises that only one command works on the destination at a time"
 )
 
-# Why a folder is not entered, given its path with a "/" at the end; empty where it is.
+# Given the path of a folder with a "/" at the end: why it is not entered, or "" if it is.
 Skip = Callable[[str], str]
 
 
@@ -33,11 +33,11 @@ def refuse_size(uri: str, size: int, most: int | None) -> None:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What a listing tells: path relative to the storage's root, size in bytes, last change.
+    """An entry of a listing: path relative to the storage's root, size in bytes, last change.
 
-    modified: seconds since 1970 by the store's own clock; None where it does not say. skipped: why
-    it is not read, in words: a folder without permission or to be skipped, whose path ends in "/",
-    a link that is not followed.
+    modified: seconds since 1970 by the store's own clock; None if unknown. skipped: for people, why
+    it is not read: a link that is not followed, or a folder (its path ends in "/") without
+    permission or to be skipped.
     """
 
     path: str
@@ -47,27 +47,28 @@ class StoredObject:
 
 
 class Storage(Protocol):
-    """A place that holds objects by path; picklable, so that it can travel to workers.
+    """A place that holds objects by path; picklable, so that it can be sent to workers.
 
-    conditional: False where it cannot write under a condition (an old store of another maker, a
-    file system without links); then `write_if_absent` looks before it writes, which is good enough
-    for one writer.
+    conditional: False if it cannot write under a condition (an old S3-compatible store, a file
+    system without links); then `write_if_absent` looks before it writes, which is safe for a single
+    writer.
     """
 
     uri: str
     conditional: bool
 
     def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
-        """Everything below a folder, streamed in the bytewise order of paths.
+        """List everything below a folder, as a stream in the bytewise order of paths.
 
-        skip: names folders that need not be listed; each that is not is one entry. A store without
-        folders may list what is in them all the same.
-        A folder that is not there is empty; only a missing root raises StorageError.
+        skip: tells which folders need not be listed; each of those becomes one entry. A store
+        without folders may list their content all the same. A missing folder counts as empty; only
+        a missing root raises StorageError.
         """
         ...
 
     def read(self, path: str, most: int | None = None) -> bytes:
-        """An object's bytes; most: of more, none are fetched than it takes to know.
+        """An object's bytes. most: of a larger object, only as much is fetched as it takes to find
+        out.
 
         Raises ObjectMissing, ObjectTooLarge, StoreUnavailable (the store is at fault) or
         StorageError.
@@ -77,29 +78,29 @@ class Storage(Protocol):
     def exists(self, path: str) -> bool: ...
 
     def find(self, path: str) -> StoredObject | None:
-        """What a listing tells of one object; None where there is none. Raises StorageError."""
+        """The entry of one object; None if there is none. Raises StorageError."""
         ...
 
     def write(self, path: str, data: bytes) -> None:
-        """Write or replace, whole or not at all. Raises as `read` does."""
+        """Write or replace an object, atomically. Raises as `read` does."""
         ...
 
     def write_file(self, path: str, file: BinaryIO) -> None:
-        """As `write`, what a file holds from where it stands; memory does not grow with it.
+        """As `write`, the rest of a file from its current position, in bounded memory.
 
         The file may be closed afterwards.
         """
         ...
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
-        """Write unless it is there already: False then, and what is there stays untouched.
+        """Write an object unless it exists; if it does, return False and leave it untouched.
 
-        Raises as `read` does, and UsageError where the store cannot do this.
+        Raises as `read` does, and UsageError if the store cannot do this.
         """
         ...
 
     def delete(self, path: str) -> None:
-        """Nothing happens where it is not there. Raises StorageError."""
+        """Delete an object; a missing one is no error. Raises StorageError."""
         ...
 
     def uri_of(self, path: str) -> str: ...

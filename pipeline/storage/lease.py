@@ -1,9 +1,9 @@
-"""How a destination is opened for writing: by a store that arbitrates, or by one command alone.
+"""Opening a destination for writing: with a store that arbitrates, or for a single command.
 
-Two commands on one destination cannot harm each other where the store honours conditional writes.
-Where it does not, `--single-writer` takes a lease: an object that names its holder and is renewed
-until the command ends. It guards against a second command started by mistake, not against one that
-starts in the same second, nor against clocks that differ by minutes.
+Two commands on one destination cannot harm each other if the store honors conditional writes. If it
+does not, `--single-writer` takes a lease: an object that names its holder and is renewed until the
+command ends. A lease guards against a second command started by mistake, but not against one that
+starts within the same second, nor against clocks that differ by minutes.
 """
 
 import json
@@ -22,7 +22,7 @@ from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
 
 LEASE = "lease.json"
-SECONDS = 180.0  # after which a lease that is not renewed is void
+SECONDS = 180.0  # after which a lease expires unless it is renewed
 _RENEWALS = 6  # in that time
 SETTLING = 2.0  # seconds in which another command's lease would replace ours
 
@@ -31,7 +31,7 @@ class Lease:
     """The right of one command to write to a destination."""
 
     def __init__(self, destination: Storage) -> None:
-        """Take it. Raises UsageError (another command holds it), StorageError."""
+        """Take the lease. Raises UsageError (another command holds it), StorageError."""
         self._destination = destination
         self._own = {"id": uuid.uuid4().hex, "host": socket.gethostname(), "process": os.getpid()}
         self._ended = threading.Event()
@@ -48,7 +48,7 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        """Raises StoreUnavailable where the lease is lost: another command may write now."""
+        """Raise StoreUnavailable if the lease was lost, so that another command may write now."""
         if self.lost:
             raise StoreUnavailable(self.lost)
 
@@ -104,7 +104,7 @@ class Lease:
 
 @contextmanager
 def open_destination(uri: str, single_writer: bool) -> Iterator[tuple[Storage, Lease | None]]:
-    """A destination that may be written to while the block runs, and its lease if it takes one.
+    """Open a destination for writing while the block runs; gives the storage and its lease, if any.
 
     Raises UsageError (another command holds the lease), StorageError.
     """

@@ -1,4 +1,4 @@
-"""Storage in memory: the twin that tests and trials use in the place of folders and buckets."""
+"""Storage in memory, which tests and trials use instead of folders and buckets."""
 
 import time
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from pipeline.storage.base import Skip, StoredObject, enter_all, refuse_size
 
 
 class MemoryStorage:
-    """The twin in memory, for tests and trials; a pickled copy lives its own life."""
+    """Storage in memory; a pickled copy is independent of the original."""
 
     def __init__(self, name: str = "memory") -> None:
         self.uri, self.conditional = f"memory://{name}", True

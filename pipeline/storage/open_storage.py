@@ -1,4 +1,4 @@
-"""Which storage a path or URI is of."""
+"""The storage for a path or URI."""
 
 from pipeline.errors import ObjectMissing, UsageError
 from pipeline.storage.base import Storage
@@ -9,7 +9,7 @@ from pipeline.storage.s3 import S3Storage
 def open_storage(uri: str, conditional: bool = True, follow_links: bool = True) -> Storage:
     """A folder, or `s3://bucket/prefix`. Raises UsageError; nothing is contacted yet.
 
-    conditional: False for a store that cannot write if absent; see LocalStorage and S3Storage.
+    conditional: False for a store without conditional writes; see LocalStorage and S3Storage.
     follow_links: as in LocalStorage.
     """
     scheme, separator, rest = uri.partition("://")
@@ -24,8 +24,8 @@ def open_storage(uri: str, conditional: bool = True, follow_links: bool = True) 
 
 
 def read_file(uri: str, most: int = 2**30) -> bytes:
-    """A file, or an object `s3://bucket/key`, of so many bytes at most. Raises UsageError (there is
-    none), StorageError."""
+    """The bytes of a file or of an object `s3://bucket/key`, at most `most` of them. Raises
+    UsageError (no such file), StorageError."""
     folder, _, name = uri.rpartition("/")
     if not name:
         raise UsageError(f"{uri!r} is neither a file nor s3://bucket/key")
@@ -36,6 +36,6 @@ def read_file(uri: str, most: int = 2**30) -> bytes:
 
 
 def overlap(one: Storage, other: Storage) -> bool:
-    """Whether one lies inside the other, or they are the same place."""
+    """Whether two storages are the same place, or one lies inside the other."""
     first, second = (place.uri.rstrip("/") + "/" for place in (one, other))
     return first.startswith(second) or second.startswith(first)

@@ -1,4 +1,4 @@
-"""Whether a store keeps the promise on which every commit rests, tried before work starts."""
+"""Tries, before work starts, whether a store supports the conditional writes that commits need."""
 
 import uuid
 from contextlib import suppress
@@ -10,14 +10,14 @@ PROBE = ".autochrome-probe-"
 
 
 def probe_conditional_writes(storage: Storage) -> None:
-    """Raises UsageError where `write_if_absent` writes over what is there, or cannot work."""
+    """Raise UsageError if `write_if_absent` overwrites existing objects or does not work."""
     if not storage.conditional:
-        return  # one writer has promised to be alone
+        return  # --single-writer: nobody else writes
     path, first = f"{PROBE}{uuid.uuid4().hex}", b"first"
     try:
-        storage.write_if_absent(path, first)  # False where the answer was lost; `read` tells
+        storage.write_if_absent(path, first)  # may be False if an answer was lost; `read` tells
         if storage.write_if_absent(path, b"second") or storage.read(path) != first:
             raise UsageError(f"{storage.uri} ignores If-None-Match: {SINGLE_WRITER}")
     finally:
-        with suppress(StorageError):  # who may not delete can still work
+        with suppress(StorageError):  # the permission to delete is not needed
             storage.delete(path)

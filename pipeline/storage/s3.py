@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 _REFUSED = ("AccessDenied", "KeyTooLongError", "403", "400")
-RETRIES = 9  # boto3 waits up to 25 seconds for a network, two minutes for a store that throttles
+RETRIES = 9  # boto3 then waits 25 seconds for a network, two minutes for a store that throttles
 READ_TIMEOUT = 60  # seconds without a byte
 CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
 _MD5 = re.compile("[0-9a-f]{32}")
 LISTINGS = 16  # at once
-PAGES_AHEAD = 32  # of each, a thousand objects a page
+PAGES_AHEAD = 32  # per listing; a page has a thousand objects
 
 Page = list[StoredObject]
 
@@ -46,8 +46,8 @@ class S3Storage:
         return S3Storage, (self.bucket, self.prefix, self.conditional)
 
     def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
-        """See Storage.list. Folders of the first level that has several are listed in parallel,
-        each as a whole: below them, nothing is skipped."""
+        """See Storage.list. The folders of the first level that has several are listed in parallel.
+        Each is listed as a whole: below them, `skip` is not asked."""
         start = self._key(f"{folder.rstrip('/')}/" if folder else "")
         waiting: deque[Page | _Listing] = deque()
         try:
@@ -98,7 +98,8 @@ class S3Storage:
             yield page
 
     def _no_store(self, verb: str, path: str = "") -> StoreUnavailable:
-        """Of an answer that says "200 OK" and is no store's: a gateway's page, for one."""
+        """The error for an answer "200 OK" that does not come from a store, but from a gateway, for
+        example."""
         uri = self.uri_of(path)
         return StoreUnavailable(f"cannot {verb} {uri}: what answers is no S3 store")
 
@@ -107,11 +108,11 @@ class S3Storage:
         return [
             StoredObject(found["Key"][root:], found["Size"], found["LastModified"].timestamp())
             for found in contents
-            if not found["Key"].endswith("/")  # the consoles' idea of an empty folder
+            if not found["Key"].endswith("/")  # how S3 consoles mark an empty folder
         ]
 
     def read(self, path: str, most: int | None = None) -> bytes:
-        """See Storage. Bytes that are not those the store has an MD5 of are not returned."""
+        """See Storage. If the store gives an MD5, the bytes are checked against it."""
         for last in (False, False, True):
             try:
                 answer = self._client.get_object(Bucket=self.bucket, Key=self._key(path))
@@ -120,7 +121,7 @@ class S3Storage:
                 refuse_size(self.uri_of(path), answer.get("ContentLength") or 0, most)
                 data: bytes = answer["Body"].read(None if most is None else most + 1)
             except _boto_errors() as error:
-                # boto3 has retried the request; a body that breaks off is ours to ask for again.
+                # boto3 retries requests, but not a body that breaks off.
                 if last or _code(error):
                     raise _refused("read", self.uri_of(path), error) from error
                 continue
@@ -133,7 +134,8 @@ class S3Storage:
         )
 
     def _md5(self, answer: dict[str, Any]) -> str | None:
-        """What an ETag of 32 digits is, but of objects with keys and in directory buckets."""
+        """The MD5 in an ETag; None for encrypted objects and directory buckets, whose ETags are
+        something else."""
         etag = (answer.get("ETag") or "").strip('"')
         other = (
             answer.get("ServerSideEncryption", "AES256") != "AES256"
@@ -160,7 +162,7 @@ class S3Storage:
 
     def write(self, path: str, data: bytes) -> None:
         try:
-            # Browsers show a page only where it is said to be one.
+            # Browsers show a page only if its content type says so.
             kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
             answer = self._client.put_object(
                 Bucket=self.bucket, Key=self._key(path), Body=data, ContentType=kind
@@ -171,15 +173,15 @@ class S3Storage:
             raise self._no_store("write", path)
 
     def write_file(self, path: str, file: BinaryIO) -> None:
-        """See Storage. Large files travel in parts, several at once."""
+        """See Storage. Large files are uploaded in several parts at once."""
         try:
             self._client.upload_fileobj(file, self.bucket, self._key(path))
         except _boto_errors() as error:
             raise _refused("write", self.uri_of(path), error) from error
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
-        """See Storage. False also where boto3 repeated a request whose answer was lost, and met
-        its own write: who must know reads back what is there."""
+        """See Storage. Also returns False if the answer to a request was lost and boto3, repeating
+        it, met its own write. Callers who must know read the object back."""
         if not self.conditional:
             if self.exists(path):
                 return False
@@ -201,7 +203,7 @@ class S3Storage:
                     raise UsageError(
                         f"{self.uri} refuses If-None-Match: {SINGLE_WRITER}"
                     ) from error
-                # Two conditional writes met; only a new attempt tells which of them won.
+                # Two conditional writes collided; only a new attempt tells which of them won.
                 if wait is None or _code(error) not in ("ConditionalRequestConflict", "409"):
                     raise _refused("write", self.uri_of(path), error) from error
                 time.sleep(wait)
@@ -230,7 +232,8 @@ class S3Storage:
                 connect_timeout=10,
                 read_timeout=READ_TIMEOUT,
                 max_pool_connections=2 * LISTINGS,
-                # Other makers' stores refuse the newer checksums; bodies are signed either way.
+                # Some S3-compatible stores refuse the newer checksums; bodies are signed either
+                # way.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             )
@@ -242,7 +245,7 @@ class S3Storage:
 
 
 class _Listing:
-    """All objects below a prefix, listed ahead by a thread of its own, some pages far."""
+    """All objects below a prefix, listed some pages ahead by a thread."""
 
     def __init__(self, storage: S3Storage, prefix: str) -> None:
         self._pages: Queue[Page | Exception | None] = Queue(PAGES_AHEAD)
@@ -256,7 +259,7 @@ class _Listing:
                 if not self._hand_over(storage._objects(page.get("Contents", ()))):
                     return
             self._hand_over(None)
-        except Exception as error:  # raised where the pages are used
+        except Exception as error:  # raised again where the pages are used
             self._hand_over(error)
 
     def _hand_over(self, page: Page | Exception | None) -> bool:
@@ -289,7 +292,7 @@ def _boto_errors() -> Any:
 
 
 def _code(error: "BotoCoreError | ClientError | ValueError") -> str:
-    """S3's word for an error that it answered with; empty where no answer came."""
+    """The error code of an answer of S3; empty if no answer came."""
     response: dict[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code", ""))
 
