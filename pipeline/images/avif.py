@@ -1,6 +1,6 @@
-"""AVIF: what its boxes say of the picture, and pictures of 10 and 12 bits, by libavif.
+"""AVIF: facts from its boxes, and pictures of 10 and 12 bits by libavif.
 
-Pillow reads all AVIF with 8 bits. Legend: H W rows and columns, C channels.
+Pillow would reduce any AVIF to 8 bits. Legend: H W rows and columns, C channels.
 """
 
 import struct
@@ -23,7 +23,7 @@ Span = tuple[int, int]  # start and end of a box's content
 @dataclass(frozen=True)
 class AvifPicture:
     """width and height as stored. channels: 1 or 3, without alpha. transfer: numbers of ITU-T H.273
-    for primaries and transfer function; None where it has a profile, or tells neither."""
+    for primaries and transfer function; None if there is a profile, or neither is stated."""
 
     width: int
     height: int
@@ -33,7 +33,7 @@ class AvifPicture:
 
 
 def open_avif(data: bytes) -> DeepMaster | None:
-    """A still picture of more than 8 bits; None for others."""
+    """Open a still picture of more than 8 bits; None for all other files."""
     picture = avif_picture(data)
     if picture is None or picture.bits <= 8 or data[8:12] not in _STILLS:
         return None
@@ -54,7 +54,8 @@ def open_avif(data: bytes) -> DeepMaster | None:
 
 
 def avif_picture(data: bytes) -> AvifPicture | None:
-    """The primary picture of an AVIF; None where the file is none, or damaged, or a film alone."""
+    """The primary picture of an AVIF; None if the file is no AVIF, is damaged, or has only a
+    film."""
     if data[4:8] != b"ftyp" or data[8:12] not in _BRANDS:
         return None
     try:
@@ -115,7 +116,7 @@ def _associations(
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, Span]]:
-    """Kind and content of the boxes in a span, in order, as far as they are whole."""
+    """Kind and content of the boxes in a span, in order, up to the first that is cut off."""
     for _ in range(_MOST_BOXES):
         if at + 8 > end:
             return

@@ -1,6 +1,6 @@
-"""Boxes, of which files of JPEG 2000 and AVIF are made.
+"""Boxes, the building blocks of JPEG 2000 and AVIF files.
 
-Of JPEG 2000: where its codestream is, and which colors its container declares.
+For JPEG 2000, also where the codestream is and which colors the container declares.
 """
 
 import struct
@@ -17,7 +17,8 @@ CMYK, SRGB, GRAY, SYCC, LAB = 12, 16, 17, 18, 14  # enumerated color spaces
 
 @dataclass(frozen=True)
 class Container:
-    """Where the codestream starts. space: an enumerated color space; of it and icc, one at most."""
+    """Where the codestream starts, and its colors: an enumerated color space, or a profile, or
+    neither."""
 
     start: int
     space: int | None = None
@@ -26,7 +27,7 @@ class Container:
 
 
 def open_container(data: bytes) -> Container | None:
-    """What a JPEG 2000 file declares outside of its codestream; None where it is none."""
+    """What a JPEG 2000 file declares outside its codestream; None for other files."""
     if data[:4] == CODESTREAM:
         return Container(0)
     if data[:8] != _SIGNATURE:
@@ -48,7 +49,7 @@ def open_container(data: bytes) -> Container | None:
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Kind, start and end of the content of each box, those within boxes of boxes too."""
+    """Kind, start and end of the content of each box, including nested boxes."""
     spans, seen = [(0, len(data), 0)], 0
     while spans:
         at, last, depth = spans.pop()
@@ -67,10 +68,10 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def read_box(data: bytes, at: int, last: int) -> tuple[bytes, int, int]:
-    """Kind of the box at a place, and start and end of its content; `last` ends what it is in.
+    """Kind of the box at a position, and start and end of its content. last: the end of its parent.
 
-    The end is as the box tells it: beyond `last` in a file that was cut, and before the start where
-    the length is wrong. Raises struct.error (fewer than 8 bytes are left in the file).
+    The end is what the box states: beyond `last` in a truncated file, before the start if the
+    length is wrong. Raises struct.error (fewer than 8 bytes are left in the file).
     """
     length, kind = struct.unpack_from(">I4s", data, at)
     body = at + 8

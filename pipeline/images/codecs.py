@@ -1,6 +1,6 @@
 """Masters that Pillow would read with fewer bits, or not at all, and color profiles.
 
-This and its neighbors avif, jpegs and tiffs are all that knows imagecodecs. Legend: H W rows and
+Only this module and its neighbors avif, jpegs and tiffs know imagecodecs. Legend: H W rows and
 columns, C channels.
 """
 
@@ -24,7 +24,7 @@ _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
 
 
 def open_deep(data: bytes) -> DeepMaster | None:
-    """A master that Pillow would not read, or read with less than its bits; None for others.
+    """Open a master that Pillow cannot read, or would read with fewer bits; None for all others.
 
     Only the header is read. decode raises PhotoError (unsupported), or whatever a damaged file
     makes decoders raise.
@@ -39,7 +39,7 @@ def open_deep(data: bytes) -> DeepMaster | None:
 
 
 def own_profile(data: bytes, found: Mapping[Any, Any]) -> bytes | None:
-    """The color profile of a file that Pillow has opened. found: what Pillow tells of it."""
+    """The color profile of a file that Pillow has opened. found: Pillow's `info`."""
     container = open_container(data)
     if container is not None:
         return container.icc
@@ -57,10 +57,10 @@ def _bitmap_profile(data: bytes) -> bytes | None:
 
 
 def color_profile(icc: bytes, kind: Kind) -> Profile | None:
-    """What takes pixels of this kind from a profile to sRGB.
+    """A function that converts pixels of this kind from a profile to sRGB.
 
-    None where the profile is sRGB, which moves nothing by more than a code of 255, or where it is
-    damaged or belongs to another kind of pixels: then values count as they are.
+    None if the values are to be used as they are: the profile is sRGB (changes nothing by more than
+    a code of 255), or is damaged, or belongs to another kind of pixels.
     """
     if icc[16:20] != {"gray": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}.get(kind):
         return None
@@ -69,7 +69,7 @@ def color_profile(icc: bytes, kind: Kind) -> Profile | None:
     probe = np.stack(np.meshgrid(*[steps] * axes, indexing="ij"), -1).reshape(1, -1, axes)
     try:
         moved = _to_srgb(probe, icc, kind)
-    except Exception:  # of many kinds, by what is damaged
+    except Exception:  # the type depends on what is damaged
         return None
     if kind != "cmyk" and np.abs(moved.astype(int) - probe).max() <= 1:
         return None
@@ -88,7 +88,7 @@ def _to_srgb(band: np.ndarray, icc: bytes, kind: Kind) -> np.ndarray:
 
     if kind == "cmyk":
         given, highest = band, 1
-    else:  # as floats, since the whole numbers of this library lose what is nearly black
+    else:  # as floats: with integers, this library loses detail in dark tones
         highest = int(np.iinfo(band.dtype).max)
         given = (band[..., 0] if kind == "gray" else band) / np.float32(highest)
     moved = imagecodecs.cms_transform(
@@ -106,7 +106,7 @@ def _to_srgb(band: np.ndarray, icc: bytes, kind: Kind) -> np.ndarray:
 
 
 def deflate(data: bytes) -> bytes:
-    """Compressed by Deflate, as zlib does, in a third of its time (libdeflate)."""
+    """Compress by Deflate with libdeflate, in a third of zlib's time."""
     import imagecodecs
 
     return bytes(imagecodecs.deflate_encode(data, level=6))
@@ -125,7 +125,7 @@ def _open_png(data: bytes) -> DeepMaster | None:
 
     depth, color = data[24:25], data[25:26]
     if depth != b"\x10" or color not in (b"\x02", b"\x04", b"\x06"):
-        return None  # palettes have 8 bits, and Pillow reads gray alone bit by bit
+        return None  # palettes have 8 bits, and Pillow reads gray with all its bits
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     kind: Kind = "gray" if color == b"\x04" else "rgb"
 
@@ -150,7 +150,7 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
     count = int.from_bytes(data[at + 36 : at + 38], "big")
     parts = data[at + 38 : at + 38 + 3 * count]
     if len(set(parts[::3])) != 1 or set(parts[1::3]) | set(parts[2::3]) != {1}:
-        return None  # of several depths or resolutions, which Pillow brings together
+        return None  # channels of several depths or resolutions, which Pillow combines
     bits, signed = (parts[0] & 0x7F) + 1, bool(parts[0] & 0x80)
     if bits > 32 or (bits <= 8 and not signed and container.space != LAB):
         return None
@@ -161,7 +161,8 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
     white = float(2 ** (bits - signed) - 1)
 
     def decode() -> Samples:
-        # Of the container, this library would apply the profile, and leave half of gray unwritten.
+        # Given the container, this library would apply the profile, and leave half of gray
+        # unwritten.
         values = _as_HWC(imagecodecs.jpeg2k_decode(data[container.start :]))
         if container.space == SYCC and count >= 3:
             values = rgb_of_ycc(values, 2**bits)

@@ -1,7 +1,8 @@
 """Tones as files state them beside profiles: powers, tables and transfer functions by number.
 
-A curve takes codes to linear light; primaries say which red, green and blue are meant. What is
-sRGB but for the darkest tones, as a power of 2.2 is, counts as sRGB: that is what it is used for.
+A curve maps codes to linear light; primaries define red, green and blue. A curve that differs from
+sRGB only in the darkest tones, such as a power of 2.2, counts as sRGB, because programs use it for
+sRGB.
 
 Legend: h W rows and columns of a band, C channels.
 """
@@ -18,15 +19,15 @@ Light = Callable[[np.ndarray], np.ndarray]
 # x and y of white, red, green and blue, in this order.
 Primaries = tuple[float, ...]
 
-_LIKE_SRGB = 4 / 255  # root of the mean square: powers of 2.1 to 2.26 are as near; 2.2 is at 3
+_LIKE_SRGB = 4 / 255  # RMS distance: powers of 2.1 to 2.26 are within it; 2.2 is at 3 / 255
 _SAME_PRIMARIES = 0.01
 _SRGB: Primaries = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-# Numbers of ITU-T H.273. Those of video, which displays show much as sRGB, are left out: 1, 6, 14.
+# Numbers of ITU-T H.273, without those of video (1, 6, 14), which displays show much as sRGB.
 _POWERS = {4: 2.2, 5: 2.8, 8: 1.0}
-_BEYOND = {16: "PQ", 18: "HLG"}  # light brighter than paper, which sRGB has no codes for
+_BEYOND = {16: "PQ", 18: "HLG"}  # light brighter than white, for which sRGB has no codes
 _PRIMARIES: dict[int, Primaries] = {
     5: (0.3127, 0.3290, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
     6: (0.3127, 0.3290, 0.63, 0.34, 0.31, 0.595, 0.155, 0.07),
@@ -37,10 +38,10 @@ _PRIMARIES: dict[int, Primaries] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """How codes become light. lights: one for all channels, or one each; none where it is sRGB's.
+    """How codes become light. lights: one curve for all channels, or one each; empty for sRGB's
+    curve.
 
-    note: of one that is not applied, in words. above_profile: it counts, and a profile beside it
-    does not.
+    note: for people, why the curve is not applied. above_profile: it overrides a profile.
     """
 
     lights: tuple[Light, ...] = ()
@@ -50,14 +51,15 @@ class Curve:
 
 
 def power_curve(exponent: float, primaries: Primaries | None = None) -> Curve | None:
-    """Light as a power of codes; None where it makes no sense."""
+    """The curve of a power of codes; None if the exponent makes no sense."""
     return Curve((lambda codes: codes**exponent,), primaries) if 0.1 <= exponent <= 10 else None
 
 
 def table_curve(tables: Sequence[np.ndarray], inverted: bool) -> Curve | None:
-    """Light 0..65535 by code, for all channels or for each; None where it does not rise.
+    """The curve of tables of light 0..65535 by code, one for all channels or one each; None if a
+    table does not rise.
 
-    inverted: by codes of which zero is white.
+    inverted: code zero is white.
     """
     lights = [table[::-1] / 65535 if inverted else table / 65535 for table in tables]
     if any((np.diff(light) < 0).any() or light[-1] < 0.5 for light in lights):
@@ -85,7 +87,8 @@ def numbered_curve(primaries: int, transfer: int, full_range: bool = True) -> Cu
 
 
 def curve_profile(curve: Curve, kind: Kind) -> Profile | None:
-    """What takes pixels of this kind to sRGB; None where that would change next to nothing."""
+    """A function that converts pixels of this kind to sRGB; None if that would change next to
+    nothing."""
     if kind not in ("gray", "rgb"):
         return None
     lights = curve.lights
@@ -100,7 +103,7 @@ def curve_profile(curve: Curve, kind: Kind) -> Profile | None:
 
 
 def srgb_decoded(codes: np.ndarray) -> np.ndarray:
-    """Light 0..1 of sRGB's codes 0..1."""
+    """The light 0..1 of sRGB codes 0..1."""
     return np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
 
 
@@ -126,7 +129,7 @@ def _profile(lights: Sequence[Light], matrix: np.ndarray | None, channels: int) 
 
 
 def _looked_up(band: np.ndarray, tables: Sequence[np.ndarray], channels: int) -> np.ndarray:
-    """(h, W, 3) of codes (h, W, C), by one table or one a channel."""
+    """Codes (h, W, C) -> (h, W, 3), by one table for all channels or one each."""
     every = [min(place, channels - 1) for place in range(3)]
     return np.stack([tables[min(each, len(tables) - 1)][band[..., each]] for each in every], -1)
 
@@ -143,8 +146,8 @@ def _is_like_srgb(light: Light) -> bool:
 
 
 def _to_srgb(primaries: Primaries) -> np.ndarray | None:
-    """From light in these primaries to that in sRGB's, white to white; None where they are its own,
-    or those of no color."""
+    """The matrix from light in these primaries to light in sRGB's, white to white; None if they are
+    sRGB's own or unusable."""
     if len(primaries) != 8 or np.abs(np.subtract(primaries, _SRGB)).max() <= _SAME_PRIMARIES:
         return None
     try:
@@ -156,7 +159,7 @@ def _to_srgb(primaries: Primaries) -> np.ndarray | None:
 
 
 def _to_xyz(primaries: Primaries) -> np.ndarray:
-    """From light to CIE XYZ under the white of sRGB, adapted as Bradford's."""
+    """The matrix from light to CIE XYZ under the white of sRGB, with Bradford adaptation."""
     x, y = np.array(primaries).reshape(4, 2).T
     white, *colors = np.stack([x / y, np.ones(4), (1 - x - y) / y], axis=-1)
     matrix = np.stack(colors, axis=-1)

@@ -1,4 +1,4 @@
-"""Formats of files: their suffixes, their limits, and which one a result gets."""
+"""File formats: suffixes, limits, and the format that a result gets."""
 
 import re
 from dataclasses import dataclass, field
@@ -68,15 +68,15 @@ LONGEST_SIDE = {
 }
 # Encoders of these hold 40 to 50 bytes a pixel (measured), where others hold 11 at most.
 MOST_PIXELS = {"WEBP": 125_000_000, "JPEG2000": 125_000_000, "AVIF": 100_000_000}
-SIGNABLE = frozenset({"JPEG", "PNG", "TIFF", "WEBP", "AVIF"})  # what can hold content credentials
-DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # written with 16 bits a sample where the master has
+SIGNABLE = frozenset({"JPEG", "PNG", "TIFF", "WEBP", "AVIF"})  # hold content credentials
+DEEP = frozenset({"PNG", "TIFF", "JPEG2000"})  # keep the 16 bits of a master's samples
 
 
 @dataclass(frozen=True)
 class MasterInfo:
-    """What a master is: upright width and height, format, mode as stored ("L", "RGB;16", ...).
+    """Facts of a master: upright width and height, format, mode as stored ("L", "RGB;16", ...).
 
-    tone: as images.tones tells; None where nobody has looked.
+    tone: as in images.tones; None if it was not determined.
     """
 
     width: int
@@ -89,9 +89,9 @@ class MasterInfo:
 def output_format(
     requested: str, info: MasterInfo, signed: bool = False, pixels: int = 0
 ) -> tuple[str, str]:
-    """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff, webp,
-    jp2 or avif. auto is the master's format, or PNG where we do not write it, cannot sign it, or
-    it cannot be that large. pixels: of the result.
+    """Format and suffix of a result, ("TIFF", "tif"); requested is auto, jpeg, png, tiff, webp, jp2
+    or avif. auto means the master's format, or PNG if we do not write that format, cannot sign it,
+    or the result is too large for it. pixels: of the result.
     """
     if requested == "auto":
         known = SIGNABLE if signed else SUFFIX_OF_FORMAT.keys()
@@ -103,7 +103,7 @@ def output_format(
 
 
 def format_by_start(data: bytes) -> str | None:
-    """The format that a file's first bytes promise, however damaged the rest may be."""
+    """The format by a file's first bytes, however damaged the rest may be."""
     for name, start in _START_OF_FORMAT.items():
         if re.match(start, data, re.DOTALL):
             return name

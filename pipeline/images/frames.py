@@ -1,4 +1,4 @@
-"""One picture that Pillow has opened and loaded: its pixels as samples, and what it says of itself.
+"""A picture that Pillow has opened and loaded: its pixels as samples, orientation, resolution.
 
 Legend: H W rows and columns, C channels, S side of a square.
 """
@@ -27,7 +27,8 @@ UPRIGHT = {
 
 
 def repair_palette(image: Image.Image) -> None:
-    """Some programs write the colors of a TIFF as 0..255, not 0..65535: Pillow sees black."""
+    """Repair palettes of TIFFs whose colors a program wrote as 0..255, not 0..65535, which Pillow
+    reads as black."""
     colors = getattr(image, "tag_v2", {}).get(_COLOR_MAP, ())
     if image.mode in ("P", "PA") and colors and max(colors) <= 255:
         image.putpalette(bytes(colors), "RGB;L")
@@ -49,8 +50,8 @@ def samples_of(image: Image.Image) -> Samples:
 
 
 class ImageRows:
-    """The pixels (H, W, C) of a loaded image in some mode, band by band: all at once, they would be
-    there twice or three times."""
+    """The pixels (H, W, C) of a loaded image in some mode, band by band: converted all at once,
+    they would be in memory two or three times."""
 
     def __init__(self, image: Image.Image, mode: str | None = None) -> None:
         self._image, self._mode = image, mode or image.mode
@@ -96,13 +97,13 @@ def _deep_samples(image: Image.Image) -> Samples:
     if image.mode != "F" and depth != 32:
         signed = tags.get(ExifTags.Base.SampleFormat, (1,))[0] == 2
         white = float(2 ** (depth - signed) - 1)
-    inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # which Pillow leaves here
+    inverted = tags.get(ExifTags.Base.PhotometricInterpretation) == 0  # not undone by Pillow
     return Samples(ImageRows(image), "gray", white, inverted)
 
 
 def orientation_of(image: Image.Image) -> int:
-    """Orientation, 1..8, of EXIF or else of XMP; 1 where both are absent or damaged (the picture
-    itself is not)."""
+    """Orientation, 1..8, from EXIF or else from XMP; 1 if both are absent or damaged, which is no
+    fault of the picture."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:
@@ -114,7 +115,7 @@ def orientation_of(image: Image.Image) -> int:
 
 
 def resolution_of(image: Image.Image) -> tuple[float, float] | None:
-    """Dots per inch (x, y), or None where absent or not a usable number."""
+    """Dots per inch (x, y), or None if absent or not a usable number."""
     try:
         x, y = (float(value) for value in image.info["dpi"])
     except (KeyError, TypeError, ValueError, ZeroDivisionError):
@@ -123,7 +124,8 @@ def resolution_of(image: Image.Image) -> tuple[float, float] | None:
 
 
 def squeezed(image: Image.Image, side: int, detail: int = 4) -> np.ndarray:
-    """A gray image as a square uint8 (S, S): means of areas, linear where it grows."""
+    """A gray image as a square uint8 (S, S): means of areas, linear interpolation where it
+    grows."""
     cells = detail * side  # more would cost much and change little
     image = image.reduce((max(1, image.width // cells), max(1, image.height // cells)))
     return np.rint(resample(np.asarray(image), side, side)).astype(np.uint8)

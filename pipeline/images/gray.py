@@ -1,14 +1,14 @@
-"""Numbers of any kind become gray, with numpy alone, in bands of rows.
+"""Samples of any kind -> gray, with numpy alone, in bands of rows.
 
-Legend: H W rows and columns, C channels, h rows of one band. Gray is the Rec. 601 luma
-0.299 R + 0.587 G + 0.114 B in sRGB, rounded: uint8 [0, 255] of masters with up to 8 bits a sample,
-uint16 [0, 65535] of those with more. What has 8 or 16 bits and is gray stays as it is, bit by bit.
+Legend: H W rows and columns, C channels, h rows of one band. Gray is the Rec. 601 luma 0.299 R +
+0.587 G + 0.114 B in sRGB, rounded: uint8 [0, 255] of masters with up to 8 bits a sample, uint16 [0,
+65535] of those with more. Gray of 8 or 16 bits is not changed at all.
 
-- Other whole numbers: value * 65535 / white, the white being that of the declared depth (4095,
-  32767 where signed); below zero is black. A dark scan stays dark.
-- Float and 32 bits, which declare no white: white is 1, 255 or 65535, the first that is at least
-  half of the largest value (scans overshoot); or else the most that a whole number of this type can
-  be, where values reach half of it; or else the largest value itself.
+- Other integers: value * 65535 / white, where white is that of the declared depth (4095, or 32767
+  if signed); below zero is black. A dark scan stays dark.
+- Floats and 32 bits, which declare no white: white is the first of 1, 255 and 65535 that is at
+  least half of the largest value (scans overshoot); else the largest integer of this type, if
+  values reach half of it; else the largest value itself.
 - CMYK without a profile: R = (1 - C)(1 - K), and so on. CIE Lab: the gray of the same lightness.
 """
 
@@ -37,7 +37,7 @@ Profile = Callable[[np.ndarray], np.ndarray]
 
 
 class Rows(Protocol):
-    """An array (H, W, C), or what makes some of its rows on demand."""
+    """An array (H, W, C), or something that makes its rows on demand."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...
@@ -52,7 +52,7 @@ class Rows(Protocol):
 class Samples:
     """Pixels as stored: (H, W, C) of any type, more channels than the kind has are dropped.
 
-    white: the value of white; None where only the values tell. inverted: zero is white.
+    white: the value of white; None if it must be guessed from the values. inverted: zero is white.
     premultiplied: the first channel beyond the kind's is alpha, and is multiplied in.
     """
 
@@ -75,7 +75,7 @@ def gray_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
 
 
 def color_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
-    """The same in color, sRGB uint8 or uint16 (H, W, 3)."""
+    """As gray_of, in color: sRGB uint8 or uint16 (H, W, 3)."""
     levels = _Levels(samples)
     height, width = samples.values.shape[:2]
     color = np.empty((height, width, 3), levels.dtype)
@@ -86,14 +86,14 @@ def color_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
 
 
 def thinned(samples: Samples, most: int) -> Samples:
-    """Every so many pixels, about `most` a side."""
+    """Every n-th pixel, so that about `most` are left per side."""
     rows, columns = (max(1, length // most) for length in samples.values.shape[:2])
     white = _guessed_white(samples.values) if samples.white is None else samples.white
     return replace(samples, values=samples.values[::rows, ::columns], white=white)
 
 
 def rgb_of_ycc(values: np.ndarray, codes: int) -> np.ndarray:
-    """Y Cb Cr (H, W, C) of so many codes as R G B, as JFIF and sYCC have it, of the same type."""
+    """Y Cb Cr (H, W, C) as R G B of the same type, by the matrix of JFIF and sYCC."""
     result = values.copy()
     for rows in bands(*values.shape[:2]):
         light, blue, red = np.moveaxis(values[rows, :, :3].astype(np.float64), -1, 0)
@@ -105,7 +105,7 @@ def rgb_of_ycc(values: np.ndarray, codes: int) -> np.ndarray:
 
 
 class _Levels:
-    """Bands as whole numbers 0..highest, without alpha, of the type that a result will have."""
+    """Bands as integers 0..highest, without alpha, in the type of the result."""
 
     def __init__(self, samples: Samples) -> None:
         self._samples, self._count = samples, _CHANNELS[samples.kind]
@@ -143,7 +143,7 @@ def eight_bits(gray: np.ndarray) -> np.ndarray:
 
 
 def upright(gray: np.ndarray, orientation: int) -> np.ndarray:
-    """Gray (H, W) or color (H, W, 3) as the EXIF orientation 1..8 wants it."""
+    """Gray (H, W) or color (H, W, 3), turned upright from the EXIF orientation 1..8."""
     if orientation >= 5:
         gray = gray.swapaxes(0, 1)
     if orientation in (2, 3, 7, 8):
@@ -176,7 +176,7 @@ def _color_band(band: np.ndarray, kind: Kind, profile: Profile | None, highest: 
 
 
 def _srgb_of_lab(band: np.ndarray, highest: int) -> np.ndarray:
-    """sRGB 0..highest of CIE Lab, a and b with their zero in the middle, under D50."""
+    """CIE Lab under D50, with zero of a and b in the middle -> sRGB 0..highest."""
     unit = (highest + 1) // 256
     lightness = band[..., 0] * (100 / highest)
     a, b = ((band[..., channel].astype(np.float64) / unit - 128) for channel in (1, 2))
@@ -196,12 +196,12 @@ def _srgb_of_lightness(lightness: np.ndarray, highest: int) -> np.ndarray:
 
 
 def srgb_encoded(light: np.ndarray) -> np.ndarray:
-    """sRGB's codes 0..1 of light 0..1."""
+    """The sRGB codes 0..1 of light 0..1."""
     return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
 def _scaled(band: np.ndarray, white: float, highest: int) -> np.ndarray:
-    """Values 0..white as 0..highest, rounded; what is no number is black."""
+    """Values 0..white as 0..highest, rounded; NaN becomes black."""
     if white == highest and band.dtype.kind == "u":
         return band if band.itemsize <= 2 else band.clip(0, highest)
     scaled = np.nan_to_num(band.astype(np.float64) * (highest / white), posinf=highest, neginf=0)

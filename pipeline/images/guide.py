@@ -1,4 +1,4 @@
-"""How color follows the luminance of a master, told at the size of the prediction.
+"""How color follows the luminance of a master, computed at the size of the prediction.
 
 Between two cells of a prediction, plain interpolation lets colors bleed over a contour. Where the
 luminance explains the color nearby, the color moves with it: slope * (gray - interpolated gray).
@@ -15,11 +15,11 @@ import numpy as np
 
 GRAY_STEPS = 2**8
 SLOPE_STEPS = 2**14
-_FLAT = 400.0  # variance of gray below which little is concluded from it
-_NOISE = 4.0  # variance of color that needs no explanation
+_FLAT = 400.0  # variance of gray below which it says little about color
+_NOISE = 4.0  # variance of color that counts as noise
 _WHITE, _BLACK = 230, 25
 _UNIFORM = 0.9  # of the pixels of a row
-_WIDEST_BORDER = 6  # a part of the side: one sixth
+_WIDEST_BORDER = 6  # one sixth of the side
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def guide_of(gray_HW: np.ndarray, differences: Sequence[np.ndarray]) -> Guide:
 
 
 def picture_area(gray_HW: np.ndarray) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right of what is within the borders of a print or a negative.
+    """Top, bottom, left and right of the picture inside the borders of a print or a negative.
 
-    A border is rows from the edge inward, nine tenths of each white or black, at most a sixth of
-    the side; what goes on further is a sky or a night, and belongs to the picture.
+    A border consists of rows at the edge that are each nine tenths white or black, and of at most a
+    sixth of the side. A wider area is a sky or a night, and belongs to the picture.
     """
     sides = []
     for plane in (gray_HW, gray_HW[::-1], gray_HW.T, gray_HW.T[::-1]):
@@ -65,7 +65,7 @@ def picture_area(gray_HW: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _slope(gray: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Of color by gray around each cell, as far as the correlation is to be trusted."""
+    """The slope of color by gray around each cell, as far as the correlation can be trusted."""
     mean_gray, mean_color = _around(gray), _around(color)
     variance = np.maximum(_around(gray * gray) - mean_gray * mean_gray, 0)
     spread = np.maximum(_around(color * color) - mean_color * mean_color, 0)
@@ -76,7 +76,7 @@ def _slope(gray: np.ndarray, color: np.ndarray) -> np.ndarray:
 
 
 def _around(plane: np.ndarray) -> np.ndarray:
-    """Means of nine cells, those at the edge repeated beyond it."""
+    """Means of three by three cells, with the edges repeated."""
     padded = np.pad(plane, 1, mode="edge")
     rows = padded[:-2] + padded[1:-1] + padded[2:]
     total: np.ndarray = (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]) / 9

@@ -1,8 +1,8 @@
-"""Hints: places in a photograph whose color somebody knows, and how they show in its picture.
+"""Hints: places in a photograph whose color somebody knows, and how they are painted.
 
-A hint's a* and b* (CIE Lab) are kept, and its lightness is that which the photograph has there: the
-color whose luma (Rec. 601) is the gray. Where no screen can show it so bright or so dark, it is
-brought nearer to gray, in its own hue, just as far as it must.
+A hint keeps its a* and b* (CIE Lab) and takes its lightness from the photograph: the result is the
+color whose luma (Rec. 601) is the gray. If no screen can show the color so bright or so dark, its
+chroma is reduced, in its own hue, just as far as necessary.
 
 Legend: H W rows and columns of the master, S side of a square that the whole frame is squeezed
 into, K hints of a photograph.
@@ -16,10 +16,10 @@ import numpy as np
 
 DEFAULT_RADIUS = 0.03
 LARGEST_RADIUS = 0.5
-NEAR = 6.0  # CIEDE2000 from what was asked, within which a color counts as reached
+NEAR = 6.0  # a color within this CIEDE2000 of the hint counts as reached
 _LUMA = np.array([0.299, 0.587, 0.114])
-_LEAST_PIXELS = 3.0  # radius in a picture: what is smaller, a JPEG's coarse color would lose
-_LIKE, _UNLIKE = 24.0, 72.0  # codes from the hint's gray up to and from which color goes along
+_LEAST_PIXELS = 3.0  # radius in a picture; the coarse color of a JPEG would lose anything smaller
+_LIKE, _UNLIKE = 24.0, 72.0  # codes from the hint's gray: below, it has full effect; above, none
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ class Hint:
 
 @dataclass(frozen=True, eq=False)
 class HintColor:
-    """A hint, and what its color is on each gray 0..255: float32 (256, 3), R - gray and B - gray in
-    codes, and how far that is from what was asked, by CIEDE2000."""
+    """A hint, and its color on each gray 0..255: float32 (256, 3), R - gray and B - gray in codes,
+    and the CIEDE2000 between this color and the hint."""
 
     hint: Hint
     by_gray: np.ndarray
 
 
 def hint_colors(hints: Sequence[Hint]) -> tuple[HintColor, ...]:
-    """For those who have loaded PyTorch anyway: model.lab comes with it."""
+    """The colors of hints; loads PyTorch, which comes with model.lab."""
     return tuple(HintColor(hint, _by_gray(hint.color)) for hint in hints)
 
 
@@ -56,7 +56,7 @@ def _by_gray(color: str) -> np.ndarray:
     wanted = lab_from_rgb([int(color[place : place + 2], 16) for place in (1, 3, 5)])[1:]
 
     def colors(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lab and RGB, (256, 3), of so much of the chroma on each gray."""
+        """Lab and RGB, (256, 3), with this share of the chroma on each gray."""
         chroma, low, high = share[:, None] * wanted, np.zeros(256), np.full(256, 100.0)
         for _ in range(20):
             lab = np.column_stack(((low + high) / 2, chroma))
@@ -68,7 +68,7 @@ def _by_gray(color: str) -> np.ndarray:
     for step in range(12):
         share = most if step == 0 else (least + most) / 2
         lab, rgb = colors(share)
-        shown = np.abs(lab_from_rgb(rgb) - lab).max(axis=1) < 0.2  # else it was clipped
+        shown = np.abs(lab_from_rgb(rgb) - lab).max(axis=1) < 0.2  # otherwise it was clipped
         least, most = np.where(shown, share, least), np.where(shown, most, share)
     lab, rgb = colors(least)
     asked = np.column_stack((lab[:, 0], np.tile(wanted, (256, 1))))
@@ -80,10 +80,10 @@ def _by_gray(color: str) -> np.ndarray:
 
 
 def hinted_cells(hints: Sequence[Hint], width: int, height: int, side: int) -> np.ndarray:
-    """Which hint each cell of the square has, int64 (S, S); -1 for none.
+    """The hint of each cell of the square, int64 (S, S); -1 for none.
 
-    Those whose center is within a hint's radius, of several the nearest one's, and always the cell
-    that a hint lies in. width, height: of the photograph.
+    A cell gets the nearest hint within whose radius its center lies; the cell in which a hint lies
+    always gets that hint. width, height: of the photograph.
     """
     cells = np.full((side, side), -1)
     nearest = np.full((side, side), np.inf)
@@ -92,14 +92,15 @@ def hinted_cells(hints: Sequence[Hint], width: int, height: int, side: int) -> n
         across, down = (centers - hint.x) * width, (centers - hint.y) * height
         distance = np.hypot(across, down[:, None]) / shorter
         row, column = _cell(hint, side, side)
-        distance[row, column] -= 1e6  # before all that only reach it
+        distance[row, column] -= 1e6  # takes precedence over hints that only reach the cell
         within = (distance <= hint.radius) & (distance < nearest)
         cells[within], nearest[within] = number, distance[within]
     return cells
 
 
 def rgb_on_gray(colors: Sequence[HintColor], cells: np.ndarray, gray_SS: np.ndarray) -> np.ndarray:
-    """Of cells that have a hint, its color on the gray there: uint8 (n, 3), in their order."""
+    """The colors of cells that have a hint, each on its gray: uint8 (n, 3), in the order of
+    cells."""
     place = cells >= 0
     tables = np.stack([color.by_gray for color in colors])
     gray = gray_SS[place]
@@ -122,11 +123,11 @@ def pin(
 
 
 class HintBlend:
-    """Draws color differences in a full-size picture to the hints' colors.
+    """Blends the hints' colors into the color differences of a full-size picture.
 
-    Within a hint's radius they are its own, and from there to twice the radius they pass into what
-    was predicted, but only where the gray is like that at the hint. Between hints that reach a
-    pixel both, the nearer one counts for more. The pixel of a hint has its very color.
+    Within a hint's radius the color is the hint's, and from there to twice the radius it fades into
+    the prediction, but only where the gray is similar to that at the hint. Where two hints reach a
+    pixel, the nearer one has more weight. The pixel of a hint has exactly its color.
     """
 
     def __init__(self, gray_HW: np.ndarray, colors: Sequence[HintColor]) -> None:
@@ -143,7 +144,7 @@ class HintBlend:
             self._places.append((row, column, radius, own, usual * float(self._codes)))
 
     def notes(self) -> list[str]:
-        """Of hints whose color the luminance does not allow: what it is in their place."""
+        """Notes on hints whose color the luminance does not allow, with the color used instead."""
         found = []
         for color, (_, _, _, own, _) in zip(self._colors, self._places, strict=True):
             gray, hint = round(own), color.hint
@@ -198,7 +199,7 @@ class HintBlend:
 
 
 def _smooth(share: np.ndarray) -> np.ndarray:
-    """0 up to 0, 1 from 1 on, and without a corner between them."""
+    """A smooth step: 0 up to 0, 1 from 1 on."""
     share = share.clip(0, 1)
     smooth: np.ndarray = share * share * (3 - 2 * share)
     return smooth

@@ -1,4 +1,4 @@
-"""JPEGs that Pillow does not read: of 12 bits, lossless ones, JPEG-LS.
+"""JPEGs that Pillow does not read: 12 bits, lossless, JPEG-LS.
 
 Legend: H W rows and columns, C channels.
 """
@@ -15,7 +15,7 @@ from pipeline.errors import PhotoError
 from pipeline.images.gray import Kind, Samples
 from pipeline.images.masters import DeepMaster
 
-# Frames by their marker, as the standard names them.
+# Kinds of frames by marker, as named in the standard.
 _PROCESSES = {
     0xC0: "baseline",
     0xC1: "extended sequential",
@@ -40,7 +40,7 @@ _MOST_SEGMENTS = 10_000
 
 @dataclass(frozen=True)
 class _Frame:
-    """What a frame's header says, and where its marker and the first scan's data are."""
+    """A frame's header, and the positions of its marker and of the first scan's data."""
 
     process: int
     bits: int
@@ -49,11 +49,11 @@ class _Frame:
     channels: int
     at: int
     scan: int
-    adobe: bool  # inks are stored as what they leave
+    adobe: bool  # CMYK is stored inverted
 
 
 def open_jpeg(data: bytes) -> DeepMaster | None:
-    """A JPEG that Pillow does not read; None for all others, and where the header is damaged."""
+    """Open a JPEG that Pillow does not read; None for all others, and if the header is damaged."""
     frame = _frame(data)
     if frame is None or (frame.process in _PILLOWS and frame.bits == 8):
         return None
@@ -71,7 +71,7 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
         values = pixels[..., None] if pixels.ndim == 2 else pixels
         return Samples(values, kind, 2**frame.bits - 1, inverted=kind == "cmyk" and frame.adobe)
 
-    # To Pillow it is a baseline of 8 bits, whose header alone it looks at.
+    # Pillow, which only reads the header, is shown a baseline JPEG of 8 bits.
     header = bytearray(data[: frame.scan])
     header[frame.at + 1], header[frame.at + 4] = 0xC0, 8
     mode = mode if frame.bits == 8 else f"{mode};{frame.bits}"
@@ -108,7 +108,7 @@ def _frame(data: bytes) -> _Frame | None:
 
 
 def _decoders(frame: _Frame) -> list[Callable[[bytes], np.ndarray]]:
-    """What may read such a frame, in the order in which it is tried."""
+    """The decoders to try on such a frame, in order."""
     import imagecodecs
 
     if frame.process == _JPEG_LS:
@@ -119,12 +119,13 @@ def _decoders(frame: _Frame) -> list[Callable[[bytes], np.ndarray]]:
 
 
 def _first_that_reads(decoders: list[Callable[[bytes], np.ndarray]], data: bytes) -> np.ndarray:
-    """Raises what the first of them has raised, where none reads the file."""
+    """The result of the first decoder that reads the file; if none does, raises the first one's
+    error."""
     first: Exception | None = None
     for decoder in decoders:
         try:
             return decoder(data)
-        except Exception as error:  # of a class of each decoder's own
+        except Exception as error:  # each decoder has error classes of its own
             first = first or error
     assert first is not None
     raise first

@@ -1,7 +1,7 @@
-"""A visible mark in the lower right corner of a picture: that a machine has colored it.
+"""A visible mark in the lower right corner of a picture, which says that a machine colored it.
 
-White letters on a dark plate, of a size that goes with the picture. The rest of the picture stays
-as it is, to the last bit. Legend: H W rows and columns, h rows of one band.
+White letters on a dark plate, scaled with the picture. The rest of the picture stays the same, bit
+by bit. Legend: H W rows and columns, h rows of one band.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,19 +12,19 @@ from pipeline.images.gray import eight_bits
 from pipeline.images.pictures import draw_text, resize_rgb
 
 TEXT = "AI-colorized"
-_OF_SHORTER_SIDE = 40  # letters are so many times lower
-_LEAST = 12  # pixels of the font's size, where the picture is wide enough for it
-FOUND = 0.7  # of find_mark: what unmarked pictures do not reach, see docs/provenance.md
+_OF_SHORTER_SIDE = 40  # divided by the height of letters
+_LEAST = 12  # font size in pixels, if the picture is wide enough
+FOUND = 0.7  # a likeness that unmarked pictures do not reach, see docs/provenance.md
 _SURE = 0.9
-_TALL_ENOUGH = 24  # pixels of the mark; of a taller one, a smaller copy is looked for
-_LOWEST = 6  # pixels: letters that are lower cannot be told
+_TALL_ENOUGH = 24  # pixels; a taller mark is searched for in a smaller copy
+_LOWEST = 6  # pixels; smaller letters cannot be recognized
 _FACTORS = (1.0, *(1 + step / 50 for step in (-1, 1, -2, 2, -3, 3, -4, 4, -5, 5)))
 _SMALLER = tuple(step / 50 for step in range(44, 24, -1))
 _PLATE, _VEIL = 0.08, 0.72  # brightness of the plate, and how much of it covers the picture
 
 
 def marked(parts: Iterable[np.ndarray], height: int, width: int) -> Iterator[np.ndarray]:
-    """Bands uint8 or uint16 (h, W, 3) of a picture (H, W), with the mark on them."""
+    """The bands uint8 or uint16 (h, W, 3) of a picture (H, W), with the mark drawn on them."""
     mark = draw_mark(height, width)
     tall, wide = mark.shape
     top, left = place_of_mark(height, width, mark)
@@ -53,7 +53,8 @@ def draw_mark(height: int, width: int) -> np.ndarray:
 
 
 def place_of_mark(height: int, width: int, mark: np.ndarray) -> tuple[int, int]:
-    """Its first row and column: a quarter of its height from the corner, if there is room."""
+    """The mark's first row and column: a quarter of its height from the corner, if there is
+    room."""
     tall, wide = mark.shape
     margin = tall // 4
     return max(0, height - tall - margin), max(0, width - wide - margin)
@@ -67,7 +68,7 @@ def _plate(size: int) -> np.ndarray:
 
 
 def find_mark(gray_HW: np.ndarray) -> float:
-    """How much the lower right corner of a picture looks like the mark: -1 to 1, see FOUND.
+    """How similar the lower right corner of a picture is to the mark: -1 to 1, see FOUND.
 
     gray_HW: uint8 or uint16. The picture may have been encoded anew or scaled since.
     """
@@ -79,7 +80,8 @@ def find_mark(gray_HW: np.ndarray) -> float:
     if shrunk > 1:
         smaller = (corner.shape[1] // shrunk, corner.shape[0] // shrunk)
         corner = resize_rgb(corner, smaller)
-    smallest = min(height, width) < _LEAST * _OF_SHORTER_SIDE  # it may be lower than is drawn here
+    # A picture that was scaled down may have a smaller mark than is drawn for its size.
+    smallest = min(height, width) < _LEAST * _OF_SHORTER_SIDE
     best = -1.0
     for factor in _FACTORS + (_SMALLER if smallest else ()):
         size = (round(wide * factor / shrunk), round(tall * factor / shrunk))

@@ -1,11 +1,11 @@
-"""Pages of a TIFF: its directories, without those that are no pictures of their own.
+"""Pages of a TIFF: those of its directories that are pictures of their own.
 
-Those are reduced versions and thumbnails (NewSubfileType 1, SubfileType 2) and transparency masks
-(NewSubfileType 4, PhotometricInterpretation 4); where a file has nothing else, its first directory
-is its page. Where a directory is a thumbnail of what lies in a SubIFD, larger and a picture of its
-own, that one is the page; it has the first one's say on what describes the photograph. A chain of
-directories that leads out of the file, as in one that was cut, ends with a page that cannot be
-read: it is not passed over in silence. All other formats have one page.
+Reduced versions and thumbnails (NewSubfileType 1, SubfileType 2) and transparency masks
+(NewSubfileType 4, PhotometricInterpretation 4) are not counted; in a file with nothing else, the
+first directory is the page. If a directory is a thumbnail of a larger picture in its SubIFD, the
+SubIFD is the page, and inherits what the directory says of the photograph. If the chain of
+directories leads out of the file, as in a truncated one, it ends with a page that cannot be read,
+so that the loss is reported. All other formats have one page.
 """
 
 import struct
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 from pipeline.errors import PhotoError
 
-MOST_PAGES = 1000  # of a file whose pages are all taken
-_MOST_DIRECTORIES = 2**16  # that are looked at
-_MOST_FIELDS = 2**12  # of a directory; more, and it is none
+MOST_PAGES = 1000  # of a file of which all pages are taken
+_MOST_DIRECTORIES = 2**16  # looked at in a file
+_MOST_FIELDS = 2**12  # a directory that claims more is damaged
 _NEW_SUBFILE, _SUBFILE, _PHOTOMETRIC = 254, 255, 262
 _WIDTH, _HEIGHT, _SUBS = 256, 257, 330
 _REDUCED, _MASK = 1, 4
-_MOST_SUBS = 64  # of a directory that are looked at
-# What a SubIFD leaves to the directory that it hangs on: descriptions, the orientation and
-# resolution, XMP, IPTC and Photoshop's, EXIF, the profile, GPS.
+_MOST_SUBS = 64  # looked at in a directory
+# What a SubIFD inherits from its directory: descriptions, orientation and resolution, XMP, IPTC and
+# Photoshop's, EXIF, the profile, GPS.
 _DESCRIBING = {
     *range(269, 273), 274, 282, 283, 285, 296, 305, 306, 315, 316, 700, 18246, 18249, 33432,
     33723, 34377, 34665, 34675, 34853, *range(36864, 36868), *range(40091, 40096),
@@ -32,7 +32,8 @@ _POINTERS = {4: "I", 13: "I", 16: "Q", 18: "Q"}  # LONG and IFD, and BigTIFF's o
 
 @dataclass(frozen=True)
 class _Layout:
-    """How a TIFF or BigTIFF counts and points: struct's formats, and where its header points."""
+    """The integer sizes of a TIFF or BigTIFF as formats of struct, and the position in its header
+    of the first pointer."""
 
     place: str
     count: str
@@ -42,7 +43,7 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Page:
-    """Where a page's directory starts, and where that which it hangs on does."""
+    """Where a page's directory starts, and where the directory of which it is a SubIFD starts."""
 
     place: int
     above: int | None = None
@@ -50,7 +51,7 @@ class _Page:
 
 @dataclass(frozen=True)
 class _Directory:
-    """picture: neither a reduced version nor a mask. entries: as stored, by their tag."""
+    """picture: neither a reduced version nor a mask. entries: as stored, by tag."""
 
     picture: bool
     width: int
@@ -61,16 +62,15 @@ class _Directory:
 
 
 def count_pages(data: bytes) -> int:
-    """How many pages a file has; 1 where it is no TIFF."""
+    """How many pages a file has; 1 if it is not a TIFF."""
     layout = _layout(data)
     return 1 if layout is None else len(_pages(data, layout))
 
 
 def page_alone(data: bytes, page: int) -> bytes:
-    """A file whose first picture is that page, counted from 1: a copy, where it is not already.
+    """A file whose first picture is this page, counted from 1: a copy, unless it is first already.
 
-    No other page is looked at by whoever reads it. Raises PhotoError (corrupt) where there are
-    fewer.
+    Readers of the copy never look at another page. Raises PhotoError (corrupt) if there are fewer.
     """
     layout = _layout(data)
     pages = [_Page(0)] if layout is None else _pages(data, layout)
@@ -92,7 +92,7 @@ def page_alone(data: bytes, page: int) -> bytes:
 
 
 def _joined(data: bytes, layout: _Layout, place: int, above: int) -> bytes:
-    """A directory with what the one above it says of the photograph, and nothing after it."""
+    """A directory with what its parent says of the photograph, and no next directory."""
     own, other = _directory(data, layout, place), _directory(data, layout, above)
     assert own is not None and other is not None  # both have been read before
     described = {tag: entry for tag, entry in other.entries.items() if tag in _DESCRIBING}
@@ -116,7 +116,7 @@ def _pages(data: bytes, layout: _Layout) -> list[_Page]:
     pages: list[_Page] = []
     seen: set[int] = set()
     [first] = [place] = struct.unpack_from(layout.place, data, layout.at)
-    spent = 0  # bytes of directories; a file that has them one beside the other has no more
+    spent = 0  # bytes of directories; more than the file has mean that they overlap
     while place and place not in seen and len(seen) < _MOST_DIRECTORIES and spent <= len(data):
         spent += _length(data, layout, place)
         seen.add(place)
@@ -134,7 +134,7 @@ def _pages(data: bytes, layout: _Layout) -> list[_Page]:
 
 
 def _length(data: bytes, layout: _Layout, place: int) -> int:
-    """How many bytes a directory takes, or says that it takes."""
+    """How many bytes a directory takes, according to its number of entries."""
     if place + struct.calcsize(layout.count) > len(data):
         return 0
     [count] = struct.unpack_from(layout.count, data, place)
@@ -142,7 +142,7 @@ def _length(data: bytes, layout: _Layout, place: int) -> int:
 
 
 def _picture_below(data: bytes, layout: _Layout, above: _Directory) -> int | None:
-    """The largest picture in a SubIFD, where it is larger than the directory's own."""
+    """The largest picture in a SubIFD, if larger than the directory's own."""
     best, size = None, (above.width, above.height)
     for place in above.subs[:_MOST_SUBS]:
         sub = _directory(data, layout, place)
@@ -180,7 +180,8 @@ def _directory(data: bytes, layout: _Layout, place: int) -> _Directory | None:
 def _pointers(
     data: bytes, layout: _Layout, kind: int, number: int, stored: bytes
 ) -> tuple[int, ...]:
-    """Where a directory's SubIFDs are; none where they are told in another way, or outside."""
+    """Where a directory's SubIFDs are; empty if they are stored differently or lie outside the
+    file."""
     number = min(number, _MOST_SUBS)
     wanted = f"{layout.entry[0]}{number}{_POINTERS.get(kind, 'I')}"
     if kind not in _POINTERS or not number:

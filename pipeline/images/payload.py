@@ -12,7 +12,7 @@ CODED = _STEPS * len(_GENERATORS)  # bits
 
 
 def encoded(payload: int) -> np.ndarray:
-    """A payload below 2**32 as CODED signs, float32: 1 where a bit is set, else -1."""
+    """A payload below 2**32 as CODED signs, float32: 1 for a set bit, else -1."""
     number = payload << _CHECK_BITS | _check(payload)
     bits = [number >> place & 1 for place in reversed(range(PAYLOAD_BITS + _CHECK_BITS))]
     register, signs = 0, []
@@ -23,10 +23,11 @@ def encoded(payload: int) -> np.ndarray:
 
 
 def decoded(votes: np.ndarray) -> int | None:
-    """The payload that CODED votes are for, the further from 0 the surer; None where its checksum
-    does not fit, which it does by chance for one in 65,536."""
+    """The payload for which CODED votes stand, each the surer the further from 0; None if the
+    checksum does not fit. One in 65,536 fits by chance."""
     states = np.arange(2**_MEMORY)
-    older = states >> 1, states >> 1 | 2 ** (_MEMORY - 1)  # what came before: the bit that left
+    # The two states that may come before, which differ in the bit that was shifted out.
+    older = states >> 1, states >> 1 | 2 ** (_MEMORY - 1)
     signs = [
         np.array(
             [[_sign(int(a) << 1 | int(b) & 1, g) for g in _GENERATORS]

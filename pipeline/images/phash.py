@@ -1,8 +1,8 @@
-"""The perceptual hash of a picture: nearly the same 64 bits after another encoding or at another
-size, and others for another picture.
+"""The perceptual hash of a picture: 64 bits that hardly change with encoding and size, but differ
+between pictures.
 
-The bits are those of `imagehash.phash`, so that its users find them; a test compares the two. Only
-luminance counts: a master, its results and all candidates have nearly the same hash.
+The bits are those of `imagehash.phash`, so that other programs can search for them; a test compares
+the two. Only luminance counts: a master, its results and all candidates have nearly the same hash.
 """
 
 import numpy as np
@@ -12,12 +12,12 @@ from pipeline.images.gray import eight_bits
 from pipeline.images.pictures import resize_rgb
 
 BITS = 64
-_SIDE, _LOW = 32, 8  # of the small picture, and of the lowest frequencies that are kept
-_LEAST_CONTRAST = 2.0  # codes; of what is flatter, the bits would be those of its noise
+_SIDE, _LOW = 32, 8  # side of the small picture, and of the square of low frequencies that is kept
+_LEAST_CONTRAST = 2.0  # codes; in a flatter picture, the bits would only describe noise
 
 
 def perceptual_hash(picture: np.ndarray) -> str | None:
-    """The hash as 16 hexadecimal digits; None of a blank picture.
+    """The hash as 16 hexadecimal digits; None for a blank picture.
 
     picture: uint8 or uint16, gray (H, W) or color (H, W, 3).
     """
@@ -34,7 +34,8 @@ def perceptual_hash(picture: np.ndarray) -> str | None:
 
 
 def distances(phashes: list[str | None], phash: str) -> np.ndarray:
-    """In how many of its bits each of these differs from a hash, int (N,); BITS + 1 for None."""
+    """The number of bits in which each of these differs from a hash, int (N,); BITS + 1 for
+    None."""
     numbers = np.array([int(each or "0", 16) for each in phashes], np.uint64)
     counts = np.bitwise_count(numbers ^ np.uint64(int(phash, 16))).astype(np.int64)
     counts[[each is None for each in phashes]] = BITS + 1

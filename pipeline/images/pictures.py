@@ -49,7 +49,7 @@ def png_of(picture: Any) -> bytes:
 
 
 def srgb_profile() -> bytes:
-    """The profile of sRGB, without the time at which it is made."""
+    """The profile of sRGB, without a creation time, so that files are reproducible."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return profile[:24] + b"\x07\xea\0\1\0\1\0\0\0\0\0\0" + profile[36:]
 
@@ -60,7 +60,8 @@ def resize_rgb(rgb_HW3: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def resize_plane(plane_HW: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """One channel at another (width, height), float32: means where it shrinks, else smooth."""
+    """One channel at another (width, height), float32: means if it shrinks, else smooth
+    interpolation."""
     image = Image.fromarray(plane_HW.astype(np.float32))
     smaller = size[0] < image.width
     method = Image.Resampling.BOX if smaller else Image.Resampling.BICUBIC

@@ -1,7 +1,8 @@
-"""Color on a gray photograph that is not of the photograph: targets, stamps, mounts.
+"""Color on a scan that does not belong to its gray photograph: targets, stamps, mounts.
 
-They are small, or lie along the edge of the frame; beyond them the print is gray, or toned by one
-curve. Such a picture is not in color, and what was printed in color keeps its own.
+They are small, or lie along the edge of the frame; the rest of the print is gray, or toned by one
+curve. Such a picture does not count as a color photograph, and the colored things keep their own
+color.
 
 Measured as tones is: of 322 color photographs 0.6 % no longer count as such; of 18 toned
 scans with a target, stamp or mount put on them, 16 to 18 are seen for what they are.
@@ -16,20 +17,20 @@ import numpy as np
 
 from pipeline.images.tones import Tone, distances, tone_of
 
-_COLORED = 40.0  # codes beyond the tone that make a cell colored
-_VIVID = 64.0  # the same, where the whole counts as gray or toned: stains of old prints do not
-_ROUND_IT = 14.0  # and cells beside it
+_COLORED = 40.0  # a cell further from the tone, in codes, is colored
+_VIVID = 64.0  # the same if the whole counts as gray or toned: ignores stains of old prints
+_ROUND_IT = 14.0  # the same for cells beside a colored one
 _LEAST_CELLS = 24  # fewer are dust, or noise
-_MOST_BEYOND = 7.0  # root of the mean square of what is left: scans of prints lie below it
+_MOST_BEYOND = 7.0  # RMS distance of the other cells from the tone; scans of prints lie below
 _SMALL = 0.08  # of the frame, wherever it lies
 _AT_EDGE = 0.25  # of the frame, along one edge
 _AROUND = 0.7  # of the frame, on three of its edges or all
-_LINE = 0.4  # of a row or column that make it one of a strip or a mount
+_LINE = 0.4  # colored share that makes a row or column part of a strip or a mount
 
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of a picture's colors. cells: bool (S, S), those that keep theirs."""
+    """The tone of a picture. cells: bool (S, S), those that keep their color."""
 
     tone: Tone
     cells: np.ndarray | None = None
@@ -44,9 +45,9 @@ class Kept:
 
 
 def look_at(rgb_SS3: np.ndarray) -> Look:
-    """What a picture uint8 (S, S, 3) is, apart from targets, stamps and mounts.
+    """The tone of a picture uint8 (S, S, 3), apart from targets, stamps and mounts.
 
-    The tone is that of most of the frame, or that of its middle, which no mount reaches.
+    The tone is taken from most of the frame, or from its middle, which no mount reaches.
     """
     small = _quarters(rgb_SS3)
     whole, side = tone_of(small), len(small)
@@ -80,7 +81,7 @@ def keep_color(parts: Iterable[np.ndarray], kept: Kept | None) -> Iterator[np.nd
 
 def _beside(beyond: np.ndarray) -> np.ndarray | None:
     """The cells (S, S) of small things, of a strip along an edge, and of a mount around a print;
-    None where more than that is colored."""
+    None if more than that is colored."""
     strong = _closed(beyond > _COLORED)
     edges = [_depth(strong[::-1]), _depth(strong), _depth(strong.T[::-1]), _depth(strong.T)]
     bottom, top, right, left = edges
@@ -94,31 +95,31 @@ def _beside(beyond: np.ndarray) -> np.ndarray | None:
 
 
 def _depth(colored: np.ndarray) -> int:
-    """How many rows from the top, up to half of them, are a strip: mostly colored cells."""
+    """How many rows from the top, at most half, belong to a strip of mostly colored cells."""
     plain = colored[: len(colored) // 2].mean(axis=1) < _LINE
     return int(np.argmax(plain)) if plain.any() else len(plain)
 
 
 def _quarters(rgb_SS3: np.ndarray) -> np.ndarray:
-    """Means of four by four cells."""
+    """Means of four by four pixels."""
     side = len(rgb_SS3) // 4
     return np.rint(rgb_SS3.reshape(side, 4, side, 4, 3).mean(axis=(1, 3))).astype(np.uint8)
 
 
 def _without(rgb_SS3: np.ndarray, colored: np.ndarray) -> np.ndarray:
-    """The picture with the mean of its other cells where it is colored."""
+    """The picture with its colored cells replaced by the mean of the others."""
     result = rgb_SS3.copy()
     result[colored] = np.rint(rgb_SS3[~colored].mean(axis=0))
     return result
 
 
 def _closed(cells: np.ndarray) -> np.ndarray:
-    """Cells without gaps of one or two between them, as those between a target's patches."""
+    """Cells with gaps of one or two closed, such as those between a target's patches."""
     return ~_wider(~_wider(cells, 2), 2) | cells
 
 
 def _grown(cells: np.ndarray, into: np.ndarray) -> np.ndarray:
-    """Cells and what is connected to them, and a rim of two, where colors are mixed."""
+    """Cells, all that is connected to them, and a rim of two cells in which colors are mixed."""
     while True:
         wider = cells | (_wider(cells, 1) & into)
         if wider.sum() == cells.sum():

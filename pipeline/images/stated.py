@@ -20,7 +20,7 @@ _NOT_APPLIED = "its gray response curve is not applied"
 
 
 def stated_curve(data: bytes) -> Curve | None:
-    """What a PNG, BMP, AVIF or JPEG 2000 says of its tones; None where it says nothing."""
+    """The curve that a PNG, BMP, AVIF or JPEG 2000 states; None if it states none."""
     if data[:8] == _PNG:
         return _of_png(data)
     if data[:2] == b"BM":
@@ -34,10 +34,10 @@ def stated_curve(data: bytes) -> Curve | None:
 
 
 def tiff_curve(tags: Mapping[int, Any]) -> Curve | None:
-    """The same of a TIFF, given its fields by tag.
+    """The curve that a TIFF states, given its fields by tag.
 
-    Optical densities by code (GrayResponseCurve) are told of and not applied: programs that wrote
-    them disagree about their unit, and none that reads them is known.
+    Optical densities by code (GrayResponseCurve) are noted, but not applied: the programs that
+    wrote them disagree about their unit, and no program that reads them is known.
     """
     photometric, bits = tags.get(_PHOTOMETRIC), tags.get(_BITS)
     count = bits if isinstance(bits, int) else (bits or (1,))[0]
@@ -52,14 +52,14 @@ def tiff_curve(tags: Mapping[int, Any]) -> Curve | None:
 
 
 def _of_png(data: bytes) -> Curve | None:
-    """By the order of the PNG specification: cICP, then iCCP, then sRGB, then gAMA with cHRM."""
+    """In the order of the PNG specification: cICP, then iCCP, then sRGB, then gAMA with cHRM."""
     found: dict[bytes, bytes] = {}
     for kind, body in _chunks(data):
         found.setdefault(kind, body)
     numbers = found.get(b"cICP", b"")
     if len(numbers) == 4:
         curve = numbered_curve(numbers[0], numbers[1], bool(numbers[3]))
-        # Tones that cannot be shown here, or are not told, leave the word to a profile.
+        # If tones cannot be shown here, or are unspecified, a profile decides.
         return replace(curve, above_profile=not curve.note and numbers[1] != _UNSPECIFIED)
     if b"sRGB" in found or len(gamma := found.get(b"gAMA", b"")) != 4:
         return None
@@ -86,13 +86,14 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _of_bitmap(data: bytes) -> Curve | None:
-    """Of a BMP of version 4 or 5 with calibrated colors: XYZ of red, green and blue, and gamma."""
+    """The curve of a BMP of version 4 or 5 with calibrated colors: XYZ of red, green, blue, and
+    gamma."""
     if len(data) < 122 or struct.unpack_from("<I", data, 14)[0] < 108 or any(data[70:74]):
         return None
     ends = np.frombuffer(data, "<i4", 9, 74).reshape(3, 3) / 2**30
     gammas = np.frombuffer(data, "<u4", 3, 110) / 2**16
     if not gammas.all():
-        return None  # programs fill with zeros what they know nothing about
+        return None  # programs write zeros for unknown values
     sums = ends.sum(axis=1)
     primaries = None
     if (sums > 0).all() and ends.sum() > 0:

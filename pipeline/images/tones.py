@@ -12,13 +12,14 @@ from pipeline.images.chroma import LUMA
 
 # With color: a gray or toned photograph with a target, a stamp or a mount (see regions).
 Tone = Literal["gray", "toned", "color", "gray_with_color", "toned_with_color"]
-LOOK = 256  # side of the square that is looked at; a tone is that of means of four by four
+LOOK = 256  # side of the square that is examined, in means of four by four pixels
 _LEAST_TONE = 2.0  # mean distance from gray, in codes
-_LEAST_COLOR = 8.0  # beyond the tone, in codes
+_LEAST_COLOR = 8.0  # mean distance from the tone, in codes
 
 
 def tone_of(rgb_SS3: np.ndarray) -> Tone:
-    """What a picture uint8 (S, S, 3) is: toned where its colors follow from its brightness."""
+    """Gray, toned or in color? A picture uint8 (S, S, 3) is toned if its colors follow from
+    brightness."""
     if color_beyond_tone(rgb_SS3) >= _LEAST_COLOR:
         return "color"
     pixels = rgb_SS3.reshape(-1, 3).astype(np.float64)
@@ -28,7 +29,8 @@ def tone_of(rgb_SS3: np.ndarray) -> Tone:
 
 
 def color_beyond_tone(rgb_SS3: np.ndarray) -> float:
-    """How far colors lie from a curve over brightness, 0..255: 0 for gray and for evenly toned."""
+    """How far colors lie from a curve over brightness, 0..255: 0 for gray and evenly toned
+    pictures."""
     step = max(1, len(rgb_SS3) // 64)
     powers, differences = _tone_terms(rgb_SS3[::step, ::step])
     curve, *_ = np.linalg.lstsq(powers, differences, rcond=None)
@@ -38,7 +40,7 @@ def color_beyond_tone(rgb_SS3: np.ndarray) -> float:
 def distances(rgb_SS3: np.ndarray, of_HW3: np.ndarray) -> np.ndarray:
     """How far each cell lies from the tone of most of another picture, 0..255, float64 (S, S).
 
-    The curve is fitted by least distances, not least squares: a stamp does not bend it.
+    The curve minimizes distances, not their squares, so that a stamp does not bend it.
     """
     powers, differences = _tone_terms(of_HW3)
     weights = np.ones(len(powers))
