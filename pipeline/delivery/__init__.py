@@ -1,4 +1,4 @@
-"""What leaves a destination for its archive: copies of pictures with a catalog, as a bag, for IIIF.
+"""Delivery of results to an archive: copies of pictures with a catalog, as a bag, for IIIF.
 
 It imports storage, metadata, images, ledger, provenance and review; it opens no master, changes
 nothing in the destination, and knows neither Ray nor models.

@@ -1,4 +1,4 @@
-"""A delivery as a bag by RFC 8493: digests of all that lies in data/, and a few lines about it."""
+"""A delivery as a BagIt bag (RFC 8493): digests of everything in data/, and a description."""
 
 import hashlib
 from collections.abc import Mapping
@@ -15,14 +15,14 @@ DECLARED = b"BagIt-Version: 1.0\nTag-File-Character-Encoding: UTF-8\n"
 
 
 class Payload:
-    """The digests of a bag's payload, written into a file as they come."""
+    """The manifest of a bag's payload, written into a file line by line."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._lines = file
         self._bytes = self._files = 0
 
     def add(self, path: str, sha256: str, size: int) -> None:
-        """path: relative to the bag, without line breaks and per cent signs."""
+        """path: relative to the bag, without line breaks and percent signs."""
         self._lines.write(f"{sha256}  {path}\n".encode())
         self._bytes += size
         self._files += 1
@@ -38,7 +38,7 @@ class Payload:
 
 
 def bag_info(given: Mapping[str, str], begun: str, software: str, run: str, oxum: str) -> bytes:
-    """bag-info.txt: lines that were given, then our own where they were not."""
+    """bag-info.txt: the given lines, then our own for labels that were not given."""
     own = {
         "External-Description": "Colorized photographs. Their colors are a machine's guess.",
         "Internal-Sender-Identifier": f"run.json SHA-256 {run}",
@@ -57,7 +57,7 @@ def tag_manifest(digests: Mapping[str, str]) -> bytes:
 
 
 def digest_of(file: BinaryIO) -> tuple[str, int]:
-    """SHA-256 and size of a file, which stands at its beginning before and after."""
+    """SHA-256 and size of a file, whose position is the start before and after."""
     digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
     size = file.tell()
     file.seek(0)

@@ -1,4 +1,4 @@
-"""Which pictures go out: by decisions that people made, by rank, by scores."""
+"""Which pictures are delivered: by people's decisions, by rank, by scores."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
@@ -15,14 +15,14 @@ from pipeline.ledger.selection import Selection, kept_selections, known_photos
 from pipeline.storage.base import Storage
 
 Row = Mapping[str, Any]
-# By photo and page: approve or reject, by candidate. A photo that is to be redone has none.
+# By photo and page: the decision on each candidate. A photo to be redone has none.
 Decisions = dict[tuple[str, int], dict[int, str]]
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that is to go out. row: of the results. name: below the folder of pictures; empty
-    where the row has no picture, though it was asked for."""
+    """A picture to be delivered. row: of the results. name: below the folder of pictures; empty if
+    the row has no picture although it was asked for."""
 
     row: Row
     decision: str | None
@@ -30,9 +30,10 @@ class Picture:
 
 
 def decisions_of(destination: Storage, run: Run, selection: Selection | None) -> Decisions:
-    """What a file decides, or without one, what the destination keeps.
+    """The decisions of a file, or without one, those that the destination keeps.
 
-    Raises UsageError where the file names what the destination does not have, and StorageError.
+    Raises UsageError if the file names something that the destination does not have, and
+    StorageError.
     """
     found: Decisions = {}
     if selection is not None:
@@ -47,9 +48,9 @@ def decisions_of(destination: Storage, run: Run, selection: Selection | None) ->
 def chosen(
     destination: Storage, run: Run, order: Order, decisions: Decisions, left_out: Counter[str]
 ) -> Iterator[list[Picture]]:
-    """The pictures of each photo that has any, from its latest attempt, the best first.
+    """The pictures to deliver of each photo that has any, from its last attempt, the best first.
 
-    left_out: counts the photos of which nothing goes out, by why. Raises StorageError.
+    left_out: counts photos of which nothing is delivered, by reason. Raises StorageError.
     """
     names = DeliveredNames(order.candidates == "all", order.bag)
     for table in read_results(destination, run):
@@ -77,8 +78,8 @@ def chosen(
 
 
 def _decide(found: Decisions, selection: Selection) -> None:
-    """Add the decisions of a file: what is redone gets a new picture, and no decision yet; of the
-    approvals of several files, the last counts."""
+    """Add the decisions of a file: a photo to be redone loses its decisions, and of several
+    approvals the last counts."""
     fresh: Decisions = {}
     redone = {each.photo for each in selection.choices if each.decision == "redo"}
     for each in selection.choices:
@@ -96,7 +97,7 @@ def _decide(found: Decisions, selection: Selection) -> None:
 def _picked(
     rows: list[dict[str, Any]], order: Order, decided: Mapping[int, str]
 ) -> tuple[list[dict[str, Any]], str]:
-    """Of a page's rows those that go out, the best first, and else why none does."""
+    """The rows of a page to be delivered, the best first, or else the reason why there are none."""
     rows = sorted(rows, key=lambda row: (row["rank"] or len(rows), row["candidate"]))
     approved = [row for row in rows if decided.get(row["candidate"]) == "approve"]
     if order.choice == "ok":
@@ -114,9 +115,9 @@ def _picked(
 
 
 def _reaches(row: Row, order: Order) -> bool:
-    """Whether a picture's scores are good enough; one without a score is not."""
+    """Whether a picture's scores are good enough; a missing score is not."""
     if row["status"] != "ok":
-        return True  # it was asked for, and the catalog tells why it is not there
+        return True  # it was asked for, and the catalog tells why it is missing
     bits, colorfulness = row["bits_per_pixel"], row["colorfulness"]
     return (order.most_bits is None or (bits is not None and bits <= order.most_bits)) and (
         order.least_colorfulness is None

@@ -1,4 +1,5 @@
-"""Files from a destination into a delivery: byte for byte, with their digests, over nothing."""
+"""Copies files from a destination into a delivery: byte for byte, with digests, overwriting
+nothing."""
 
 import hashlib
 import threading
@@ -24,12 +25,12 @@ from pipeline.provenance.sidecar import sidecar_of, sidecar_path
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 
-_LARGE_BYTES = 2**26  # of a file; of those, one at a time is held in memory
+_LARGE_BYTES = 2**26  # larger files are held in memory one at a time
 
 
 @dataclass(frozen=True)
 class Task:
-    """A picture to copy to a path of the delivery, which may hold it, and its sidecar, already."""
+    """A picture to copy to a path of the delivery, which may already hold it and its sidecar."""
 
     picture: Picture
     path: str
@@ -38,8 +39,8 @@ class Task:
 
 
 class Copier:
-    """Copies pictures. folder: of the delivery, with "/" at its end. there: the paths that it holds
-    already. hard_links: give the files second names instead, between folders. Raises UsageError."""
+    """Copies pictures. folder: of the delivery, with "/" at its end. there: the paths that exist in
+    it. hard_links: link files between folders instead of copying them. Raises UsageError."""
 
     def __init__(
         self,
@@ -63,14 +64,14 @@ class Copier:
         return Task(picture, path, path in self._there, sidecar_path(path) in self._there)
 
     def copy(self, task: Task) -> Delivered:
-        """Copy a picture and what belongs to it, in a thread. Raises StoreUnavailable."""
+        """Copy a picture and its sidecar, in a thread. Raises StoreUnavailable."""
         picture, path, row = task.picture, task.path, task.picture.row
         delivered = Delivered(picture)
         if not picture.name:
             error = row["error"] or f"it is {row['status']}"
             return replace(delivered, reason=row["reason"] or "missing", error=error)
         image = image_path(row)
-        if self._recipe.sidecar:  # first, so that no picture goes out without it
+        if self._recipe.sidecar:  # first, so that no picture is delivered without it
             digest = hashlib.sha256(sidecar_of(row, image, self._recipe)).hexdigest()
             beside, there = sidecar_path(path), task.sidecar_is_there
             _, problem = self._copied(sidecar_path(image), beside, digest, there)
@@ -87,8 +88,8 @@ class Copier:
     def _copied(
         self, start: str, end: str, digest: str, there: bool
     ) -> tuple[bytes, tuple[str, str] | None]:
-        """The bytes of a file that is delivered, or why it is not: a reason and a line for people.
-        there: it is delivered already, or something else is."""
+        """The bytes of a delivered file, or why it is not delivered: a reason and a line for
+        people. there: the path exists, with this file or another."""
         if there:
             return self._compared(end, digest)
         try:
@@ -116,7 +117,7 @@ class Copier:
         return self._compared(end, digest)
 
     def _compared(self, end: str, digest: str) -> tuple[bytes, tuple[str, str] | None]:
-        """The same of a file that is there already; it stays as it is."""
+        """As _copied, for an existing file, which is compared and left as it is."""
         try:
             data = self._out.read(end)
         except StoreUnavailable:

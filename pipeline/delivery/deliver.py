@@ -5,8 +5,8 @@
     OUT/catalog.csv           a row for each picture; catalog.parquet is the same
     OUT/iiif/collection.json  manifests, where they are asked for
 
-In a bag all but delivery.json lies in OUT/data, and bagit.txt is written last. The same command
-again goes on: what is there is read and compared, and never replaced by another picture.
+In a bag, everything but delivery.json lies in OUT/data, and bagit.txt is written last. Repeating
+the command continues: existing files are read and compared, and never replaced by another picture.
 """
 
 import hashlib
@@ -49,9 +49,9 @@ _FILES_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Summary:
-    """pictures, photos: that lie in the delivery now; bytes: of the pictures. failed: pictures that
-    could not be delivered. left_out: photos of which nothing was to go out, by why. pending: photos
-    that are not colorized yet."""
+    """pictures, photos: in the delivery now; bytes: of the pictures. failed: pictures that could
+    not be delivered. left_out: photos of which nothing was to be delivered, by reason. pending:
+    photos that are not colorized yet."""
 
     pictures: int
     photos: int
@@ -62,8 +62,8 @@ class Summary:
 
 
 class _Chosen:
-    """The photos that are to go out, kept in a temporary file: what is committed meanwhile waits
-    for the next command."""
+    """The photos to be delivered, kept in a temporary file: results committed meanwhile wait for
+    the next command."""
 
     def __init__(self, file: BinaryIO, photos: Iterator[list[Picture]]) -> None:
         self._file = file
@@ -95,12 +95,12 @@ def deliver(
 ) -> Summary:
     """Deliver what an order asks for from a destination; the source is not opened.
 
-    hard_links: pictures are second names of those in the destination, where both are folders on one
-    disk; what is made here is written. on_progress(pictures so far, failed, pictures).
+    hard_links: pictures are linked to those in the destination, if both are folders on one disk;
+    other files are written. on_progress(pictures so far, failed, pictures).
 
-    Raises UsageError (a selection of what the destination does not have, nothing to deliver, a
-    place for it that holds other files or lies within the source or destination, hard links that
-    cannot be), DestinationMismatch (it holds another delivery) and StorageError.
+    Raises UsageError (a selection of something that the destination does not have, nothing to
+    deliver, an OUT that holds other files or lies within the source or destination, impossible hard
+    links), DestinationMismatch (OUT holds another delivery) and StorageError.
     """
     for place in (destination, source):
         if overlap(out, place):
@@ -145,7 +145,7 @@ def deliver(
 def _copied(
     copier: Copier, photos: Iterable[list[Picture]], pool: ThreadPoolExecutor
 ) -> Iterator[list[Delivered]]:
-    """Copies several pictures at once, and hands them over in their order."""
+    """Copy several pictures at once, and yield them in order."""
     rest = iter(photos)
     while some := list(islice(rest, _PHOTOS_AT_ONCE)):
         tasks = [copier.task(each) for photo in some for each in photo]
@@ -159,7 +159,7 @@ def _temporary(files: ExitStack) -> BinaryIO:
 
 
 class _Delivery:
-    """All of a delivery but its pictures. there: the paths that it holds already."""
+    """Everything in a delivery but its pictures. there: the paths that exist in it."""
 
     def __init__(
         self,
@@ -182,7 +182,7 @@ class _Delivery:
         self.done = self.photos = self.bytes = 0
 
     def record(self, photo: list[Delivered]) -> None:
-        """Enter a photo's pictures into catalog, bag and manifests. Raises StorageError."""
+        """Add a photo's pictures to catalog, bag and manifests. Raises StorageError."""
         for each in photo:
             self._catalog.add(each)
         there = [each for each in photo if each.reason is None]
@@ -207,7 +207,7 @@ class _Delivery:
                 self._write_waiting()
 
     def close(self, begun: str) -> None:
-        """Write the tables, and what makes a bag of it. Raises StorageError."""
+        """Write the tables, and the tag files of a bag. Raises StorageError."""
         self._write_waiting()
         files = self._catalog.close()
         if self._manifests:
@@ -248,7 +248,7 @@ class _Delivery:
             return None
 
     def _write_waiting(self) -> None:
-        """Write files of our own making, several at once, unless they are there as they should."""
+        """Write generated files, several at once, unless they exist with the right content."""
         there = [path in self._there for path in self._waiting]
         for _ in self._pool.map(self._write, self._waiting, self._waiting.values(), there):
             pass

@@ -1,8 +1,8 @@
 """IIIF Presentation 3: a manifest for each photo, and a collection of all.
 
-A canvas has the size of the picture. What is painted onto it is a choice: the delivered pictures,
-and the gray photograph as the review page shows it, small. Pictures of formats that browsers do not
-show are painted as small ones and linked to for download.
+A canvas has the size of the picture. Viewers can choose what is painted onto it: the delivered
+pictures, or the small gray photograph of the review page. Pictures in formats that browsers do not
+show are painted small, with a link for download.
 """
 
 import json
@@ -37,22 +37,22 @@ Json = dict[str, Any]
 
 
 def paths_of(name: str) -> list[str]:
-    """All that there may be of a delivered picture: a manifest, and small pictures."""
+    """The paths of all files that a delivered picture may have: a manifest, and small pictures."""
     kinds = (f"{FOLDER}{kind}/{name}.jpg" for kind in ("color", "gray", "thumbnails"))
     return [f"{FOLDER}manifests/{name}.json", *kinds]
 
 
 class Sheets:
-    """The small pictures of results, cut from the sheets of the review page; one sheet is kept."""
+    """The small pictures of results, cut from the sheets of the review page; caches one sheet."""
 
     def __init__(self, destination: Storage) -> None:
         self._destination = destination
         self._last: tuple[str, np.ndarray] = ("", np.empty(0))
 
     def picture(self, row: Mapping[str, Any]) -> np.ndarray | None:
-        """uint8 (h, w, 3), of at most CELL pixels a side; None where a result has none.
+        """uint8 (h, w, 3), of at most CELL pixels a side; None if a result has none.
 
-        Raises StorageError, and PhotoError where the sheet is damaged.
+        Raises StorageError, and PhotoError if the sheet is damaged.
         """
         if row["preview"] is None:
             return None
@@ -68,8 +68,8 @@ class Sheets:
 
 
 class Manifests:
-    """Makes manifests. base: the address under which catalog and pictures will be found. file: for
-    the collection."""
+    """Makes manifests. base: the address at which the delivery will be served. file: for the
+    collection."""
 
     def __init__(self, base: str, recipe: Recipe, file: BinaryIO) -> None:
         self._base, self._recipe = base, recipe
@@ -78,8 +78,8 @@ class Manifests:
     def of(
         self, photo: Sequence[Delivered], smalls: Sequence[np.ndarray | None]
     ) -> dict[str, bytes]:
-        """The manifest of a photo's delivered pictures, with the small pictures that it shows, by
-        path; the collection gets its entry. smalls: the small picture of each, or None.
+        """The manifest of a photo's delivered pictures, and the small pictures that it shows, by
+        path; adds an entry to the collection. smalls: the small picture of each, or None.
         """
         files: dict[str, bytes] = {}
         name = photo[0].picture.name
@@ -121,7 +121,7 @@ class Manifests:
     def _color(
         self, each: Delivered, small: np.ndarray | None, files: dict[str, bytes]
     ) -> tuple[list[Json], list[Json]]:
-        """What is painted of a picture, and what is only linked to."""
+        """The painted image of a picture, and the links for download."""
         row, name = each.picture.row, each.picture.name
         format = FORMAT_OF_SUFFIX[PurePosixPath(name).suffix.lower()]
         label = "Colorized by a machine"

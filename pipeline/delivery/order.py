@@ -1,4 +1,4 @@
-"""What is to be delivered, and in which form: decided once, in a file of the delivery itself."""
+"""What is to be delivered, and in which form, frozen in a file of the delivery itself."""
 
 import json
 import re
@@ -12,19 +12,20 @@ from pipeline.storage.base import Storage
 
 DELIVERY = "delivery.json"
 FORMAT = "autochrome-delivery-1"
-OF_RUN = ("Payload-Oxum", "Bagging-Date", "Bag-Software-Agent")  # lines that a bag gets by itself
+# Labels that a bag gets automatically.
+OF_RUN = ("Payload-Oxum", "Bagging-Date", "Bag-Software-Agent")
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
 @dataclass(frozen=True)
 class Order:
-    """What goes out.
+    """What is to be delivered.
 
-    choice: "ok" for all that has a picture and was not rejected, "approved" for what was approved
-    by decisions that the destination keeps, "selection" for what a file approves. candidates:
-    "best" of each photo, or "all". most_bits, least_colorfulness: of pictures, as in their rows.
-    bag: as a BagIt bag, with these lines of bag-info.txt. iiif: the address under which the
-    delivery will be served, where manifests are asked for; without "/" at its end.
+    choice: "ok" for every picture that was not rejected, "approved" for those approved by the
+    decisions that the destination keeps, "selection" for those that a file approves. candidates:
+    "best" of each photo, or "all". most_bits, least_colorfulness: limits on scores. bag: as a BagIt
+    bag, with these lines of bag-info.txt. iiif: the address at which the delivery will be served,
+    without "/" at its end, if manifests are wanted.
     """
 
     choice: str = "ok"
@@ -49,15 +50,15 @@ class Order:
 
     @property
     def folder(self) -> str:
-        """Where all but the tag files of a bag lies, with "/" at its end."""
+        """The folder of everything but a bag's tag files, with "/" at its end."""
         return "data/" if self.bag else ""
 
 
 def begin_delivery(out: Storage, order: Order, run: Run, pictures: str, today: str) -> str:
-    """Write the order into a delivery that has none yet; returns the date that it was begun.
+    """Write the order into a delivery that has none yet; returns the date on which it was begun.
 
-    pictures: the digest of all that is to go out. A folder may be added to by the same order once
-    more; a bag is closed. Raises DestinationMismatch where another order was begun there, and
+    pictures: the digest of everything to be delivered. The same order may add pictures to a folder
+    later, but not to a bag. Raises DestinationMismatch if another order was begun there, and
     StorageError.
     """
     content: dict[str, Any] = {"run_sha256": run.digest, **asdict(order)}
@@ -78,9 +79,9 @@ def begin_delivery(out: Storage, order: Order, run: Run, pictures: str, today: s
 
 
 def read_order(out: Storage) -> dict[str, Any] | None:
-    """The order of a delivery, with the date that it was begun; None where there is none.
+    """The order of a delivery, and the date on which it was begun; None if there is none.
 
-    Raises StorageError where the file is none of ours.
+    Raises StorageError if the file is not ours.
     """
     try:
         content = json.loads(out.read(DELIVERY))
@@ -94,7 +95,7 @@ def read_order(out: Storage) -> dict[str, Any] | None:
 
 
 def _address(base: str) -> str:
-    """Raises UsageError where a browser could not be sent there."""
+    """Raise UsageError unless a browser could open the address."""
     try:
         parts = urlsplit(base)
         sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0

@@ -1,4 +1,4 @@
-"""What a delivery finds in its place: its own files, those of others, and what a kill has left."""
+"""What a delivery finds in OUT: its own files, other files, and leftovers of a killed command."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -18,9 +18,9 @@ from pipeline.storage.local import PARTIAL
 
 
 def what_is_there(out: Storage, order: Order, run: Run, photos: Iterable[list[Picture]]) -> Seen:
-    """What a delivery holds already; writes that were cut off are deleted.
+    """The paths that a delivery already holds; incomplete writes are deleted.
 
-    Raises UsageError where it holds what does not belong to it, and StorageError.
+    Raises UsageError if OUT holds files that do not belong to the delivery, and StorageError.
     """
     expected, there, cut_off = Seen(), Seen(), []
     for path in (CSV, PARQUET, *([COLLECTION] if order.iiif else [])):
@@ -50,8 +50,8 @@ def what_is_there(out: Storage, order: Order, run: Run, photos: Iterable[list[Pi
 
 
 def refuse_others_files(out: Storage) -> None:
-    """Raises UsageError where a place without a delivery holds files."""
-    with suppress(ObjectMissing):  # a folder that is made with the first write
+    """Raise UsageError if OUT holds files but no delivery."""
+    with suppress(ObjectMissing):  # the folder is only made with the first write
         for found in out.list():
             if not _is_hidden(found.path, Order()) and found.path != LEASE:
                 raise UsageError(
@@ -60,6 +60,7 @@ def refuse_others_files(out: Storage) -> None:
 
 
 def _is_hidden(path: str, order: Order) -> bool:
-    """What file managers and systems leave anywhere; in a bag's payload it would count."""
+    """Whether file managers or systems leave such a file anywhere; in a bag's payload it would
+    count."""
     hidden = any(part.startswith(".") for part in path.split("/"))
     return hidden and not (order.bag and path.startswith(order.folder))

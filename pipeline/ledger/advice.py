@@ -1,4 +1,4 @@
-"""Which workers a run lacks, from how busy each kind was; the rows of recent shards tell."""
+"""Which kind of workers a run lacks, judged by how busy each was on recent shards."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-_FEW = 5  # shards, of which nothing can be said
+_FEW = 5  # shards are too few to judge
 _BUSY, _IDLE = 0.8, 0.7
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a shard took, and who did it: seconds by stage, the actor, how many read and write."""
+    """The work on a shard: seconds by stage, its actor, and how many workers read and write."""
 
     read: float
     colorize: float
@@ -24,12 +24,12 @@ class Work:
 
 
 def workers_of(actor: str, readers: int, writers: int) -> dict[str, str]:
-    """What a shard's commit keeps of those who did it."""
+    """The facts about workers that a shard's commit records."""
     return {"actor": actor, "readers": str(readers), "writers": str(writers)}
 
 
 def work_of(table: pa.Table) -> Work | None:
-    """The work of a shard, given its rows and their metadata; None where that is not known."""
+    """The work of a shard, given its rows and their metadata; None if unknown."""
     metadata: Mapping[bytes, bytes] = table.schema.metadata or {}
     try:
         actor, readers, writers = (
@@ -50,9 +50,9 @@ def work_of(table: pa.Table) -> Work | None:
 
 
 def advise(works: Sequence[Work], ends: Sequence[float], seconds: float) -> str | None:
-    """A line on what to grow, given the shards of so many seconds; None where there is no telling.
+    """A line on which kind of workers to add, given the shards of so many seconds; None if unclear.
 
-    ends: when each was committed. The model is what ought to be busy: it is what costs.
+    ends: when each was committed. The model costs most, so it should be the busy part.
     """
     if len(works) < _FEW or seconds <= 0:
         return None
@@ -71,8 +71,8 @@ def advise(works: Sequence[Work], ends: Sequence[float], seconds: float) -> str 
 
 
 def _most_at_once(actors: Sequence[str], ends: Sequence[float]) -> int:
-    """How many there were at one time, by their first and last shards: others may have taken their
-    place, after a loss or between two waves."""
+    """How many there were at one time, by their first and last shards: after a loss or between
+    waves, new ones take the place of others."""
     lives: dict[str, tuple[float, float]] = {}
     for actor, end in zip(actors, ends, strict=True):
         first, last = lives.get(actor, (end, end))

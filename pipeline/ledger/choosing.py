@@ -26,7 +26,7 @@ _LISTS = re.compile(r"(?:SHA\d+|MD5)(?:SUMS?)?|CHECKSUMS?|README|LICEN[CS]E|MANI
 def chosen_photos(
     source: Storage, recipe: Recipe, listing: Listing | None, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
-    """The photographs that a run takes, in the order of their listing; the rest is counted.
+    """The photographs that a run takes, in the order of their listing; other files are counted.
 
     listing: None lists the source, or its files where the recipe names some.
     """
@@ -36,7 +36,7 @@ def chosen_photos(
 
 
 def describe_nothing(source: Storage, ignored: Counter[str]) -> str:
-    """A source without a photograph, for people."""
+    """For people, that a source has no photograph."""
     others = f"; {describe_ignored(ignored)}" if ignored else ""
     return f"no photograph in {source.uri}{others}"
 
@@ -44,7 +44,7 @@ def describe_nothing(source: Storage, ignored: Counter[str]) -> str:
 def _photos(
     listed: Iterable[StoredObject], recipe: Recipe, ignored: Counter[str]
 ) -> Iterator[StoredObject]:
-    """What is taken for a photograph; the rest is counted."""
+    """The listed files that are photographs of the run; other files are counted."""
     included, excluded = _matcher(recipe.include), _matcher(recipe.exclude)
     for found in listed:
         suffix, parts = PurePosixPath(found.path).suffix.lower().rstrip(), found.path.split("/")
@@ -67,19 +67,19 @@ def _is_hidden(parts: Sequence[str]) -> bool:
 
 
 def _not_entered(recipe: Recipe, folder: str) -> str:
-    """Why nothing below a folder can be a photograph of a run, whatever is there: a Skip."""
+    """A Skip: why no file below a folder can be a photograph of the run."""
     parts = folder.split("/")
     if _is_hidden(parts):
         return "hidden folder"
     if not _OF_SYSTEMS.isdisjoint(parts):
         return "folder of the system"
-    # What such a pattern finds in the folder's own path, it finds in all that begins with that.
+    # Such a pattern, if it matches the folder's own path, matches every path that begins with it.
     below = (pattern for pattern in recipe.exclude if pattern.endswith("*"))
     return "excluded folder" if any(fnmatchcase(folder, pattern) for pattern in below) else ""
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a path is one of these, or matches one."""
+    """A function that tells whether a path is one of these, or matches one."""
     files = named_files(patterns)
     if files is not None:  # which may be thousands
         return set(files).__contains__

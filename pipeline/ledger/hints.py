@@ -1,4 +1,4 @@
-"""Hints as people give them, and as a plan holds them.
+"""Hints in files that people write, and in the plan.
 
 A file, CSV or Parquet, has the columns photo, x, y and color, and, where wanted, page and radius.
 A plan, and a file of decisions, has all hints of a photo as one text: `x:y:radius:#rrggbb` for
@@ -29,22 +29,22 @@ _LONGEST = 60  # of a value in a message
 
 @dataclass(frozen=True)
 class HintFile:
-    """The hints of a run. places: of each photo the place of its first row, for messages."""
+    """The hints of a run. places: for messages, the row of each photo's first hint."""
 
     hints: Mapping[str, tuple[Hint, ...]]
     places: Mapping[str, str]
 
     def digest(self) -> str:
-        """SHA-256 of what the file says, whatever its form and the order of its photos."""
+        """SHA-256 of the hints, independent of the file's form and the order of photos."""
         lines = (f"{photo}\0{format_hints(self.hints[photo])}\n" for photo in sorted(self.hints))
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def text_of(self, photo: str) -> str | None:
-        """As a plan holds them; None where there are none."""
+        """A photo's hints as a plan holds them; None without any."""
         return format_hints(self.hints[photo]) if photo in self.hints else None
 
     def refuse_unknown(self, photos: Iterable[str], source: str) -> None:
-        """Raises UsageError where one of its photos is not among these."""
+        """Raise UsageError if one of the file's photos is not among these."""
         left = dict(self.places)
         for photo in photos:
             left.pop(photo, None)
@@ -54,7 +54,7 @@ class HintFile:
         raise UsageError(f"{place}: photo {_short(photo)} is none of those to do in {source}")
 
     def refuse_pages(self) -> None:
-        """Raises UsageError where one is for another page than the first."""
+        """Raise UsageError if a hint is for another page than the first."""
         for photo, hints in self.hints.items():
             refuse_other_pages(self.places[photo], photo, hints)
 
@@ -62,8 +62,8 @@ class HintFile:
 def read_hints(uri: str) -> HintFile:
     """The hints of a file or object.
 
-    Raises UsageError, which names row and value, where a place is outside of the picture, a color
-    or radius is none, or two hints are at one place; StorageError.
+    Raises UsageError, which names row and value, if a place is outside the picture, a color or
+    radius is invalid, or two hints are at one place; and StorageError.
     """
     data = read_file(uri)
     rows = _parquet(uri, data) if uri.lower().endswith(".parquet") else _csv(uri, data)
@@ -81,7 +81,7 @@ def read_hints(uri: str) -> HintFile:
 
 
 def hints_of(given: Iterable[Any]) -> tuple[Hint, ...]:
-    """Hints as Python has them: (x, y, color) or (x, y, color, radius). Raises UsageError."""
+    """Hints from tuples (x, y, color) or (x, y, color, radius). Raises UsageError."""
     found: list[Hint] = []
     for number, each in enumerate(given, start=1):
         place = f"hint {number}"
@@ -93,8 +93,9 @@ def hints_of(given: Iterable[Any]) -> tuple[Hint, ...]:
 
 
 def hints_by_path(uri: str, paths: Iterable[str]) -> dict[str, tuple[Hint, ...]]:
-    """Of a file, the hints for the first pages of photos at these paths, which end as the file has
-    them. Raises UsageError as `read_hints`, and where it has none for any of them."""
+    """The hints of a file for the first pages of photos at these paths; a path belongs to a photo
+    of the file if it ends in its name. Raises UsageError as `read_hints`, and if the file has no
+    hint for any path."""
     found = read_hints(uri).hints
     chosen: dict[str, tuple[Hint, ...]] = {}
     for path in paths:
@@ -110,7 +111,7 @@ def hints_by_path(uri: str, paths: Iterable[str]) -> dict[str, tuple[Hint, ...]]
 
 
 def refuse_other_pages(place: str, photo: str, hints: Iterable[Hint]) -> None:
-    """Raises UsageError where one of a photo's hints is not for its first page."""
+    """Raise UsageError if one of a photo's hints is not for its first page."""
     for hint in hints:
         if hint.page > 1:
             raise UsageError(
@@ -120,7 +121,7 @@ def refuse_other_pages(place: str, photo: str, hints: Iterable[Hint]) -> None:
 
 
 def parse_hints(place: str, text: str, page: int = 1) -> tuple[Hint, ...]:
-    """Hints as one text. place: how messages begin. page: of those that name none.
+    """Parse hints in one text. place: how messages begin. page: for hints that name none.
 
     Raises UsageError as `read_hints`.
     """
@@ -145,7 +146,7 @@ def format_hints(hints: Iterable[Hint]) -> str:
 
 
 def hints_digest(hints: Iterable[Hint]) -> str:
-    """SHA-256 of a page's hints as one text, as rows of results have it."""
+    """SHA-256 of a page's hints as one text, as recorded in results."""
     return hashlib.sha256(format_hints(hints).encode()).hexdigest()
 
 

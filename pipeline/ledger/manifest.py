@@ -2,7 +2,7 @@
 
 `uri` is a photo's URI inside of the source, or its path relative to it. `size` (bytes) may stand
 beside it. An inventory has `bucket`, `key` and perhaps `size`, `is_latest`, `is_delete_marker`.
-Rows are streamed; of a file in a bucket the whole is in memory, of a folder one file at a time.
+Rows are streamed; a file in a bucket is held in memory whole, a folder one file at a time.
 """
 
 import csv
@@ -52,10 +52,10 @@ class Manifest:
         return whole.hexdigest()
 
     def photos(self, source: Storage, ignored: Counter[str]) -> Iterator[StoredObject]:
-        """What it lists, in its order; a photo that comes again is counted as "repeated".
+        """The listed photos, in order; repeated ones are skipped and counted as "repeated".
 
-        Size 0 means that it is not told. Raises UsageError (a row that is not inside of the
-        source, a column that is missing), StorageError.
+        Size 0 means unknown. Raises UsageError (a row outside the source, a missing column),
+        StorageError.
         """
         seen = Seen()
         for path in self._paths:
@@ -121,23 +121,23 @@ def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
     if "size" in table.column_names:
         sizes = pc.cast(table["size"], pa.int64()).to_pylist()
     for uri, size in zip(uris, sizes, strict=True):
-        if not uri.endswith("/"):  # the consoles' idea of an empty folder
+        if not uri.endswith("/"):  # how S3 consoles mark an empty folder
             yield uri, size or 0
 
 
 def _inside(listed: str, source: Storage) -> str | None:
-    """The path of a listed photo relative to the source; None where it is elsewhere."""
+    """The path of a listed photo relative to the source; None if it is elsewhere."""
     root = source.uri.rstrip("/") + "/"
     if listed.startswith(root):
         path = listed[len(root) :]
     elif "://" in listed or not listed:
         return None
     elif not isinstance(source, LocalStorage):
-        path = listed  # a key, which names exactly that object
+        path = listed  # a key names exactly one object
     elif listed.startswith("/"):
         return None
     else:
         path = posixpath.normpath(listed)
         if path.split("/")[0] in ("..", "."):
-            path = listed  # reading it will say that it is not inside
+            path = listed  # reading it will report that it is outside
     return path or None

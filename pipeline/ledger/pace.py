@@ -1,18 +1,18 @@
-"""How fast photos are done, over the time that workers had."""
+"""How fast photos are done, measured over the time in which there were workers."""
 
 from bisect import bisect_left, bisect_right
 from datetime import datetime
 from itertools import pairwise
 
-# Seconds. A shorter gap between two shards is the engine's, a reader's or a writer's, and counts
-# as work; in a longer one there were no workers: a pause, or the start of a command.
+# Seconds. A shorter gap between two shards is caused by the engine, readers or writers, and counts
+# as work. In a longer one there were no workers: a pause, or the start of a command.
 PAUSE = 60.0
 Span = tuple[float, float]  # seconds since the epoch
 
 
 def span_of(finished_at: datetime | None, seconds: float) -> Span | None:
-    """When a shard was worked on, given when its last photo was done and what all of them took;
-    None where that is not known."""
+    """When a shard was worked on, given when its last photo was done and how long all of them took;
+    None if unknown."""
     if finished_at is None:
         return None
     end = finished_at.timestamp()
@@ -22,8 +22,8 @@ def span_of(finished_at: datetime | None, seconds: float) -> Span | None:
 class Pace:
     """Photos per second of the time in which a shard was at work.
 
-    What comes before the first shard, and pauses between two commands, are no part of it. Shards
-    may be added in any order.
+    The time before the first shard, and pauses between commands, do not count. Shards may be added
+    in any order.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Pace:
         self._spans: list[Span] = []  # in order, with pauses between them
 
     def add(self, photos: int, span: Span | None) -> None:
-        """Count a shard; without a span it does not count."""
+        """Count a shard; one without a span is ignored."""
         if span is None:
             return
         self._photos += photos
@@ -49,7 +49,7 @@ class Pace:
 
     @property
     def photos_per_second(self) -> float | None:
-        """None where nothing is done yet."""
+        """None if nothing is done yet."""
         seconds = self.seconds
         return self._photos / seconds if self._photos and seconds > 0 else None
 
@@ -59,6 +59,6 @@ class Pace:
         return self._spans[0][0] if self._spans else None
 
     def pauses_since(self, moment: float) -> float:
-        """Seconds of pauses between two shards that came after a moment."""
+        """Seconds of pauses between shards after a moment."""
         pairs = pairwise(self._spans)
         return sum(max(0.0, start - max(end, moment)) for (_, end), (start, _) in pairs)

@@ -1,7 +1,8 @@
-"""Palettes: how often each of 512 coarse colors comes in a picture, for the model to know.
+"""Palettes: how often each of 512 coarse colors occurs in a reference picture, as input to the
+model.
 
-As one text, which run.json holds: `bin:count,bin:count`, in the order of bins. A bin is
-r * 64 + g * 8 + b, three bits a channel, as in model.color.
+run.json holds a palette as one text: `bin:count,bin:count`, in the order of bins. A bin is r * 64 +
+g * 8 + b, three bits a channel, as in model.color.
 """
 
 import hashlib
@@ -18,7 +19,8 @@ _TEXT = re.compile(r"\d{1,3}:\d{1,9}(,\d{1,3}:\d{1,9})*")
 
 
 def read_palette(uri: str, side: int) -> str:
-    """Of a picture, a file or an object, as the model sees it: side by side pixels.
+    """Read the palette of a picture, a file or an object, at side x side pixels, as the model sees
+    it.
 
     Raises UsageError (no such file, no picture, no color in it), StorageError.
     """
@@ -26,7 +28,7 @@ def read_palette(uri: str, side: int) -> str:
 
 
 def palette_of(name: str, data: bytes, side: int) -> str:
-    """As read_palette, of a file's bytes. name: for messages."""
+    """As read_palette, from a file's bytes. name: for messages."""
     try:
         info, _ = read_small(data, (side,))
         rgb = read_rgb(data, side)
@@ -52,5 +54,5 @@ def parse_palette(text: str) -> np.ndarray:
 
 
 def palette_digest(text: str | None) -> str | None:
-    """SHA-256 of a palette's text, as rows of results have it; None where there is none."""
+    """SHA-256 of a palette's text, as recorded in results; None without a palette."""
     return None if text is None else hashlib.sha256(text.encode()).hexdigest()

@@ -48,9 +48,9 @@ PlanFile = tuple[str, str | None]  # path, and its digest where run.json has it
 
 @dataclass(frozen=True)
 class Photo(StoredObject):
-    """A photo of a plan. name: what its results are called by; None in a plan of an older version,
-    which did not decide it. hints, palette: as pipeline.ledger.hints and
-    .palettes write them; palette None: the run's own, if any."""
+    """A photo of a plan. name: of its results; None in plans of an older version, which did not
+    decide it. hints, palette: as pipeline.ledger.hints and .palettes write them; palette None: the
+    run's own, if any."""
 
     name: str | None = None
     hints: str | None = None
@@ -67,16 +67,16 @@ class Shard:
     seed: int | None = None
 
     def recipe(self, recipe: Recipe) -> Recipe:
-        """The run's settings, with the seed that was asked for where that is another one."""
+        """The run's settings, with the shard's own seed if it has one."""
         return recipe if self.seed is None else replace(recipe, seed=self.seed)
 
 
 class Schedule:
-    """All shards of a run: the plan's own, and those that were added until now.
+    """All shards of a run: those of the original plan, and those added since.
 
-    planned: photos of the run, those that were added included. photos: attempts, so that photos
-    that are done once more count again. shards: one more than the highest number. retries, updates:
-    numbers of the files that add attempts, or photos.
+    planned: photos of the run, including those added later. photos: attempts, so photos that are
+    done once more count again. shards: one more than the highest number. retries, updates: numbers
+    of the files that add attempts, or photos.
     """
 
     def __init__(self, destination: Storage, run: Run) -> None:
@@ -112,12 +112,12 @@ class Schedule:
 
     @property
     def next_file(self) -> int:
-        """The number that what is added next has to take."""
+        """The number for the next file of added shards."""
         return max(self._added, default=0) + 1
 
     @property
     def retry_shards(self) -> AbstractSet[int]:
-        """Those that do photos once more."""
+        """The shards that do photos once more."""
         return self._again.keys()
 
     def planned_in(self, shards: AbstractSet[int]) -> int:
@@ -126,7 +126,7 @@ class Schedule:
         return self._run.plan.photos_in(shards) + new
 
     def photos_in(self, shards: AbstractSet[int]) -> int:
-        """How many attempts these shards are."""
+        """How many attempts at photos these shards hold."""
         again = sum(size for number, size in self._again.items() if number in shards)
         return self.planned_in(shards) + again
 
@@ -136,14 +136,14 @@ class Schedule:
         return [*own, *((retry_path(number), None) for number in self.updates)]
 
     def first_attempts(self, file: PlanFile) -> pa.Table:
-        """What is planned there for the first time. Raises StorageError."""
+        """The rows of a file that plan photos for the first time. Raises StorageError."""
         table = _read_table(self._destination, *file)
         return table.filter(pc.equal(table["attempt"], 1))
 
     def open(self, done: AbstractSet[int] = frozenset()) -> Iterator[Shard]:
         """The shards that are not done, in order. Raises StorageError.
 
-        Parts of the plan are read one by one, and those that are done not at all.
+        Parts of the plan are read one by one; parts that are done are not read.
         """
         plan = self._run.plan
         for part, digest in enumerate(plan.digests):
@@ -155,13 +155,13 @@ class Schedule:
                 yield from _shards(_read_table(self._destination, retry_path(number)), done)
 
     def retried(self, done: AbstractSet[int]) -> Iterator[tuple[str, int]]:
-        """Photo and attempt of all that retries have planned and that is not done."""
+        """Photo and attempt of every planned retry that is not done."""
         for table in self._tables:
             for shard in _shards(table, done):
                 yield from ((photo.path, shard.attempt) for photo in shard.photos)
 
     def seeds(self) -> dict[str, int]:
-        """The seed of the last attempt that is planned, of photos that have got another one."""
+        """The seed of the last planned attempt, for photos with a seed other than the run's."""
         last: dict[str, int] = {}
         for table in self._tables:  # in the order of their attempts
             seeded = table.filter(pc.is_valid(table["seed"]))
@@ -169,7 +169,7 @@ class Schedule:
         return last
 
     def hints(self) -> dict[str, str]:
-        """The hints of the last attempt that is planned, of photos that have some."""
+        """The hints of the last planned attempt, for photos that have some."""
         last: dict[str, str] = {}
         if self._run.recipe.hints is not None:
             for file in self.planned_files():
@@ -181,7 +181,7 @@ class Schedule:
         return {photo: hints for photo, hints in last.items() if hints}
 
     def palettes(self) -> dict[str, str]:
-        """The palette of the last attempt that is planned, of photos that have their own."""
+        """The palette of the last planned attempt, for photos that have their own."""
         last: dict[str, str | None] = {}
         for table in self._tables:
             pairs = zip(table["photo"].to_pylist(), table["palette"].to_pylist(), strict=True)
@@ -189,7 +189,7 @@ class Schedule:
         return {photo: palette for photo, palette in last.items() if palette}
 
     def attempts(self, done: AbstractSet[int]) -> dict[str, int]:
-        """The last attempt that is done, of photos that were tried more than once."""
+        """The last attempt that is done, for photos that were tried more than once."""
         open_numbers = self._again.keys() - done
         return {
             photo.path: shard.attempt

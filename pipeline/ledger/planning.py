@@ -37,13 +37,13 @@ def prepare_run(
     on_phase: OnPhase = lambda phase, photos: None,
     hints: HintFile | None = None,
 ) -> Run:
-    """The destination's run: the one that is there, or a new one, planned now.
+    """The destination's run: the existing one, or a new one, planned now.
 
-    listing: yields what there is instead of the source's own listing, and counts what it leaves
-    out. on_plan: called before a new one is planned. on_phase: hears that its photos are listed or
-    planned, and how many were found so far. hints: of its photos; they are frozen in the plan.
-    Raises UsageError (no photo, hints for a photo that is none of them, places overlap, the
-    destination holds something else), DestinationMismatch, StorageError.
+    listing: replaces the source's own listing, and counts what it leaves out. on_plan: called
+    before a new run is planned. on_phase: called while photos are listed or planned, with the
+    number found so far. hints: of the photos; they are frozen in the plan. Raises UsageError (no
+    photo, hints for an unknown photo, source and destination overlap, the destination holds
+    something else), DestinationMismatch, StorageError.
     """
     refuse_overlap(source, destination, recipe.include)
     found = load_run(destination)
@@ -56,9 +56,9 @@ def prepare_run(
 
 
 def refuse_overlap(source: Storage, destination: Storage, include: Sequence[str] = ()) -> None:
-    """Raises UsageError where writing to one would be writing to the other.
+    """Raise UsageError if writing to the destination could change the source.
 
-    include: of a source that is a list of files, their folder may be that of the destination, too.
+    include: if it lists single files, the destination may lie in their folder.
     """
     if not overlap(source, destination):
         return
@@ -72,14 +72,14 @@ def refuse_overlap(source: Storage, destination: Storage, include: Sequence[str]
 
 
 def _inside(destination: Storage, files: Iterable[str]) -> list[str]:
-    """Which files are in a destination, or are it; links count as what they lead to."""
+    """The files that lie in a destination, or are it; links are followed."""
     folder = destination.uri.rstrip("/") + "/"
     places = (file if "://" in file else os.path.realpath(file) for file in files)
     return [place for place in places if f"{place}/".startswith(folder)]
 
 
 def check_recipe(destination: Storage, frozen: Recipe, wanted: Recipe) -> None:
-    """Raises DestinationMismatch where a run was started with other settings."""
+    """Raise DestinationMismatch if a run was started with other settings."""
     changed = differences(asdict(frozen), asdict(wanted))
     if changed:
         raise DestinationMismatch(
@@ -97,7 +97,7 @@ def _freeze(
     hints: HintFile | None,
 ) -> Run:
     """Write plan/, part by part, then run.json."""
-    if hints is not None:  # before the first write, so that the source is listed twice
+    if hints is not None:  # checked before the first write, so the source is listed twice
         listed = chosen_photos(source, recipe, listing, Counter())
         hints.refuse_unknown((photo.path for photo in _told(listed, on_phase)), source.uri)
     ignored: Counter[str] = Counter()
@@ -133,7 +133,7 @@ def _freeze(
     )
     content = {"format_version": FORMAT, **asdict(recipe), "plan": asdict(plan)}
     destination.write_if_absent(RUN, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
-    run = load_run(destination)  # another command's, where that came first
+    run = load_run(destination)  # another command's, if that was first
     if run is None:
         raise StorageError(f"{destination.uri_of(RUN)} was written and is not there")
     return run
@@ -149,7 +149,7 @@ def _told(photos: Iterator[StoredObject], on_phase: OnPhase) -> Iterator[StoredO
 
 def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str:
     data, path = to_parquet(rows), part_path(part)
-    # Where it is there already: of an interrupted start, or of a command that starts just now.
+    # If it exists, it comes from an interrupted start, or from a command that starts right now.
     if not destination.write_if_absent(path, data) and destination.read(path) != data:
         raise UsageError(
             f"{destination.uri_of(path)} is of an interrupted start with another source or"
@@ -159,12 +159,13 @@ def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str
 
 
 def _all_in(destination: Storage) -> Iterator[StoredObject]:
-    with suppress(ObjectMissing):  # a folder that is made with the first write
+    with suppress(ObjectMissing):  # the folder is only made with the first write
         yield from destination.list()
 
 
 def _refuse_others_files(destination: Storage) -> None:
-    """A destination without a run must be empty, or hold the beginnings of one."""
+    """Raise UsageError unless a destination without a run is empty or holds the beginnings of
+    one."""
     for found in _all_in(destination):
         hidden = any(part.startswith(".") for part in found.path.split("/"))
         if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:

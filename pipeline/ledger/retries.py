@@ -12,8 +12,8 @@ from pipeline.storage.base import Storage
 class Redo:
     """A photo to be done once more, as its `attempt`-th.
 
-    seed: 0..2^63 - 1, in the place of the run's; None: that of its last attempt. name: as in
-    plan.Photo. hints, palette: as in plan.Photo, "" for none; None: those of its last attempt.
+    seed: 0..2^63 - 1, instead of the run's; None: that of the last attempt. name: as in plan.Photo.
+    hints, palette: as in plan.Photo, "" for none; None: those of the last attempt.
     """
 
     photo: str
@@ -28,8 +28,8 @@ class Redo:
 def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterable[Redo]]) -> int:
     """Add shards for photos to be done once more; returns how many photos.
 
-    redo: chooses them, given what is planned already; asked again where another command has
-    planned a retry at the same moment. Raises StorageError.
+    redo: chooses the photos, given the current schedule; called again if another command planned a
+    retry at the same moment. Raises StorageError.
     """
     while True:
         schedule = Schedule(destination, run)
@@ -61,5 +61,5 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
 
 
 def _kind(redo: Redo) -> tuple[int, int]:
-    """Attempt and seed, which the photos of a shard have in common."""
+    """Attempt and seed, which all photos of a shard share."""
     return redo.attempt, -1 if redo.seed is None else redo.seed

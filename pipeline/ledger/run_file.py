@@ -25,9 +25,9 @@ _LONGEST_VALUE = 2000  # of a setting in a message
 
 @dataclass(frozen=True)
 class Plan:
-    """How much there is to do, without what was added later.
+    """How much there is to do, without photos that were added later.
 
-    ignored counts what was listed and is not planned: by suffix, or "hidden", "filtered",
+    ignored: counts of files that were listed and not planned, by suffix, or "hidden", "filtered",
     "repeated". digests: SHA-256 of each part.
     """
 
@@ -39,7 +39,7 @@ class Plan:
     ignored: dict[str, int]
 
     def photos_in(self, shards: AbstractSet[int]) -> int:
-        """How many photos those of these shards have that are the plan's own."""
+        """How many photos of the original plan are in these shards."""
         own = sum(1 for shard in shards if shard < self.shards)
         missing = self.shards * self.shard_size - self.photos  # of the last
         return self.shard_size * own - missing * (self.shards - 1 in shards)
@@ -59,13 +59,14 @@ class Run:
 
 
 def current_versions() -> dict[str, str]:
-    """Versions of what computes and encodes; "+cpu" and the like, a matter of device, are cut."""
+    """Versions of the packages that compute and encode, without "+cpu" and the like, which depend
+    on the device."""
     names = ("autochrome", "imagecodecs", "pillow", "tifffile", "torch")
     return {name: version(name).partition("+")[0] for name in names}
 
 
 def load_run(destination: Storage) -> Run | None:
-    """The run of a destination; None where there is none yet. Raises StorageError."""
+    """The run of a destination; None if there is none yet. Raises StorageError."""
     try:
         data = destination.read(RUN)
     except ObjectMissing:
@@ -95,7 +96,7 @@ def open_run(destination: Storage) -> Run:
 
 
 def _check_types(recipe: Recipe, plan: Plan) -> None:
-    """Raises ValueError where a value is not of the kind that it should be."""
+    """Raise ValueError if a value has the wrong type."""
     kinds: dict[str, Any] = {
         "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
         "int | None": int | None, "dict[str, str]": dict, "dict[str, int]": dict,
@@ -120,7 +121,7 @@ def _kind_name(kind: Any) -> str:
 
 
 def _with_tuples(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
-    """JSON knows lists only."""
+    """Turn JSON's lists into the tuples that a record's fields declare."""
     tuples = {field.name for field in fields(kind) if "tuple" in str(field.type)}
     return {name: tuple(value) if name in tuples else value for name, value in content.items()}
 
@@ -138,7 +139,7 @@ def differences(was: dict[str, Any], now: dict[str, Any], above: str = "") -> li
 
 
 def _brief(value: Any) -> str:
-    """A value as it is shown; of a long one the beginning, and a digest that tells it apart."""
+    """A value for messages; a long one is cut, with a digest to tell it from others."""
     text = str(value)
     if len(text) <= _LONGEST_VALUE:
         return text

@@ -1,4 +1,4 @@
-"""Which texts have come already, of more than memory should hold."""
+"""A set of texts that may be larger than memory should hold."""
 
 import hashlib
 import sqlite3
@@ -7,14 +7,14 @@ _MOST_IN_MEMORY = 200_000
 
 
 class Seen:
-    """Which texts have come already; of many, on disk, so that memory does not grow with them."""
+    """A set of texts, moved to disk when it becomes large, so that memory stays bounded."""
 
     def __init__(self) -> None:
         self._few: set[str] = set()
         self._rows: sqlite3.Connection | None = None
 
     def add(self, text: str) -> bool:
-        """Whether it is new."""
+        """Add a text; returns whether it is new."""
         if self._rows is not None:
             insert = "INSERT OR IGNORE INTO seen VALUES (?)"
             return self._rows.execute(insert, (_short(text),)).rowcount == 1
@@ -31,7 +31,7 @@ class Seen:
         return self._rows.execute(query, (_short(text),)).fetchone() is not None
 
     def _move(self) -> None:
-        self._rows = sqlite3.connect("")  # a temporary file, which goes with the connection
+        self._rows = sqlite3.connect("")  # a temporary file that is deleted with the connection
         self._rows.execute("PRAGMA journal_mode = OFF")
         self._rows.execute("CREATE TABLE seen (text BLOB PRIMARY KEY) WITHOUT ROWID")
         texts = ((_short(text),) for text in self._few)

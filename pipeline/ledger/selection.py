@@ -1,12 +1,11 @@
-"""What people decided about results: a CSV file, and what follows from it.
+"""Decisions that people made about results: a CSV file, and its effects.
 
-One line for a photo and candidate: `photo,candidate,decision,seed`, and `page` where photos have
-several; without it, the first is meant. approve and reject are kept in the destination and change
-nothing else; redo plans the photo, all pages of it, once more with the seed given. A column `hints`
-may say which colors are known then, as `x:y:radius:#rrggbb` with `;` between them: all hints of the
-photo, or `none`; where it is empty, a photo keeps those that it has had. Files are kept as
-selections/selection-00001.csv and so on, each written once; of what is decided twice, the later
-file counts.
+Each line decides on a photo and candidate: `photo,candidate,decision,seed`, and `page` if photos
+have several (the first by default). approve and reject are kept in the destination and change
+nothing else; redo plans the photo, with all its pages, once more with the given seed. A column
+`hints` may give all known colors of the photo, as `x:y:radius:#rrggbb` with `;` between them, or
+`none`; if it is empty, the photo keeps its hints. Files are kept as selections/selection-00001.csv
+and so on, each written once; the latest decision counts.
 """
 
 import csv
@@ -38,8 +37,9 @@ _LONGEST_NAME = 80  # of a value in a message
 
 @dataclass(frozen=True)
 class Choice:
-    """One line. candidate is None only for redo, which does all of a photo's; seed, 0..2^63 - 1, is
-    only for redo. page: from 1. hints: of a redo, as a plan holds them; None: as they were."""
+    """One line. candidate is None only for redo, which does all candidates of a photo; seed,
+    0..2^63 - 1, is only for redo. page: from 1. hints: of a redo, as a plan holds them; None:
+    unchanged."""
 
     line: int
     photo: str
@@ -51,7 +51,7 @@ class Choice:
 
 
 class Known(NamedTuple):
-    """What a destination has of a photo; candidates: (page, candidate)."""
+    """What a destination knows of a photo. candidates: (page, candidate)."""
 
     size: int
     attempt: int
@@ -71,8 +71,8 @@ class Selection:
 def parse_selection(name: str, data: bytes) -> Selection:
     """A CSV file in UTF-8 with the columns of COLUMNS in any order.
 
-    Raises UsageError, which names line and value, where it is malformed, a decision, candidate or
-    seed is none, or a photo's lines contradict each other.
+    Raises UsageError, which names line and value, if the file is malformed, a decision, candidate
+    or seed is invalid, or a photo's lines contradict each other.
     """
     choices: list[Choice] = []
     seen: dict[tuple[str, int, int | None], int] = {}
@@ -94,12 +94,11 @@ def parse_selection(name: str, data: bytes) -> Selection:
 
 
 def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
-    """Plan what is to be redone, keep the file; returns how many photos are planned.
+    """Plan the photos to be redone and keep the file; returns how many photos are planned.
 
-    A photo whose last attempt was planned with the same seed and hints is left out, so that the
-    same command again goes on with what is there. Raises UsageError (a photo that has no result
-    there, a candidate that it does not have, or one that waits for another attempt) and
-    StorageError.
+    A photo whose last attempt was planned with the same seed and hints is left out, so that
+    repeating the command plans nothing twice. Raises UsageError (a photo without a result, a
+    candidate that it does not have, or one that waits for another attempt) and StorageError.
     """
     known = known_photos(destination, run, selection)
 
@@ -123,8 +122,8 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
 
 
 def known_photos(destination: Storage, run: Run, selection: Selection) -> dict[str, Known]:
-    """What there is of the selection's photos. Raises UsageError (a photo that has no result there,
-    or a candidate that it does not have) and StorageError."""
+    """What the destination knows of the selection's photos. Raises UsageError (a photo without a
+    result, or a candidate that it does not have) and StorageError."""
     known = _known(destination, run, selection)
     for each in selection.choices:
         if each.photo not in known:
@@ -139,7 +138,7 @@ def known_photos(destination: Storage, run: Run, selection: Selection) -> dict[s
 
 
 def kept_selections(destination: Storage) -> Iterator[tuple[int, Selection]]:
-    """Number and content of each file that was taken, in order. Raises StorageError."""
+    """Number and content of each file that was kept, in order. Raises StorageError."""
     for number in _kept_numbers(destination):
         path = _kept_path(number)
         uri = destination.uri_of(path)
@@ -152,7 +151,7 @@ def kept_selections(destination: Storage) -> Iterator[tuple[int, Selection]]:
 def _keep(destination: Storage, selection: Selection) -> None:
     numbers = _kept_numbers(destination)
     if any(destination.read(_kept_path(number)) == selection.data for number in numbers[-1:]):
-        return  # the same command again
+        return  # the command was repeated
     number = max(numbers, default=0) + 1
     while not destination.write_if_absent(_kept_path(number), selection.data):
         number += 1
@@ -168,7 +167,7 @@ def _kept_numbers(destination: Storage) -> list[int]:
 
 
 def _known(destination: Storage, run: Run, selection: Selection) -> dict[str, Known]:
-    """Of those photos that have results."""
+    """What is known of those photos that have results."""
     wanted = pa.array(sorted({each.photo for each in selection.choices}), pa.string())
     known: dict[str, Known] = {}
     columns = ["photo", "source_bytes", "attempt", "name", "page", "candidate"]
@@ -212,7 +211,7 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
 
 
 def _as_named(value: str) -> str:
-    """Without the apostrophe that keeps a spreadsheet from running a value."""
+    """A cell without the apostrophe that keeps spreadsheets from running it as a formula."""
     return value[1:] if value[:1] == "'" and value[1:2] in tuple("=+-@'\t\r") else value
 
 
@@ -247,7 +246,7 @@ def _whole(name: str, line: int, column: str, value: str, most: int) -> int:
 
 
 def _short(value: str) -> str:
-    """A value as it is quoted in a message of one line."""
+    """A value, quoted for a message of one line."""
     return repr(value if len(value) <= _LONGEST_NAME else f"{value[:_LONGEST_NAME]}...")
 
 

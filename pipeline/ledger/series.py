@@ -1,11 +1,11 @@
-"""Series: the photographs of one folder made alike, by the palette of one of its pictures.
+"""Series: the photographs of a folder get similar colors, by the palette of one of its pictures.
 
-A second pass over what is done. In each folder of two photographs or more, the picture that counts
-is the first that was approved, in the order of paths; where none was, that whose bits per pixel lie
-in the middle of the folder's, as the likeliest pictures are the palest. The rest is planned once
-more, with its seeds and hints and the palette of that picture; approved ones stay. What was planned
-so before is left out, so that the same again goes on with what is there. The rows of all pictures
-are in memory.
+This is a second pass over finished photos. In each folder of two photographs or more, the reference
+is the first approved picture in the order of paths; without one, it is the picture with the
+folder's median of bits per pixel, because the likeliest pictures are the palest. All others are
+planned once more, with their seeds and hints and the palette of the reference; approved ones stay
+as they are. Photos that were already planned this way are left out, so the command can be repeated.
+The rows of all pictures are held in memory.
 """
 
 import posixpath
@@ -32,7 +32,7 @@ _COLUMNS = [
 
 
 def plan_series(destination: Storage, run: Run, side: int) -> int:
-    """Plan another attempt of what is to be made alike; returns how many photos that are.
+    """Plan another attempt at the photos that are to get similar colors; returns how many.
 
     side: of the square in which the model sees colors. Raises StorageError.
     """
@@ -58,8 +58,8 @@ def plan_series(destination: Storage, run: Run, side: int) -> int:
 
 
 def approved_pictures(destination: Storage) -> Approved:
-    """The first approved picture of each photo, by all files of decisions; what was rejected or
-    redone since has none. Raises StorageError."""
+    """The first approved picture of each photo, by all files of decisions; a photo that was
+    rejected or redone later has none. Raises StorageError."""
     found: dict[str, dict[tuple[int, int], bool]] = defaultdict(dict)
     for _, selection in kept_selections(destination):
         for each in selection.choices:
@@ -72,7 +72,8 @@ def approved_pictures(destination: Storage) -> Approved:
 
 
 def _folders(destination: Storage, run: Run) -> dict[str, dict[str, list[Row]]]:
-    """By folder and photo, in the order of paths, the rows of the first page that is done."""
+    """The rows of each photo's first page that is done, by folder and photo, in the order of
+    paths."""
     found: dict[str, dict[str, list[Row]]] = defaultdict(dict)
     rows = [
         row
@@ -88,7 +89,7 @@ def _folders(destination: Storage, run: Run) -> dict[str, dict[str, list[Row]]]:
 def _palette(
     destination: Storage, candidates: list[Row], side: int, known: dict[str, str]
 ) -> tuple[str, str] | None:
-    """The first photo that is not gray, and its palette; None where all are. known: filled."""
+    """The first photo that is not gray, and its palette; None if all are gray. known: a cache."""
     for row in candidates:
         path = image_path(row)
         if path not in known:
@@ -104,7 +105,7 @@ def _palette(
 def _candidates(
     photos: Mapping[str, list[Row]], approved: Approved, planned: Mapping[str, str]
 ) -> list[Row]:
-    """Rows of the pictures that may count, the best first."""
+    """Rows of the pictures that may become the reference, the best first."""
     chosen = [
         row
         for photo, rows in photos.items()

@@ -1,4 +1,4 @@
-"""What the driver hears of a shard that is committed: counts and times, no rows."""
+"""What the driver learns about a committed shard: counts and times, no rows."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,10 +10,10 @@ from pipeline.ledger.results import DECISIVE, Result
 
 @dataclass(frozen=True)
 class ShardReport:
-    """Photos of a shard, and how many of them failed; what else there is to tell is empty where
-    another command had committed it.
+    """Photos of a shard, and how many of them failed. The other fields are empty if another command
+    committed the shard.
 
-    statuses, reasons: photos by these. bytes: read and written. seconds: for each photo, by stage
+    statuses, reasons: counts of photos. bytes: read and written. seconds: for each photo, by stage
     (read, colorize, write). span: when it was worked on.
     """
 
@@ -29,7 +29,7 @@ class ShardReport:
 def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
     """The report of a shard, given the rows of each of its photos.
 
-    Of a photo's candidates and pages, one that failed decides, then one that is done.
+    A photo counts as failed if any of its candidates or pages did, else as done if any is.
     """
     statuses, reasons = Counter[str](), Counter[str]()
     read = written = 0

@@ -1,4 +1,4 @@
-"""What outlives a run as a record of its making: signatures, sidecar files, PREMIS events.
+"""Records of how pictures were made: signatures, sidecar files, watermarks, PREMIS events.
 
 Nothing in here knows Ray or models; metadata inside of pictures is in `pipeline.metadata`.
 """

@@ -1,5 +1,5 @@
-"""Which rows of a destination a picture is of: by its bytes, or, after another encoding or at
-another size, by its watermark or its looks."""
+"""Finds the rows of a destination for a picture: by its bytes, or, if it was encoded anew or
+scaled, by its watermark or its appearance."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,9 +28,9 @@ _COLUMNS = [
 
 @dataclass(frozen=True)
 class FoundRow:
-    """found_by: "digest", "watermark" (of run and photo, as all candidates have it), "looks" (all
-    candidates of a photo look alike in gray), or "master": the file is what the row's picture was
-    made from. distance: bits by which looks differ, else 0."""
+    """found_by: "digest", "watermark" (which all candidates of a photo share), "looks" (in gray,
+    all candidates look alike), or "master": the row's picture was made from the file. distance:
+    bits by which perceptual hashes differ, else 0."""
 
     found_by: str
     distance: int
@@ -50,9 +50,10 @@ def find_rows(
     destination: Storage, run: Run, wanted: Sequence[tuple[str, str | None, int | None]]
 ) -> tuple[list[tuple[FoundRow, ...]], int]:
     """The rows of each picture, given its SHA-256, perceptual hash and watermark; and how many rows
-    of pictures have no such hash, as an older version has written them.
+    have no perceptual hash because an older version wrote them.
 
-    Those by digest, else by watermark, else by looks, the nearest first. Raises StorageError.
+    Rows are found by digest, else by watermark, else by looks, the nearest first. Raises
+    StorageError.
     """
     found: list[list[FoundRow]] = [[] for _ in wanted]
     without = 0

@@ -1,4 +1,4 @@
-"""The page on which people review results, and the small pictures that it shows.
+"""The page on which people review results, and its small pictures.
 
 It is made from the ledger alone; nothing in here knows Ray, models or masters.
 """

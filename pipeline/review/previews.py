@@ -1,11 +1,11 @@
-"""Small pictures of a shard's results for the review page: a few sheets of many instead of many.
+"""Small pictures of a shard's results for the review page, many to a sheet.
 
-A sheet holds up to 16 results in cells, 4 by 4, row by row: one JPEG of the pictures, one gray PNG
-of where the core was undecided. They are written before the shard's commit, and always the same
-bytes. Sheets are small because a page that is sorted by a score needs one cell of each.
+A sheet holds up to 16 results in cells, 4 by 4, row by row: a JPEG of the pictures, and a gray PNG
+of the core's uncertainty. Sheets are written before the shard's commit, always with the same bytes.
+They are small because a page sorted by a score needs one cell of each.
 
-The JPEG is there a second time as a script: of an image file on a disk, browsers tell a page no
-colors, of one that a script carries they do. It is read where somebody picks colors.
+The JPEG is stored a second time in a script: browsers do not let a page read the pixels of an image
+file on disk, but of an image in a script they do. It is used when somebody picks a color.
 
 Legend: H W of the result, R side of the model's low resolution.
 """
@@ -25,12 +25,13 @@ CELL = 256  # pixels: the longer side of a picture
 COLUMNS = 4
 CELLS = COLUMNS**2
 FOLDER = "report/previews"
-MOST_BITS = 9.0  # of entropy: 512 bins alike; white on the map
+MOST_BITS = 9.0  # of entropy: all 512 bins equally likely; white on the map
 _QUALITY = 80
 
 
 def fitted(height: int, width: int, longest: int = CELL) -> tuple[int, int]:
-    """(height, width) of a frame whose longer side is cut to `longest`, never enlarged."""
+    """(height, width) of a frame scaled so that its longer side is at most `longest`; never
+    enlarged."""
     scale = min(1.0, longest / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 
@@ -48,7 +49,7 @@ def map_path(shard: int, sheet: int) -> str:
 
 
 class Preview:
-    """The small picture of a result, taken from its bands (h, W, 3) while they pass."""
+    """The small picture of a result, made from its bands (h, W, 3) as they pass."""
 
     def __init__(self, height: int, width: int) -> None:
         self._shape = fitted(height, width)
@@ -57,7 +58,7 @@ class Preview:
         self._parts: list[np.ndarray] = []
 
     def watch(self, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The same bands uint8 or uint16, looked at while they pass."""
+        """Pass on bands uint8 or uint16, and collect the small picture from them."""
         for part in parts:
             first = -self._rows % self._step
             some = part[first :: self._step, :: self._step]
@@ -67,7 +68,7 @@ class Preview:
             yield part
 
     def picture(self) -> np.ndarray:
-        """uint8 (h, w, 3), fitted to CELL, of all bands."""
+        """The small picture, uint8 (h, w, 3), fitted to CELL; call it after the last band."""
         height, width = self._shape
         return resize_rgb(np.concatenate(self._parts), (width, height))
 
@@ -95,7 +96,7 @@ class PreviewSheets:
         return self._count - 1
 
     def close(self) -> None:
-        """Write what is not written yet. Raises StorageError."""
+        """Write the last sheet. Raises StorageError."""
         if not self._pictures:
             return
         sheet = (self._count - 1) // CELLS
@@ -111,7 +112,7 @@ class PreviewSheets:
 
 
 def _as_script(name: str, jpeg: bytes) -> bytes:
-    """A call of the page's function for a sheet, which has this name."""
+    """A script that passes a sheet of this name to the page."""
     return f'review.sheet("{name}","{base64.b64encode(jpeg).decode()}");\n'.encode()
 
 

@@ -1,7 +1,7 @@
-"""Weights from a folder or a bucket, once a node, and only those that a run was started with.
+"""Weights from a folder or a bucket, fetched once per node and checked by digest.
 
 Torch, which model.weights needs, is imported where it is used: readers and writers import this file
-too, by way of pipeline.run.request, and torch would cost each of them seconds.
+too, through pipeline.run.request, and torch would cost each of them seconds.
 """
 
 import atexit
@@ -33,11 +33,11 @@ def shipped_weights() -> str:
 def fetch_weights(
     place: str, digests: Mapping[str, str] | None = None, stages: Sequence[str] | None = None
 ) -> Path:
-    """The folder of weights, a copy on this machine where they are in a bucket.
+    """The folder of weights; if they are in a bucket, a copy on this machine.
 
-    digests: SHA-256 by stage that they must have; a copy that has them is used again, if only this
-    user can have written it. stages: which are wanted, by default those of digests, or of ColTran.
-    Raises UsageError (files are missing, or others than these), StorageError.
+    digests: the required SHA-256 by stage; a copy that matches is reused if only this user can have
+    written it. stages: those wanted, by default those of digests, or of ColTran. Raises UsageError
+    (files are missing or differ), StorageError.
     """
     from model.weights import STAGES, file_digests
 
@@ -50,7 +50,7 @@ def fetch_weights(
         if kept.is_dir():
             with suppress(UsageError):
                 return _checked(kept, digests, place, wanted)
-            shutil.rmtree(kept, ignore_errors=True)  # damaged, on this machine
+            shutil.rmtree(kept, ignore_errors=True)  # the copy on this machine is damaged
     storage = open_storage(place)
     with tempfile.TemporaryDirectory(dir=copies) as folder:
         fresh = Path(folder, "weights")
@@ -62,15 +62,15 @@ def fetch_weights(
         kept = copies / _name(found)
         try:
             fresh.rename(kept)
-        except OSError:  # another process of this machine was first, with the same bytes
+        except OSError:  # another process was first, with the same bytes
             _checked(kept, found, place, wanted)
     return kept
 
 
 def takes_hints(place: str, digests: Mapping[str, str]) -> bool | None:
-    """Whether the core of these weights was trained with hints; None where they are not there.
+    """Whether the core of these weights was trained with hints; None if they cannot be found.
 
-    Of a folder, it reads the header of a file, for which torch is not needed.
+    In a folder, only the header of a file is read, which does not need torch.
     """
     if "core" not in digests:
         return False
@@ -103,7 +103,8 @@ def _checked(
 
 
 def _until_exit() -> Path:
-    """A folder for a process of a user without one of his own, which ends with it."""
+    """A temporary folder, for users without a folder of their own; deleted when the process
+    ends."""
     folder = tempfile.mkdtemp(prefix="autochrome-weights-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -1,4 +1,4 @@
-"""Tensors by name from a file of PyTorch's world: safetensors, or a saved state dict."""
+"""Tensors by name from a safetensors file or a saved state dict of PyTorch."""
 
 import pickle
 from pathlib import Path
@@ -11,10 +11,10 @@ from pipeline.errors import UsageError
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file. A state dict is read as data alone: no code in it is run.
+    """All tensors of a file. A state dict is read as data only: no code in it is run.
 
     Raises:
-        UsageError: no such file, or none of either kind.
+        UsageError: there is no such file, or it is of neither kind.
     """
     try:
         with path.open("rb") as file:

@@ -13,7 +13,8 @@ _BOOKKEEPING = ("_CHECKPOINTABLE_OBJECT_GRAPH", "optimizer", "save_counter", "st
 
 
 class Checkpoint(NamedTuple):
-    """Variables by name, as `dense_13/kernel`; and what is no variable of the model."""
+    """Variables by name, such as `dense_13/kernel`, and names that are not variables of the
+    model."""
 
     variables: dict[str, np.ndarray]
     dropped: list[str]
@@ -27,8 +28,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         UsageError: TensorFlow is not installed, there is no checkpoint, or it is damaged.
     """
-    # TensorFlow reads these once, when it is imported: nothing below an error on standard error,
-    # and no notice about rounding.
+    # TensorFlow reads these when it is imported: only errors on standard error, and no notice about
+    # rounding.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
@@ -42,7 +43,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         reader = tensorflow.train.load_checkpoint(str(prefix))
         for key in sorted(reader.get_variable_to_shape_map()):
-            # What is dropped is read as well: a reader notices damage only in what it reads.
+            # Dropped variables are read as well: damage is only noticed in what is read.
             value, name = reader.get_tensor(key), _variable_name(key)
             if name is None:
                 dropped.append(key)
