@@ -1,4 +1,4 @@
-"""autochrome convert: published weights -> weights files of ours."""
+"""autochrome convert: published weights -> our weights files."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pipeline.errors import UsageError
 if TYPE_CHECKING:
     from model.weights import Stage, StageConfig
 
-# How a port of PixelCNN++ calls its sizes, and we.
+# Names of sizes in a port of PixelCNN++, and ours.
 PORT_SIZES = {
     "resnet_blocks": "inner",
     "filters": "hidden",
@@ -114,7 +114,7 @@ def convert_pixelcnn(path: Path, out: Path, config_file: Path | None) -> None:
 
 
 def read_port_sizes(path: Path) -> dict[str, int]:
-    """The settings of a PixelCNN++ that a file names, by our names or by the port's.
+    """The settings of a PixelCNN++ in a file, with our names or the port's.
 
     Raises UsageError.
     """
@@ -131,10 +131,11 @@ def read_port_sizes(path: Path) -> dict[str, int]:
 
 
 def read_config_file(stage: str, path: Path | None) -> "StageConfig":
-    """The configuration in a file; all of it as published where there is no file.
+    """The configuration in a file; without one, the published configuration.
 
     Raises:
-        UsageError: no such file, no JSON object, of another stage, or an unknown or bad setting.
+        UsageError: the file is missing, is not a JSON object, is for another stage, or has an
+        unknown or invalid setting.
     """
     from model.weights import build_config
 
@@ -170,7 +171,7 @@ def check_config(path: Path, stage: str, content: dict[str, Any]) -> "StageConfi
 
 
 def write_weights(stage: "Stage", out: Path) -> None:
-    """Write a weights file whole or not at all.
+    """Write a weights file atomically.
 
     Raises:
         UsageError: it cannot be written there.

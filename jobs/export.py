@@ -1,4 +1,4 @@
-"""autochrome export: pictures that leave their destination, for an archive's own systems."""
+"""autochrome export: copies of pictures for an archive's own systems."""
 
 import sys
 from pathlib import Path
@@ -13,7 +13,7 @@ from pipeline.errors import UsageError, shown_in_line
 if TYPE_CHECKING:
     from pipeline.delivery.deliver import Summary
 
-LISTED = 10  # pictures that could not be delivered, named on the screen
+LISTED = 10  # how many pictures that could not be delivered are named on the screen
 
 
 def check_lines(

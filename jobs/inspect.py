@@ -50,7 +50,7 @@ def inspect(ctx: click.Context, files: tuple[str, ...], results: str | None, as_
 
 
 def inspect_all(files: tuple[str, ...]) -> tuple[list["Inspection"], list[str]]:
-    """Those that can be read, and a line for each that cannot."""
+    """Inspections of the pictures that can be read, and a line for each that cannot."""
     from pipeline.provenance.inspection import inspect_file
 
     found, failed = [], []
@@ -63,7 +63,7 @@ def inspect_all(files: tuple[str, ...]) -> tuple[list["Inspection"], list[str]]:
 
 
 def look_up(found: list["Inspection"], destination: str) -> list["Inspection"]:
-    """The same with their rows. Raises AutochromeError."""
+    """The same inspections, with the rows of the pictures. Raises AutochromeError."""
     from pipeline.ledger.run_file import open_run
     from pipeline.provenance.rows import find_rows
     from pipeline.storage.open_storage import open_storage
@@ -87,7 +87,7 @@ def to_json(found: "Inspection") -> dict[str, object]:
 
 
 def describe(found: "Inspection") -> str:
-    """A few lines for people; of each file's words, none leaves its line."""
+    """A few lines for people; text from a file never breaks its line."""
     by = found.declared_by
     lines = [("declared", f"a machine's color, by {', '.join(by)}" if by else "nothing")]
     if found.credentials is not None:
@@ -135,7 +135,7 @@ def describe_credentials(found: "Credentials") -> str:
 
 
 def describe_row(row: "FoundRow") -> str:
-    """Which photo, how it was found, when it was done, and what the row says besides."""
+    """Which photo it is, how it was found, when it was done, and other facts of the row."""
     how = {
         "digest": "these very bytes",
         "master": "this file is the master",

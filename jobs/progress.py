@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a plain line every ten seconds elsewhere."""
+"""The progress of a run: a bar on a terminal, a plain line every ten seconds elsewhere."""
 
 import json
 import threading
@@ -14,13 +14,13 @@ from pipeline.errors import shown
 
 WIDTH = 24
 _BEFORE_A_PLAN, _HELD_SECONDS = ("listing", "planning"), 2.0
-_FORMAT = "autochrome.log_format"  # in a context's meta, which all contexts of a command share
+_FORMAT = "autochrome.log_format"  # a key in the meta that all contexts of a command share
 
 
 class Progress:
-    """Tells of a run on a stream, from a thread of its own, until it is left.
+    """Writes the progress of a run to a stream, from a thread of its own, until the block ends.
 
-    as_json: one JSON object a line, for machines that collect logs.
+    as_json: one JSON object per line, for systems that collect logs.
     """
 
     def __init__(self, stream: TextIO, every: float | None = None, as_json: bool = False) -> None:
@@ -33,16 +33,16 @@ class Progress:
         self._rate: float | None = None
         self._step = self._phase = ""
         self._told: set[str] = set()  # phases
-        self._held: list[str] = []  # lines about phases, for a moment
-        self._lock = threading.Lock()  # else a line may mix two steps
+        self._held: list[str] = []  # lines about phases, held back for a moment
+        self._lock = threading.Lock()  # otherwise a line may mix two steps
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._tell, daemon=True)
 
     def begin(self, phase: str, photos: int | None = None) -> None:
-        """A phase begins or goes on; photos: how many were found so far.
+        """A phase begins or continues. photos: how many were found so far.
 
-        Each is told once, by a line, where there is no bar. Those before a plan are held back for a
-        moment: of a command that is refused right away, its error is all that is said.
+        Without a bar, each phase is announced once, by a line. Lines before the plan are held back
+        for a moment, so that a command that is refused right away only prints its error.
         """
         with self._lock:
             self._phase, self._found = phase, photos
@@ -56,10 +56,11 @@ class Progress:
     def update(
         self, done: int, failed: int, photos: int, rate: float | None = None, step: str = ""
     ) -> None:
-        """Photos done, of these failed in this run, and to be done in all; or in this step.
+        """Photos done, photos that failed in this command, and photos in all; or the same of one
+        step.
 
-        rate: photos/s; None: since this step began, or its first photo was done. Steps have speeds
-        of their own: a new one starts the estimate anew.
+        rate: photos/s; None: measured since this step began, or its first photo was done. Steps
+        differ in speed, so a new step starts a new estimate.
         """
         now = time.monotonic()
         with self._lock:
@@ -105,7 +106,7 @@ class Progress:
             self._write()
             self._stream.write("\n")
         elif self._bar:
-            self._stream.write("\r\x1b[K")  # nothing is done that a last line could tell
+            self._stream.write("\r\x1b[K")  # nothing is done that a last line could report
         self._stream.flush()
 
     def _start(self) -> None:
@@ -163,18 +164,18 @@ class Progress:
         return f"[{'#' * full}{'-' * (WIDTH - full)}] {line}" if self._bar else line
 
     def _speed(self) -> float | None:
-        """Photos per second, as told or by the clock."""
+        """Photos per second, as given or by the clock."""
         if self._rate is not None:
             return self._rate
         since, before = self._marks[-1]
-        if before == self._done:  # no more news: this counts what it took to start, too
+        if before == self._done:  # nothing since: the rate includes the start
             since, before = self._marks[0]
         new, seconds = self._done - before, time.monotonic() - since
         return new / seconds if new and seconds > 0 else None
 
 
 def to_line(event: str, **facts: object) -> str:
-    """A line of a log for machines: time (UTC) and event, then the facts."""
+    """A log line for machines: time (UTC) and event, then the facts."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return json.dumps({"time": now, "event": event, **facts}) + "\n"
 
@@ -198,12 +199,12 @@ def log_format_option(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def in_json(ctx: click.Context) -> bool:
-    """Whether a command is asked to speak to machines."""
+    """Whether a command was asked for JSON."""
     return bool(ctx.meta.get(_FORMAT) == "json")
 
 
 def describe(done: int, failed: int, photos: int, rate: float | None, phase: str = "") -> str:
-    """One line; rate in photos/s, None where none is done yet."""
+    """One line; rate in photos/s, None if none is done yet."""
     parts = [f"{done:,} of {photos:,} photos"]
     if failed:
         parts.append(f"{failed:,} failed")
@@ -217,7 +218,7 @@ def describe(done: int, failed: int, photos: int, rate: float | None, phase: str
 
 
 def describe_colorized(done: int, photos: int, seconds: float, rate: float | None) -> str:
-    """What there is, and how long workers had for it; rate in photos/s."""
+    """How many photos are colorized, and how long workers took; rate in photos/s."""
     words = f"{done:,} of {photos:,} photos colorized"
     return f"{words} in {describe_duration(seconds)}, {describe_rate(rate)}" if rate else words
 
@@ -240,5 +241,5 @@ def describe_duration(seconds: float) -> str:
 
 
 def say(ctx: click.Context, words: str, event: str, **facts: object) -> None:
-    """Tell what a command has to say, in words or as facts of an event."""
+    """Print a command's result, as text or as an event with facts."""
     click.echo(to_line(event, **facts) if in_json(ctx) else words + "\n", nl=False)

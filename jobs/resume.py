@@ -1,4 +1,4 @@
-"""autochrome resume: go on with what was started, or do once more what has failed."""
+"""autochrome resume: go on with a run, or retry what failed."""
 
 import sys
 from pathlib import Path
@@ -95,7 +95,7 @@ def resume(
 
 
 def spell(retry_failed: bool, reasons: tuple[str, ...], options: dict[str, Any]) -> list[str]:
-    """Options as they are given on a command line."""
+    """Options as command-line arguments."""
     words = ["--retry-failed"] if retry_failed else []
     for reason in reasons:
         words += ["--reason", reason]

@@ -1,4 +1,4 @@
-"""What `autochrome` starts: it answers Ctrl-C before the commands are imported."""
+"""The entry point of `autochrome`: handles Ctrl-C until the commands are imported."""
 
 import os
 import signal
@@ -6,9 +6,9 @@ from types import FrameType
 
 
 def start() -> None:
-    """Hand over to jobs.main, which tells of an interruption in its own way."""
+    """Run jobs.main, which reports interruptions in its own way."""
     for kind in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(kind) is not signal.SIG_IGN:  # as a shell wants it in the background
+        if signal.getsignal(kind) is not signal.SIG_IGN:  # the shell ignores it for background jobs
             signal.signal(kind, _end)
     from jobs.main import main
 
@@ -16,6 +16,6 @@ def start() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """An exception would come out of an import as one of many others, or as a traceback."""
+    """End the process: an exception would leave an import as another error, or as a traceback."""
     os.write(2, b"autochrome: interrupted\n")
     os._exit(130)

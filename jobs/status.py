@@ -80,7 +80,7 @@ def status(
 
 
 def tell(ledger: "Ledger", destination: str, as_json: bool, clear: bool) -> bool:
-    """Say how far a run is, on an empty screen if asked; whether it is complete."""
+    """Print how far a run is, on a cleared screen if asked; returns whether it is complete."""
     from pipeline.run.summary import NAMED_FAILURES
 
     ledger.refresh()
@@ -96,7 +96,7 @@ def tell(ledger: "Ledger", destination: str, as_json: bool, clear: bool) -> bool
 
 
 def to_json(status: "Status") -> dict[str, object]:
-    """The fields of Status, with a few that spare a script the arithmetic."""
+    """The fields of Status, and a few derived ones for scripts."""
     return {
         **asdict(status),
         "failed_photos": sum(status.failed.values()),
@@ -105,7 +105,7 @@ def to_json(status: "Status") -> dict[str, object]:
 
 
 def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | None) -> None:
-    """A line each, as text or JSON, or a table with a header."""
+    """Print a line for each failure, as text or JSON, or write a CSV file with a header."""
     from pipeline.ledger.status import Failure
 
     if csv_file is None:
@@ -114,7 +114,7 @@ def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | 
         return
     try:
         with click.open_file(csv_file, "w", encoding="utf-8") as file:
-            # Texts are all quoted, as csv leaves a lone carriage return in a name without quotes.
+            # All texts are quoted, because csv does not quote a name for a lone carriage return.
             table = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
             table.writerow([field.name for field in fields(Failure)])
             table.writerows(astuple(each) for each in failures)

@@ -68,7 +68,8 @@ DATA: list[Option] = [
 
 
 def add_options(*tables: list[Option]) -> Callable[[Command], Command]:
-    """One click option for each (name, type, default, help); a list is a choice, bool a flag."""
+    """A click option for each (name, type, default, help); a list of choices, or bool for a
+    flag."""
 
     def decorate(command: Command) -> Command:
         for name, kind, default, help in reversed([row for table in tables for row in table]):
@@ -88,7 +89,7 @@ def add_options(*tables: list[Option]) -> Callable[[Command], Command]:
 
 
 def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tuple[int, int]:
-    """`2`, or `2-8` for as many as there are."""
+    """Parse `2`, or `2-8` for as many as there are."""
     found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", value)
     least, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= least <= most:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 class Teller:
-    """How far training is: one line that changes on a terminal, one every ten seconds elsewhere."""
+    """Shows the progress of training: a changing line on a terminal, a line every ten seconds
+    elsewhere."""
 
     def __init__(self, stage: str, stream: TextIO) -> None:
         self._stage, self._stream, self._bar = stage, stream, stream.isatty()

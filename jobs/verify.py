@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from pipeline.storage.base import Storage
     from pipeline.verify import Findings
 
-LISTED = 50  # problems of a kind that are named
+LISTED = 50  # how many problems of a kind are named
 
 
 def check_share(ctx: click.Context, option: click.Parameter, value: str) -> float:
-    """`5%` or `0.05`, as a number above 0 and at most 1."""
+    """Parse `5%` or `0.05` as a number above 0 and at most 1."""
     try:
         share = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
     except ValueError:
@@ -95,7 +95,7 @@ def verify(
 
 
 def delete_orphans(ctx: click.Context, place: "Storage", findings: "Findings") -> int:
-    """Delete what belongs to nothing, and say how many files that were. Raises UsageError."""
+    """Delete files that belong to nothing, and print how many. Raises UsageError."""
     from pipeline.verify import prune
 
     if findings.pending:
@@ -112,7 +112,7 @@ def delete_orphans(ctx: click.Context, place: "Storage", findings: "Findings") -
 def do_again(
     ctx: click.Context, destination: str, run: "Run", findings: "Findings", resources: "Resources"
 ) -> None:
-    """Plan what is broken once more, do it, and end the command."""
+    """Plan broken photos once more, do them, and end the command."""
     from pipeline.colorize import resume
     from pipeline.storage.lease import open_destination
     from pipeline.verify import repair

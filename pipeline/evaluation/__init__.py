@@ -1,4 +1,4 @@
 """Scores of weights on color photographs, and the page that shows them.
 
-`evaluate` is the door; nothing in here knows runs, plans or results of an archive.
+Import `evaluate` from here; nothing in here knows runs, plans or results of an archive.
 """

@@ -1,9 +1,10 @@
-"""FID by the two published protocols, which differ in the photographs and in how they are squares.
+"""FID by the two published protocols, which differ in the photographs and in how these are cropped.
 
 Same photographs: results against their own truth, whole frames squeezed, 5,000 of them.
 Other photographs: results of 5,000 against the truth of another 5,000, center crops.
 
-Of pictures only features are kept (16 kB each instead of 200), and one protocol follows the other.
+Only features of pictures are kept (16 kB each instead of 200), and the protocols run one after the
+other.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 FID_PHOTOS = 5_000
 
 FidFigures = dict[str, int | float]
-# Colors photographs, uint8 (N, S, S, 3), that have these digests.
+# Colorizes photographs, uint8 (N, S, S, 3), with these digests.
 Draw = Callable[[np.ndarray, Sequence[str]], np.ndarray]
 
 
 class Features:
-    """What the network sees in up to FID_PHOTOS pictures, gathered batch by batch."""
+    """The network's features of up to FID_PHOTOS pictures, collected batch by batch."""
 
     def __init__(self, inception: "Inception") -> None:
         self._inception = inception
@@ -36,7 +37,7 @@ class Features:
         return self._count
 
     def add(self, rgb_NSS3: np.ndarray) -> None:
-        """See pictures, uint8 (N, S, S, 3). Raises UsageError where the network fails on them."""
+        """Add pictures, uint8 (N, S, S, 3). Raises UsageError if the network fails on them."""
         taken = rgb_NSS3[: FID_PHOTOS - self._count]
         if not len(taken):
             return
@@ -47,7 +48,7 @@ class Features:
         self._count += len(taken)
 
     def distance(self, other: "Features") -> float:
-        """FID. Raises UsageError: too few pictures."""
+        """The FID between two sets. Raises UsageError: too few pictures."""
         from model.evaluation.frechet import frechet_distance
 
         if min(len(self), len(other)) < 2:
@@ -84,7 +85,7 @@ def score_other(
 
 
 def describe_bias(figures: FidFigures) -> list[str]:
-    """A note where there are fewer photographs than in published figures."""
+    """A note if there are fewer photographs than in published figures."""
     same, half = figures["fid_same_photos"], figures["fid_other_photos"]
     if min(same, half) >= FID_PHOTOS:
         return []

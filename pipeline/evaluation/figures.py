@@ -1,16 +1,16 @@
-"""What an evaluation finds: figures, bits of each photograph, and pictures to be looked at."""
+"""The results of an evaluation: figures, bits of each photograph, and example pictures."""
 
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-SHOWN = 40  # photographs that are kept to be looked at
+SHOWN = 40  # photographs that are shown
 Figures = dict[str, str | int | float | None]
 
 
 class Shown(NamedTuple):
-    """A photograph to be looked at; pictures uint8 (S, S, 3)."""
+    """A photograph to be shown; pictures uint8 (S, S, 3)."""
 
     name: str
     true: np.ndarray
@@ -21,9 +21,9 @@ class Shown(NamedTuple):
 
 @dataclass
 class Evaluation:
-    """figures: what is printed as JSON. bits: by name, bits per pixel of each photograph. groups:
-    figures of each group of photographs, where a column was asked for. examples: best, median and
-    worst pictures, of each group if there are any, with words for which it is."""
+    """figures: printed as JSON. bits: by name, bits per pixel of each photograph. groups: figures
+    of each group of photographs, if a column was given. examples: best, median and worst pictures,
+    of each group if there are any, with a caption."""
 
     figures: Figures = field(default_factory=dict)
     bits: dict[str, np.ndarray] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Scores group by group, as a column of the photographs tells: sets, decades, makers."""
+"""Scores by group, where a column names the group of each photograph: collection, decade, maker."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ _FIGURES = {  # by the name of their bits
     "PIC": "pic_bits_per_pixel",
     "parallel head": "parallel_bits_per_pixel",
 }
-WITHOUT = "(none)"  # photographs for which the column has no value
+WITHOUT = "(none)"  # photographs without a value in the column
 
 
 class PictureScores(NamedTuple):
@@ -45,7 +45,7 @@ def score_groups(result: Evaluation, groups: Sequence[str], pictures: PictureSco
 
 
 def figures_of_pictures(pictures: PictureScores, chosen: np.ndarray) -> Figures:
-    """Means of those chosen, bool (M,); null where there are none."""
+    """Means over the chosen pictures, bool (M,); null if there are none."""
     means = {
         "ciede2000_mean": pictures.ciede2000[chosen],
         "colorfulness_true": pictures.colorfulness_true[chosen],
@@ -57,9 +57,9 @@ def figures_of_pictures(pictures: PictureScores, chosen: np.ndarray) -> Figures:
 
 
 def choose_examples(groups: Sequence[str], ciede2000: np.ndarray) -> Iterator[tuple[str, int]]:
-    """The best, median and worst picture of each group by CIEDE2000: words for it, and its number.
+    """The best, median and worst picture of each group by CIEDE2000: a caption, and its number.
 
-    Of groups of fewer than three, those that there are. Groups that are all "" are one, unnamed.
+    Groups of fewer than three have fewer. If all groups are "", they count as one unnamed group.
     """
     kinds, all_alike = np.array(groups, object), not any(groups)
     for name in sorted(set(groups)):

@@ -15,12 +15,12 @@ from pipeline.images.chroma import LUMA
 from pipeline.images.encoding import encode
 from pipeline.images.pictures import resize_rgb
 
-_SIDE = 192  # of a picture on the page
+_SIDE = 192  # of pictures on the page, in pixels
 _COLORS = ("var(--accent)", "#3f7f93", "#8a8f3a", "#8d6aa8")
 
 
 def write_page(path: Path, source: str, weights: str, evaluation: Evaluation) -> None:
-    """Write the page. Raises UsageError where it cannot be written."""
+    """Write the page. Raises UsageError if it cannot be written."""
     page = render(source, weights, evaluation)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

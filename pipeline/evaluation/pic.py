@@ -1,4 +1,4 @@
-"""The scores of PIC on color photographs: what `evaluate` does for ColTran's core."""
+"""The scores of PIC on color photographs, as `evaluate` computes them for ColTran's core."""
 
 from collections.abc import Callable
 from dataclasses import replace

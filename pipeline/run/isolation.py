@@ -1,8 +1,8 @@
-"""Work on one photo that may take its process with it, as a decoder that crashes or hangs does.
+"""Work on one photo that may crash or hang its process, as decoders of damaged files do.
 
-At first such work runs in the worker itself, and a hang ends that worker. A shard that was lost so
-is done once more with each photo in a process of its own, which gets most of the memory that is
-free, and no more: then one photo is lost, with a reason, and nothing else of the machine.
+Such work first runs in the worker itself, and a hang ends that worker. The lost shard is then done
+once more with each photo in a process of its own, which may use most of the free memory but not
+all: now only one photo is lost, with a reason, and the machine is safe.
 """
 
 import os
@@ -22,17 +22,18 @@ from typing import Any, Protocol
 from pipeline.deadline import MOST_SECONDS, deadline, told_timeout
 from pipeline.errors import AutochromeError, PhotoError
 
-SECONDS = 60.0  # for one step of the smallest photo; its pixels add to it
-SHARE = 0.75  # of the memory that is free until Ray ends workers
-THRESHOLD = 0.95  # of a node's memory, at which it does so, where RAY_memory_usage_threshold is not
+SECONDS = 60.0  # for one step of the smallest photo; more pixels get more time
+SHARE = 0.75  # of the memory that is free before Ray starts to kill workers
+# Share of a node's memory at which it does, unless RAY_memory_usage_threshold is set.
+THRESHOLD = 0.95
 LEAST_ROOM = 2**28  # bytes
-_STARTING = 120.0  # seconds that a process may take to start, on a machine with far too much to do
+_STARTING = 120.0  # seconds that a process may take to start on an overloaded machine
 _OF_MEMORY = re.compile(r"memory|alloc", re.IGNORECASE)
 
 
 class TracebackElsewhere(Exception):
-    """Stands for the cause of an error that comes from another process; its text is the traceback
-    there, which cannot be pickled itself."""
+    """Stands for the cause of an error from another process; its text is the traceback there,
+    because tracebacks cannot be pickled."""
 
     def __str__(self) -> str:
         return f"\n{self.args[0]}"
@@ -45,7 +46,7 @@ class Call(Protocol):
 
 
 def call_here(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function; a hang ends this process, whatever it hangs in."""
+    """Call a function in this process; if it hangs, this process ends."""
     with open(os.devnull, "w") as nowhere, deadline(SECONDS, nowhere):
         return function(*arguments)
 
@@ -53,8 +54,8 @@ def call_here(function: Callable[..., Any], *arguments: Any) -> Any:
 def call_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function of a module in a process of its own, which costs about a second.
 
-    Raises what the function raises, if that is an error of ours or of memory, and PhotoError where
-    the process dies: timeout, out_of_memory (it was killed), or internal.
+    Raises what the function raises, if that is one of our errors or a MemoryError, and PhotoError
+    if the process dies: timeout, out_of_memory (it was killed), or internal.
     """
     command = [sys.executable, "-m", "pipeline.run.isolation", str(SECONDS), str(free_memory())]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -82,7 +83,7 @@ def call_isolated(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def free_memory() -> int:
-    """Bytes that a process may take without harm to others, as far as the system tells."""
+    """Bytes that a process may use without harm to others, as far as the system tells."""
     kept = 1 - float(os.environ.get("RAY_memory_usage_threshold", THRESHOLD))
     found = [_until_threshold(_meminfo("MemTotal"), _meminfo("MemAvailable"), kept)]
     for limit, taken in (
@@ -101,7 +102,7 @@ def _until_threshold(total: int | None, free: int | None, kept: float) -> int | 
 
 
 def _death(code: int, words: bytes) -> PhotoError:
-    """Why a process ended that gave no answer."""
+    """The error for a process that ended without an answer."""
     seconds = told_timeout(words)
     if code == 1 and seconds is not None:
         return PhotoError("timeout", f"took more than {seconds:g} seconds")
@@ -122,13 +123,13 @@ def _meminfo(name: str) -> int | None:
 
 
 def _number(path: Path) -> int | None:
-    with suppress(OSError, ValueError):  # "max" where there is no limit
+    with suppress(OSError, ValueError):  # "max" means no limit
         return int(path.read_text(encoding="ascii"))
     return None
 
 
 def _limit_memory(room: int) -> None:
-    """No more addresses than there are now and so many more, where the system can."""
+    """Limit the address space to its current size plus this many bytes, where the system can."""
     with suppress(OSError, ValueError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         most = pages * resource.getpagesize() + room
@@ -138,7 +139,7 @@ def _limit_memory(room: int) -> None:
 
 
 def _named(error: PhotoError) -> PhotoError:
-    """A decoder that got no memory calls a file damaged; it is not."""
+    """Decoders without memory report a damaged file; name the true cause."""
     if error.reason in ("corrupt", "internal") and _OF_MEMORY.search(str(error)):
         return PhotoError("out_of_memory", str(error))
     return error
@@ -147,7 +148,7 @@ def _named(error: PhotoError) -> PhotoError:
 def _serve() -> None:
     seconds, room = float(sys.argv[1]), int(sys.argv[2])
     answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever a decoder prints is no part of the answer
+    os.dup2(2, 1)  # so that a decoder's output does not become part of the answer
     result: Any = None
     error: Exception | None = None
     trace = ""

@@ -1,4 +1,4 @@
-"""What the model is told of the colors of photographs: hints and a palette.
+"""Colors that the model is told in advance: hints and palettes.
 
 Legend: B photographs, R side of the model's low resolution, V = 512 bins.
 """
@@ -17,7 +17,7 @@ UNKNOWN = NUM_BINS  # the hint of a pixel whose color nobody knows, as in model.
 
 @dataclass(frozen=True)
 class Hinted:
-    """A photograph's small gray, uint8 (R, R), its size, its hints, and its palette's text."""
+    """A photograph: small gray, uint8 (R, R), original size, hints, and its palette as text."""
 
     low: np.ndarray
     width: int
@@ -26,7 +26,8 @@ class Hinted:
     palette: str | None = None
 
     def pinned(self, rgb_SS3: np.ndarray, high_SS: np.ndarray) -> np.ndarray:
-        """Its small picture, uint8, of the low or the high resolution, with the hints' colors."""
+        """Its small picture, uint8, at the low or high resolution, with the hints' colors put
+        in."""
         gray = self.low if len(rgb_SS3) == len(self.low) else high_SS
         return pin(rgb_SS3, gray, self.hints, self.width, self.height)
 
@@ -34,7 +35,7 @@ class Hinted:
 def known_colors(photos: Sequence[Hinted]) -> dict[str, np.ndarray]:
     """Arguments of Colorizer.colorize: hints int64 (B, R, R), and palette float32 (B, V).
 
-    Where no photograph has hints, or a palette, there are none, as for models that take none.
+    If no photograph has hints, or a palette, the argument is left out, as for models without it.
     """
     known: dict[str, np.ndarray] = {}
     if any(photo.hints for photo in photos):
@@ -59,6 +60,7 @@ def hint_bins(photo: Hinted) -> np.ndarray:
 
 
 def refuse_untold(what: str, name: str, weights: str, knows: frozenset[str]) -> None:
-    """Raises UsageError where weights cannot be told of hints, or of a palette. what: that asks."""
+    """Raise UsageError if the weights know no hints, or no palette. what: the option or file that
+    has some."""
     if name not in knows:
         raise UsageError(f"{what}: the weights in {weights} were not trained with {name}")

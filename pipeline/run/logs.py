@@ -1,7 +1,8 @@
 """The log of a run: every failure with its cause and traceback, in one file beside Ray's own logs.
 
-Failures are logged where they happen, in workers. What a worker logs travels with its shard, as Ray
-has no public way to one file, and the driver writes it down. The screen keeps to one line each.
+Failures are logged where they happen, in workers. A worker's records travel with its shard, because
+Ray has no public way to write to one file, and the driver writes them. The screen shows one line
+each.
 """
 
 import json
@@ -15,16 +16,17 @@ from pathlib import Path
 from queue import SimpleQueue
 
 LOGGER = logging.getLogger("autochrome")
-LOGGER.propagate = False  # a root logger would write to the terminal
+LOGGER.propagate = False  # the root logger would write to the terminal
 LOGGER.addHandler(logging.NullHandler())
 
-MAX_BYTES = 2**26  # of a file; three older ones are kept beside it
-MAX_LOGS = 200  # files of earlier runs that are kept in a folder
+MAX_BYTES = 2**26  # of a file; three older files are kept beside it
+MAX_LOGS = 200  # files of earlier runs kept in a folder
 
 
 @contextmanager
 def collect_records() -> Iterator[list[logging.LogRecord]]:
-    """What this thread logs in the block, ready to be pickled; complete after the block."""
+    """Collects what this thread logs in the block, ready to be pickled; complete after the
+    block."""
     queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
     handler, thread = QueueHandler(queue), threading.get_ident()
     handler.addFilter(lambda record: record.thread == thread)
@@ -39,9 +41,9 @@ def collect_records() -> Iterator[list[logging.LogRecord]]:
 
 
 class RunLog:
-    """What is logged while a run goes on, as a file, which is made with the first record.
+    """The log file of a run, which is created with the first record.
 
-    as_json: one object a line.
+    as_json: one object per line.
     """
 
     def __init__(self, as_json: bool = False) -> None:
@@ -51,12 +53,12 @@ class RunLog:
 
     @property
     def path(self) -> str | None:
-        """The file; None where nothing was logged."""
+        """The file; None if nothing was logged."""
         return str(self._path) if self._path and self._path.exists() else None
 
     @contextmanager
     def written_to(self, folder: Path) -> Iterator[None]:
-        """While the block lasts; an error that ends it is logged, too."""
+        """Write to a file in this folder during the block; an error that ends it is logged, too."""
         _remove_old(folder)
         self._path = folder / f"autochrome-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.log"
         handler = RotatingFileHandler(
@@ -75,7 +77,7 @@ class RunLog:
 
 
 def _remove_old(folder: Path) -> None:
-    """Nobody else tidies up there. Names sort by time; what cannot be removed stays."""
+    """Remove the oldest logs, as nobody else does. Names sort by time; errors are ignored."""
     logs = sorted(folder.glob("autochrome-*.log*"))
     for log in logs[:-MAX_LOGS]:
         with suppress(OSError):
@@ -89,7 +91,7 @@ def replay(records: Iterable[logging.LogRecord]) -> None:
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (UTC), level, message; the last with the traceback."""
+    """One object per line: time (UTC), level, and message with traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")

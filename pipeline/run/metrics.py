@@ -1,4 +1,4 @@
-"""What a run tells Prometheus, by Ray's metrics; its names begin with `ray_` there."""
+"""A run's counters for Prometheus, through Ray's metrics; their names get the prefix `ray_`."""
 
 from collections.abc import Mapping
 
@@ -34,7 +34,7 @@ class Metrics:
         self._pending = Gauge(name, METRICS[name])
 
     def record(self, report: ShardReport, pending: int) -> None:
-        """Count a shard that was committed just now; pending: photos that are left."""
+        """Count a newly committed shard. pending: photos that are left."""
         self._pending.set(pending)
         if not report.statuses:  # committed by another command, which counts it
             return

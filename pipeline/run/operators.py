@@ -1,6 +1,6 @@
-"""The three operators of a run, as Ray Data calls them: a shard is a row, in and out.
+"""The three operators of a run for Ray Data, whose rows are shards.
 
-Shells around pipeline.run.steps, which does the work and runs without Ray.
+They are shells around pipeline.run.steps, which does the work and runs without Ray.
 """
 
 import os
@@ -39,8 +39,8 @@ def pack(
 ) -> Row:
     """A row of a data set; pickled, because Arrow would first try to make columns of all parts.
 
-    trouble: what keeps the shard from being done now; later steps let it pass. records: what was
-    logged about it so far.
+    trouble: an error that keeps the shard from being done now; later steps pass it on. records:
+    what was logged about the shard so far.
     """
     return {
         "work": pickle.dumps((shard, work)),
@@ -63,10 +63,10 @@ def read_row(row: Row, job: Job, isolated: bool) -> Row:
 
 
 def warm_up(weights: str, model: str, digests: Mapping[str, str]) -> None:
-    """Fetch the weights to this machine, and read them and PyTorch once.
+    """Fetch the weights to this machine, and load them and PyTorch once.
 
-    An actor that starts later, in a process of its own, finds all of it there and in the system's
-    cache: on a new machine its disk is what takes longest. What fails here, that actor will tell.
+    An actor that starts later, in another process, then finds all files in the system's cache: on a
+    new machine, reading the disk takes longest. The actor will report whatever fails here.
     """
     from model.systems import load_colorizer
 
@@ -76,8 +76,8 @@ def warm_up(weights: str, model: str, digests: Mapping[str, str]) -> None:
 class ColorizeActor:
     """The actor: a shell around the loaded model.
 
-    Ray calls it from several threads. One shard at a time is colorized; another is unpacked or
-    packed meanwhile, so that the model need not wait for that.
+    Ray calls it from several threads. One shard at a time is colorized while another is unpacked or
+    packed, so that the model does not wait for that.
     """
 
     def __init__(self, job: Job) -> None:
@@ -105,7 +105,8 @@ class ColorizeActor:
             except DeviceFull as error:
                 trouble = error
             except DeviceBroken:
-                # All that this process computes from here on may be wrong: the next one does it.
+                # Everything that this process computes from now on may be wrong: a new one takes
+                # over.
                 traceback.print_exc()
                 os._exit(1)
         records = pickle.loads(row["records"]) + records
@@ -115,7 +116,8 @@ class ColorizeActor:
         if self._on_cpu:
             import torch
 
-            torch.set_num_threads(1)  # of this thread: an actor has one core, the rest is others'
+            # Of this thread: an actor has one core, the others belong to other actors.
+            torch.set_num_threads(1)
         return colorize_shard(photos, self.colorizer, recipe, self._device)
 
 

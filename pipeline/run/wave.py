@@ -1,13 +1,13 @@
 """A wave: some shards through Ray Data, as three operators on one stream.
 
-Read (tasks), colorize (actors that hold the loaded model) and write (tasks, which commit). Between
-them travel small arrays, and what comes back are counts. Why it is set up so:
+The operators are read (tasks), colorize (actors that hold the loaded model) and write (tasks, which
+commit). Small arrays travel between them, and counts come back. Reasons for this setup:
 
 - `map` over rows keeps a shard one unit; batches of rows would be merged or cut by Ray.
 - Readers and writers take next to no CPU, so that actors can never starve them, and are capped.
 - The pool of actors may shrink to one: a pool of fixed size stalls when a node is lost.
-- A shard whose process dies is tried again, but not for ever; one that fails all the same stays
-  to be done, and harms no other.
+- A shard whose process dies is tried again, but not forever; if it fails all the same, it stays to
+  be done and harms no other.
 """
 
 import warnings
@@ -27,24 +27,25 @@ from pipeline.run.request import Job, pages_per_file
 if TYPE_CHECKING:
     from ray.data import Dataset
 
-# Without any news before Ray gives up. A CPU can need hours for a shard of a large model, a writer
-# for one of large masters, a cloud for a node; the watchdog tells the user, who may stop it.
+# Ray gives up after so long without progress. A CPU can need hours for a shard with a large model,
+# a writer for large masters, a cloud for a new node; the watchdog tells users, who may stop the
+# run.
 SILENCE_SECONDS = 24 * 3600.0
 RETRIES = 2  # of a shard whose process died
 
 
 def gpu_share(resources: Resources, device: str) -> float:
-    """What an actor takes of a GPU; 0 where it takes a core."""
+    """The share of a GPU that an actor takes; 0 if it takes a core."""
     return resources.gpus_per_actor if device == "cuda" else 0
 
 
 def actor_resources(gpus: float) -> dict[str, Any]:
-    """What an actor takes, in Ray's words."""
+    """What an actor takes, as Ray's options."""
     return {"num_cpus": 0 if gpus else ACTOR_CORES, "num_gpus": gpus}
 
 
 def actor_need(job: Job) -> tuple[str, float]:
-    """What an actor takes: the kind of Ray's resource, and how much of it."""
+    """What an actor takes: the name of Ray's resource, and how much of it."""
     gpus = gpu_share(job.resources, job.device)
     return ("GPU", gpus) if gpus else ("CPU", ACTOR_CORES)
 
@@ -67,7 +68,7 @@ def run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]
 
 def _pools(shards: int, job: Job) -> Pools:
     there, gpus = capacity(), gpu_share(job.resources, job.device)
-    if gpus and not there.gpus and not on_cluster():  # a cluster may get some when asked for
+    if gpus and not there.gpus and not on_cluster():  # a cluster may add some on demand
         raise UsageError("--device cuda: Ray finds no GPU here")
     _, high = job.sizes
     pictures = job.run.plan.shard_size * pages_per_file(job.run.recipe)
@@ -79,10 +80,10 @@ def _operators(rows: list[Row], job: Job, pools: Pools, isolated: bool) -> "Data
     import ray.data
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
-    unsigned = replace(job, signer=None)  # the key goes to those alone who sign
+    unsigned = replace(job, signer=None)  # only writers, who sign, get the key
     task: dict[str, Any] = {
         "num_cpus": TASK_CORES[job.device],
-        "scheduling_strategy": "SPREAD",  # however large a shard is
+        "scheduling_strategy": "SPREAD",  # even if a shard is large
         "max_retries": RETRIES,
     }
     actors = ActorPoolStrategy(
@@ -122,25 +123,25 @@ def _quiet_warnings() -> Iterator[None]:
     from ray.util.annotations import RayDeprecationWarning
 
     with warnings.catch_warnings():
-        # Retries have no other name than one that Ray means to take away.
+        # Ray has deprecated the only option for retries.
         warnings.simplefilter("ignore", RayDeprecationWarning)
-        # Where the process that reads the only shard dies, the rest gets nothing to do.
+        # If the process that reads the only shard dies, the other operators have nothing to do.
         warnings.filterwarnings("ignore", "The (minimum|maximum) number of concurrent")
         yield
 
 
 def _configure(job: Job, pools: Pools) -> None:
-    """Ray Data's settings for this process."""
+    """Set Ray Data's options in this process."""
     from ray.data import DataContext
     from ray.data.context import AutoscalingConfig
 
     context = DataContext.get_current()
     context.enable_progress_bars = False
-    context.max_errored_blocks = -1  # safe because a shard is a row: it stays to be done
+    context.max_errored_blocks = -1  # safe because a row is a shard, which then stays to be done
     context.actor_init_retry_on_errors = True
     context.max_consecutive_actor_init_deaths = 3
     context.execution_no_progress_timeout_s = SILENCE_SECONDS
-    # An actor holds two shards, of which it colorizes one: it is at work with both, idle with none.
+    # An actor holds two shards and colorizes one: with both it is busy, with none idle.
     context.autoscaling_config = AutoscalingConfig(
         actor_pool_util_upscaling_threshold=0.875, actor_pool_util_downscaling_threshold=0.25
     )

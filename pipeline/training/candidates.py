@@ -1,4 +1,4 @@
-"""Candidates for training: where a source keeps its image files, and how their bytes are fetched.
+"""Candidates for training: the image files of a source, and how their bytes are fetched.
 
 A source is a folder or s3://bucket/prefix of image files, or a Parquet file, or a folder of Parquet
 files, with a column `image` that holds the bytes of an image file (or, as in Hugging Face's data
@@ -31,7 +31,8 @@ _FILES_A_TASK = 64
 
 @dataclass(frozen=True)
 class Place:
-    """Where a photograph is; row -1 means a file of its own. split: as told by a column, or ""."""
+    """Where a photograph is; row -1 means a file of its own. split: the value of a column, or
+    ""."""
 
     path: str
     row: int
@@ -45,7 +46,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """Photographs of one row group, with `first` as its first row, or of files (row_group -1)."""
+    """Photographs of one row group, which begins with row `first`, or files (row_group -1)."""
 
     places: tuple[tuple[int, Place], ...]
     row_group: int = -1
@@ -54,9 +55,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Candidates:
-    """places: in the order of a hash of their names, so that the first ones are a fair sample.
+    """places: in the order of a hash of their names, so that the first ones are a random sample.
 
-    groups_of: by Parquet file, the numbers of rows of its row groups.
+    groups_of: for each Parquet file, the number of rows in each of its row groups.
     """
 
     storage: Storage
@@ -64,9 +65,9 @@ class Candidates:
     groups_of: Mapping[str, Sequence[int]]
 
     def tasks(self, wave: slice, tasks_a_group: int) -> Iterator[Task]:
-        """Some of the places, cut so that each task reads files, or one row group once.
+        """Some of the places as tasks, each of which reads files, or one row group once.
 
-        tasks_a_group: at most so many tasks read the same row group.
+        tasks_a_group: how many tasks may read the same row group.
         """
         entries = list(enumerate(self.places))[wave]
         files = [entry for entry in entries if entry[1].row < 0]
@@ -109,7 +110,7 @@ def list_candidates(source: str, split_column: str | None, group_column: str | N
 
 
 def _open_source(source: str) -> tuple[Storage, list[str], list[str]]:
-    """Paths of image files, and of Parquet files: there is one kind or the other."""
+    """Paths of image files, and of Parquet files; one of the two lists is empty."""
     if source.endswith(".parquet") and not os.path.isdir(source):
         folder, _, name = source.rpartition("/")
         return open_storage(folder or ("/" if source.startswith("/") else ".")), [], [name]
@@ -168,7 +169,7 @@ def _open_parquet(storage: Storage, path: str) -> pq.ParquetFile:
 
 
 def fetch(task: Task, storage: Storage) -> Iterator[tuple[int, Place, bytes | StorageError]]:
-    """The bytes of each photograph of a task, or why there are none.
+    """The bytes of each photograph of a task, or the reason why they cannot be read.
 
     Raises:
         StoreUnavailable: the store does not answer.

@@ -1,4 +1,4 @@
-"""What training looked like: a picture for people, event files for TensorBoard.
+"""The learning curve: a picture for people, event files for TensorBoard.
 
 A row is {"step", "images", "time", "train": {name: bits}, "validation": {name: bits}, "kept"}, one
 for each validation; names are parallel and those of stages, time is in seconds since 1970.
@@ -24,7 +24,7 @@ _COLORS = {
 
 
 def check_packages() -> None:
-    """Raises UsageError where what draws and records curves is not installed."""
+    """Raise UsageError unless the packages that draw and record curves are installed."""
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         names = " and ".join(missing)
@@ -32,7 +32,7 @@ def check_packages() -> None:
 
 
 def unit_of(stage: str) -> str:
-    """What the bits of a stage are counted per."""
+    """The unit of a stage's loss."""
     return "bits per pixel" if stage in ("core", "pic") else "bits per channel value"
 
 
@@ -68,8 +68,8 @@ def draw_curve(stage: str, rows: Sequence[Row]) -> bytes:
 def event_file(row: Row) -> tuple[str, bytes]:
     """Name and content of a TensorBoard event file that holds one row.
 
-    TensorBoard reads all files of a folder in the order of their names. One file a row, named by
-    its step, can be written again by a run that repeats the step, and leaves no trace of it.
+    TensorBoard reads all files of a folder in the order of their names. Each row is one file, named
+    by its step, so that a run that repeats a step overwrites its file.
     """
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary

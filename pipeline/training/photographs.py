@@ -1,8 +1,8 @@
 """Color photographs for training and evaluation: decoded, at one size, and split.
 
-Whole frames, or their centers, become squares by means of areas. Whether a photograph is held out
-for validation depends on its bytes alone, so that it stays so under any name, in any order and in
-any copy of the set, or is told by a column. Sources are those of `candidates`.
+Whole frames, or their centers, are scaled to squares by area means. Whether a photograph is held
+out for validation depends on its bytes alone, not on names, order or the rest of the set; or a
+column decides. Sources are those of `candidates`.
 
 Memory: N * S * S * 3 bytes (100,000 photographs of side 92 are 2.5 GB).
 """
@@ -27,7 +27,7 @@ Pixels = TypeVar("Pixels")  # of one photograph
 Whole = TypeVar("Whole")  # the pixels of a set
 
 HELD_OUT = 1 / 20
-# Measured: 0.1 % of 981 color photographs lie below it, and all 90 gray and 6 of 16 toned scans.
+# Measured: 0.1 % of 981 color photographs lie below, as do all 90 gray and 6 of 16 toned scans.
 LEAST_COLOR = 3.5
 MAX_PIXELS = 100_000_000  # several photographs are decoded at once, at about 4 bytes a pixel
 _SPLIT_OF_WORD: dict[str, Split] = {
@@ -45,10 +45,10 @@ class EmptySet(UsageError):
 class Wanted:
     """Which photographs of a source, and how they become squares of (side, side).
 
-    limit: at most so many, a fair sample: the order is that of a hash of their names. held_out:
-    the share that validation gets. split_column: a Parquet column with train, and val or
-    validation, instead; rows with another word are in "all" only. group_column: what fills
-    `groups`. least_color: with less, as color_beyond_tone tells, a square is skipped; 0 keeps gray
+    limit: how many at most; they are a random sample, in the order of a hash of their names.
+    held_out: the share for validation. split_column: a Parquet column that decides instead, with
+    train, and val or validation; rows with other values are in "all" only. group_column: fills
+    `groups`. least_color: squares with less color, by color_beyond_tone, are skipped; 0 keeps gray
     ones. fit: squeeze whole frames, or crop the largest square in the middle.
     """
 
@@ -63,17 +63,17 @@ class Wanted:
     fit: Fit = "squeeze"
 
     def may_have(self, place: Place) -> bool:
-        """Whether a place can be of the split, as far as a column tells."""
+        """Whether a place may belong to the split, judged by the column alone."""
         if self.split == "all" or not self.split_column:
             return True
         return _SPLIT_OF_WORD.get(place.split) == self.split
 
     def has(self, place: Place, held_out: bool) -> bool:
-        """Whether a photograph is of the split, now that its bytes are known."""
+        """Whether a photograph belongs to the split, now that its bytes are known."""
         return bool(place.split) or self.split == "all" or held_out == (self.split == "validation")
 
     def wave(self, found: int, candidates: int) -> int:
-        """How many more candidates to read at once, so that the limit is likely reached."""
+        """How many more candidates to read at once, so that the limit will probably be reached."""
         if self.limit is None:
             return candidates
         share = {"all": 1.0, "train": 1 - self.held_out, "validation": self.held_out}[self.split]
@@ -87,8 +87,8 @@ class PhotographSet(Generic[Pixels]):
 
     rgb: uint8 (N, S, S, 3), or where to find it. names: path in the source, with `:row` for a row
     of a Parquet file. digests: SHA-256 of the image file. groups: the value of the group column, ""
-    without one. held_out: bool (N,), what belongs to validation. skipped: count by reason, one of
-    pipeline.errors.REASONS or "not_color" (gray, or evenly toned as old prints are).
+    without one. held_out: bool (N,), true for validation. skipped: counts by reason, one of
+    pipeline.errors.REASONS or "not_color" (gray, or evenly toned like old prints).
     """
 
     rgb: Pixels
@@ -117,9 +117,8 @@ def read_photographs(source: str, wanted: Wanted) -> PhotographSet[np.ndarray]:
     """Read photographs into memory, in this process.
 
     Raises:
-        EmptySet: no photograph is left.
-        UsageError: a column is missing, or a column is asked of files.
-        StorageError: the source cannot be read.
+        EmptySet: no photograph is left. UsageError: a column is missing, or a column was given for
+        a source of files. StorageError: the source cannot be read.
     """
 
     def read(candidates: Candidates, wave: slice) -> Iterator[Found[np.ndarray]]:
@@ -130,7 +129,7 @@ def read_photographs(source: str, wanted: Wanted) -> PhotographSet[np.ndarray]:
         rgb = np.empty((len(squares), wanted.side, wanted.side, 3), np.uint8)
         for place in range(len(squares)):
             rgb[place] = squares[place]
-            squares[place] = rgb[place]  # the picture of its own may go
+            squares[place] = rgb[place]  # the copy may be freed
         return rgb
 
     return collect_photographs(source, wanted, read, gather)
@@ -142,10 +141,10 @@ def collect_photographs(
     read: Callable[[Candidates, slice], Iterable[Found[Pixels]]],
     gather: Callable[[list[Pixels]], Whole],
 ) -> PhotographSet[Whole]:
-    """The set that `wanted` describes, whoever reads and keeps its pixels.
+    """The set that `wanted` describes; the caller decides who reads and keeps the pixels.
 
-    read: some of the candidates, in any order. gather: the pixels of photographs as those of a set.
-    Raises what `read_photographs` raises.
+    read: reads some candidates, in any order. gather: combines the pixels of single photographs
+    into those of the set. Raises as `read_photographs`.
     """
     candidates = list_candidates(source, wanted.split_column, wanted.group_column)
     places = [place for place in candidates.places if wanted.may_have(place)]
@@ -157,7 +156,7 @@ def collect_photographs(
     names, groups = [place.name for place in kept], [place.group for place in kept]
     digests, held_out = [one.digest for one in found], np.array([one.held_out for one in found])
     squares = [one.rgb for one in found if one.rgb is not None]
-    del found  # so that pictures of their own may go while they are gathered
+    del found  # so that single pictures may be freed while they are gathered
     return PhotographSet(gather(squares), names, digests, groups, held_out, skipped)
 
 
@@ -166,7 +165,8 @@ def _find(
     wanted: Wanted,
     read: Callable[[Candidates, slice], Iterable[Found[Pixels]]],
 ) -> tuple[list[Found[Pixels]], Counter[str]]:
-    """The first photographs, up to the limit, in the order of candidates; the others by reason."""
+    """The first photographs, up to the limit, in the order of candidates, and skipped ones by
+    reason."""
     found: list[Found[Pixels]] = []
     skipped: Counter[str] = Counter()
     at, count = 0, len(candidates.places)
@@ -182,7 +182,8 @@ def _find(
 
 
 def read_task(task: Task, storage: Storage, wanted: Wanted) -> list[Found[np.ndarray]]:
-    """Those photographs of a task that belong to the split. Raises StoreUnavailable, UsageError."""
+    """Read those photographs of a task that belong to the split. Raises StoreUnavailable,
+    UsageError."""
     found = []
     for index, place, data in fetch(task, storage):
         if isinstance(data, StorageError):
@@ -214,7 +215,7 @@ def is_held_out(digest: str, share: float) -> bool:
 
 
 def describe_skipped(skipped: Counter[str]) -> str:
-    """For people: `12 skipped (9 corrupt, 3 not_color)`; empty where nothing was."""
+    """For people: `12 skipped (9 corrupt, 3 not_color)`; empty if nothing was skipped."""
     if not skipped:
         return ""
     named = ", ".join(f"{count:,} {reason}" for reason, count in skipped.most_common())

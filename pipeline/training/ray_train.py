@@ -1,7 +1,8 @@
-"""Training a stage on Ray Train: the photographs once a node, the same loop in every worker.
+"""Training a stage on Ray Train: photographs are held once per node, and every worker runs the same
+loop.
 
-The checkpoint in the destination is the only state. A worker's death ends the group; Ray starts it
-again, and it goes on from that checkpoint, as the same command does after a kill.
+The checkpoint in the destination is the only state. If a worker dies, Ray ends the group and starts
+it again from that checkpoint, as the same command does after a kill.
 """
 
 import os
@@ -37,10 +38,10 @@ AGAIN = "the same command again goes on from the last checkpoint"
 
 @dataclass(frozen=True)
 class Resources:
-    """What training runs on. workers: (least, most), elastic where they differ.
+    """What training runs on. workers: (least, most), elastic if they differ.
 
-    threads: of each worker. device: auto, cpu or cuda. max_failures: how often the workers are
-    started again after a death; -1: always.
+    threads: per worker. device: auto, cpu or cuda. max_failures: how often workers are restarted
+    after a death; -1: always.
     """
 
     workers: tuple[int, int] = (1, 1)
@@ -55,7 +56,7 @@ def train(
     on_message: Callable[[str], None],
     on_progress: Callable[[Progress], None],
 ) -> Row:
-    """Train a stage to its last step; returns the row of the history whose weights were kept.
+    """Train a stage to its last step; returns the history row whose weights were kept.
 
     on_message: a line for people before the first step. on_progress: about once a second.
     Raises AutochromeError; after EngineError and Interrupted, the same command goes on.
@@ -74,7 +75,7 @@ def train(
 
 
 def _check_cluster(resources: Resources, own: bool) -> bool:
-    """Whether to train on GPUs. Raises UsageError where a Ray of our own can never be enough."""
+    """Whether to train on GPUs. Raises UsageError if this machine can never have enough workers."""
     import ray
 
     there = ray.cluster_resources()
@@ -91,7 +92,7 @@ def _check_cluster(resources: Resources, own: bool) -> bool:
 def _read(
     job: TrainingJob,
 ) -> tuple[PhotographSet[StoredPixels], PhotographSet[StoredPixels] | None]:
-    """Photographs to train on, and whole frames at the model's resolution that are held out."""
+    """Photographs to train on, and held-out whole frames at the model's resolution."""
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -137,7 +138,7 @@ def _fit(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     least, most = resources.workers
-    # Where this process is, so that the loss of a node never takes it away.
+    # On this process's node, so that the loss of another node does not take it away.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     news = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
     work = {
@@ -148,12 +149,12 @@ def _fit(
         "weights": balanced_weights(photographs.groups, job.data.balance_power, job.data.emphasis),
         "held_out": None if held_out is None else held_out.rgb,
     }
-    with tempfile.TemporaryDirectory() as folder:  # Ray's own notes; checkpoints are ours
+    with tempfile.TemporaryDirectory() as folder:  # for Ray's own records; checkpoints are ours
         trainer = TorchTrainer(
             _work,
             train_loop_config=work,
             scaling_config=ScalingConfig(
-                # Types and arguments of Ray Train V2, which mypy takes for V1.
+                # These are types of Ray Train V2; mypy sees those of V1.
                 num_workers=least if least == most else (least, most),  # type: ignore[arg-type]
                 use_gpu=on_gpu,
                 resources_per_worker={"CPU": 0 if on_gpu else 1, **({"GPU": 1} if on_gpu else {})},
@@ -169,7 +170,7 @@ def _fit(
 
 
 def follow(trainer: Any, news: Any, on_progress: Callable[[Progress], None]) -> None:
-    """Let the trainer run in a thread, which leaves Ctrl-C to us, and pass on what workers say."""
+    """Run the trainer in a thread, so that Ctrl-C reaches us, and pass on what workers report."""
     ended: list[BaseException | None] = []
 
     def fit() -> None:
@@ -181,7 +182,7 @@ def follow(trainer: Any, news: Any, on_progress: Callable[[Progress], None]) -> 
 
     threading.Thread(target=fit, daemon=True).start()
     while True:
-        over = bool(ended)  # asked before the queue, so that its last words are heard
+        over = bool(ended)  # checked before the queue, so that its last messages are not lost
         try:
             said = news.get(timeout=0.5)
         except queue.Empty:
@@ -216,14 +217,14 @@ def _work(work: dict[str, Any]) -> None:
     )
     try:
         training.run(work["news"].put)
-    except UsageError as error:  # all workers meet it, and to start them again would not help
+    except UsageError as error:  # all workers get the same error, and restarting would not help
         if share.rank == 0:
             work["news"].put(error)
 
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Ctrl-C and whatever Ray raises, as errors of ours."""
+    """Translates Ctrl-C and whatever Ray raises into our own errors."""
     try:
         yield
     except KeyboardInterrupt as error:

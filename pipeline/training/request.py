@@ -1,4 +1,4 @@
-"""What a training command asks for, checked before work starts, and frozen in the destination."""
+"""The settings of a training command, checked before work starts and frozen in the destination."""
 
 import hashlib
 import importlib
@@ -30,18 +30,18 @@ from pipeline.training.photographs import HELD_OUT, PhotographSet
 from pipeline.training.worker import StageSettings
 
 _FORMAT = "autochrome-training-1"
-_MAY_CHANGE = ("resolution", "dropout", "trunk_dropout")  # when weights are trained further
+_MAY_CHANGE = ("resolution", "dropout", "trunk_dropout")  # in further training of existing weights
 
 
 @dataclass(frozen=True)
 class Data:
     """Which photographs are trained on. side: what they are squeezed to, before crops.
 
-    validation_photos: at most so many of those that are held out; 0 trains without validation.
-    balance: group column; of a group of n photographs, each is drawn in proportion to
-    n ** -balance_power: at 1 all groups are drawn equally often, at 0.5 by the root of their size;
-    emphasis: `GROUP=FACTOR,...`, and some groups so many times more often than that.
-    The rest is as in pipeline.training.photographs.Wanted.
+    validation_photos: how many held-out photographs are used at most; 0 trains without validation.
+    balance: group column; each photograph of a group of n is drawn in proportion to n **
+    -balance_power, so at 1 all groups are drawn equally often, at 0.5 in proportion to the root of
+    their size. emphasis: `GROUP=FACTOR,...`, groups that are drawn more often by this factor. The
+    other fields are as in pipeline.training.photographs.Wanted.
     """
 
     side: int
@@ -56,7 +56,8 @@ class Data:
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A stage to train: its first weights, how, on what, where to. init: digest of --init."""
+    """A stage to train: its first weights, settings, data and destination. init: digest of
+    --init."""
 
     stage: str
     start: Stage
@@ -67,7 +68,7 @@ class TrainingJob:
     init: str | None
 
     def describe(self) -> dict[str, Any]:
-        """All that decides the weights, but for the photographs themselves."""
+        """Everything that decides the weights, except the photographs themselves."""
         settings = {
             name: value
             for name, value in asdict(self.settings).items()
@@ -87,11 +88,10 @@ class TrainingJob:
 def prepare_start(
     stage: str, sizes: Mapping[str, object], init: Path | None, seed: int
 ) -> tuple[Stage, str | None]:
-    """The model that training starts from, and the digest of the weights that it comes from.
+    """The model to start from, and the digest of the weights it was loaded from.
 
-    sizes: what the user has set of the stage's configuration; the rest is as published, or as in
-    `init`, a weights file or a folder of them.
-    Raises UsageError.
+    sizes: the settings of the stage that the user gave; the others are as published, or as in
+    `init`, a weights file or folder. Raises UsageError.
     """
     try:
         if init is None:
@@ -108,7 +108,7 @@ def prepare_start(
 
 
 def pretrained_trunk(trunk: Trunk) -> EfficientNetLite:
-    """The trunk as ImageNet left it, from the package of its weights.
+    """The trunk as trained on ImageNet, from the package of its weights.
 
     Raises:
         UsageError: the package is not installed, or holds another network.
@@ -154,8 +154,8 @@ def prepare_training(
     source: str,
     destination: str,
 ) -> TrainingJob:
-    """Checks that need no photographs. data: fields of Data, side may be None. Raises UsageError,
-    DestinationMismatch."""
+    """Make the checks that need no photographs. data: fields of Data, side may be None. Raises
+    UsageError, DestinationMismatch."""
     model, digest = start
     stage = str(model.describe()["stage"])
     resolution = seen_resolution(model, settings.training)
@@ -183,9 +183,9 @@ def prepare_training(
 
 
 def freeze_training(job: TrainingJob, train: PhotographSet, held_out: PhotographSet | None) -> None:
-    """Write down what this training is, or check that it still is that.
+    """Write the settings of this training into the destination, or compare them with those there.
 
-    Raises DestinationMismatch, UsageError (weights of another origin would be replaced).
+    Raises DestinationMismatch, UsageError (weights from elsewhere would be overwritten).
     """
     sets = {"train": train, "validation": held_out}
     content = job.describe() | {
@@ -224,7 +224,7 @@ def balanced_weights(
     """How often each photograph is drawn, float64 (N,); see Data.
 
     Raises:
-        UsageError: emphasis of a group that no photograph is of.
+        UsageError: emphasis on a group without photographs.
     """
     counts, factors = Counter(groups), parse_emphasis(emphasis)
     for group in factors:
@@ -243,7 +243,7 @@ def _identity(photographs: PhotographSet) -> dict[str, object]:
 def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]) -> None:
     try:
         found = json.loads(job.destination.read(settings_path(job)))
-        # Settings that are younger than that file had their default then.
+        # Settings that were added later than that file had their default then.
         found["model"] = asdict(build_config(job.stage, found["model"]))
         found["training"] = asdict(TrainingConfig(**found["training"]))
         found["data"] = asdict(Data(**found["data"]))
@@ -265,5 +265,5 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
 
 
 def settings_path(job: TrainingJob) -> str:
-    """Where a destination keeps what a stage is trained by, from the first step on."""
+    """The path of the frozen settings of a stage."""
     return f"{job.stage}.training.json"

@@ -1,8 +1,8 @@
-"""Training photographs in Ray's object stores: decoded there, and read there by training workers.
+"""Training photographs in Ray's object stores, where they are decoded and read by training workers.
 
-Ray Data decodes them into blocks, which stay where they are made; the process that asks for them
-gets their names and digests alone. A worker sees the blocks in the memory of its node, which it
-shares with the other workers there; what does not fit is on that node's disk.
+Ray Data decodes them into blocks, which stay where they are made; the calling process only gets
+names and digests. A worker reads the blocks from its node's memory, which the workers of the node
+share; what does not fit is on the node's disk.
 """
 
 import pickle
@@ -28,7 +28,7 @@ from pipeline.training.photographs import (
 )
 
 Spot = tuple[int, int]  # number of a task, and place among the photographs that it gave
-_TASKS_A_GROUP = 16  # every one of them reads its row group again
+_TASKS_A_GROUP = 16  # each of them reads its row group again
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class StoredPixels:
         return len(self.spots)
 
     def open(self) -> "Squares":
-        """The squares as this process reads them, without a copy."""
+        """The squares, readable by this process without a copy."""
         import ray
 
         parts: dict[int, Tensor] = {}
         with warnings.catch_warnings():
-            # Ray's memory is read-only, and nothing writes to it.
+            # Ray's memory is read-only, and nothing here writes to it.
             warnings.filterwarnings("ignore", "The given (NumPy array|buffer) is not writable")
             for table in ray.get(self.blocks):
                 numbers = table["number"].to_pylist()
@@ -62,7 +62,7 @@ class StoredPixels:
 
 
 def _octets(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
-    """The bytes of each value, uint8, where they are: Arrow's own scalars are copies."""
+    """The bytes of each value, uint8, as views: Arrow's own scalars are copies."""
     for chunk in column.chunks:
         _, offsets, data = chunk.buffers()
         kind = np.int64 if pa.types.is_large_binary(chunk.type) else np.int32
@@ -72,7 +72,7 @@ def _octets(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
 
 
 class Squares:
-    """Photographs of a set one by one: uint8 (S, S, 3) each, in memory that must not be written."""
+    """The photographs of a set one by one: uint8 (S, S, 3) each, in read-only memory."""
 
     def __init__(self, parts: dict[int, Tensor], spots: np.ndarray) -> None:
         self._parts, self._spots = parts, spots
@@ -85,7 +85,7 @@ class Squares:
         return self._parts[number][row]
 
     def copy(self) -> Tensor:
-        """All of them, uint8 (N, S, S, 3), in this process's own memory."""
+        """All squares, uint8 (N, S, S, 3), in this process's own memory."""
         return torch.stack([self[place] for place in range(len(self))])
 
 
@@ -112,9 +112,10 @@ def store_photographs(source: str, wanted: Wanted) -> PhotographSet[StoredPixels
 def _decode(
     tasks: list[Task], first: int, storage: Storage, wanted: Wanted, blocks: list[Any]
 ) -> Iterator[Found[Spot]]:
-    """What tasks find, the first of which gets the number `first`; adds the blocks of its pixels.
+    """The photographs that tasks find; adds their blocks of pixels. first: number of the first
+    task.
 
-    An error of ours arrives as itself.
+    Our own errors are raised again with their class.
     """
     import ray.data
 
@@ -140,7 +141,8 @@ def _decode(
 
 
 def _without_pixels(one: Found[np.ndarray], number: int, squares: list[np.ndarray]) -> Found[Spot]:
-    """What was found, with the spot of its square, which is added to the others of its task."""
+    """A found photograph, with its pixels replaced by their spot; they are added to the task's
+    others."""
     if one.rgb is None:
         return Found(one.index, reason=one.reason)
     squares.append(one.rgb)

@@ -1,14 +1,14 @@
 """One worker's part in training a stage: steps, validations, checkpoints. Runs without Ray.
 
-What it writes to the destination, always whole:
+It writes to the destination, always atomically:
 
     <stage>.safetensors    the moving average at the best validation: what is used afterwards
     <stage>.checkpoint     all that an exact continuation needs
     <stage>.history.json   one row a validation, drawn in <stage>.png
     tensorboard/<stage>/   the same rows
 
-Whatever is random depends on the seed and the step alone, and so do validations: a run that goes on
-from a checkpoint ends with the very weights of an undisturbed one.
+Everything random depends only on the seed and the step, and so do validations: a run that continues
+from a checkpoint ends with exactly the weights of an undisturbed one.
 """
 
 import copy
@@ -37,16 +37,16 @@ from pipeline.storage.base import Storage
 from pipeline.training.learning_curve import Row, draw_curve, event_file
 
 TELL_SECONDS = 1.0
-MOST_BITS = 100 * math.log2(NUM_BINS)  # above it, or not a number, training has failed
+MOST_BITS = 100 * math.log2(NUM_BINS)  # above this, or if it is NaN, training has failed
 
 
 @dataclass(frozen=True)
 class StageSettings:
     """How a stage is trained.
 
-    low_resolution: of what the spatial upsampler sharpens. validate_every: steps from one
-    validation to the next; there is always one after the last step. half: write weights as
-    bfloat16. checkpoint_seconds: has no influence on the weights.
+    low_resolution: of the spatial upsampler's input. validate_every: steps from one validation to
+    the next; there is always one after the last step. half: write weights as bfloat16.
+    checkpoint_seconds: has no influence on the weights.
     """
 
     training: TrainingConfig
@@ -58,7 +58,7 @@ class StageSettings:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: bits are means over the steps since the last row of the history."""
+    """The progress of training; bits are means over the steps since the last row of the history."""
 
     step: int
     steps: int
@@ -97,9 +97,8 @@ class StageTraining:
     def run(self, on_progress: Callable[[Progress], None]) -> None:
         """Train from the last checkpoint, if there is one, to the last step.
 
-        on_progress is called by the first worker, about once a second.
-        Raises UsageError (losses have left all bounds, or a checkpoint that does not fit) and
-        StorageError.
+        on_progress is called by the first worker, about once a second. Raises UsageError (training
+        diverged, or a checkpoint does not fit) and StorageError.
         """
         self._resume()
         self._fit_histogram()
@@ -131,7 +130,8 @@ class StageTraining:
                 )
 
     def _fit_histogram(self) -> None:
-        """Before the first step of a core that has none yet; all workers see the same."""
+        """Fit the histogram before the first step of a core without one; all workers use the
+        same."""
         model, average = self.trainer.model, self.trainer.average
         if not (isinstance(model, ColTranCore) and isinstance(average, ColTranCore)):
             return
@@ -140,7 +140,7 @@ class StageTraining:
             average.log_histogram.copy_(model.log_histogram)
 
     def _add(self, losses: dict[str, float]) -> None:
-        # All workers see the same sums, so all stop here together.
+        # All workers see the same sums, so all of them stop here.
         if not all(abs(bits) < MOST_BITS for bits in losses.values()):
             named = ", ".join(f"{name} {bits:.3g} bits" for name, bits in losses.items())
             raise UsageError(
@@ -159,7 +159,7 @@ class StageTraining:
         return dict(self.history[-1]["validation"]) if self.history else {}
 
     def _finish_row(self, images: int) -> None:
-        """Validate, keep the average where it is the best so far, and record both."""
+        """Validate, keep the average if it is the best so far, and record both."""
         validation = {} if self.held_out is None else self.validate(self.held_out)
         row: Row = {
             "step": self.trainer.step,
@@ -194,7 +194,7 @@ class StageTraining:
         names = self._loss_names()
         inputs = LossInputs(len(names) > 1, low_resolution=self.settings.low_resolution)
         sums = torch.zeros(len(names), dtype=torch.float64, device=self.device)
-        # A worker may have none, and the mean of no picture is no number.
+        # A worker may have no picture, whose mean would be NaN.
         for batch in own.split(self.settings.training.batch_size) if len(own) else ():
             losses = stage_losses(model, batch.to(self.device), inputs)
             sums += torch.stack([losses[name].double() for name in names]) * len(batch)
@@ -232,7 +232,7 @@ class StageTraining:
             "steps_in_sums": self._steps_in_sums,
         }
         torch.save(state, file)
-        self._write_curve()  # first, so that a run whose checkpoint is its end has its curve
+        self._write_curve()  # first, so that a run whose checkpoint is its last step has its curve
         self.destination.write(checkpoint_path(self.stage), file.getvalue())
 
     def _resume(self) -> None:
