@@ -64,7 +64,7 @@ def colorize(
     from pipeline.run.options import RecipeOptions
 
     if price_per_hour is not None and not dry_run:
-        raise UsageError("--price-per-hour is a part of --dry-run: give both")
+        raise UsageError("--price-per-hour needs --dry-run")
     source, options["include"] = split_sources(sources, options["include"])
     if options.pop("draft"):
         options["method"] = "mean"

@@ -67,7 +67,7 @@ def convert(
     if stage == "pixelcnn":
         if raw or preset:
             option = "--raw" if raw else "--preset"
-            raise UsageError(f"{option} is not for pixelcnn: its tensors tell all that there is")
+            raise UsageError(f"{option} is not for pixelcnn: its tensors tell everything")
         convert_pixelcnn(checkpoint, out, config_file)
     else:
         convert_coltran(checkpoint, out, read_config_file(stage, config_file), raw)

@@ -24,7 +24,7 @@ def check_lines(
     for each in values:
         label, separator, value = each.partition("=")
         if not separator or label in lines:
-            raise click.BadParameter(f"{each!r} is no LABEL=VALUE, or its label comes twice")
+            raise click.BadParameter(f"{each!r} is not LABEL=VALUE, or repeats a label")
         lines[label] = value
     return lines
 
@@ -125,7 +125,7 @@ def export(
       autochrome export colored web --iiif https://archive.example/colored
     """
     if selection and approved:
-        raise UsageError("--selection decides by a file, --approved by what DST keeps: give one")
+        raise UsageError("--selection and --approved exclude each other")
     from pipeline.delivery.deliver import deliver
     from pipeline.delivery.order import Order
     from pipeline.ledger.run_file import open_run

@@ -75,7 +75,7 @@ def resume(
     from pipeline.storage.open_storage import open_storage
 
     if reasons and not retry_failed:
-        raise UsageError("--reason chooses among failed photos: it needs --retry-failed")
+        raise UsageError("--reason needs --retry-failed")
     if follow and not address:
         raise UsageError("--follow needs --address: without it, the work is done here")
     if selection and address:

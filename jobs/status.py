@@ -66,9 +66,9 @@ def status(
     from pipeline.storage.open_storage import open_storage
 
     if csv_file and not failed:
-        raise UsageError("--csv is the table of --failed: it needs it")
+        raise UsageError("--csv needs --failed")
     if failed and watch:
-        raise UsageError("--failed lists what there is: it cannot be combined with --watch")
+        raise UsageError("--failed cannot be combined with --watch")
     place = open_storage(destination)
     ledger = Ledger(place, open_run(place))
     if failed:

@@ -226,7 +226,7 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
     assert (found["event"], found["photos"], found["left"]) == ("dry_run", 1, 1)
     assert found["cost"] == pytest.approx(2 * found["seconds_left"])
     line = refusal("colorize", photos, tmp_path / "out", "--price-per-hour", 1)
-    assert "give both" in line
+    assert "--price-per-hour needs --dry-run" in line
 
 
 @pytest.mark.parametrize(

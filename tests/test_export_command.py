@@ -75,11 +75,11 @@ def test_what_could_not_be_delivered_is_named(place: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--approved", "--selection", "SELECTION"], "give one"),
+        (["--approved", "--selection", "SELECTION"], "exclude each other"),
         (["--bag-info", "a=b"], "it needs --bag"),
         (["--bag", "--bag-info", "Payload-Oxum=1.1"], "'Payload-Oxum' is no label"),
         (["--bag", "--bag-info", "A=b\nEvil: yes"], "A needs a value of one line"),
-        (["--bag", "--bag-info", "A"], "is no LABEL=VALUE"),
+        (["--bag", "--bag-info", "A"], "is not LABEL=VALUE"),
         (["--bag", "--bag-info", "A=1", "--bag-info", "A=2"], "its label comes twice"),
         (["--iiif", "archive.example"], "is no address"),
         (["--min-colorfulness", "nan"], "nan is no number"),

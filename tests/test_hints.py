@@ -155,7 +155,7 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
         ("a.jpg,0.5,0.5,#11223g,", "line 2: color '#11223g'"),
         ("a.jpg,0.5,0.5,#112233,0.6", "line 2: radius '0.6' is no number from 0 to 0.5"),
         ("a.jpg,0.5,0.5,#112233,0", "line 2: radius '0' is too small"),
-        (",0.5,0.5,#112233,", "line 2: photo '' is no path"),
+        (",0.5,0.5,#112233,", "line 2: photo '' is not a path"),
         ("a.jpg,0.5,0.5,#112233", "line 2: 4 values, not 5"),
         ("a,0,0,#112233,\na,0,0,#332211,", "line 3: there is a hint at 0, 0 already"),
         ("", "has no hints"),
@@ -171,7 +171,7 @@ def test_files_that_are_no_hints_are_told(tmp_path: Path) -> None:
     for text, words in (("photo,x,y\n", "no column 'color'"), (HEADER[:-1] + ",z\n", "column 'z'")):
         with pytest.raises(UsageError, match=words):
             read_hints(file_of(tmp_path, text))
-    with pytest.raises(UsageError, match="is no Parquet file"):
+    with pytest.raises(UsageError, match="is not a Parquet file"):
         read_hints(file_of(tmp_path, HEADER, "hints.parquet"))
     with pytest.raises(UsageError, match="is not there"):
         read_hints(str(tmp_path / "none.csv"))
@@ -253,7 +253,7 @@ def test_a_hint_for_an_unknown_photo_is_refused_before_the_first_write(
     for line, words in (
         (
             "1.png,0,0,#112233,\n9.png,0,0,#112233,\n",
-            "line 3: photo '9.png' is none of those to do",
+            "line 3: photo '9.png' is not among the photos to do",
         ),
         ("1.png,0,0,#112233,7\n", "line 2: radius '7'"),
     ):
@@ -265,7 +265,7 @@ def test_a_hint_for_an_unknown_photo_is_refused_before_the_first_write(
     assert not destination.objects
     resources = Resources(str(told_weights), device="cpu")
     unknown = file_of(tmp_path, HEADER + "9.png,0,0,#112233,\n")
-    with pytest.raises(UsageError, match="line 2: photo '9.png' is none of those to do"):
+    with pytest.raises(UsageError, match="line 2: photo '9.png' is not among the photos to do"):
         survey(str(source), destination, RecipeOptions(hints=unknown), resources)
 
 
@@ -496,11 +496,11 @@ def test_a_palette_that_is_gray_or_no_picture_is_refused(
     destination = MemoryStorage("out")
     with pytest.raises(UsageError, match=r"the palette .*0\.png is gray, and gives no colors"):
         job_of(source, destination, told_weights, palette=str(source / "0.png"))
-    with pytest.raises(UsageError, match="is no picture that can be read"):
+    with pytest.raises(UsageError, match="cannot be read as a picture"):
         job_of(source, destination, told_weights, palette=file_of(tmp_path, "text"))
     assert not destination.objects
     for text in ("", "red", "1:0", "5:3,"):
-        with pytest.raises(UsageError, match="is no palette"):
+        with pytest.raises(UsageError, match="is not a palette"):
             parse_palette(text)
 
 

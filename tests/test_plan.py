@@ -198,7 +198,7 @@ def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.Monk
 def test_a_damaged_run_json_is_one_line(damage: bytes) -> None:
     destination = MemoryStorage("destination")
     destination.write("run.json", damage)
-    with pytest.raises(StorageError, match="run.json is no run of Autochrome") as caught:
+    with pytest.raises(StorageError, match="run.json is not a run of Autochrome") as caught:
         load_run(destination)
     assert "\n" not in str(caught.value)
 
@@ -395,6 +395,6 @@ def test_whatever_run_json_holds_the_user_sees_one_line(data: some.DataObject) -
 def test_whatever_bytes_run_json_has_the_user_sees_one_line(data: bytes) -> None:
     destination = MemoryStorage("destination")
     destination.write(RUN, data)
-    with pytest.raises(StorageError, match="is no run of Autochrome") as caught:
+    with pytest.raises(StorageError, match="is not a run of Autochrome") as caught:
         load_run(destination)
     assert "\n" not in str(caught.value)

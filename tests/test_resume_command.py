@@ -32,7 +32,9 @@ def test_a_selection_is_checked_before_any_work(tmp_path: Path) -> None:
     file.write_text("photo,candidate,decision,seed\n000.jpg,0,perhaps,\n")
     result = run_command("resume", folder, "--selection", file)
     assert result.exit_code == 2
-    assert f"{file}, line 2: decision 'perhaps' is none of approve, reject, redo" in result.stderr
+    assert (
+        f"{file}, line 2: decision 'perhaps' is not one of approve, reject, redo" in result.stderr
+    )
     result = run_command("resume", folder, "--selection", file, "--address", "http://127.0.0.1:1")
     assert result.exit_code == 2 and "take it without --address first" in result.stderr
     assert run_command("resume", folder, "--selection", tmp_path / "none.csv").exit_code == 2

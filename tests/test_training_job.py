@@ -158,7 +158,9 @@ def test_groups_are_drawn_equally_often() -> None:
 def test_groups_are_emphasized() -> None:
     weights = balanced_weights(["sea", *["wood"] * 4], 0.5, "sea=3,wood=0.5")
     assert weights.tolist() == [3, 0.25, 0.25, 0.25, 0.25]
-    with pytest.raises(UsageError, match="'sun': no photograph is of that group; sea, wood are"):
+    with pytest.raises(
+        UsageError, match="'sun': no photograph is in that group; the groups are sea, wood"
+    ):
         balanced_weights(["sea", "wood"], 0.5, "sun=2")
 
 

@@ -87,7 +87,7 @@ def check_whole(**values: object) -> None:
 
 
 def check_dropout(value: object) -> None:
-    """Refuse what is no share below 1."""
+    """Refuse what is not a share below 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, not {value!r}")
 

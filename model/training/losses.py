@@ -45,7 +45,7 @@ def stage_losses(
     rgb_BSS3: true photographs, integers [0, 255]; at the high resolution for a core with a trunk,
     at the stage's own for all others. Raises TypeError (no stage).
     """
-    raise TypeError(f"{type(model).__name__} is no stage that can be trained")
+    raise TypeError(f"{type(model).__name__} is not a stage that can be trained")
 
 
 @stage_losses.register

@@ -152,7 +152,7 @@ def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str
     # If it exists, it comes from an interrupted start, or from a command that starts right now.
     if not destination.write_if_absent(path, data) and destination.read(path) != data:
         raise UsageError(
-            f"{destination.uri_of(path)} is of an interrupted start with another source or"
+            f"{destination.uri_of(path)} comes from an interrupted start with another source or"
             " shard size; remove plan/ there, and start again"
         )
     return hashlib.sha256(data).hexdigest()
@@ -170,6 +170,6 @@ def _refuse_others_files(destination: Storage) -> None:
         hidden = any(part.startswith(".") for part in found.path.split("/"))
         if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:
             raise UsageError(
-                f"{destination.uri} holds {found.path} and no run.json: it is no destination of"
+                f"{destination.uri} holds {found.path} and no run.json: it is not a destination of"
                 " Autochrome; choose an empty one"
             )

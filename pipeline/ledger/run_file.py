@@ -83,7 +83,7 @@ def load_run(destination: Storage) -> Run | None:
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         uri = destination.uri_of(RUN)
-        raise StorageError(f"{uri} is no run of Autochrome: {cause[:200]}") from error
+        raise StorageError(f"{uri} is not a run of Autochrome: {cause[:200]}") from error
     return Run(recipe, plan, hashlib.sha256(data).hexdigest())
 
 

@@ -106,7 +106,7 @@ def read_signer(
     """
     if certificate is None and key is None:
         if authority is not None:
-            raise UsageError("--c2pa-timestamp is of signatures: give --c2pa-certificate, too")
+            raise UsageError("--c2pa-timestamp needs --c2pa-certificate")
         return None
     if certificate is None or key is None:
         raise UsageError("--c2pa-certificate and --c2pa-key belong together")
@@ -311,7 +311,7 @@ def _check_authority(url: str | None) -> None:
     except ValueError:
         sound = False
     if not sound or not url.isprintable() or " " in url:
-        raise UsageError(f"--c2pa-timestamp {url!r} is no http:// or https:// address")
+        raise UsageError(f"--c2pa-timestamp {url!r} is not an http:// or https:// address")
 
 
 def _cause(error: PhotoError) -> str:

@@ -85,7 +85,7 @@ def _check_cluster(resources: Resources, own: bool) -> bool:
     on_gpu = resources.device == "cuda" or (resources.device == "auto" and gpus > 0)
     least, have = resources.workers[0], gpus if on_gpu else cpus
     if own and not os.environ.get("RAY_ADDRESS") and least > have:  # a cluster may grow
-        raise UsageError(f"--workers {least}: here are only {have} {'GPUs' if on_gpu else 'CPUs'}")
+        raise UsageError(f"--workers {least}: there are only {have} {'GPUs' if on_gpu else 'CPUs'}")
     return on_gpu
 
 

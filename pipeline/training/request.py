@@ -230,7 +230,9 @@ def balanced_weights(
     for group in factors:
         if group not in counts:
             known = ", ".join(sorted(counts))
-            raise UsageError(f"--emphasis {group!r}: no photograph is of that group; {known} are")
+            raise UsageError(
+                f"--emphasis {group!r}: no photograph is in that group; the groups are {known}"
+            )
     weights = [counts[group] ** -power * factors.get(group, 1.0) for group in groups]
     return torch.tensor(weights, dtype=torch.float64)
 
@@ -260,7 +262,9 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
     if changed:
         advice = f"to train those weights further: another OUT, and --init {job.destination.uri}"
         raise DestinationMismatch(
-            "\n".join([f"{job.destination.uri} was trained otherwise; {advice}", *changed])
+            "\n".join(
+                [f"{job.destination.uri} was trained with other settings; {advice}", *changed]
+            )
         )
 
 
