@@ -23,7 +23,7 @@ def test_other_weights_are_refused_with_the_difference(tmp_path: Path) -> None:
 def test_a_reason_needs_a_retry(tmp_path: Path) -> None:
     result = run_command("resume", tmp_path, "--reason", "missing")
     assert result.exit_code == 2
-    assert "it needs --retry-failed" in result.stderr
+    assert "--reason needs --retry-failed" in result.stderr
     assert run_command("resume", tmp_path, "--retry-failed", "--reason", "boredom").exit_code == 2
 
 
