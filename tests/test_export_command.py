@@ -77,7 +77,7 @@ def test_what_could_not_be_delivered_is_named(place: Path, tmp_path: Path) -> No
     [
         (["--approved", "--selection", "SELECTION"], "exclude each other"),
         (["--bag-info", "a=b"], "--bag-info needs --bag"),
-        (["--bag", "--bag-info", "Payload-Oxum=1.1"], "'Payload-Oxum' is no label"),
+        (["--bag", "--bag-info", "Payload-Oxum=1.1"], "'Payload-Oxum' is not a label"),
         (["--bag", "--bag-info", "A=b\nEvil: yes"], "A needs a value of one line"),
         (["--bag", "--bag-info", "A"], "is not LABEL=VALUE"),
         (["--bag", "--bag-info", "A=1", "--bag-info", "A=2"], "its label comes twice"),

@@ -86,7 +86,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
     write_csv(tmp_path, "name\na.jpg\n")
     write_parquet(tmp_path / "other.parquet", name=["a"])
     refusals = {
-        "text.parquet": "cannot be read as a Parquet file",
+        "text.parquet": "is not a Parquet file",
         "latin.csv": "is not a CSV file in UTF-8",
         "empty": "neither Parquet nor CSV",
         "list.csv": "no column 'uri' in its first line",

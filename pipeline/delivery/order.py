@@ -42,7 +42,7 @@ class Order:
             raise UsageError("--bag-info needs --bag")
         for label, value in self.bag_info.items():
             if not _LABEL.fullmatch(label) or label in OF_RUN:
-                raise UsageError(f"--bag-info: {label!r} is not an allowed label")
+                raise UsageError(f"--bag-info: {label!r} is not a label that can be given")
             if not value.strip() or not value.isprintable():
                 raise UsageError(f"--bag-info: {label} needs a value of one line")
         if self.iiif is not None:
@@ -102,9 +102,7 @@ def _address(base: str) -> str:
     except ValueError:
         sound, parts = False, None
     if not sound or parts is None or parts.query or parts.fragment or not _is_plain(base):
-        raise UsageError(
-            f"--iiif: {base!r} is not an address such as https://archive.example/colored"
-        )
+        raise UsageError(f"--iiif: {base!r} is not an address such as https://archive.example/web")
     return base.rstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""TIFFs that Pillow would read with fewer bits, with wrong values, or not at all, by tifffile.
+"""TIFFs that Pillow would read with fewer bits, as other numbers, or not at all: by tifffile.
 
 The only file that knows tifffile. Legend: H W rows and columns, C channels.
 """
@@ -29,11 +29,10 @@ _KINDS: dict[int, Kind] = {
     **{_INVERTED: "gray", 1: "gray", 2: "rgb", 5: "cmyk"},
     **{_CIELAB: "lab", _ICCLAB: "lab"},
 }
-# Kinds that Pillow reads if samples have at most 8 bits.
-_PILLOWS = (_INVERTED, 1, 2, _PALETTE, 4, 5, _YCBCR)
-# Compressions whose decoders convert YCbCr to RGB themselves: JPEG, PNG, WebP, JPEG XL.
+_PILLOWS = (_INVERTED, 1, 2, _PALETTE, 4, 5, _YCBCR)  # kinds, where samples have 8 bits at most
+# Compressions whose decoders turn YCbCr into RGB by themselves: JPEG, PNG, WebP, JPEG XL.
 _MANAGED = (6, 7, 34933, 34934, 50001, 50002, 52546)
-# Compressions that every Pillow reads: if it fails at one of these, the bytes are damaged.
+# What Pillow reads wherever it runs: where it fails at one of these, the bytes are damaged.
 _EVERYWHERE = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 
 
@@ -48,12 +47,12 @@ def open_tiff(data: bytes, wanted: bool = False) -> DeepMaster | None:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first
             return _described(page, data) if wanted or _beyond_pillow(page, data) else None
-    except Exception:  # damaged files raise nearly anything; Pillow will tell what is wrong
+    except Exception:  # nearly anything, where a file is damaged: Pillow tells what is wrong
         return None
 
 
 def open_refused(data: bytes, error: Exception) -> DeepMaster | None:
-    """Open a TIFF that Pillow refused with this error; None if the error indicates damage."""
+    """What Pillow has refused with this error; None where that tells of damage."""
     deep = open_tiff(data, wanted=True) if data[:4] in TIFF_STARTS else None
     if deep is None or "raw mode" in str(error) or "cannot identify" in str(error):
         return deep
@@ -61,7 +60,7 @@ def open_refused(data: bytes, error: Exception) -> DeepMaster | None:
 
 
 def xmp_orientation(packet: bytes) -> int:
-    """The orientation that an XMP packet states, 1..8; 1 if it states none."""
+    """The orientation that an XMP packet states, 1..8; 1 where it states none."""
     found = re.search(rb"tiff:Orientation\s?(?:=\s?[\"']|>)\s?([1-8])", packet)
     return int(found[1]) if found else 1
 
@@ -83,7 +82,7 @@ def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
     if kind == "lab":
         mode = "LAB"
     if page.photometric == _PALETTE:
-        mode, samples = "P", 3  # the number of channels after decoding
+        mode, samples = "P", 3  # as many as it has once it is decoded
     mode += "A" if extra else ""
     palette = page.photometric == _PALETTE
     return DeepMaster(
@@ -166,7 +165,7 @@ def _not_decoded(page: tifffile.TiffPage) -> PhotoError:
 
 
 def _check_whole(page: tifffile.TiffPage, size: int) -> None:
-    """Refuse a file that ends early: the missing part would silently become black."""
+    """What lies outside of the file would be filled with black, and nobody told."""
     spans = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     missing = not spans or any(
         start + count > size or (count == 0) != (start == 0) for start, count in spans
@@ -180,15 +179,14 @@ def _check_whole(page: tifffile.TiffPage, size: int) -> None:
 
 
 def _looked_up(page: tifffile.TiffPage, values: np.ndarray) -> np.ndarray:
-    """The colors (H, W, 3) of palette indices; some programs write palettes as 0..255, not
-    0..65535."""
+    """Colors (H, W, 3) of a palette, which some programs write as 0..255, not 0..65535."""
     assert page.colormap is not None  # _check_supported has seen to it
     colors = np.moveaxis(page.colormap, 0, -1)
     return (colors if colors.max() > 255 else colors * np.uint16(257))[values[..., 0]]
 
 
 def _offset_lab(values: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
-    """CIE Lab with the zero of a and b moved to the middle; CIELAB stores them signed."""
+    """CIE Lab whose a and b have their zero in the middle; CIELAB stores them with a sign."""
     if page.photometric == _CIELAB and values.dtype.kind == "u":
         values[..., 1:3] ^= np.array(1 << (page.bitspersample - 1), values.dtype)
     return values

@@ -97,7 +97,7 @@ class Manifest:
                     yield from _rows(pa.Table.from_batches([batch]))
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"{uri} cannot be read as a Parquet file: {cause}") from error
+            raise UsageError(f"{uri} is not a Parquet file that can be used: {cause}") from error
 
     def _open(self, path: str) -> Any:
         if isinstance(self._storage, LocalStorage):

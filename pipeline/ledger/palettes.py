@@ -33,7 +33,7 @@ def palette_of(name: str, data: bytes, side: int) -> str:
         info, _ = read_small(data, (side,))
         rgb = read_rgb(data, side)
     except PhotoError as error:
-        raise UsageError(f"the palette {name} cannot be read as a picture: {error}") from error
+        raise UsageError(f"palette {name} is not a picture that can be read: {error}") from error
     if info.tone in ("gray", "gray_with_color"):
         raise UsageError(f"the palette {name} is gray, and gives no colors")
     red, green, blue = np.moveaxis(rgb.astype(np.int64) // 32, -1, 0)

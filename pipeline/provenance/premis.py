@@ -1,8 +1,8 @@
-"""What a run did, as a PREMIS 3 record for archival systems.
+"""What a run has done, in PREMIS 3: for archives, whose systems take in such records.
 
-One file covers all photographs: masters and pictures are objects with digests; what was done, when
-and with which outcome are events; the program and the weights are agents. PREMIS requires objects
-before events, so events wait in a temporary file, which keeps memory bounded.
+One file of all photographs: the master and its pictures as objects, each with its digest; what was
+done, when and with which outcome as events; the program and the weights as agents. PREMIS wants
+objects before events, so events wait in a temporary file: memory does not grow with the photos.
 """
 
 import re
@@ -19,8 +19,8 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 
 from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT
-from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import Run
+from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES
 from pipeline.storage.base import Storage
 
@@ -43,10 +43,10 @@ _URI_SAFE = "/:@!$&'()*+,;=~"
 
 
 def write_premis(destination: Storage, results: Iterable[pa.Table], run: Run) -> str | None:
-    """Write the record of everything committed; returns its URI, or None if nothing is committed.
+    """Write the record of all that is committed; its URI, or None where nothing is.
 
-    results: a table for each shard with the rows of each photo's last attempt, which follow each
-    other. Raises StorageError.
+    results: the rows of each photo's last attempt, a table for each shard, in which the rows of a
+    photo follow each other. Raises StorageError.
     """
     with tempfile.TemporaryFile() as record, tempfile.TemporaryFile() as events:
         record.write(_HEAD.encode())
@@ -61,7 +61,7 @@ def write_premis(destination: Storage, results: Iterable[pa.Table], run: Run) ->
                     record.write(_result(row, event).encode())
                 events.write(_event(row, event, run.recipe).encode())
         if photo is None:
-            return None  # PREMIS allows no record without an object
+            return None  # PREMIS knows no record without an object
         events.seek(0)
         shutil.copyfileobj(events, record)
         record.write(f"{''.join(_agents(run))}</premis>\n".encode())
@@ -96,7 +96,7 @@ def _result(row: Mapping[str, Any], event: str) -> str:
 
 
 def _event(row: Mapping[str, Any], event: str, recipe: Recipe) -> str:
-    """The event of a derivation, or of a failed attempt at one."""
+    """A derivation, or the attempt at one."""
     done = row["status"] == "ok"
     detail = f"candidate {row['candidate']}, temperature {recipe.temperature}"
     if recipe.saturation != 1:
@@ -154,12 +154,12 @@ def _agents(run: Run) -> Iterator[str]:
 
 
 def _agent_names(recipe: Recipe) -> tuple[str, str]:
-    """The identifiers of the program and its weights in events."""
+    """What events call the program and its weights."""
     return f"Autochrome {recipe.versions['autochrome']}", "ColTran weights"
 
 
 def _event_id(row: Mapping[str, Any], run: Run) -> str:
-    """An identifier that is the same whenever the record is written."""
+    """The same whenever the record is written."""
     page = f"{row['page']}/" if row["page"] > 1 else ""
     name = f"{run.digest}/{row['attempt']}/{row['candidate']}/{page}{row['photo']}"
     return str(uuid.uuid5(uuid.NAMESPACE_URL, f"urn:autochrome:event/{name}"))
@@ -204,7 +204,7 @@ def _leaf(name: str, text: str) -> str:
 
 
 def _uri(place: str) -> str:
-    """A row's URI by RFC 3986; paths of folders become file URIs."""
+    """A row's URI as RFC 3986 has it; a folder's paths are local files."""
     scheme, separator, rest = place.partition("://")
     if not separator:
         scheme, rest = "file", place

@@ -68,7 +68,7 @@ class Preview:
             yield part
 
     def picture(self) -> np.ndarray:
-        """The small picture, uint8 (h, w, 3), fitted to CELL; call it after the last band."""
+        """uint8 (h, w, 3), fitted to CELL, of all bands."""
         height, width = self._shape
         return resize_rgb(np.concatenate(self._parts), (width, height))
 

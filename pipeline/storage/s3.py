@@ -101,7 +101,7 @@ class S3Storage:
         """The error for an answer "200 OK" that does not come from a store, but from a gateway, for
         example."""
         uri = self.uri_of(path)
-        return StoreUnavailable(f"cannot {verb} {uri}: the server that answers is not an S3 store")
+        return StoreUnavailable(f"cannot {verb} {uri}: what answers is not an S3 store")
 
     def _objects(self, contents: Any) -> Page:
         root = len(self._key(""))
