@@ -496,7 +496,7 @@ def test_a_palette_that_is_gray_or_no_picture_is_refused(
     destination = MemoryStorage("out")
     with pytest.raises(UsageError, match=r"the palette .*0\.png is gray, and gives no colors"):
         job_of(source, destination, told_weights, palette=str(source / "0.png"))
-    with pytest.raises(UsageError, match="is not a picture"):
+    with pytest.raises(UsageError, match="is not a picture that can be read"):
         job_of(source, destination, told_weights, palette=file_of(tmp_path, "text"))
     assert not destination.objects
     for text in ("", "red", "1:0", "5:3,"):

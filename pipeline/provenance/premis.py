@@ -19,8 +19,8 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 
 from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT
-from pipeline.ledger.run_file import Run
 from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.run_file import Run
 from pipeline.metadata.xmp import SOURCE_TYPES
 from pipeline.storage.base import Storage
 

@@ -15,7 +15,7 @@ def probe_conditional_writes(storage: Storage) -> None:
         return  # --single-writer: nobody else writes
     path, first = f"{PROBE}{uuid.uuid4().hex}", b"first"
     try:
-        storage.write_if_absent(path, first)  # may be False if an answer was lost; `read` tells
+        storage.write_if_absent(path, first)  # False where the answer was lost; `read` tells
         if storage.write_if_absent(path, b"second") or storage.read(path) != first:
             raise UsageError(f"{storage.uri} ignores If-None-Match: {SINGLE_WRITER}")
     finally:
