@@ -42,9 +42,9 @@ def colorize(
     """Colorize the photographs of SRC into DST.
 
     Both are folders, or s3://bucket/prefix; SRC may be a quoted pattern below one, as
-    'scans/18*.tif', or one or several files. SRC is only ever read. Run the same command again
-    after an interruption: it does only what is missing. It says how many photos came into SRC
-    meanwhile, and does them, too, with --update.
+    'scans/18*.tif', or one or several files. SRC is only read. After an interruption, run the same
+    command again: it only does what is missing. It reports how many photos were added to SRC since,
+    and also does these with --update.
 
     \b
     Exit codes: 0 all photos are done, 2 wrong usage or setting, 3 finished but some photos

@@ -52,10 +52,10 @@ def convert(
 ) -> None:
     """Import published weights as a weights file.
 
-    CHECKPOINT of core, color and spatial is the directory of a TensorFlow checkpoint, or the path
-    of one checkpoint in it without the ending; reading it needs TensorFlow: python -m pip install
-    'autochrome[import]'. That of pixelcnn is a file of a PyTorch port, pixel-cnn-pp: safetensors or
-    a saved state dict, whose sizes are read from its tensors.
+    For core, color and spatial, CHECKPOINT is the directory of a TensorFlow checkpoint, or the path
+    of one checkpoint in it without its suffix; reading it needs TensorFlow: python -m pip install
+    'autochrome[import]'. For pixelcnn, it is a file of the PyTorch port pixel-cnn-pp, safetensors
+    or a saved state dict; sizes are read from its tensors.
 
     \b
     Examples:

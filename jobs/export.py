@@ -107,11 +107,11 @@ def export(
 ) -> None:
     """Copy pictures of DST to OUT, with a catalog.
 
-    They are called as their masters are.
+    They are named after their masters.
 
-    Both are folders or s3://bucket/prefix. Without --selection and --approved, all pictures go out
-    that nobody rejected. DST is only read, masters are not opened. The same command again goes on,
-    and compares what is there.
+    Both are folders or s3://bucket/prefix. Without --selection and --approved, all pictures that
+    nobody rejected are copied. DST is only read, masters are not opened. Repeat the command to
+    continue; it compares the files that exist.
 
     \b
     Exit codes: 0 all is delivered; 2 wrong usage; 3 some pictures could not be delivered, the

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 def inspect(ctx: click.Context, files: tuple[str, ...], results: str | None, as_json: bool) -> None:
     """Tell what pictures say of their making: paths, or s3://bucket/key.
 
-    Looked for are content credentials (C2PA), XMP with IPTC's digital source type, a sidecar, the
-    visible mark and the watermark; with --results, also the row that a picture is of.
+    It looks for content credentials (C2PA), XMP with IPTC's digital source type, a sidecar, the
+    visible mark and the watermark; with --results, also for the picture's row.
 
     \b
-    Exit codes: 0 each declares a machine's color, 1 one or more say nothing of it, 2 one or more
+    Exit codes: 0 all declare that a machine made the color, 1 one or more do not, 2 one or more
     cannot be read.
 
     \b

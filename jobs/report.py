@@ -10,8 +10,8 @@ from jobs.options import complete_folder
 def report(destination: str) -> None:
     """Write the review page of DST, a folder or s3://bucket/prefix.
 
-    It shows what is committed at this moment, and replaces the page that was there; colorize and
-    resume write it at their end, too. It opens from a disk and from a bucket, without a server.
+    It shows what is committed now, and replaces an existing page; colorize and resume also write it
+    when they end. It opens from a disk or a bucket, without a server.
 
     \b
     Exit codes: 0 it is written, 2 DST holds no run, or cannot be read or written.

@@ -55,10 +55,10 @@ def resume(
 ) -> None:
     """Go on with the run of DST, a folder or s3://bucket/prefix.
 
-    Its source and settings are known there. What is done is not read again. With --retry-failed,
-    photos that failed are planned once more first; their older rows stay, and the row of the
-    highest attempt counts. With --selection, so are those that were marked for it on the review
-    page, with the seed that is given there. With --address, it is done by a job on a cluster.
+    Its source and settings are stored there. Finished photos are not read again. With
+    --retry-failed, photos that failed are planned once more; their older rows stay, and the last
+    attempt counts. With --selection, so are photos that were marked "redo" on the review page, with
+    the seed given there. With --address, a job on a cluster does the work.
 
     \b
     Exit codes: as of autochrome colorize.

@@ -48,8 +48,7 @@ def status(
 ) -> None:
     """Tell how far the run of DST is, a folder or s3://bucket/prefix.
 
-    Nothing but the destination is asked, so it does not matter where the run goes on, or whether it
-    does.
+    It only reads the destination, so it works from any machine, whether or not the run is active.
 
     \b
     Exit codes: 0 whatever the state, 2 DST holds no run.

@@ -91,9 +91,9 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
     """Train a STAGE of the model on color photographs.
 
     SRC is a folder or s3://bucket/prefix of image files, or Parquet with a column `image`. OUT is a
-    folder or s3://bucket/prefix; all workers must reach both. Run the same command again after an
-    interruption: it goes on from the last checkpoint. Training needs what
-    python -m pip install 'autochrome[train]' brings.
+    folder or s3://bucket/prefix; all workers must reach both. After an interruption, run the same
+    command again: it continues from the last checkpoint. Training needs what python -m pip install
+    'autochrome[train]' brings.
 
     \b
     Exit codes: 0 trained to the last step, 1 stopped, the same command goes on, 2 wrong usage or

@@ -58,10 +58,10 @@ def verify(
 ) -> None:
     """Check that DST holds what was planned.
 
-    DST is a folder or s3://bucket/prefix.
-    Every planned photo has exactly one result per candidate; every image is there, with the bytes
-    that were recorded; every photograph still is what it was; and no file belongs to nothing.
-    Without --repair and --prune, nothing is written.
+    DST is a folder or s3://bucket/prefix. Every planned photo must have exactly one result per
+    candidate; every image must be there, with the recorded bytes; every photograph must be
+    unchanged; and every file must belong to something. Nothing is written without --repair or
+    --prune.
 
     \b
     Exit codes: 0 nothing is wrong, or it was repaired; 2 wrong usage; 3 something is wrong or not

@@ -117,8 +117,9 @@ def read_photographs(source: str, wanted: Wanted) -> PhotographSet[np.ndarray]:
     """Read photographs into memory, in this process.
 
     Raises:
-        EmptySet: no photograph is left. UsageError: a column is missing, or a column was given for
-        a source of files. StorageError: the source cannot be read.
+        EmptySet: no photograph is left.
+        UsageError: a column is missing, or a column was given for a source of files.
+        StorageError: the source cannot be read.
     """
 
     def read(candidates: Candidates, wave: slice) -> Iterator[Found[np.ndarray]]:
