@@ -82,8 +82,8 @@ def resume(
         raise UsageError("--selection is a file here: take it without --address first")
     if address:
         weights = options.pop("weights")
-        command = ["resume", open_storage(destination).uri, *spell(retry_failed, reasons, options)]
-        command += ["--series", series] if series else []
+        command = ["resume", open_storage(destination).uri]
+        command += arguments_of(retry_failed, reasons, options | {"series": series})
         command += ["--log-format", "json"] if in_json(ctx) else []
         send(ctx, address, destination, command, weights, follow)
         return
@@ -94,7 +94,9 @@ def resume(
     finish(ctx, summary)
 
 
-def spell(retry_failed: bool, reasons: tuple[str, ...], options: dict[str, Any]) -> list[str]:
+def arguments_of(
+    retry_failed: bool, reasons: tuple[str, ...], options: dict[str, Any]
+) -> list[str]:
     """Options as command-line arguments."""
     words = ["--retry-failed"] if retry_failed else []
     for reason in reasons:

@@ -10,7 +10,7 @@ import click
 
 from jobs.options import complete_folder
 from jobs.training_options import DATA, SIZES, TRAINING, add_options, check_workers
-from jobs.training_progress import Teller, describe_end
+from jobs.training_progress import ProgressLine, describe_end
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
         options["device"],
         options["max_failures"],
     )
-    row = run(job, resources, click.echo, Teller(stage, sys.stderr))
+    row = run(job, resources, click.echo, ProgressLine(stage, sys.stderr))
     click.echo(describe_end(stage, row, job.destination.uri))
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from pipeline.training.worker import Progress
 
 
-class Teller:
+class ProgressLine:
     """Shows the progress of training: a changing line on a terminal, a line every ten seconds
     elsewhere."""
 
@@ -39,10 +39,10 @@ def describe_progress(stage: str, progress: "Progress") -> str:
     """`step 120 of 1,000, core 2.104 parallel 3.210 bits per pixel (held out 2.2 ...), ...`."""
     from pipeline.training.learning_curve import unit_of
 
-    held_out = f" (held out {_named(progress.validation)})" if progress.validation else ""
+    held_out = f" (held out {_describe_bits(progress.validation)})" if progress.validation else ""
     parts = [
         f"step {progress.step:,} of {progress.steps:,}",
-        f"{_named(progress.bits)} {unit_of(stage)}{held_out}",
+        f"{_describe_bits(progress.bits)} {unit_of(stage)}{held_out}",
         f"{progress.images_per_second:.1f} images/s",
     ]
     if progress.step < progress.steps:
@@ -57,11 +57,11 @@ def describe_end(stage: str, row: "Row", place: str) -> str:
     return "\n".join(
         [
             f"weights  {place}/{stage}.safetensors  (step {row['step']:,}, {kind}:"
-            f" {_named(row[kind])} {unit_of(stage)})",
+            f" {_describe_bits(row[kind])} {unit_of(stage)})",
             f"curve    {place}/{stage}.png, and: tensorboard --logdir {place}/tensorboard",
         ]
     )
 
 
-def _named(bits: dict[str, float]) -> str:
+def _describe_bits(bits: dict[str, float]) -> str:
     return " ".join(f"{name} {value:.3f}" for name, value in sorted(bits.items()))

@@ -21,7 +21,7 @@ from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare, plan_update
 from pipeline.run.decisions import take_decisions
 from pipeline.run.engine_errors import resumable
-from pipeline.run.known import refuse_untold
+from pipeline.run.known import require_support
 from pipeline.run.listener import Listener
 from pipeline.run.logs import RunLog
 from pipeline.run.open_shards import run_open_shards
@@ -91,7 +91,7 @@ def resume(
         job = reopen_job(place, resources)
         probe_conditional_writes(place)
         if series:
-            refuse_untold("--series folder", "palette", resources.weights, job.knows)
+            require_support("--series folder", "palette", resources.weights, job.knows)
         if selection or retry_failed or series:
             listener.begin("planning")
         taken = None

@@ -37,7 +37,7 @@ def allow(pixels: int) -> None:
         faulthandler.dump_traceback_later(seconds, exit=True, file=file)
 
 
-def told_timeout(text: bytes) -> float | None:
+def missed_deadline(text: bytes) -> float | None:
     """The seconds of the deadline that a process missed, read from its last output."""
     found = _TOLD.search(text)
     return found and 3600.0 * int(found[1]) + 60 * int(found[2]) + float(found[3])

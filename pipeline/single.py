@@ -25,7 +25,7 @@ from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
-from pipeline.run.known import Hinted, known_colors, refuse_untold
+from pipeline.run.known import Hinted, known_colors, require_support
 from pipeline.run.options import SATURATIONS, TEMPERATURES, default_method
 from pipeline.run.rendering import resized_kept
 
@@ -111,9 +111,9 @@ class PhotoColorizer:
         if mean and candidates > 1:
             raise UsageError(f"method mean has one picture of a photo, not {candidates}")
         if hints:
-            refuse_untold("hints", "hints", self._place, self._knows)
+            require_support("hints", "hints", self._place, self._knows)
         if palette:
-            refuse_untold("a palette", "palette", self._place, self._knows)
+            require_support("a palette", "palette", self._place, self._knows)
         low, high, gray, kept = self._read(data, longest)
         hinted = Hinted(low, gray.shape[1], gray.shape[0], hint_colors(hints), palette)
         digest = hashlib.sha256(data).hexdigest()

@@ -11,7 +11,7 @@ import torch
 
 from jobs.train import build_config, train
 from jobs.training_options import DATA, SIZES, TRAINING
-from jobs.training_progress import Teller, describe_end, describe_progress
+from jobs.training_progress import ProgressLine, describe_end, describe_progress
 from model.core import CoreConfig
 from model.pic.network import PicConfig
 from model.pic.pixelcnn import PixelCnnConfig
@@ -195,7 +195,7 @@ def test_progress_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         "step 1,200 of 20,000, core 2.100 parallel 3.210 bits per pixel"
         " (held out core 2.200 parallel 3.300), 34.2 images/s, 12 min left"
     )
-    tell = Teller("spatial", sys.stderr)
+    tell = ProgressLine("spatial", sys.stderr)
     tell(Progress(9, 10, {"spatial": 4.5}, {}, 1.0, 1.0))
     tell(Progress(4, 10, {"spatial": 4.6}, {}, 1.0, 6.0))
     tell(Progress(10, 10, {"spatial": 4.4}, {}, 1.0, 0.0))

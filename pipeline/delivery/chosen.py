@@ -61,7 +61,7 @@ def chosen(
             pictures, reasons = [], []
             for page, of_page in sorted(pages.items()):
                 decided = decisions.get((photo, page), {})
-                picked, why = _picked(of_page, order, decided)
+                picked, why = _pick(of_page, order, decided)
                 reasons.append(why)
                 pictures += [
                     Picture(
@@ -94,7 +94,7 @@ def _decide(found: Decisions, selection: Selection) -> None:
         found[key] = old | new
 
 
-def _picked(
+def _pick(
     rows: list[dict[str, Any]], order: Order, decided: Mapping[int, str]
 ) -> tuple[list[dict[str, Any]], str]:
     """The rows of a page to be delivered, the best first, or else the reason why there are none."""
@@ -110,11 +110,11 @@ def _picked(
     else:
         rows, why = approved, "not approved"
     if rows:
-        rows, why = [row for row in rows if _reaches(row, order)], "outside of the scores"
+        rows, why = [row for row in rows if _is_good_enough(row, order)], "outside of the scores"
     return rows[: 1 if order.candidates == "best" else None], why
 
 
-def _reaches(row: Row, order: Order) -> bool:
+def _is_good_enough(row: Row, order: Order) -> bool:
     """Whether a picture's scores are good enough; a missing score is not."""
     if row["status"] != "ok":
         return True  # it was asked for, and the catalog tells why it is missing

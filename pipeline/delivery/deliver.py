@@ -30,7 +30,7 @@ from pipeline.delivery.chosen import Picture, chosen, decisions_of
 from pipeline.delivery.copying import Copier
 from pipeline.delivery.iiif import COLLECTION, Manifests, Sheets
 from pipeline.delivery.order import DELIVERY, Order, begin_delivery, read_order
-from pipeline.delivery.place import refuse_others_files, what_is_there
+from pipeline.delivery.place import existing_paths, refuse_others_files
 from pipeline.errors import PhotoError, UsageError
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, image_path
@@ -122,7 +122,7 @@ def deliver(
             probe_conditional_writes(out)
         today = datetime.now(UTC).date().isoformat()
         begun = begin_delivery(out, order, run, photos.digest, today)
-        there = what_is_there(out, order, run, photos)
+        there = existing_paths(out, order, run, photos)
         copier = Copier(destination, out, run.recipe, order.folder, there, hard_links)
         pool = files.enter_context(ThreadPoolExecutor(_WORKERS))
         files.callback(pool.shutdown, cancel_futures=True)

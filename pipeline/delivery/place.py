@@ -17,7 +17,7 @@ from pipeline.storage.lease import LEASE
 from pipeline.storage.local import PARTIAL
 
 
-def what_is_there(out: Storage, order: Order, run: Run, photos: Iterable[list[Picture]]) -> Seen:
+def existing_paths(out: Storage, order: Order, run: Run, photos: Iterable[list[Picture]]) -> Seen:
     """The paths that a delivery already holds; incomplete writes are deleted.
 
     Raises UsageError if OUT holds files that do not belong to the delivery, and StorageError.

@@ -99,7 +99,7 @@ def _freeze(
     """Write plan/, part by part, then run.json."""
     if hints is not None:  # checked before the first write, so the source is listed twice
         listed = chosen_photos(source, recipe, listing, Counter())
-        hints.refuse_unknown((photo.path for photo in _told(listed, on_phase)), source.uri)
+        hints.refuse_unknown((photo.path for photo in _reporting(listed, on_phase)), source.uri)
     ignored: Counter[str] = Counter()
     names = Names(recipe.candidates, recipe.pages == "all", in_order=listing is None)
     photos = (
@@ -110,7 +110,7 @@ def _freeze(
             None,
         )
         for number, photo in enumerate(
-            _told(chosen_photos(source, recipe, listing, ignored), on_phase)
+            _reporting(chosen_photos(source, recipe, listing, ignored), on_phase)
         )
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
@@ -139,7 +139,7 @@ def _freeze(
     return run
 
 
-def _told(photos: Iterator[StoredObject], on_phase: OnPhase) -> Iterator[StoredObject]:
+def _reporting(photos: Iterator[StoredObject], on_phase: OnPhase) -> Iterator[StoredObject]:
     on_phase("listing", 0)
     for number, photo in enumerate(photos, start=1):
         if not number % 1000:

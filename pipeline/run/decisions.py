@@ -4,7 +4,7 @@ from collections import Counter
 
 from pipeline.ledger.hints import parse_hints, refuse_other_pages
 from pipeline.ledger.selection import Selection, take_selection
-from pipeline.run.known import refuse_untold
+from pipeline.run.known import require_support
 from pipeline.run.request import Job
 
 
@@ -14,17 +14,17 @@ def take_decisions(selection: Selection, job: Job) -> dict[str, int]:
     Returns how many there were of each decision, and under "redone" how many photos were planned.
     Raises UsageError where the selection does not fit the run or its weights.
     """
-    _refuse_untold_hints(selection, job)
+    _require_hints_support(selection, job)
     redone = take_selection(job.destination, job.run, selection)
     return {**Counter(each.decision for each in selection.choices), "redone": redone}
 
 
-def _refuse_untold_hints(selection: Selection, job: Job) -> None:
+def _require_hints_support(selection: Selection, job: Job) -> None:
     """Raise UsageError where decisions have hints that the weights cannot use."""
     for each in selection.choices:
         if each.hints:
             place = f"{selection.name}, line {each.line}"
             what = f"{place}: hints {each.hints[:60]!r}"
-            refuse_untold(what, "hints", job.resources.weights, job.knows)
+            require_support(what, "hints", job.resources.weights, job.knows)
             if job.run.recipe.pages == "first":
                 refuse_other_pages(place, each.photo, parse_hints("", each.hints))

@@ -19,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.deadline import MOST_SECONDS, deadline, told_timeout
+from pipeline.deadline import MOST_SECONDS, deadline, missed_deadline
 from pipeline.errors import AutochromeError, PhotoError
 
 SECONDS = 60.0  # for one step of the smallest photo; more pixels get more time
@@ -103,7 +103,7 @@ def _until_threshold(total: int | None, free: int | None, kept: float) -> int | 
 
 def _death(code: int, words: bytes) -> PhotoError:
     """The error for a process that ended without an answer."""
-    seconds = told_timeout(words)
+    seconds = missed_deadline(words)
     if code == 1 and seconds is not None:
         return PhotoError("timeout", f"took more than {seconds:g} seconds")
     if code == -signal.SIGKILL:
@@ -138,7 +138,7 @@ def _limit_memory(room: int) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (most, hard))
 
 
-def _named(error: PhotoError) -> PhotoError:
+def _with_true_cause(error: PhotoError) -> PhotoError:
     """Decoders without memory report a damaged file; name the true cause."""
     if error.reason in ("corrupt", "internal") and _OF_MEMORY.search(str(error)):
         return PhotoError("out_of_memory", str(error))
@@ -158,11 +158,11 @@ def _serve() -> None:
         with deadline(seconds, sys.stderr):
             result = function(*arguments)
     except PhotoError as raised:
-        error, trace = _named(raised), traceback.format_exc()
+        error, trace = _with_true_cause(raised), traceback.format_exc()
     except (AutochromeError, MemoryError) as raised:
         error, trace = raised, traceback.format_exc()
     except Exception as raised:
-        error = _named(PhotoError("internal", f"{type(raised).__name__}: {raised}"))
+        error = _with_true_cause(PhotoError("internal", f"{type(raised).__name__}: {raised}"))
         trace = traceback.format_exc()
     with answer:
         pickle.dump((result, error, trace), answer)

@@ -59,7 +59,7 @@ def hint_bins(photo: Hinted) -> np.ndarray:
     return bins
 
 
-def refuse_untold(what: str, name: str, weights: str, knows: frozenset[str]) -> None:
+def require_support(what: str, name: str, weights: str, knows: frozenset[str]) -> None:
     """Raise UsageError if the weights know no hints, or no palette. what: the option or file that
     has some."""
     if name not in knows:

@@ -15,7 +15,7 @@ from pipeline.ledger.run_file import Run, current_versions, load_run, open_run
 from pipeline.ledger.sources import Listing
 from pipeline.ledger.updates import refuse_other_list
 from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
-from pipeline.run.known import refuse_untold
+from pipeline.run.known import require_support
 from pipeline.run.options import (
     RecipeOptions,
     Resources,
@@ -88,7 +88,7 @@ def check_request(
     sizes, digests, knows = _check_weights(resources.weights, options.model)
     for name, place in (("hints", options.hints), ("palette", options.palette)):
         if place:
-            refuse_untold(f"--{name} {place}", name, resources.weights, knows)
+            require_support(f"--{name} {place}", name, resources.weights, knows)
     manifest = Manifest(options.manifest) if options.manifest else None
     facts = {
         "source": opened.uri,
