@@ -53,9 +53,9 @@ class Picture(NamedTuple):
 class Colorizer:
     """Gray photographs in two sizes -> color at the high resolution, with scores.
 
-    The result for a photograph depends on its pixels, its seed and the weights, and not on its
-    company: the core always draws `batch_size` pictures at once (the last photograph is repeated
-    where there are fewer), and all else takes one photograph at a time.
+    The result for a photograph depends on its pixels, its seed and the weights, but not on its
+    company: the core always draws `batch_size` pictures at once (repeating the last photograph if
+    there are fewer), and everything else takes one photograph at a time.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ def upsample(
 ) -> tuple[Tensor, Tensor]:
     """`most_likely` of each photograph, int64 (B, H, W, 3) and float64 (B,).
 
-    One after the other: what one takes in memory is much, and company does not matter then.
+    One after the other, because each takes much memory, and so that company does not matter.
     """
     pairs = zip(values_BHW3, gray_BHW, strict=True)
     values, bits = zip(*(most_likely(upsampler, *pair) for pair in pairs), strict=True)

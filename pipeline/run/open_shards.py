@@ -1,8 +1,8 @@
 """All shards that are not committed yet, through Ray Data in waves.
 
-A wave (run.wave) is as many shards as keep the machines busy for a while. Whatever fails in one is
-sorted here: a shard whose processes died is tried again photo by photo, a store that is out of
-reach ends the run only when it stays so, too many failed photos end it at once.
+A wave (run.wave) is as many shards as keep the machines busy for a while. Failures are handled
+here: a shard whose processes died is done again photo by photo, a store that is out of reach ends
+the run only if it stays so, and too many failed photos end it at once.
 """
 
 import gc
