@@ -109,7 +109,7 @@ def test_failed_photos_are_named_ten_at_once_and_all_on_request(tmp_path: Path) 
     }
     refused = run_command("status", out, "--failed", "--csv", tmp_path / "none" / "failed.csv")
     assert refused.exit_code == 2 and refused.stderr.count("\n") == 1
-    assert "--csv is the table of --failed" in run_command("status", out, "--csv", table).stderr
+    assert "--csv needs --failed" in run_command("status", out, "--csv", table).stderr
 
 
 def test_any_name_comes_back_from_the_table(tmp_path: Path) -> None:

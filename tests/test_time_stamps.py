@@ -150,5 +150,5 @@ def test_at_the_start_silence_is_told_and_nonsense_refused(
     ):
         with pytest.raises(UsageError, match="--c2pa-timestamp"):
             read_signer(chain.certificate, chain.key, url)
-    with pytest.raises(UsageError, match="give --c2pa-certificate"):
+    with pytest.raises(UsageError, match="needs --c2pa-certificate"):
         read_signer(None, None, authority.url)
