@@ -204,6 +204,32 @@ def test_jpeg_2000_keeps_its_bits() -> None:
     assert np.abs(gray(twelve) - luma((DEEP >> 4).astype(np.uint16)) * (65535 / 4095)).max() <= 17
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 7])
+def test_jpeg_2000_of_few_bits_has_white(bits: int) -> None:
+    few = (DEEP[..., 0] >> (16 - bits)).astype(np.uint8)
+    for container in ("j2k", "jp2"):
+        found = gray(jpeg_2000(few, bitspersample=bits, codecformat=container))
+        assert found.dtype == np.uint8
+        assert np.abs(found - few * (255 / (2**bits - 1))).max() <= 0.501
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        imagecodecs.jpeg8_encode(DEEP[..., 0] >> 4, bitspersample=12),
+        imagecodecs.ljpeg_encode(DEEP[..., 0]),
+        imagecodecs.jpegls_encode(DEEP[..., 0]),
+    ],
+    ids=["12 bits", "lossless", "JPEG-LS"],
+)
+def test_jpegs_beyond_pillow_that_were_cut_are_refused(data: bytes) -> None:
+    assert gray(data + b"garbage").shape == (48, 64)
+    for cut in (2, 100, len(data) // 2):
+        with pytest.raises(PhotoError) as error:
+            read_full(data[:-cut])
+        assert error.value.reason == "corrupt"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_deep_masters_are_turned_upright(orientation: int) -> None:
     plain = by_pillow(Image.fromarray((DEEP >> 8).astype(np.uint8)), "TIFF")

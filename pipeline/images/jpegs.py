@@ -33,6 +33,7 @@ _PROCESSES = {
     0xF7: "JPEG-LS",
 }
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
+_END = b"\xff\xd9"
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MOST_SEGMENTS = 10_000
@@ -67,6 +68,8 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
         if kind is None or not decoders:
             what = f"a JPEG of {frame.bits} bits and {frame.channels} channels, {name}"
             raise PhotoError("unsupported", what)
+        if data.find(_END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
+            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
         pixels = _first_that_reads(decoders, data)
         values = pixels[..., None] if pixels.ndim == 2 else pixels
         return Samples(values, kind, 2**frame.bits - 1, inverted=kind == "cmyk" and frame.adobe)

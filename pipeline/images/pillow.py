@@ -33,6 +33,7 @@ from pipeline.images.codecs import color_profile, open_deep, own_profile
 from pipeline.images.curves import Curve, curve_profile
 from pipeline.images.formats import MasterInfo, format_by_start
 from pipeline.images.frames import (
+    MULTIPLIED,
     UPRIGHT,
     ImageRows,
     look_of,
@@ -56,6 +57,7 @@ from pipeline.images.gray import (
 )
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pages import page_alone
+from pipeline.images.pngs import check_whole
 from pipeline.images.regions import Kept, Look, look_at
 from pipeline.images.stated import stated_curve, tiff_curve
 from pipeline.images.tiffs import open_refused
@@ -67,6 +69,8 @@ from pipeline.metadata.exif import Metadata, metadata_of
 # twice as much to decode may be half as large: WebP, JPEG 2000 in color, and any color of more than
 # 8 bits a sample.
 MAX_PIXELS = 500_000_000
+# A single row that is longer takes more. At 1,200 dots per inch, this is a scroll of 44 meters.
+MAX_SIDE = 2**21
 
 # How a frame becomes a square: all of it, or the largest square in its middle.
 Fit = Literal["squeeze", "crop"]
@@ -241,7 +245,7 @@ def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> _D
     kept = None
     if reduce_to is None and look.cells is not None:
         kept = Kept(look.cells, color_of(samples, profile))
-    if profile is None and samples.white == 255:
+    if profile is None and samples.white == 255 and image.mode not in MULTIPLIED:
         samples = Samples(ImageRows(image, "L"), "gray", 255)  # Pillow's luma is the faster one
     return _Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
 
@@ -284,6 +288,8 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
     if reduce_to is not None:
         image = _reduced(image, data, reduce_to)
     image.load()
+    if format == "PNG":
+        check_whole(data, image)
     repair_palette(image)
     orientation = orientation_of(image)  # after load: Pillow has turned TIFF upright by now
     dpi = resolution_of(image)
@@ -297,6 +303,10 @@ def _check_pixels(width: int, height: int, most: int) -> None:
             "too_large",
             f"{width:,} x {height:,} pixels are {width * height / 1e6:,.0f} megapixels;"
             f" the limit is {most / 1e6:,.0f}",
+        )
+    if max(width, height) > MAX_SIDE:
+        raise PhotoError(
+            "too_large", f"{width:,} x {height:,} pixels; the limit of a side is {MAX_SIDE:,}"
         )
 
 
