@@ -21,7 +21,7 @@ import memory
 
 
 def master(megapixels: float, color: bool, bits: int, rows: int | None) -> bytes:
-    """An uncompressed TIFF of a smooth picture with grain; square, where nothing is said of rows."""
+    """An uncompressed TIFF of a smooth picture with grain; a square where rows is None."""
     rows = rows or int((megapixels * 1e6) ** 0.5)
     columns = int(megapixels * 1e6) // rows
     random, places = np.random.default_rng(0), np.arange(columns, dtype=np.float32)

@@ -230,6 +230,20 @@ def test_jpegs_beyond_pillow_that_were_cut_are_refused(data: bytes) -> None:
         assert error.value.reason == "corrupt"
 
 
+@pytest.mark.parametrize("bits", [8, 12])
+def test_the_height_of_a_jpeg_may_follow_its_scan(bits: int) -> None:
+    pixels = DEEP[..., 0] >> (16 - bits)
+    small = pixels.astype(np.uint8 if bits == 8 else np.uint16)
+    whole = bytes(imagecodecs.jpeg8_encode(small, bitspersample=bits, level=90))
+    [place] = [whole.find(marker) + 5 for marker in (b"\xff\xc0", b"\xff\xc1") if marker in whole]
+    told = b"\xff\xdc\0\4" + whole[place : place + 2]
+    late = whole[:place] + b"\0\0" + whole[place + 2 : -2] + told + whole[-2:]
+    assert np.array_equal(gray(late), gray(whole))
+    with pytest.raises(PhotoError) as error:
+        read_full(whole[:place] + b"\0\0" + whole[place + 2 :])
+    assert error.value.reason == "corrupt"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_deep_masters_are_turned_upright(orientation: int) -> None:
     plain = by_pillow(Image.fromarray((DEEP >> 8).astype(np.uint8)), "TIFF")

@@ -33,7 +33,7 @@ _PROCESSES = {
     0xF7: "JPEG-LS",
 }
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
-_END = b"\xff\xd9"
+_END, _LINES = b"\xff\xd9", b"\xff\xdc\0\4"  # the segment "define number of lines"
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MOST_SEGMENTS = 10_000
@@ -56,7 +56,9 @@ class _Frame:
 def open_jpeg(data: bytes) -> DeepMaster | None:
     """A JPEG that Pillow does not read; None for all others, and where the header is damaged."""
     frame = _frame(data)
-    if frame is None or (frame.process in _PILLOWS and frame.bits == 8):
+    if frame is None or 0 in (frame.height, frame.width):
+        return None
+    if frame.process in _PILLOWS and frame.bits == 8:
         return None
     kinds: dict[int, Kind] = {1: "gray", 3: "rgb", 4: "cmyk"}
     kind = kinds.get(frame.channels)
@@ -84,6 +86,19 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
     )
 
 
+def with_height(data: bytes) -> bytes:
+    """A JPEG whose height follows its first scan, as of scanners that did not know it before, with
+    it in its header; any other file as it is."""
+    frame = _frame(data)
+    if frame is None or frame.height:
+        return data
+    told = data.find(_LINES, frame.scan) + len(_LINES)
+    if told < len(_LINES) or told + 2 > len(data):
+        return data
+    place = frame.at + 5
+    return data[:place] + data[told : told + 2] + data[place + 2 :]
+
+
 def _frame(data: bytes) -> _Frame | None:
     found: tuple[int, int, int, int, int, int] | None = None
     adobe, at = False, 2
@@ -105,8 +120,7 @@ def _frame(data: bytes) -> _Frame | None:
         adobe = adobe or (marker == 0xEE and body.startswith(b"Adobe"))
         at += 2 + length
         if marker == 0xDA:
-            usable = found is not None and found[2] > 0 and found[3] > 0
-            return _Frame(*found, at, adobe) if found and usable else None
+            return _Frame(*found, at, adobe) if found else None
     return None
 
 

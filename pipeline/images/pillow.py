@@ -55,6 +55,7 @@ from pipeline.images.gray import (
     thinned,
     upright,
 )
+from pipeline.images.jpegs import with_height
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pages import page_alone
 from pipeline.images.pngs import check_whole
@@ -106,7 +107,7 @@ def read_small(
     page: of a TIFF, from 1. Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
     with as_photo_error(data):
-        data = page_alone(data, page)
+        data = with_height(page_alone(data, page))
         found = _decode(data, max_pixels, reduce_to=4 * max(sizes))
         image = Image.fromarray(eight_bits(found.gray))
     return found.facts.info, [squeezed(image, size) for size in sizes]
@@ -134,7 +135,7 @@ def read_rgb(
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Master:
     """A master at full resolution; page and what is raised are as in read_small."""
     with as_photo_error(data):
-        data = page_alone(data, page)
+        data = with_height(page_alone(data, page))
         found = _decode(data, max_pixels)
         facts = found.facts
         metadata = metadata_of(facts.info.format, data, facts.found)
