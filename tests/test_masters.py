@@ -230,6 +230,25 @@ def test_jpegs_beyond_pillow_that_were_cut_are_refused(data: bytes) -> None:
         assert error.value.reason == "corrupt"
 
 
+@pytest.mark.parametrize("color", [False, True])
+def test_a_jpeg_that_ends_early_is_refused_in_spite_of_its_end(color: bool) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    pixels = random if color else random[..., 0]
+    whole = by_pillow(Image.fromarray(pixels), "JPEG")
+    assert gray(whole).shape == (400, 400)
+    for share in (0.3, 0.9):
+        cut = whole[: int(len(whole) * share)].rstrip(b"\xff")
+        for data in (cut + b"\xff\xd9", cut + b"\xff\xd9garbage\xff\xd9"):
+            for read in (read_full, lambda data: read_small(data, [16])):
+                with pytest.raises(PhotoError, match="ends before its pixels do") as error:
+                    read(data)
+                assert error.value.reason == "corrupt"
+    pixels[-50:] = 128  # a gray canvas below a picture
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        canvas = by_pillow(Image.fromarray(pixels), "JPEG", **options)
+        assert np.array_equal(gray(canvas + b"garbage")[-8:], np.full((8, 400), 128))
+
+
 @pytest.mark.parametrize("bits", [8, 12])
 def test_the_height_of_a_jpeg_may_follow_its_scan(bits: int) -> None:
     pixels = DEEP[..., 0] >> (16 - bits)

@@ -6,6 +6,7 @@ Legend: H W rows and columns, C channels.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -35,6 +36,7 @@ _PROCESSES = {
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
 _END, _LINES = b"\xff\xd9", b"\xff\xdc\0\4"  # the segment "define number of lines"
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
+_MORE = bytes(range(1, 250))
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MOST_SEGMENTS = 10_000
 
@@ -97,6 +99,20 @@ def with_height(data: bytes) -> bytes:
         return data
     place = frame.at + 5
     return data[:place] + data[told : told + 2] + data[place + 2 :]
+
+
+def ends_early(data: bytes) -> bool:
+    """Whether a JPEG of 8 bits that Pillow reads has fewer blocks than its header says, in spite of
+    its end: then, more bytes before that become pixels."""
+    import imagecodecs
+
+    frame = _frame(data)
+    end = data.find(_END, frame.scan) if frame else -1
+    if end < 0:
+        return False
+    more = data[:end] + _MORE + data[end:]
+    first, second = (zlib.crc32(imagecodecs.jpeg8_decode(each)) for each in (data, more))
+    return first != second
 
 
 def _frame(data: bytes) -> _Frame | None:

@@ -55,7 +55,7 @@ from pipeline.images.gray import (
     thinned,
     upright,
 )
-from pipeline.images.jpegs import with_height
+from pipeline.images.jpegs import ends_early, with_height
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pages import page_alone
 from pipeline.images.pngs import check_whole
@@ -291,10 +291,18 @@ def _load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[I
     image.load()
     if format == "PNG":
         check_whole(data, image)
+    if format == "JPEG" and _ends_in_filling(image) and ends_early(data):
+        raise PhotoError("corrupt", "the JPEG ends before its pixels do")
     repair_palette(image)
     orientation = orientation_of(image)  # after load: Pillow has turned TIFF upright by now
     dpi = resolution_of(image)
     return image, _facts(width, height, mode, format, orientation, dpi, image.info)
+
+
+def _ends_in_filling(image: Image.Image) -> bool:
+    """Whether the last row is what libjpeg puts where a JPEG has no data: middle gray."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return last.mode in ("L", "RGB") and bool((np.asarray(last) == 128).all())
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
