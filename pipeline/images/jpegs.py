@@ -111,7 +111,7 @@ def ends_early(data: bytes) -> bool:
     if end < 0:
         return False
     more = data[:end] + _MORE + data[end:]
-    first, second = (zlib.crc32(imagecodecs.jpeg8_decode(each)) for each in (data, more))
+    first, second = (zlib.crc32(imagecodecs.jpeg8_decode(each).data) for each in (data, more))
     return first != second
 
 
