@@ -2,6 +2,7 @@
 
     python benchmarks/imaging.py --megapixels 100 --color
     python benchmarks/imaging.py --megapixels 500 --bits 8
+    python benchmarks/imaging.py --megapixels 64 --rows 64 --bits 8
 
 Beside it the bare decoding and encoding of the same pixels, without color put on them.
 """
@@ -19,14 +20,15 @@ import tifffile
 import memory
 
 
-def master(megapixels: float, color: bool, bits: int) -> bytes:
-    """An uncompressed TIFF of a smooth picture with grain."""
-    side = int((megapixels * 1e6) ** 0.5)
-    random, places = np.random.default_rng(0), np.arange(side, dtype=np.float32)
-    gray = np.empty((side, side), np.uint16)
-    for row in range(side):
-        smooth = 30000 + 20000 * np.sin(places / 700) * np.cos(places[row] / 900)
-        gray[row] = smooth.astype(np.uint16) + random.integers(0, 200, side, dtype=np.uint16)
+def master(megapixels: float, color: bool, bits: int, rows: int | None) -> bytes:
+    """An uncompressed TIFF of a smooth picture with grain; a square where rows is None."""
+    rows = rows or int((megapixels * 1e6) ** 0.5)
+    columns = int(megapixels * 1e6) // rows
+    random, places = np.random.default_rng(0), np.arange(columns, dtype=np.float32)
+    gray = np.empty((rows, columns), np.uint16)
+    for row in range(rows):
+        smooth = 30000 + 20000 * np.sin(places / 700) * np.cos(np.float32(row) / 900)
+        gray[row] = smooth.astype(np.uint16) + random.integers(0, 200, columns, dtype=np.uint16)
     if bits == 8:
         gray = (gray >> 8).astype(np.uint8)
     file = io.BytesIO()
@@ -51,12 +53,13 @@ def bare(data: bytes) -> float:
 @click.option("--color", is_flag=True, help="A master of three channels.")
 @click.option("--bits", type=click.Choice([8, 16]), default=16, show_default=True)
 @click.option("--format", default="auto", show_default=True)
-def main(megapixels: float, color: bool, bits: int, format: str) -> None:
+@click.option("--rows", type=int, help="Of a picture that is no square.")
+def main(megapixels: float, color: bool, bits: int, format: str, rows: int | None) -> None:
     from pipeline.ledger.recipe import Recipe
     from pipeline.run.rendering import render
 
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # whose memory does not count
-        data = pool.submit(master, megapixels, color, bits).result()
+        data = pool.submit(master, megapixels, color, bits, rows).result()
     recipe = Recipe(
         source="memory://", format=format, weights={}, versions={"autochrome": "benchmark"}
     )

@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline.images.chroma import colorfulness, put_color_on, resample
+from pipeline.images.chroma import (
+    Stretched,
+    color_bands,
+    colorfulness,
+    put_color_on,
+    resample,
+)
 
 LUMA = np.array([0.299, 0.587, 0.114])
 
@@ -53,13 +59,40 @@ def test_what_is_no_gray_or_no_color_is_refused(gray: np.ndarray, color: np.ndar
         put_color_on(gray, color)
 
 
-def test_a_very_wide_picture_needs_no_table_of_all_its_columns() -> None:
-    plane = np.arange(4 * 256).reshape(4, 256)
+@given(
+    seed=some.integers(0, 2**32 - 1),
+    height=some.integers(1, 90),
+    width=some.integers(1, 90),
+    rows=some.integers(1, 24),
+    columns=some.integers(1, 24),
+    step=some.integers(1, 9),
+)
+def test_a_plane_is_stretched_band_by_band_as_it_is_whole(
+    seed: int, height: int, width: int, rows: int, columns: int, step: int
+) -> None:
+    plane = np.random.default_rng(seed).integers(-(2**18), 2**18, (rows, columns))
+    stretched = Stretched(plane, 0.003, height, width)
+    tops = range(0, height, step)
+    found = [stretched.band(slice(top, min(top + step, height))) for top in tops]
+    whole = (resample(plane, min(rows, height), width) * 0.003).astype(np.float32)
+    places = (np.arange(height) + 0.5) * (len(whole) / height) - 0.5
+    places = places.clip(0, len(whole) - 1)
+    above = places.astype(int)
+    upper, lower = whole[above], whole[np.minimum(above + 1, len(whole) - 1)]
+    expected = (lower - upper) * (places - above).astype(np.float32)[:, None] + upper
+    assert np.array_equal(np.concatenate(found), expected)
+
+
+@pytest.mark.parametrize("height", [3, 600])
+def test_a_very_wide_picture_takes_little_memory_beside_its_own(height: int) -> None:
+    """Whole, its five planes of 256 rows would be 5,120 bytes a column."""
+    width = 100_000
+    gray = np.full((height, width), 99, np.uint8)
+    color = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     tracemalloc.start()
     try:
-        wide = resample(plane, 4, 300_000)
+        rows = sum(len(band) for band in color_bands(gray, color))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert wide.shape == (4, 300_000) and (np.diff(wide, axis=1) >= 0).all()
-    assert peak < 2**27  # 300,000 x 256 weights would be 586 MiB
+    assert rows == height and peak < 300 * width

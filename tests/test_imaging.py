@@ -210,6 +210,15 @@ def test_refusals_say_why_in_one_line() -> None:
     assert refusal(png[:12]).reason == "corrupt"
 
 
+@pytest.mark.parametrize("brands", [b"heic", b"mif1\0\0\0\0mif1heic", b"msf1\0\0\0\0msf1hevc"])
+def test_heic_is_no_damaged_avif(brands: bytes) -> None:
+    box = b"ftyp" + brands.ljust(16, b"\0")
+    error = refusal((len(box) + 4).to_bytes(4, "big") + box + bytes(200))
+    assert error.reason == "unsupported"
+    avif = saved(ramp(), "AVIF")
+    assert refusal(avif[:8] + b"mif1" + avif[12:100]).reason == "corrupt"
+
+
 def test_pixel_limit_is_checked_before_decoding() -> None:
     bomb = bytearray(saved(np.zeros((8, 8), np.uint8), "PNG"))
     bomb[16:24] = (100_000).to_bytes(4, "big") * 2
@@ -218,6 +227,14 @@ def test_pixel_limit_is_checked_before_decoding() -> None:
     assert error.reason == "too_large"
     assert str(error) == "100,000 x 100,000 pixels are 10,000 megapixels; the limit is 500"
     assert refusal(saved(ramp(), "PNG"), max_pixels=64 * 48 - 1).reason == "too_large"
+    row = bytearray(saved(np.zeros((1, 8), np.uint8), "PNG"))
+    row[16:20] = (2**21 + 1).to_bytes(4, "big")
+    row[29:33] = zlib.crc32(row[12:29]).to_bytes(4, "big")
+    error = refusal(bytes(row))
+    assert (error.reason, str(error)) == (
+        "too_large",
+        "2,097,153 x 1 pixels; the limit of a side is 2,097,152",
+    )
     assert read_full(saved(ramp(), "PNG"), max_pixels=64 * 48).gray.shape == (48, 64)
 
 

@@ -204,6 +204,65 @@ def test_jpeg_2000_keeps_its_bits() -> None:
     assert np.abs(gray(twelve) - luma((DEEP >> 4).astype(np.uint16)) * (65535 / 4095)).max() <= 17
 
 
+@pytest.mark.parametrize("bits", [1, 2, 4, 7])
+def test_jpeg_2000_of_few_bits_has_white(bits: int) -> None:
+    few = (DEEP[..., 0] >> (16 - bits)).astype(np.uint8)
+    for container in ("j2k", "jp2"):
+        found = gray(jpeg_2000(few, bitspersample=bits, codecformat=container))
+        assert found.dtype == np.uint8
+        assert np.abs(found - few * (255 / (2**bits - 1))).max() <= 0.501
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        imagecodecs.jpeg8_encode(DEEP[..., 0] >> 4, bitspersample=12),
+        imagecodecs.ljpeg_encode(DEEP[..., 0]),
+        imagecodecs.jpegls_encode(DEEP[..., 0]),
+    ],
+    ids=["12 bits", "lossless", "JPEG-LS"],
+)
+def test_jpegs_beyond_pillow_that_were_cut_are_refused(data: bytes) -> None:
+    assert gray(data + b"garbage").shape == (48, 64)
+    for cut in (2, 100, len(data) // 2):
+        with pytest.raises(PhotoError) as error:
+            read_full(data[:-cut])
+        assert error.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_a_jpeg_that_ends_early_is_refused_in_spite_of_its_end(color: bool) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    pixels = random if color else random[..., 0]
+    whole = by_pillow(Image.fromarray(pixels), "JPEG")
+    assert gray(whole).shape == (400, 400)
+    for share in (0.3, 0.9):
+        cut = whole[: int(len(whole) * share)].rstrip(b"\xff")
+        for data in (cut + b"\xff\xd9", cut + b"\xff\xd9garbage\xff\xd9"):
+            for read in (read_full, lambda data: read_small(data, [16])):
+                with pytest.raises(PhotoError, match="ends before its pixels do") as error:
+                    read(data)
+                assert error.value.reason == "corrupt"
+    pixels[-50:] = 128  # a gray canvas below a picture
+    for options in ({}, {"progressive": True}, {"restart_marker_rows": 1}):
+        canvas = by_pillow(Image.fromarray(pixels), "JPEG", **options)
+        assert np.array_equal(gray(canvas + b"garbage")[-8:], np.full((8, 400), 128))
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_the_height_of_a_jpeg_may_follow_its_scan(bits: int) -> None:
+    pixels = DEEP[..., 0] >> (16 - bits)
+    small = pixels.astype(np.uint8 if bits == 8 else np.uint16)
+    whole = bytes(imagecodecs.jpeg8_encode(small, bitspersample=bits, level=90))
+    [place] = [whole.find(marker) + 5 for marker in (b"\xff\xc0", b"\xff\xc1") if marker in whole]
+    told = b"\xff\xdc\0\4" + whole[place : place + 2]
+    late = whole[:place] + b"\0\0" + whole[place + 2 : -2] + told + whole[-2:]
+    assert np.array_equal(gray(late), gray(whole))
+    with pytest.raises(PhotoError) as error:
+        read_full(whole[:place] + b"\0\0" + whole[place + 2 :])
+    assert error.value.reason == "corrupt"
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_deep_masters_are_turned_upright(orientation: int) -> None:
     plain = by_pillow(Image.fromarray((DEEP >> 8).astype(np.uint8)), "TIFF")

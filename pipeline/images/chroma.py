@@ -14,7 +14,6 @@ from pipeline.images.hints import HintBlend
 LUMA_THOUSANDTHS = (299, 587, 114)  # Rec. 601, of R, G and B
 LUMA = np.array(LUMA_THOUSANDTHS) / 1000
 _RED, _GREEN, _BLUE = LUMA.tolist()
-_COLUMNS_AT_ONCE = 2**13
 _BAND_PIXELS = 2**16  # a handful of float32 arrays of this size stays in the cache
 
 
@@ -51,24 +50,19 @@ def color_bands(
         of_green * (red - green) + of_blue * (red - blue),
         of_red * (blue - red) + of_green * (blue - green),
     )
-    stored = min(height, len(rgb_SS3))
-
-    def widened(plane: np.ndarray, scale: float) -> np.ndarray:
-        return (resample(plane, stored, width) * scale).astype(np.float32)
-
     guide = None
     if height >= 2 * len(red) and width >= 2 * red.shape[1]:
         guide = guide_of(means(gray_HW, *red.shape) * (255 / highest), differences)
         differences = guide.differences
-        low = widened(guide.gray, highest / 255 / GRAY_STEPS)
-        slopes = [widened(slope, 1 / SLOPE_STEPS) for slope in guide.slopes]
-    planes = [widened(plane, highest / 255_000) for plane in differences]
+        low = Stretched(guide.gray, highest / 255 / GRAY_STEPS, height, width)
+        slopes = [Stretched(slope, 1 / SLOPE_STEPS, height, width) for slope in guide.slopes]
+    planes = [Stretched(plane, highest / 255_000, height, width) for plane in differences]
     for rows in bands(height, width):
-        colors = [_rows_between(plane, rows, height) for plane in planes]
+        colors = [plane.band(rows) for plane in planes]
         if guide is not None:
-            detail = gray_HW[rows] - _rows_between(low, rows, height)
+            detail = gray_HW[rows] - low.band(rows)
             for color, slope in zip(colors, slopes, strict=True):
-                color += _rows_between(slope, rows, height) * detail
+                color += slope.band(rows) * detail
         if hints is not None:
             hints.apply(rows, gray_HW[rows], *colors)
         yield _compose_band(gray_HW[rows], *colors)
@@ -119,19 +113,80 @@ def resample(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     Means of areas where it shrinks, linear where it grows. Weights are whole numbers too: every
     sum is exact, and so the result has the same bits on any machine and with any number of threads.
     """
-    result = plane_HW.astype(np.float64)
-    shares = np.float64(1)
-    if result.shape[0] != height:
-        rows = _weights(result.shape[0], height, slice(0, height))
-        result, shares = rows @ result, rows.sum(axis=1)[:, None]
-    if result.shape[1] == width:
-        return result / shares
-    parts = []  # of a very wide picture, weights for all columns at once would take gigabytes
-    for start in range(0, width, _COLUMNS_AT_ONCE):
-        part = slice(start, min(start + _COLUMNS_AT_ONCE, width))
-        columns = _weights(result.shape[1], width, part)
-        parts.append(result @ columns.T / (shares * columns.sum(axis=1)))
-    return np.concatenate(parts, axis=1)
+    sums, shares = _to_rows(plane_HW, height)
+    if sums.shape[1] != width:
+        columns = _weights(sums.shape[1], width)
+        sums, shares = sums @ columns.T, shares * columns.sum(axis=1)
+    return sums / shares
+
+
+class Stretched:
+    """A plane of whole numbers (h, S), times a scale, as large as a picture (H, W): its bands
+    float32, to be asked for from the top to the bottom.
+
+    Bit by bit what resample makes of it at min(h, H) rows and W columns, linear between these rows.
+    Only those are held that the last band needed: of a picture that is far wider than high, all of
+    them would take several times as much as the picture.
+    """
+
+    def __init__(self, plane: np.ndarray, scale: float, height: int, width: int) -> None:
+        self._height, self._scale = height, scale
+        self._sums, self._shares = _to_rows(plane, min(height, len(plane)))
+        stored = plane.shape[1]
+        self._columns = _Columns(stored, width) if stored < width else _weights(stored, width)
+        self._first, self._held = 0, np.empty((0, width), np.float32)
+
+    def band(self, rows: slice) -> np.ndarray:
+        """(h, W), to be changed at will."""
+        stored = len(self._sums)
+        if stored == self._height:
+            return self._widened(rows.start, rows.stop)
+        centers = (np.arange(rows.start, rows.stop) + 0.5) * (stored / self._height) - 0.5
+        centers = np.clip(centers, 0, stored - 1)
+        above = centers.astype(np.intp)
+        below = np.minimum(above + 1, stored - 1)
+        weight = (centers - above).astype(np.float32)[:, None]
+        self._hold(int(above[0]), int(below[-1]) + 1)
+        upper = self._held[above - self._first]
+        lower = self._held[below - self._first]
+        lower -= upper
+        lower *= weight
+        lower += upper
+        return lower
+
+    def _hold(self, first: int, end: int) -> None:
+        known = self._first + len(self._held)
+        kept = self._held[first - self._first :]
+        if end > known:
+            kept = np.concatenate([kept, self._widened(max(first, known), end)])
+        self._first, self._held = first, kept
+
+    def _widened(self, first: int, end: int) -> np.ndarray:
+        sums, shares = self._sums[first:end], self._shares[first:end]
+        if isinstance(self._columns, _Columns):
+            sums, shares = self._columns.of(sums), shares * self._columns.shares
+        elif self._columns.shape[0] != self._columns.shape[1]:
+            sums, shares = sums @ self._columns.T, shares * self._columns.sum(axis=1)
+        return (sums / shares * self._scale).astype(np.float32)
+
+
+class _Columns:
+    """_weights where a plane grows, of which all but two in a row are zero; shares: their sums.
+    float32 (W), which holds these whole numbers."""
+
+    def __init__(self, stored: int, wanted: int) -> None:
+        centers = _centers(stored, wanted)
+        self._left = centers.astype(np.int32)
+        self._right = np.minimum(self._left + 1, stored - 1)
+        self._near = _parts(1 - np.abs(centers - self._left)).astype(np.float32)
+        self._far = _parts(1 - np.abs(centers - (self._left + 1))).astype(np.float32)
+        self.shares = self._near + self._far
+
+    def of(self, plane: np.ndarray) -> np.ndarray:
+        """plane @ weights.T"""
+        product: np.ndarray = plane[:, self._left] * self._near
+        product += plane[:, self._right] * self._far
+        return product
 
 
 def means(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -145,32 +200,33 @@ def means(plane_HW: np.ndarray, height: int, width: int) -> np.ndarray:
     return result
 
 
-def _weights(stored: int, wanted: int, part: slice) -> np.ndarray:
-    """float64 (of the part, stored), whole numbers: what each old cell gives to some of the new."""
-    new = np.arange(part.start, part.stop)[:, None]
-    if stored >= wanted:
-        cells = np.arange(stored)
-        ends = np.minimum((new + 1) * (stored / wanted), cells + 1)
-        overlaps = ends - np.maximum(new * (stored / wanted), cells)
-        weights = overlaps.clip(0) * (wanted / stored)
-    else:
-        centers = ((new + 0.5) * (stored / wanted) - 0.5).clip(0, stored - 1)
-        weights = (1 - np.abs(centers - np.arange(stored))).clip(0)
-    return np.rint(weights * 2**16)
+def _to_rows(plane: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted sums of a plane's rows (height, W), and the weights' own (height, 1): float64."""
+    sums = plane.astype(np.float64)
+    if len(plane) == height:
+        return sums, np.ones((height, 1))
+    rows = _weights(len(plane), height)
+    return rows @ sums, rows.sum(axis=1)[:, None]
 
 
-def _rows_between(plane: np.ndarray, rows: slice, height: int) -> np.ndarray:
-    """Those rows of a plane float32 (h, W) that is stretched linearly to `height` rows."""
-    centers = (np.arange(rows.start, rows.stop) + 0.5) * (len(plane) / height) - 0.5
-    centers = np.clip(centers, 0, len(plane) - 1)
-    above = centers.astype(np.intp)
-    weight = (centers - above).astype(np.float32)[:, None]
-    upper = plane[above]
-    lower = plane[np.minimum(above + 1, len(plane) - 1)]
-    lower -= upper
-    lower *= weight
-    lower += upper
-    return lower
+def _weights(stored: int, wanted: int) -> np.ndarray:
+    """float64 (wanted, stored), whole numbers: what each old cell gives to each new one."""
+    if stored < wanted:
+        return _parts(1 - np.abs(_centers(stored, wanted)[:, None] - np.arange(stored)))
+    new, cells = np.arange(wanted)[:, None], np.arange(stored)
+    ends = np.minimum((new + 1) * (stored / wanted), cells + 1)
+    overlaps = ends - np.maximum(new * (stored / wanted), cells)
+    return _parts(overlaps.clip(0) * (wanted / stored))
+
+
+def _centers(stored: int, wanted: int) -> np.ndarray:
+    """Where the centers of new cells lie among those of the old, float64 (wanted)."""
+    return ((np.arange(wanted) + 0.5) * (stored / wanted) - 0.5).clip(0, stored - 1)
+
+
+def _parts(weights: np.ndarray) -> np.ndarray:
+    """Weights 0..1 as whole numbers, those below as zero."""
+    return np.rint(weights.clip(0) * 2**16)
 
 
 def _compose_band(stored: np.ndarray, red: np.ndarray, blue: np.ndarray) -> np.ndarray:

@@ -26,8 +26,8 @@ _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
 def open_deep(data: bytes) -> DeepMaster | None:
     """Open a master that Pillow cannot read, or would read with fewer bits; None for all others.
 
-    Only the header is read. decode raises PhotoError (unsupported), or whatever a damaged file
-    makes decoders raise.
+    Only the header is read. It and decode raise PhotoError (unsupported), and decode whatever a
+    damaged file makes decoders raise.
     """
     if data[:8] == _PNG:
         return _open_png(data)
@@ -152,8 +152,8 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
     if len(set(parts[::3])) != 1 or set(parts[1::3]) | set(parts[2::3]) != {1}:
         return None  # channels of several depths or resolutions, which Pillow combines
     bits, signed = (parts[0] & 0x7F) + 1, bool(parts[0] & 0x80)
-    if bits > 32 or (bits <= 8 and not signed and container.space != LAB):
-        return None
+    if bits > 32 or (bits == 8 and not signed and container.space != LAB):
+        return None  # of fewer, Pillow would make a white that is darker than white
     kinds: dict[int | None, Kind] = {CMYK: "cmyk", LAB: "lab"}
     kind = "gray" if count < 3 else kinds.get(container.space, "rgb")
     if container.icc and container.icc[16:20] == b"CMYK" and count >= 4:

@@ -21,6 +21,7 @@ from pipeline.images.codecs import color_profile, open_deep, own_profile
 from pipeline.images.curves import Curve, curve_profile
 from pipeline.images.formats import MasterInfo
 from pipeline.images.frames import (
+    MULTIPLIED,
     ImageRows,
     look_of,
     orientation_of,
@@ -39,13 +40,18 @@ from pipeline.images.gray import (
     thinned,
     upright,
 )
+from pipeline.images.jpegs import ends_early
 from pipeline.images.masters import DeepMaster, checked_samples
+from pipeline.images.pngs import check_whole
 from pipeline.images.regions import Kept, Look, look_at
 from pipeline.images.stated import stated_curve, tiff_curve
 from pipeline.images.tiffs import open_refused
 from pipeline.images.tones import LOOK
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
+# A row that is longer takes more memory than one of `max_pixels`. At 1,200 dots per inch, this is a
+# scroll of 44 meters.
+MAX_SIDE = 2**21
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,7 @@ def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> De
     kept = None
     if reduce_to is None and look.cells is not None:
         kept = Kept(look.cells, color_of(samples, profile))
-    if profile is None and samples.white == 255:
+    if profile is None and samples.white == 255 and image.mode not in MULTIPLIED:
         samples = Samples(ImageRows(image, "L"), "gray", 255)  # Pillow's own luma is faster
     return Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
 
@@ -155,10 +161,20 @@ def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Im
     if reduce_to is not None:
         image = _reduced(image, data, reduce_to)
     image.load()
+    if format == "PNG":
+        check_whole(data, image)
+    if format == "JPEG" and _ends_in_filling(image) and ends_early(data):
+        raise PhotoError("corrupt", "the JPEG ends before its pixels do")
     repair_palette(image)
     orientation = orientation_of(image)  # after load: Pillow has turned TIFF upright by now
     dpi = resolution_of(image)
     return image, _facts(width, height, mode, format, orientation, dpi, image.info)
+
+
+def _ends_in_filling(image: Image.Image) -> bool:
+    """Whether the last row is what libjpeg puts where a JPEG has no data: middle gray."""
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return last.mode in ("L", "RGB") and bool((np.asarray(last) == 128).all())
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:
@@ -168,6 +184,10 @@ def _check_pixels(width: int, height: int, most: int) -> None:
             "too_large",
             f"{width:,} x {height:,} pixels are {width * height / 1e6:,.0f} megapixels;"
             f" the limit is {most / 1e6:,.0f}",
+        )
+    if max(width, height) > MAX_SIDE:
+        raise PhotoError(
+            "too_large", f"{width:,} x {height:,} pixels; the limit of a side is {MAX_SIDE:,}"
         )
 
 

@@ -53,7 +53,8 @@ _START_OF_FORMAT = {
     "TIFF": rb"II[*+]\0|MM\0[*+]|II\0\*|MM\*\0",  # some writers swap the bytes of the 42
     "WEBP": rb"RIFF....WEBPVP8[ LX]",
     "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  \r\n\x87\n",
-    "AVIF": rb"....ftyp(avif|avis|mif1|msf1)",
+    # Of the brands that HEIC has too, those that name AVIF beside them.
+    "AVIF": rb"....ftyp(avi[fs]|(mif1|msf1)....(....){0,7}avi[fs])",
     "BMP": rb"BM",
     "GIF": rb"GIF8[79]a",
     "PPM": rb"P[0-6fy]",

@@ -13,8 +13,10 @@ from pipeline.images.gray import Kind, Profile, Samples, color_of, eight_bits, g
 from pipeline.images.regions import Look, look_at
 from pipeline.images.tiffs import xmp_orientation
 from pipeline.images.tones import LOOK
+from pipeline.metadata.exif import older_exif
 
 _COLOR_MAP = 320  # a tag of TIFF
+MULTIPLIED = {"La": "LA", "RGBa": "RGBA"}  # modes with alpha multiplied in, and without
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,8 +41,8 @@ def samples_of(image: Image.Image) -> Samples:
     image.info.pop("transparency", None)  # else Pillow blends or warns
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_samples(image)
-    if image.mode in ("La", "RGBa"):  # alpha is multiplied in
-        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    if image.mode in MULTIPLIED:
+        image = image.convert(MULTIPLIED[image.mode])
     if image.mode == "LAB":
         return Samples(ImageRows(image), "lab", 255)
     kinds: dict[str, Kind] = {"1": "gray", "L": "gray", "LA": "gray", "CMYK": "cmyk"}
@@ -83,7 +85,7 @@ def rgb_of(image: Image.Image) -> Image.Image:
         image.info.pop("transparency", None)
         return image.convert("RGB")
     if image.mode == "RGBa":
-        return image.convert("RGBA").convert("RGB")
+        return image.convert(MULTIPLIED[image.mode]).convert("RGB")
     if image.mode == "RGB":
         return image
     return Image.fromarray(eight_bits(gray_of(samples_of(image)))).convert("RGB")
@@ -106,6 +108,10 @@ def orientation_of(image: Image.Image) -> int:
     fault of the picture."""
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
+        if value is None and (block := older_exif(image.info)):
+            exif = Image.Exif()
+            exif.load(block)
+            value = exif.get(ExifTags.Base.Orientation)
     except Exception:
         return 1
     packet = image.info.get("xmp")

@@ -6,6 +6,7 @@ Legend: H W rows and columns, C channels.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -33,7 +34,9 @@ _PROCESSES = {
     0xF7: "JPEG-LS",
 }
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
+_END, _LINES = b"\xff\xd9", b"\xff\xdc\0\4"  # the segment "define number of lines"
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
+_MORE = bytes(range(1, 250))
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MOST_SEGMENTS = 10_000
 
@@ -55,7 +58,9 @@ class _Frame:
 def open_jpeg(data: bytes) -> DeepMaster | None:
     """Open a JPEG that Pillow does not read; None for all others, and if the header is damaged."""
     frame = _frame(data)
-    if frame is None or (frame.process in _PILLOWS and frame.bits == 8):
+    if frame is None or 0 in (frame.height, frame.width):
+        return None
+    if frame.process in _PILLOWS and frame.bits == 8:
         return None
     kinds: dict[int, Kind] = {1: "gray", 3: "rgb", 4: "cmyk"}
     kind = kinds.get(frame.channels)
@@ -67,6 +72,8 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
         if kind is None or not decoders:
             what = f"a JPEG of {frame.bits} bits and {frame.channels} channels, {name}"
             raise PhotoError("unsupported", what)
+        if data.find(_END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
+            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
         pixels = _first_that_reads(decoders, data)
         values = pixels[..., None] if pixels.ndim == 2 else pixels
         return Samples(values, kind, 2**frame.bits - 1, inverted=kind == "cmyk" and frame.adobe)
@@ -79,6 +86,33 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
         *(frame.width, frame.height, mode, frame.channels, "JPEG", decode, frame.bits),
         header=bytes(header),
     )
+
+
+def with_height(data: bytes) -> bytes:
+    """A JPEG whose height follows its first scan, as of scanners that did not know it before, with
+    it in its header; any other file as it is."""
+    frame = _frame(data)
+    if frame is None or frame.height:
+        return data
+    told = data.find(_LINES, frame.scan) + len(_LINES)
+    if told < len(_LINES) or told + 2 > len(data):
+        return data
+    place = frame.at + 5
+    return data[:place] + data[told : told + 2] + data[place + 2 :]
+
+
+def ends_early(data: bytes) -> bool:
+    """Whether a JPEG of 8 bits that Pillow reads has fewer blocks than its header says, in spite of
+    its end: then, more bytes before that become pixels."""
+    import imagecodecs
+
+    frame = _frame(data)
+    end = data.find(_END, frame.scan) if frame else -1
+    if end < 0:
+        return False
+    more = data[:end] + _MORE + data[end:]
+    first, second = (zlib.crc32(imagecodecs.jpeg8_decode(each).data) for each in (data, more))
+    return first != second
 
 
 def _frame(data: bytes) -> _Frame | None:
@@ -102,8 +136,7 @@ def _frame(data: bytes) -> _Frame | None:
         adobe = adobe or (marker == 0xEE and body.startswith(b"Adobe"))
         at += 2 + length
         if marker == 0xDA:
-            usable = found is not None and found[2] > 0 and found[3] > 0
-            return _Frame(*found, at, adobe) if found and usable else None
+            return _Frame(*found, at, adobe) if found else None
     return None
 
 

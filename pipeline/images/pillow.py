@@ -32,6 +32,7 @@ from pipeline.images.decoding import READABLE, decode, load
 from pipeline.images.formats import MasterInfo, format_by_start
 from pipeline.images.frames import UPRIGHT, rgb_of, squeezed
 from pipeline.images.gray import eight_bits
+from pipeline.images.jpegs import with_height
 from pipeline.images.pages import page_alone
 from pipeline.images.regions import Kept
 from pipeline.metadata.exif import Metadata, metadata_of
@@ -74,7 +75,7 @@ def read_small(
     page: of a TIFF, from 1. Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
     with as_photo_error(data):
-        data = page_alone(data, page)
+        data = with_height(page_alone(data, page))
         found = decode(data, max_pixels, reduce_to=4 * max(sizes))
         image = Image.fromarray(eight_bits(found.gray))
     return found.facts.info, [squeezed(image, size) for size in sizes]
@@ -102,7 +103,7 @@ def read_rgb(
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Master:
     """A master at full resolution; page and what is raised are as in read_small."""
     with as_photo_error(data):
-        data = page_alone(data, page)
+        data = with_height(page_alone(data, page))
         found = decode(data, max_pixels)
         facts = found.facts
         metadata = metadata_of(facts.info.format, data, facts.found)

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_CHANNELS = 8
+_LEAST_CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
 # PhotometricInterpretation.
 _INVERTED, _PALETTE, _YCBCR, _CIELAB, _ICCLAB = 0, 3, 6, 8, 9
+_PHOTOMETRIC, _COLOR_MAP, _SUBSAMPLING, _BLACK_AND_WHITE, _NODATA = 262, 320, 530, 532, 42113
 _KINDS: dict[int, Kind] = {
     **{_INVERTED: "gray", 1: "gray", 2: "rgb", 5: "cmyk"},
     **{_CIELAB: "lab", _ICCLAB: "lab"},
@@ -32,14 +34,23 @@ _KINDS: dict[int, Kind] = {
 _PILLOWS = (_INVERTED, 1, 2, _PALETTE, 4, 5, _YCBCR)  # kinds, where samples have 8 bits at most
 # Compressions whose decoders turn YCbCr into RGB by themselves: JPEG, PNG, WebP, JPEG XL.
 _MANAGED = (6, 7, 34933, 34934, 50001, 50002, 52546)
+_FULL_RANGE = (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)  # of YCbCr, as fractions
+_BEYOND_LIGHT = 1e30  # what a float above this stands for is no brightness
+_JPEGS, _END = (6, 7), b"\xff\xd9"
 # What Pillow reads wherever it runs: where it fails at one of these, the bytes are damaged.
-_EVERYWHERE = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
+_FAX = (2, 3, 4)  # of which zero is white, where nothing else is said
+_EVERYWHERE = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 
 
 def open_tiff(data: bytes, wanted: bool = False) -> DeepMaster | None:
-    """The first page, where Pillow would read less than its bits; or any, if it is wanted."""
+    """The first page, where Pillow would read less than its bits; or any, if it is wanted.
+
+    Raises PhotoError (unsupported) for a camera's raw file whose first page is but a preview.
+    """
     import tifffile
 
+    if data[8:10] == b"CR":
+        raise PhotoError("unsupported", "a camera's raw file (CR2)")
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())
@@ -71,8 +82,34 @@ def _beyond_pillow(page: tifffile.TiffPage, data: bytes) -> bool:
     bits: Any = page.bitspersample
     if not isinstance(bits, int):  # they differ, as in 5, 6 and 5
         return False
+    if _PHOTOMETRIC not in page.tags:  # Pillow takes zero for white then
+        return int(page.compression) not in _FAX
     few, unsigned = bits <= 8, page.sampleformat in (1, 4)
-    return not (few and unsigned and int(page.photometric) in _PILLOWS)
+    known = int(page.photometric) in _PILLOWS and not _is_raw_ycbcr(page)
+    return not (few and unsigned and known)
+
+
+def _is_raw_ycbcr(page: tifffile.TiffPage) -> bool:
+    """Whether it is YCbCr without compression that Pillow reads wrong: of fewer colors than lights,
+    in planes, or with another black and white."""
+    if page.photometric != _YCBCR or page.compression != 1:
+        return False
+    plain = page.planarconfig == 1 and _subsampling(page) == (1, 1)
+    return not plain or _tag(page, _BLACK_AND_WHITE) not in (None, _FULL_RANGE)
+
+
+def _subsampling(page: tifffile.TiffPage) -> tuple[int, int]:
+    found = _tag(page, _SUBSAMPLING)
+    return (2, 2) if found is None else (int(found[0]), int(found[1]))
+
+
+def _photometric(page: tifffile.TiffPage) -> int:
+    """What a page states, or else what it must be."""
+    if _PHOTOMETRIC in page.tags:
+        return int(page.photometric)
+    if _COLOR_MAP in page.tags:
+        return _PALETTE
+    return 2 if page.samplesperpixel - len(page.extrasamples) >= 3 else 1
 
 
 def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
@@ -81,10 +118,10 @@ def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
     kind = _kind(page)
     if kind == "lab":
         mode = "LAB"
-    if page.photometric == _PALETTE:
+    palette = _photometric(page) == _PALETTE
+    if palette:
         mode, samples = "P", 3  # as many as it has once it is decoded
     mode += "A" if extra else ""
-    palette = page.photometric == _PALETTE
     return DeepMaster(
         page.imagewidth,
         page.imagelength,
@@ -102,9 +139,16 @@ def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
 
 
 def _kind(page: tifffile.TiffPage) -> Kind | None:
-    if page.photometric == _YCBCR and int(page.compression) in _MANAGED:
+    photometric = _photometric(page)
+    if photometric == _YCBCR and (int(page.compression) in _MANAGED or _is_for_libtiff(page)):
         return "rgb"
-    return _KINDS.get(int(page.photometric))
+    return _KINDS.get(photometric)
+
+
+def _is_for_libtiff(page: tifffile.TiffPage) -> bool:
+    """YCbCr whose decoder makes no RGB of it; libtiff does."""
+    eight = page.bitspersample == 8 and page.samplesperpixel == 3
+    return page.photometric == _YCBCR and eight and int(page.compression) not in _MANAGED
 
 
 def _compression(data: bytes) -> int:
@@ -121,7 +165,9 @@ def _decode_tiff(data: bytes) -> Samples:
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         page = file.pages.first
         _check_supported(page)
-        _check_whole(page, len(data))
+        _check_whole(page, data)
+        if _is_for_libtiff(page):
+            return Samples(_rgb_by_libtiff(data, page), "rgb", 255)
         try:
             values = page.asarray(maxworkers=1)
         except ImportError as error:  # a codec that this build of imagecodecs lacks
@@ -129,17 +175,21 @@ def _decode_tiff(data: bytes) -> Samples:
         if page.planarconfig == 2 and page.samplesperpixel > 1:
             values = np.moveaxis(values, 0, -1)
         values = values[..., None] if values.ndim == 2 else values
-        if page.photometric == _PALETTE:
+        if _photometric(page) == _PALETTE:
             return Samples(_looked_up(page, values), "rgb", 65535)
         kind = _kind(page)
         assert kind is not None  # _check_supported has seen to it
         bits, sort = page.bitspersample, values.dtype.kind
         white = None if sort == "f" or bits >= 32 else float(2 ** (bits - (sort == "i")) - 1)
+        if sort == "f":
+            _forget_no_data(values, page)
+        if bits == 24 and sort == "u":
+            values = _in_byte_order(values, page)
         return Samples(
             _offset_lab(values, page) if kind == "lab" else values,
             kind,
             white,
-            inverted=page.photometric == _INVERTED,
+            inverted=_photometric(page) == _INVERTED,
             premultiplied=bool(page.extrasamples) and page.extrasamples[0] == 1,
         )
 
@@ -149,8 +199,9 @@ def _check_supported(page: tifffile.TiffPage) -> None:
 
     if page.samplesperpixel > _MOST_CHANNELS or page.imagedepth != 1:
         raise PhotoError("unsupported", f"a TIFF with {page.samplesperpixel} channels")
-    known = _kind(page) is not None
-    if page.photometric == _PALETTE:
+    kind = _kind(page)
+    known = kind is not None and page.samplesperpixel >= _LEAST_CHANNELS[kind]
+    if _photometric(page) == _PALETTE:
         known = page.colormap is not None and page.samplesperpixel <= 2
     if not known or page.dtype is None:
         what = f"{page.bitspersample} bits and kind {page.photometric!r}"
@@ -164,18 +215,61 @@ def _not_decoded(page: tifffile.TiffPage) -> PhotoError:
     return PhotoError("unsupported", f"a TIFF compressed by {name}")
 
 
-def _check_whole(page: tifffile.TiffPage, size: int) -> None:
-    """What lies outside of the file would be filled with black, and nobody told."""
+def _check_whole(page: tifffile.TiffPage, data: bytes) -> None:
+    """What lies outside of the file, or after the end of a JPEG that was cut, would be filled with
+    black or gray, and nobody told."""
     spans = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    missing = not spans or any(
-        start + count > size or (count == 0) != (start == 0) for start, count in spans
-    )
-    pixels = page.imagewidth * page.imagelength * page.samplesperpixel
-    needed = pixels * page.bitspersample // 8
+    missing = not spans
     if page.compression == 1 and not page.is_tiled:
-        missing = missing or sum(count for _, count in spans) < needed
-    if missing:
+        needed = _bytes_of(page)
+        if len(spans) == 1:  # some programs write nothing, or too much, for the length of all
+            spans = [(start, needed) for start, count in spans if start and not 0 < count < needed]
+        missing = sum(count for _, count in spans) < needed
+    elif int(page.compression) in _JPEGS:
+        missing = any(data.find(_END, start, start + count) < 0 for start, count in spans if count)
+    if missing or any(
+        start + count > len(data) or (count == 0) != (start == 0) for start, count in spans
+    ):
         raise PhotoError("corrupt", "the TIFF ends before its pixels do")
+
+
+def _bytes_of(page: tifffile.TiffPage) -> int:
+    """Of all pixels without compression."""
+    width, height = page.imagewidth, page.imagelength
+    across, down = _subsampling(page) if page.photometric == _YCBCR else (1, 1)
+    if across * down > 1:
+        return int(-(-width // across) * -(-height // down) * (across * down + 2))
+    return int(width * height * page.samplesperpixel * page.bitspersample // 8)
+
+
+def _rgb_by_libtiff(data: bytes, page: tifffile.TiffPage) -> np.ndarray:
+    """uint8 (H, W, 3) as stored."""
+    import imagecodecs
+
+    values: np.ndarray = imagecodecs.tiff_decode(data, asrgb=True)[..., :3]
+    turned = _tag(page, ORIENTATION)  # of which libtiff has applied the mirroring alone
+    if turned in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return values[::-1] if turned in (3, 4, 7, 8) else values
+
+
+def _forget_no_data(values: np.ndarray, page: tifffile.TiffPage) -> None:
+    """What stands for no value becomes none: as the brightest of all, it would be the white."""
+    if float(np.finfo(values.dtype).max) > _BEYOND_LIGHT:
+        values[values > _BEYOND_LIGHT] = np.nan
+    try:
+        none = float(_tag(page, _NODATA))
+    except (TypeError, ValueError):  # there is no such value, or it is no number
+        return
+    with np.errstate(over="ignore"):
+        values[values == values.dtype.type(none)] = np.nan
+
+
+def _in_byte_order(values: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
+    """Whole numbers of 24 bits, which tifffile reads as if they were big-endian."""
+    if page.parent.byteorder == ">" or page.predictor != 1:
+        return values
+    return (values & 255) << 16 | (values & 0xFF00) | values >> 16
 
 
 def _looked_up(page: tifffile.TiffPage, values: np.ndarray) -> np.ndarray:

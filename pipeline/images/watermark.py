@@ -57,12 +57,16 @@ def watermarked(
     signs, sync, owner = _cells()
     pattern = signs * np.where(sync, np.float32(1), encoded(payload)[owner])
     side = max(height, width)
-    low, share = _between(np.arange(width), side)
-    wide = pattern[..., low] * (1 - share) + pattern[..., low + 1] * share  # (2, G, W)
+    left, across = _between(np.arange(width), side)
+    held, wide = (0, 0), np.empty((2, 0, width), np.float32)
     first = 0
     for part in parts:
         low, share = _between(np.arange(first, first + len(part)), side)
-        share = share[:, None]
+        top, end = int(low[0]), int(low[-1]) + 2
+        if held != (top, end):  # of a very wide picture, all rows would take far more than a band
+            held, rows = (top, end), pattern[:, top:end]
+            wide = rows[..., left] * (1 - across) + rows[..., left + 1] * across
+        low, share = low - top, share[:, None]
         blue, red = wide[:, low] * (1 - share) + wide[:, low + 1] * share
         first += len(part)
         yield _put(part, blue, red, strength)

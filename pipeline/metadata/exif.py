@@ -87,7 +87,7 @@ def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
         parts = Parts(photoshop=_bytes_of(own, PHOTOSHOP) or b"")
     else:
         parts = {"JPEG": jpeg_parts, "JPEG2000": jpeg2000_parts}.get(format, _no_parts)(data)
-        block = info.get("exif") or _raw_profile(info, "exif") or parts.exif
+        block = info.get("exif") or _raw_profile(info, "exif") or older_exif(info) or parts.exif
         own, whole = _read(block.removeprefix(b"Exif\0\0") if isinstance(block, bytes) else b"")
         xmp = xmp or parts.xmp or _raw_profile(info, "xmp")
         iptc = parts.iptc or _raw_profile(info, "iptc")
@@ -307,6 +307,12 @@ def _texts(info: Mapping[Any, Any], comment: bytes) -> dict[str, str]:
         except UnicodeDecodeError:
             found["Comment"] = comment.decode("cp1252", errors="replace")
     return found
+
+
+def older_exif(info: Mapping[Any, Any]) -> bytes | None:
+    """EXIF as ImageMagick once wrote it into PNG, under a name that XMP had too."""
+    block = _raw_profile(info, "APP1")
+    return block if block and block.startswith(b"Exif\0\0") else None
 
 
 def _raw_profile(info: Mapping[Any, Any], name: str) -> bytes | None:

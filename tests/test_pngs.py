@@ -1,0 +1,79 @@
+"""PNGs whose stream ends before their pixels do, and EXIF as ImageMagick once wrote it."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline.errors import PhotoError
+from pipeline.images.pillow import read_full, read_small
+
+RAMP = (np.mgrid[:47, :61][0] * 4 + np.mgrid[:47, :61][1] + 1).astype(np.uint8)
+PASSES = (
+    *((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4)),
+    *((2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)),
+)
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def rows_of(pixels: np.ndarray) -> list[bytes]:
+    return [b"\0" + np.ascontiguousarray(row).tobytes() for row in pixels]
+
+
+def png(rows: list[bytes], depth: int = 8, interlaced: bool = False) -> bytes:
+    header = struct.pack(">IIBBBBB", 61, 47, depth, 0, 0, 0, interlaced)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"".join(rows)))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize("dtype", [">u1", ">u2"])
+@pytest.mark.parametrize("black", [False, True])
+def test_rows_that_are_missing_are_not_black(dtype: str, black: bool) -> None:
+    rows, depth = rows_of((RAMP * (not black)).astype(dtype)), 8 * np.dtype(dtype).itemsize
+    whole = read_full(png(rows, depth)).gray
+    assert np.array_equal(whole, RAMP * (not black))
+    for missing in (1, 2, 20):
+        data = png(rows[:-missing], depth)
+        for read in (read_full, lambda data: read_small(data, [16])):
+            with pytest.raises(PhotoError, match="ends before its pixels do") as error:
+                read(data)
+            assert error.value.reason == "corrupt"
+
+
+def test_an_interlaced_png_is_counted_pass_by_pass() -> None:
+    for pixels in (RAMP, RAMP * 0):
+        parts = [pixels[top::down, left::across] for top, left, down, across in PASSES]
+        rows = [row for part in parts for row in rows_of(part)]
+        assert np.array_equal(read_full(png(rows, interlaced=True)).gray, pixels)
+        with pytest.raises(PhotoError) as error:
+            read_full(png(rows[:-1], interlaced=True))
+        assert error.value.reason == "corrupt"
+
+
+@pytest.mark.parametrize("side", [1023, 3000])
+def test_black_pictures_that_are_much_smaller_as_files_are_whole(side: int) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (side, 800)).save(file, "PNG")
+    assert len(file.getvalue()) < 20_000
+    assert not read_full(file.getvalue()).gray.any()
+
+
+@pytest.mark.parametrize("name", [b"exif", b"APP1"])
+def test_the_orientation_of_exif_as_text_is_honored(name: bytes) -> None:
+    exif = Image.Exif()
+    exif[274] = 6
+    block = exif.tobytes()
+    text = f"\n{name.decode()}\n{len(block):8}\n{block.hex()}\n".encode()
+    data = png(rows_of(RAMP))
+    profile = chunk(b"zTXt", b"Raw profile type " + name + b"\0\0" + zlib.compress(text))
+    assert np.array_equal(read_full(data[:33] + profile + data[33:]).gray, np.rot90(RAMP, -1))
