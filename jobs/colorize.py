@@ -19,9 +19,26 @@ if TYPE_CHECKING:
     from pipeline.run.summary import Summary
 
 
+class Sources(click.Argument):
+    """The sources before the destination: of one path alone, the destination is what is missing."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().process_value(ctx, value)
+        except click.MissingParameter as error:
+            error.param_hint = "'SRC... DST'"
+            error.message = "Give two paths: the photos, and where the pictures shall go"
+            raise
+
+
 @click.command(cls=SectionedCommand)
 @click.argument(
-    "sources", nargs=-1, required=True, metavar="SRC...", shell_complete=complete_folder
+    "sources",
+    cls=Sources,
+    nargs=-1,
+    required=True,
+    metavar="SRC...",
+    shell_complete=complete_folder,
 )
 @click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.option("--update", is_flag=True, help="Add photos that came into SRC since DST was begun.")

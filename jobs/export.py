@@ -24,7 +24,7 @@ def check_lines(
     for each in values:
         label, separator, value = each.partition("=")
         if not separator or label in lines:
-            raise click.BadParameter(f"{each!r} is no LABEL=VALUE, or its label comes twice")
+            raise click.BadParameter(f"{each!r} is not LABEL=VALUE, or repeats a label")
         lines[label] = value
     return lines
 

@@ -1,6 +1,7 @@
 """The command `autochrome`; the one place where an error of ours becomes one line and a code."""
 
 import logging
+import re
 import signal
 import sys
 import threading
@@ -34,6 +35,14 @@ from pipeline.run.logs import LOGGER
 
 class Commands(click.Group):
     """A group of commands whose errors are told, not traced."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """An empty argument is never meant, and would pass for an option that is not given."""
+        for before, each in zip(["autochrome", *args], args, strict=False):
+            if not each or re.fullmatch(r"--[\w-]+=", each):
+                place = f"{each!r}" if each else f"the argument after {before!r}"
+                raise click.UsageError(f"{place} is empty: is a variable not set?", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         if threading.current_thread() is threading.main_thread():

@@ -29,7 +29,7 @@ def check_share(ctx: click.Context, option: click.Parameter, value: str) -> floa
     except ValueError:
         share = math.nan
     if not 0 < share <= 1:
-        raise click.BadParameter(f"{value!r} is no share, as 5% or 0.05")
+        raise click.BadParameter(f"{value!r} is not a share such as 5% or 0.05")
     return share
 
 

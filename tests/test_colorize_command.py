@@ -35,15 +35,15 @@ def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) ->
     (tmp_path / "link").symlink_to(photos)
     for source, destination, words in (
         (tmp_path / "nowhere", tmp_path / "out", "nowhere does not exist"),
-        (tmp_path / "list.txt", tmp_path / "out", "no photograph in "),
-        (photos / "cat.jpg", tmp_path / "file", "Not a directory"),
+        (tmp_path / "list.txt", tmp_path / "out", "list.txt is not a photograph"),
+        (photos / "cat.jpg", tmp_path / "file", f"{tmp_path / 'file'} is not a folder"),
         (photos / "cat.jpg", photos, "must not lie inside each other"),
         (tmp_path / "scans.zip", tmp_path / "out", "scans.zip is an archive: unpack it"),
         ("s3://bucket/scans.tar.gz", tmp_path / "out", "scans.tar.gz is an archive: unpack it"),
-        ("s3://buck*/scans", tmp_path / "out", "a bucket's name is no pattern"),
+        ("s3://buck*/scans", tmp_path / "out", "the name of a bucket cannot be a pattern"),
         (photos / "*.tif", tmp_path / "out", "no photograph in "),
         (tmp_path / "empty", tmp_path / "out", "no photograph in "),
-        (photos, tmp_path / "file" / "out", "Not a directory"),
+        (photos, tmp_path / "file" / "out", f"{tmp_path / 'file'} is not a folder"),
         (photos, photos / "out", "must not lie inside each other"),
         (photos, tmp_path, "must not lie inside each other"),
         (photos, tmp_path / "link" / "out", "must not lie inside each other"),
@@ -244,7 +244,7 @@ def test_defaults_of_the_command_are_those_of_the_settings(made: RecipeOptions |
             assert value == given[name], name
 
 
-def test_a_wrong_path_is_answered_before_torch_is_imported(
+def test_wrong_paths_and_empty_sources_are_answered_before_torch_is_imported(
     tmp_path: Path, repository: Path
 ) -> None:
     code = (
@@ -253,7 +253,15 @@ def test_a_wrong_path_is_answered_before_torch_is_imported(
         "try: main()\n"
         "except SystemExit as end: sys.exit(2 * ('torch' in sys.modules or end.code != 2))"
     )
-    for words in (["colorize", "nowhere", str(tmp_path / "out")], ["resume", "nowhere"]):
-        ended = subprocess.run([sys.executable, "-c", code, *words], cwd=repository, check=False)
-        assert ended.returncode == 0, words
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "notes.txt").write_text("none")
+    for words, what in (
+        (["colorize", "nowhere", str(tmp_path / "out")], "does not exist"),
+        (["colorize", str(tmp_path / "lists"), str(tmp_path / "out")], "1 other file ignored"),
+        (["resume", "nowhere"], "no run.json"),
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=repository, capture_output=True, check=False
+        )
+        assert ended.returncode == 0 and what in ended.stderr.decode(), words
     assert not (tmp_path / "out").exists()

@@ -275,7 +275,7 @@ def test_a_place_that_holds_other_files_is_refused(place: Place) -> None:
     with pytest.raises(DestinationMismatch, match="candidates: was best, now all"):
         deliver(source, destination, run, out, Order(candidates="all"))
     out.write("delivery.json", b"[1]")
-    with pytest.raises(StorageError, match="is no delivery of Autochrome"):
+    with pytest.raises(StorageError, match="is not a delivery of Autochrome"):
         deliver(source, destination, run, out, Order())
 
 
@@ -383,7 +383,7 @@ def test_no_two_pictures_share_a_name(
 def test_names_that_no_list_can_hold_are_replaced_and_marked(tmp_path: Path) -> None:
     awkward = ["line\nbreak.png", "100%.png", "box\r/a.png", "=SUM(A1).png"]
     if os.name == "posix":
-        awkward.append("gr\uf7fcn.png")  # a byte that is no UTF-8
+        awkward.append("gr\uf7fcn.png")  # a byte that is not UTF-8
     photos = {path: gray_photo(number) for number, path in enumerate(awkward)}
     source, destination, run = colored_folder(tmp_path, photos)
     out = LocalStorage(str(tmp_path / "bag"))

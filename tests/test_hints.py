@@ -147,13 +147,13 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
     [
         ("a.jpg,1.5,0.5,#112233,", "line 2: x '1.5' lies outside of the picture: no number from 0"),
         ("a.jpg,0.5,-0.1,#112233,", "line 2: y '-0.1' lies outside of the picture"),
-        ("a.jpg,0.5,nan,#112233,", "line 2: y 'nan' is no number from 0 to 1"),
-        ("a.jpg,,0.5,#112233,", "line 2: x '' is no number"),
+        ("a.jpg,0.5,nan,#112233,", "line 2: y 'nan' is not a number from 0 to 1"),
+        ("a.jpg,,0.5,#112233,", "line 2: x '' is not a number"),
         ("a.jpg,0.5,0.5,blue,", "line 2: color 'blue' is not of the form #rrggbb"),
         ("a.jpg,0.5,0.5,#11223g,", "line 2: color '#11223g'"),
-        ("a.jpg,0.5,0.5,#112233,0.6", "line 2: radius '0.6' is no number from 0 to 0.5"),
+        ("a.jpg,0.5,0.5,#112233,0.6", "line 2: radius '0.6' is not a number from 0 to 0.5"),
         ("a.jpg,0.5,0.5,#112233,0", "line 2: radius '0' is too small"),
-        (",0.5,0.5,#112233,", "line 2: photo '' is no path"),
+        (",0.5,0.5,#112233,", "line 2: photo '' is not a path"),
         ("a.jpg,0.5,0.5,#112233", "line 2: 4 values, not 5"),
         ("a,0,0,#112233,\na,0,0,#332211,", "line 3: there is a hint at 0, 0 already"),
         ("", "has no hints"),
@@ -169,7 +169,7 @@ def test_files_that_are_no_hints_are_told(tmp_path: Path) -> None:
     for text, words in (("photo,x,y\n", "no column 'color'"), (HEADER[:-1] + ",z\n", "column 'z'")):
         with pytest.raises(UsageError, match=words):
             read_hints(file_of(tmp_path, text))
-    with pytest.raises(UsageError, match="is no Parquet file"):
+    with pytest.raises(UsageError, match="is not a Parquet file"):
         read_hints(file_of(tmp_path, HEADER, "hints.parquet"))
     with pytest.raises(UsageError, match="is not there"):
         read_hints(str(tmp_path / "none.csv"))
@@ -494,11 +494,11 @@ def test_a_palette_that_is_gray_or_no_picture_is_refused(
     destination = MemoryStorage("out")
     with pytest.raises(UsageError, match=r"the palette .*0\.png is gray, and gives no colors"):
         job_of(source, destination, told_weights, palette=str(source / "0.png"))
-    with pytest.raises(UsageError, match="is no picture that can be read"):
+    with pytest.raises(UsageError, match="is not a picture that can be read"):
         job_of(source, destination, told_weights, palette=file_of(tmp_path, "text"))
     assert not destination.objects
     for text in ("", "red", "1:0", "5:3,"):
-        with pytest.raises(UsageError, match="is no palette"):
+        with pytest.raises(UsageError, match="is not a palette"):
             parse_palette(text)
 
 

@@ -147,5 +147,5 @@ def test_a_bags_manifests_name_what_lies_in_its_data(
      "https://a.example/#x", "https://ä.example", "https://[", "https://a.example:99999"],
 )  # fmt: skip
 def test_an_address_that_is_none_is_refused(base: str) -> None:
-    with pytest.raises(UsageError, match="is no address such as"):
+    with pytest.raises(UsageError, match="is not an address such as"):
         Order(iiif=base)

@@ -86,8 +86,8 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
     write_csv(tmp_path, "name\na.jpg\n")
     write_parquet(tmp_path / "other.parquet", name=["a"])
     refusals = {
-        "text.parquet": "is no Parquet file",
-        "latin.csv": "is no CSV file in UTF-8",
+        "text.parquet": "is not a Parquet file",
+        "latin.csv": "is not a CSV file in UTF-8",
         "empty": "neither Parquet nor CSV",
         "list.csv": "no column 'uri' in its first line",
         "other.parquet": "no column 'uri'; its columns are name",

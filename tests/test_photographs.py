@@ -154,7 +154,7 @@ def test_unusable_sources_are_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nowhere.parquet does not exist"):
         read_photographs(str(tmp_path / "nowhere.parquet"), Wanted(8))
     (tmp_path / "text.parquet").write_text("not Parquet at all")
-    with pytest.raises(UsageError, match="text.parquet is no Parquet file"):
+    with pytest.raises(UsageError, match="text.parquet is not a Parquet file"):
         read_photographs(str(tmp_path / "text.parquet"), Wanted(8))
     pq.write_table(pa.table({"picture": PNGS}), tmp_path / "other.parquet")
     with pytest.raises(UsageError, match="no column 'image'; its columns are picture"):

@@ -89,14 +89,14 @@ def test_whatever_else_is_told_by_line(data: bytes) -> None:
         ("photo,candidate,decision,seed,color\n", "line 1: columns"),
         (HEADER + "a.jpg,0,maybe,\n", "line 2: decision 'maybe' is none of approve, reject, redo"),
         (HEADER + "\na.jpg,0,Approve,\n", "line 3: decision 'Approve'"),
-        (HEADER + "a.jpg,x,approve,\n", "line 2: candidate 'x' is no whole number"),
-        (HEADER + "a.jpg,,reject,\n", "line 2: candidate '' is no whole number"),
-        (HEADER + "a.jpg,,redo,\n", "line 2: seed '' is no whole number"),
-        (HEADER + f"a.jpg,,redo,{2**63}\n", f"line 2: seed '{2**63}' is no whole number"),
+        (HEADER + "a.jpg,x,approve,\n", "line 2: candidate 'x' is not a whole number"),
+        (HEADER + "a.jpg,,reject,\n", "line 2: candidate '' is not a whole number"),
+        (HEADER + "a.jpg,,redo,\n", "line 2: seed '' is not a whole number"),
+        (HEADER + f"a.jpg,,redo,{2**63}\n", f"line 2: seed '{2**63}' is not a whole number"),
         (HEADER + "a.jpg,,redo,-1\n", "line 2: seed '-1'"),
         (HEADER + "a.jpg,0,reject,5\n", "line 2: seed '5' belongs to no reject"),
         (HEADER + "a.jpg,0,approve\n", "line 2: 3 values, not 4: 'a.jpg,0,approve'"),
-        (HEADER + ",0,approve,\n", "line 2: photo '' is no path"),
+        (HEADER + ",0,approve,\n", "line 2: photo '' is not a path"),
         (HEADER + '"a\nb",0,approve,\na.jpg,0,no,\n', "line 4: decision 'no'"),
         (HEADER + 'a.jpg,0,approve,\n"a.jpg,0', "line 3: no CSV"),
         (HEADER + "a,0,approve,\na,0,reject,\n", "line 3: 'a' is decided in line 2 already"),
@@ -111,7 +111,7 @@ def test_a_wrong_line_is_named_with_its_value(text: str, words: str) -> None:
 
 
 def test_what_is_no_utf_8_is_named_by_line() -> None:
-    with pytest.raises(UsageError, match=r"my.csv, line 2: b'\\xe9' is no UTF-8"):
+    with pytest.raises(UsageError, match=r"my.csv, line 2: b'\\xe9' is not UTF-8"):
         parse_selection("my.csv", HEADER.encode() + b"caf\xe9.jpg,0,approve,\n")
 
 

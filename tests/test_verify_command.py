@@ -47,4 +47,4 @@ def test_a_run_that_is_not_done_is_no_success(tmp_path: Path) -> None:
 def test_a_sample_is_a_share(sample: str, tmp_path: Path) -> None:
     result = run_command("verify", tmp_path, "--sample", sample)
     assert result.exit_code == 2
-    assert "is no share" in result.stderr
+    assert "is not a share" in result.stderr

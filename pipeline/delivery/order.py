@@ -41,7 +41,7 @@ class Order:
             raise UsageError("--bag-info is about a bag: it needs --bag")
         for label, value in self.bag_info.items():
             if not _LABEL.fullmatch(label) or label in OF_RUN:
-                raise UsageError(f"--bag-info: {label!r} is no label that can be given")
+                raise UsageError(f"--bag-info: {label!r} is not a label that can be given")
             if not value.strip() or not value.isprintable():
                 raise UsageError(f"--bag-info: {label} needs a value of one line")
         if self.iiif is not None:
@@ -89,7 +89,7 @@ def read_order(out: Storage) -> dict[str, Any] | None:
     except ObjectMissing:
         return None
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise StorageError(f"{out.uri_of(DELIVERY)} is no delivery of Autochrome") from error
+        raise StorageError(f"{out.uri_of(DELIVERY)} is not a delivery of Autochrome") from error
     return dict(content)
 
 
@@ -101,7 +101,7 @@ def _address(base: str) -> str:
     except ValueError:
         sound, parts = False, None
     if not sound or parts is None or parts.query or parts.fragment or not _is_plain(base):
-        raise UsageError(f"--iiif: {base!r} is no address such as https://archive.example/colored")
+        raise UsageError(f"--iiif: {base!r} is not an address such as https://archive.example/web")
     return base.rstrip("/")
 
 

@@ -201,7 +201,7 @@ def srgb_encoded(light: np.ndarray) -> np.ndarray:
 
 
 def _scaled(band: np.ndarray, white: float, highest: int) -> np.ndarray:
-    """Values 0..white as 0..highest, rounded; what is no number is black."""
+    """Values 0..white as 0..highest, rounded; what is not a number is black."""
     if white == highest and band.dtype.kind == "u":
         return band if band.itemsize <= 2 else band.clip(0, highest)
     scaled = np.nan_to_num(band.astype(np.float64) * (highest / white), posinf=highest, neginf=0)

@@ -71,7 +71,7 @@ def read_hints(uri: str) -> HintFile:
     for place, row in rows:
         photo = row.get("photo") or ""
         if not photo:
-            raise UsageError(f"{place}: photo '' is no path")
+            raise UsageError(f"{place}: photo '' is not a path")
         hint = _hint(place, row)
         _add(place, hints.setdefault(photo, []), hint)
         places.setdefault(photo, place)
@@ -168,7 +168,7 @@ def _hint(place: str, row: Mapping[str, str]) -> Hint:
     if not _COLOR.fullmatch(color):
         raise UsageError(f"{place}: color {_short(color)} is not of the form #rrggbb")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", page):
-        raise UsageError(f"{place}: page {_short(page)} is no whole number from 1")
+        raise UsageError(f"{place}: page {_short(page)} is not a whole number from 1")
     return Hint(x, y, radius, color.lower(), int(page))
 
 
@@ -196,14 +196,14 @@ def _csv(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
             if values:
                 yield place, dict(zip(header, map(str.strip, values), strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UsageError(f"{uri} is no CSV file in UTF-8: {error}") from error
+        raise UsageError(f"{uri} is not a CSV file in UTF-8: {error}") from error
 
 
 def _parquet(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
         table = pq.read_table(io.BytesIO(data))
     except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{uri} is no Parquet file: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{uri} is not a Parquet file: {str(error).splitlines()[0]}") from error
     _check_header(uri, table.column_names)
     for number, row in enumerate(table.to_pylist(), start=1):
         yield f"{uri}, row {number}", {name: _text(value) for name, value in row.items()}

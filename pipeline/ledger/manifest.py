@@ -81,7 +81,7 @@ class Manifest:
                     size = row.get("size") or ""
                     yield row["uri"] or "", int(size) if size.isdigit() else 0
         except (csv.Error, UnicodeDecodeError) as error:
-            raise UsageError(f"{uri} is no CSV file in UTF-8: {error}") from error
+            raise UsageError(f"{uri} is not a CSV file in UTF-8: {error}") from error
 
     def _parquet(self, path: str) -> Iterator[tuple[str, int]]:
         uri = self._storage.uri_of(path)
@@ -97,7 +97,7 @@ class Manifest:
                     yield from _rows(pa.Table.from_batches([batch]))
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             cause = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"{uri} is no Parquet file that is understood: {cause}") from error
+            raise UsageError(f"{uri} is not a Parquet file that can be used: {cause}") from error
 
     def _open(self, path: str) -> Any:
         if isinstance(self._storage, LocalStorage):

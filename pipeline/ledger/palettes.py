@@ -31,7 +31,7 @@ def palette_of(name: str, data: bytes, side: int) -> str:
         info, _ = read_small(data, (side,))
         rgb = read_rgb(data, side)
     except PhotoError as error:
-        raise UsageError(f"the palette {name} is no picture that can be read: {error}") from error
+        raise UsageError(f"palette {name} is not a picture that can be read: {error}") from error
     if info.tone in ("gray", "gray_with_color"):
         raise UsageError(f"the palette {name} is gray, and gives no colors")
     red, green, blue = np.moveaxis(rgb.astype(np.int64) // 32, -1, 0)
@@ -47,7 +47,7 @@ def parse_palette(text: str) -> np.ndarray:
             bin, count = map(int, each.split(":"))
             shares[bin % NUM_BINS] += count
     if not shares.sum():
-        raise UsageError(f"{text[:60]!r} is no palette")
+        raise UsageError(f"{text[:60]!r} is not a palette")
     return (shares / shares.sum()).astype(np.float32)
 
 

@@ -184,7 +184,7 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, wrong = data.count(b"\n", 0, error.start) + 1, data[error.start : error.end]
-        _refuse(name, line, f"{wrong!r} is no UTF-8")
+        _refuse(name, line, f"{wrong!r} is not UTF-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     start = 1
@@ -220,7 +220,7 @@ def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:
     if decision not in DECISIONS:
         _refuse(name, line, f"decision {_short(decision)} is none of {', '.join(DECISIONS)}")
     if not row["photo"]:
-        _refuse(name, line, "photo '' is no path")
+        _refuse(name, line, "photo '' is not a path")
     candidate = None
     if row["candidate"] or decision != "redo":
         candidate = _whole(name, line, "candidate", row["candidate"], 2**31 - 1)
@@ -241,7 +241,7 @@ def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:
 
 def _whole(name: str, line: int, column: str, value: str, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,19}", value) or int(value) > most:
-        _refuse(name, line, f"{column} {_short(value)} is no whole number from 0 to {most}")
+        _refuse(name, line, f"{column} {_short(value)} is not a whole number from 0 to {most}")
     return int(value)
 
 

@@ -310,7 +310,7 @@ def _check_authority(url: str | None) -> None:
     except ValueError:
         sound = False
     if not sound or not url.isprintable() or " " in url:
-        raise UsageError(f"--c2pa-timestamp {url!r} is no http:// or https:// address")
+        raise UsageError(f"--c2pa-timestamp {url!r} is not an http:// or https:// address")
 
 
 def _cause(error: PhotoError) -> str:

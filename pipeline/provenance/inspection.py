@@ -105,6 +105,8 @@ def inspect_file(place: str) -> Inspection:
     storage = open_storage(folder)
     data = storage.read(name, MOST_BYTES)
     format = format_by_start(data)
+    if not data:
+        raise PhotoError("corrupt", "the file is empty")
     if format is None:
         raise PhotoError("unsupported", "not a picture in a format that is known here")
     notes: list[str] = []
@@ -129,7 +131,7 @@ def _folder_and_name(place: str) -> tuple[str, str]:
     """Raises UsageError where there is no name."""
     folder, slash, name = place.rpartition("/")
     if not name or folder in ("s3:", "s3:/"):
-        raise UsageError(f"{place} names no file")
+        raise UsageError(f"{place!r} names no file")
     return (folder or "/") if slash else ".", name
 
 

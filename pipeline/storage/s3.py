@@ -100,7 +100,7 @@ class S3Storage:
     def _no_store(self, verb: str, path: str = "") -> StoreUnavailable:
         """Of an answer that says "200 OK" and is no store's: a gateway's page, for one."""
         uri = self.uri_of(path)
-        return StoreUnavailable(f"cannot {verb} {uri}: what answers is no S3 store")
+        return StoreUnavailable(f"cannot {verb} {uri}: what answers is not an S3 store")
 
     def _objects(self, contents: Any) -> Page:
         root = len(self._key(""))

@@ -164,7 +164,7 @@ def _open_parquet(storage: Storage, path: str) -> pq.ParquetFile:
         return pq.ParquetFile(origin)
     except pa.ArrowException as error:
         cause = str(error).splitlines()[0]
-        raise UsageError(f"{storage.uri_of(path)} is no Parquet file: {cause}") from error
+        raise UsageError(f"{storage.uri_of(path)} is not a Parquet file: {cause}") from error
 
 
 def fetch(task: Task, storage: Storage) -> Iterator[tuple[int, Place, bytes | StorageError]]:

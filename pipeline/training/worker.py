@@ -194,7 +194,7 @@ class StageTraining:
         names = self._loss_names()
         inputs = LossInputs(len(names) > 1, low_resolution=self.settings.low_resolution)
         sums = torch.zeros(len(names), dtype=torch.float64, device=self.device)
-        # A worker may have none, and the mean of no picture is no number.
+        # A worker may have none, and the mean of no picture is not a number.
         for batch in own.split(self.settings.training.batch_size) if len(own) else ():
             losses = stage_losses(model, batch.to(self.device), inputs)
             sums += torch.stack([losses[name].double() for name in names]) * len(batch)
