@@ -17,7 +17,10 @@ from pipeline.errors import UsageError
 from pipeline.ledger.sources import split_source
 from pipeline.ledger.status import Failure
 from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.request import prepare_job
 from pipeline.run.summary import Summary
+from pipeline.run.survey import survey
+from pipeline.storage.local import LocalStorage
 from support.commands import refusal, run_command
 
 
@@ -226,6 +229,60 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
     assert found["cost"] == pytest.approx(2 * found["seconds_left"])
     line = refusal("colorize", photos, tmp_path / "out", "--price-per-hour", 1)
     assert "give both" in line
+
+
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_dry_run_of_what_was_begun_lists_the_source_once(
+    tmp_path: Path, photos: Path, weights: Path, limit: int | None
+) -> None:
+    destination, asked = LocalStorage(str(tmp_path / "out")), RecipeOptions(limit=limit)
+    resources = Resources(str(weights), device="cpu")
+    planned = prepare_job(str(photos), destination, asked, resources).run.plan.photos
+    shutil.copy(photos / "cat.jpg", photos / "new.jpg")
+    listed: list[object] = []
+    watching = [True]  # a hook stays for good
+
+    def hook(event: str, given: tuple[object, ...]) -> None:
+        if watching[0] and event == "os.scandir" and given[0] == str(photos):
+            listed.append(given[0])
+
+    sys.addaudithook(hook)
+    try:
+        found = survey(str(photos), destination, asked, resources)
+    finally:
+        watching[0] = False
+    assert listed == [str(photos)]
+    if limit is None:
+        assert (found.photos, found.left, found.unplanned) == (planned + 1, planned, 1)
+    else:
+        assert (found.photos, found.left, found.unplanned) == (1, 1, 0)
+    assert found.pilot and not found.pilot.reasons
+
+
+def test_a_dry_run_in_which_nothing_could_be_colorized_has_no_estimate(
+    tmp_path: Path, weights: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    command = (tmp_path / "broken.jpg", tmp_path / "out", "--weights", weights, "--dry-run")
+    first, *_, tried, estimate, last = run_command("colorize", *command).stdout.splitlines()
+    assert first == f"1 photo in {tmp_path}, 0 B" and tried.endswith("s each; failed: 1 corrupt")
+    assert estimate == "no estimate: none of these became a picture"
+    assert last == "nothing was written"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument 'SRC... DST'. Give two paths"),
+        (["scans"], "Missing argument 'SRC... DST'. Give two paths"),
+        (["scans", "out", "--weights", ""], "the argument after '--weights' is empty"),
+        (["scans", "out", "--hints="], "'--hints=' is empty"),
+        (["", "out"], "the argument after 'colorize' is empty"),
+    ],
+)
+def test_what_is_left_out_is_named(arguments: list[str], words: str) -> None:
+    result = run_command("colorize", *arguments)
+    assert result.exit_code == 2 and words in result.stderr
 
 
 @pytest.mark.parametrize(
