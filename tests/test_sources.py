@@ -43,9 +43,7 @@ def test_one_file_and_several_are_sources(folder: Path, monkeypatch: pytest.Monk
     place, include = split_sources(several, ())
     assert place == str(folder) and include == ("a.tif", "box/c[*].jpg", "box/d.jpg")
     assert taken(place, include) == ["a.tif", "box/c*.jpg", "box/d.jpg"]
-    with pytest.raises(
-        UsageError, match="^notes.txt is not a photograph: .txt files are"
-    ):
+    with pytest.raises(UsageError, match="^notes.txt is not a photograph: .txt files are"):
         split_sources(["notes.txt"], ())
 
 

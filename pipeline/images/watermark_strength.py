@@ -14,8 +14,8 @@ from pipeline.images.watermark import READ_AT, STRENGTH, read_watermark, waterma
 
 TRIED_AT = 1024  # pixels of the longer side; a larger picture loses less to JPEG than such a copy
 STRENGTHS = (0.4, 0.45, 0.5, 0.56, 0.63, 0.7, 0.8, 0.9, 1.0, 1.2)
-_QUALITY = 72  # of JPEG: a little worse than the 75 that many programs take
-_CROPPED_QUALITY, _CROP = 75, 0.8
+_QUALITIES = 75, 70  # of JPEG; two, as what is read at 70 may by chance not be read at 75
+_CROP = 0.8
 _FOR_CROPS = 0.56  # the strength that may be spent on crops that are encoded, too
 
 
@@ -30,7 +30,8 @@ def least_strength(rgb_HW3: np.ndarray, payload: int) -> float:
     for strength in STRENGTHS:
         [marked] = watermarked([rgb_HW3], height, width, payload, strength)
         survives = survives or (
-            _read_encoded(marked, _QUALITY) == payload and _read_halved(marked) == payload
+            all(_read_encoded(marked, quality) == payload for quality in _QUALITIES)
+            and _read_halved(marked) == payload
         )
         if survives and (strength >= _FOR_CROPS or _read_cropped(marked) == payload):
             return strength
@@ -46,7 +47,7 @@ def _read_encoded(rgb_HW3: np.ndarray, quality: int, share: float = 1) -> int | 
 def _read_cropped(rgb_HW3: np.ndarray) -> int | None:
     rows, columns = (round(side * (1 - _CROP) / 2) for side in rgb_HW3.shape[:2])
     middle = rgb_HW3[rows : len(rgb_HW3) - rows, columns : rgb_HW3.shape[1] - columns]
-    return _read_encoded(middle, _CROPPED_QUALITY, _CROP)
+    return _read_encoded(middle, _QUALITIES[0], _CROP)
 
 
 def _read_halved(rgb_HW3: np.ndarray) -> int | None:
