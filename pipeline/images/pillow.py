@@ -31,7 +31,7 @@ from pipeline.deadline import allow
 from pipeline.errors import PhotoError
 from pipeline.images.codecs import color_profile, open_deep, own_profile
 from pipeline.images.curves import Curve, curve_profile
-from pipeline.images.formats import MasterInfo, format_by_start
+from pipeline.images.formats import MasterInfo, describe_unknown, format_by_start
 from pipeline.images.frames import (
     UPRIGHT,
     ImageRows,
@@ -318,7 +318,7 @@ def _facts(
 def _unidentified(data: bytes) -> PhotoError:
     name = format_by_start(data)
     if name is None:
-        return PhotoError("unsupported", "not a picture in a format that is known here")
+        return PhotoError("unsupported", describe_unknown(data))
     return PhotoError("corrupt", f"the {name} header is damaged or of an unknown kind")
 
 

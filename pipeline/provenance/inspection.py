@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import PhotoError, StorageError, UsageError
-from pipeline.images.formats import SIGNABLE, format_by_start
+from pipeline.images.formats import SIGNABLE, describe_unknown, format_by_start
 from pipeline.images.mark import FOUND, find_mark
 from pipeline.images.phash import perceptual_hash
 from pipeline.images.pillow import read_full, read_header, read_rgb
@@ -108,7 +108,7 @@ def inspect_file(place: str) -> Inspection:
     if not data:
         raise PhotoError("corrupt", "the file is empty")
     if format is None:
-        raise PhotoError("unsupported", "not a picture in a format that is known here")
+        raise PhotoError("unsupported", describe_unknown(data))
     notes: list[str] = []
     digest = hashlib.sha256(data).hexdigest()
     metadata, gray, in_color = _look(data, notes)
