@@ -26,9 +26,8 @@ class Sources(click.Argument):
         try:
             return super().process_value(ctx, value)
         except click.MissingParameter as error:
-            error.param_hint = "'SRC... DST'"
-            error.message = "Give two paths: the photos, and where the pictures shall go"
-            raise
+            words = "Give two paths: the photos, and where the pictures should go"
+            raise click.MissingParameter(words, ctx, self, "'SRC... DST'") from error
 
 
 @click.command(cls=SectionedCommand)

@@ -14,7 +14,8 @@ from pipeline.images.watermark import READ_AT, STRENGTH, read_watermark, waterma
 
 TRIED_AT = 1024  # pixels of the longer side; a larger picture loses less to JPEG than such a copy
 STRENGTHS = (0.4, 0.45, 0.5, 0.56, 0.63, 0.7, 0.8, 0.9, 1.0, 1.2)
-_QUALITIES = 75, 70  # of JPEG; two, as what is read at 70 may by chance not be read at 75
+_ENCODED = (75, 0), (70, 5), (75, 10)  # qualities of JPEG, and pixels that are cut off before, as
+# what is read from some of JPEG's blocks may by chance not be read from others
 _CROP = 0.8
 _FOR_CROPS = 0.56  # the strength that may be spent on crops that are encoded, too
 
@@ -29,8 +30,10 @@ def least_strength(rgb_HW3: np.ndarray, payload: int) -> float:
     survives = False
     for strength in STRENGTHS:
         [marked] = watermarked([rgb_HW3], height, width, payload, strength)
+        if np.array_equal(marked, rgb_HW3):
+            continue  # gray all over, or so near it that rounding leaves nothing
         survives = survives or (
-            all(_read_encoded(marked, quality) == payload for quality in _QUALITIES)
+            all(_read_moved(marked, *each) == payload for each in _ENCODED)
             and _read_halved(marked) == payload
         )
         if survives and (strength >= _FOR_CROPS or _read_cropped(marked) == payload):
@@ -44,10 +47,19 @@ def _read_encoded(rgb_HW3: np.ndarray, quality: int, share: float = 1) -> int | 
     return read_watermark(read_rgb(file, READ_AT), height, width, share)
 
 
+def _read_moved(rgb_HW3: np.ndarray, quality: int, less: int) -> int | None:
+    """After JPEG whose blocks lie so many pixels further down and right."""
+    height, width = rgb_HW3.shape[:2]
+    if min(height, width) <= less:
+        return None
+    share = max(height - less, width - less) / max(height, width)
+    return _read_encoded(rgb_HW3[less:, less:], quality, share)
+
+
 def _read_cropped(rgb_HW3: np.ndarray) -> int | None:
     rows, columns = (round(side * (1 - _CROP) / 2) for side in rgb_HW3.shape[:2])
     middle = rgb_HW3[rows : len(rgb_HW3) - rows, columns : rgb_HW3.shape[1] - columns]
-    return _read_encoded(middle, _QUALITIES[0], _CROP)
+    return _read_encoded(middle, _ENCODED[0][0], _CROP)
 
 
 def _read_halved(rgb_HW3: np.ndarray) -> int | None:
