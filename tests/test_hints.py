@@ -145,7 +145,10 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("a.jpg,1.5,0.5,#112233,", "line 2: x '1.5' lies outside of the picture: no number from 0"),
+        (
+            "a.jpg,1.5,0.5,#112233,",
+            "line 2: x '1.5' lies outside of the picture: it is not a number from",
+        ),
         ("a.jpg,0.5,-0.1,#112233,", "line 2: y '-0.1' lies outside of the picture"),
         ("a.jpg,0.5,nan,#112233,", "line 2: y 'nan' is not a number from 0 to 1"),
         ("a.jpg,,0.5,#112233,", "line 2: x '' is not a number"),
