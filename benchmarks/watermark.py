@@ -7,6 +7,7 @@ luminance. This is marked, handled, and read as `autochrome inspect` does.
 """
 
 import io
+from collections import deque
 from collections.abc import Callable
 
 import click
@@ -17,7 +18,9 @@ from PIL import Image
 from model.lab import ciede2000, lab_from_rgb
 from pipeline.images.chroma import LUMA, bands, put_color_on
 from pipeline.images.frames import squeezed
-from pipeline.images.watermark import READ_AT, STRENGTH, find_watermark, watermarked
+from pipeline.images.watermark import READ_AT, find_watermark, watermarked
+from pipeline.images.watermark_strength import TRIED_AT, least_strength
+from pipeline.review.previews import Preview
 
 
 def result(file: bytes, enlarge: int) -> np.ndarray:
@@ -29,8 +32,12 @@ def result(file: bytes, enlarge: int) -> np.ndarray:
     return put_color_on(gray, np.asarray(small))
 
 
-def with_mark(rgb_HW3: np.ndarray, payload: int, strength: float) -> np.ndarray:
+def with_mark(rgb_HW3: np.ndarray, payload: int, strength: float | None) -> np.ndarray:
     height, width = rgb_HW3.shape[:2]
+    if strength is None:  # as pipeline.run.rendering does
+        tried = Preview(height, width, TRIED_AT)
+        deque(tried.watch([rgb_HW3]), maxlen=0)
+        strength = least_strength(tried.picture(), payload)
     parts = (rgb_HW3[rows] for rows in bands(height, width))
     return np.concatenate(list(watermarked(parts, height, width, payload, strength)))
 
@@ -51,12 +58,18 @@ def cropped(picture: Image.Image) -> Image.Image:
     return picture.crop((left, top, left + picture.width * 4 // 5, top + picture.height * 4 // 5))
 
 
+def shifted(picture: Image.Image) -> Image.Image:
+    """So that JPEG's blocks lie elsewhere than when the strength was chosen."""
+    return picture.crop((3, 3, picture.width, picture.height))
+
+
 HANDLING: dict[str, Callable[[Image.Image], Image.Image]] = {
     "JPEG, quality 75": as_jpeg,
     "half": halved,
     "crop to 80 %": cropped,
     "half, then JPEG": lambda picture: as_jpeg(halved(picture)),
     "crop, then JPEG": lambda picture: as_jpeg(cropped(picture)),
+    "3 pixels less, then JPEG": lambda picture: as_jpeg(shifted(picture)),
     "as written": lambda picture: picture,
 }
 
@@ -70,16 +83,18 @@ def read(picture: Image.Image) -> int | None:
 @click.argument("photographs")
 @click.option("--photos", default=40, show_default=True)
 @click.option("--enlarge", default=1, show_default=True, help="Times, before they are marked.")
-@click.option("--strength", default=STRENGTH, show_default=True)
+@click.option("--strength", type=float, help="One for all; by default what each picture needs.")
 @click.option("--skip", default=0, show_default=True, help="So many that are drawn first.")
+@click.option("--handling", multiple=True, help="Only this one; may be given again.")
 @click.option("--unmarked", default=0, show_default=True, help="Then so many without a mark.")
 @click.option("--every", default=10, show_default=True, help="Tell what is known after so many.")
 def main(
     photographs: str,
     photos: int,
     enlarge: int,
-    strength: float,
+    strength: float | None,
     skip: int,
+    handling: tuple[str, ...],
     unmarked: int,
     every: int,
 ) -> None:
@@ -89,22 +104,25 @@ def main(
     chosen = random.permutation(len(column))[skip : skip + photos + unmarked]
     files = column.take(chosen).to_pylist()
     seen: list[float] = []
-    found, false = dict.fromkeys(HANDLING, 0), 0
+    chosen_handling = {words: HANDLING[words] for words in handling or HANDLING}
+    found, false = dict.fromkeys(chosen_handling, 0), 0
     for number, file in enumerate(files[:photos], start=1):
         plain, payload = result(file, enlarge), int(random.integers(0, 2**32))
         marked = with_mark(plain, payload, strength)
         seen.append(float(ciede2000(lab_from_rgb(plain), lab_from_rgb(marked)).mean()))
-        for words, handle in HANDLING.items():
+        for words, handle in chosen_handling.items():
             found[words] += read(handle(Image.fromarray(marked))) == payload
         if number % every == 0 or number == photos:
-            print(f"{number} pictures, enlarged {enlarge} times, strength {strength:g}")
+            print(
+                f"{number} pictures, enlarged {enlarge} times, strength {strength or 'by picture'}"
+            )
             print(f"  CIEDE2000 {np.mean(seen):.2f} on average, {max(seen):.2f} in the worst")
             for words, count in found.items():
-                print(f"  {words:<18} found {count / number:.1%}", flush=True)
+                print(f"  {words:<24} found {count / number:.1%}", flush=True)
     for number, file in enumerate(files[photos:], start=1):
         false += read(Image.fromarray(result(file, enlarge))) is not None
         if number % (10 * every) == 0 or number == unmarked:
-            print(f"  without a mark     found {false} of {number}", flush=True)
+            print(f"  without a mark           found {false} of {number}", flush=True)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,25 @@ from jobs.survey import tell_survey, workers_here
 from pipeline.errors import UsageError
 
 
+class Sources(click.Argument):
+    """The sources before the destination: of one path alone, the destination is what is missing."""
+
+    def process_value(self, ctx: click.Context, value: Any) -> Any:
+        try:
+            return super().process_value(ctx, value)
+        except click.MissingParameter as error:
+            words = "Give two paths: the photos, and where the pictures should go"
+            raise click.MissingParameter(words, ctx, self, "'SRC... DST'") from error
+
+
 @click.command(cls=SectionedCommand)
 @click.argument(
-    "sources", nargs=-1, required=True, metavar="SRC...", shell_complete=complete_folder
+    "sources",
+    cls=Sources,
+    nargs=-1,
+    required=True,
+    metavar="SRC...",
+    shell_complete=complete_folder,
 )
 @click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.option("--update", is_flag=True, help="Add photos that came into SRC since DST was begun.")

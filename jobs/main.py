@@ -1,8 +1,11 @@
 """The command `autochrome`; the one place where an error of ours becomes one line and a code."""
 
+import errno
 import logging
+import re
 import signal
 import sys
+import tempfile
 import threading
 from typing import Any, NoReturn
 
@@ -25,15 +28,26 @@ from pipeline.errors import (
     AutochromeError,
     EngineError,
     Interrupted,
+    StorageError,
     UsageError,
     from_interrupt,
     shown,
 )
 from pipeline.run.logs import LOGGER
 
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+
 
 class Commands(click.Group):
     """A group of commands whose errors are told, not traced."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """An empty argument is never meant, and would pass for an option that is not given."""
+        for before, each in zip(["autochrome", *args], args, strict=False):
+            if not each or re.fullmatch(r"--[\w-]+=", each):
+                place = f"{each!r}" if each else f"the argument after {before!r}"
+                raise click.UsageError(f"{place} is empty: is a variable not set?", ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         if threading.current_thread() is threading.main_thread():
@@ -53,11 +67,14 @@ class Commands(click.Group):
             tell_error(ctx, f"{lacks}; it is not the Python of Autochrome", UsageError.exit_code)
         except KeyboardInterrupt:
             tell_error(ctx, "interrupted", Interrupted.exit_code)
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # Click knows what to do, also where whoever reads the output has gone
         except Exception as error:  # our fault; the words are those of the bug report
             if from_interrupt(error):
                 tell_error(ctx, "interrupted", Interrupted.exit_code)
+            if isinstance(error, OSError) and error.errno in _NO_ROOM:  # storage says so itself
+                where = f"temporary files go to {tempfile.gettempdir()}, or to TMPDIR if you set it"
+                tell_error(ctx, f"cannot write: {error.strerror}; {where}", StorageError.exit_code)
             LOGGER.error("a fault of Autochrome", exc_info=error)
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             how = "please report it with what `autochrome --verbose` shows"

@@ -34,14 +34,14 @@ def check_actors(
     least, _, most = value.partition(":")
     most = most if ":" in value else least
     if not (least.isdecimal() and most.isdecimal() and 0 < int(least) <= int(most)):
-        raise click.BadParameter(f"{value!r} is no range, as 2:8")
+        raise click.BadParameter(f"{value!r} is not a range such as 2:8")
     return int(least), int(most)
 
 
 def check_number(ctx: click.Context, option: click.Parameter, value: float | None) -> float | None:
     """A number, or none; a range lets NaN pass."""
     if value is not None and math.isnan(value):
-        raise click.BadParameter("nan is no number")
+        raise click.BadParameter("nan is not a number")
     return value
 
 

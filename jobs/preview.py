@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.options import check_number
-from pipeline.errors import PhotoError, UsageError, shown_in_line
+from pipeline.errors import AutochromeError, PhotoError, UsageError, shown_in_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,9 +77,8 @@ def preview(
       autochrome preview portrait.tif street.jpg --candidates 2 -o previews
       autochrome preview portrait.tif --hints hints.csv
     """
-    places = [
-        place_of(photo, photos, output) for photo in photos
-    ]  # refuses before all that is slow
+    photos = tuple(dict.fromkeys(photos))
+    places = places_of(photos, output)  # refuses before all that is slow
     from model.weights import WEIGHTS
     from pipeline.ledger.hints import hints_by_path
     from pipeline.ledger.palettes import read_palette
@@ -91,7 +90,7 @@ def preview(
     for photo, place in zip(photos, places, strict=True):
         try:
             told = known.get(str(photo), ()), colors
-            data, how = photo.read_bytes(), (seed, candidates, LONGEST, saturation, *told)
+            data, how = read_photo(photo), (seed, candidates, LONGEST, saturation, *told)
             write_preview(colorizer.preview(data, *how), place)
         except PhotoError as error:
             words = f"autochrome: {photo}: {error.reason}: {error}"
@@ -100,6 +99,31 @@ def preview(
         else:
             click.echo(shown_in_line(str(place)))
     click.get_current_context().exit(3 if failed else 0)
+
+
+def read_photo(photo: Path) -> bytes:
+    """Raises PhotoError."""
+    from pipeline.run.steps.reading import MAX_BYTES
+    from pipeline.storage.open_storage import read_file
+
+    try:
+        return read_file(str(photo), MAX_BYTES)
+    except AutochromeError as error:  # as a pipe, which would be waited for
+        raise PhotoError("unreadable", str(error)) from error
+
+
+def places_of(photos: tuple[Path, ...], output: Path | None) -> list[Path]:
+    """The file that each photo's preview is written to. Raises UsageError."""
+    places: dict[Path, Path] = {}
+    for photo in photos:
+        place = place_of(photo, photos, output)
+        if place in places:
+            raise UsageError(
+                f"{places[place]} and {photo} would both go to {place}: preview them one by one,"
+                " with -o"
+            )
+        places[place] = photo
+    return list(places)
 
 
 def place_of(photo: Path, photos: tuple[Path, ...], output: Path | None) -> Path:
@@ -114,11 +138,15 @@ def place_of(photo: Path, photos: tuple[Path, ...], output: Path | None) -> Path
     else:
         place = output
     if place.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp"):
-        raise UsageError(f"{place} is no JPEG, PNG or WebP file")
+        raise UsageError(f"{place} is not a JPEG, PNG or WebP file")
     if any(place.exists() and os.path.samefile(place, each) for each in photos):
         raise UsageError(f"{place} is one of the photos: masters are never written to")
-    if not place.parent.is_dir() and len(photos) == 1:
-        raise UsageError(f"{place.parent} is no folder")
+    folder = place.parent
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{folder} is a file, not a folder")
+    if not folder.is_dir() and (len(photos) == 1 or not folder.parent.is_dir()):
+        missing = folder if len(photos) == 1 else folder.parent
+        raise UsageError(f"there is no folder {missing} for {place.name}: make it first")
     return place
 
 
@@ -129,8 +157,13 @@ def write_preview(rgb_HW3: "np.ndarray", place: Path) -> None:
     format = {".png": "PNG", ".webp": "WEBP"}.get(place.suffix.lower(), "JPEG")
     height, width = rgb_HW3.shape[:2]
     file = save([rgb_HW3], height, width, format, quality=90)
+    part = place.with_name(f".{place.name}.partial")
     try:
         place.parent.mkdir(exist_ok=True)
-        place.write_bytes(file)
+        try:
+            part.write_bytes(file)
+            part.replace(place)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"{place} cannot be written: {error.strerror}") from error

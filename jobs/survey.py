@@ -51,7 +51,7 @@ def describe_survey(
 
     formats = sorted(found.formats.items(), key=lambda item: (-item[1][0], item[0]))
     lines = [
-        f"{found.photos:,} photos in {found.source}, {describe_bytes(found.size)}",
+        f"{describe_photos(found.photos)} in {found.source}, {describe_bytes(found.size)}",
         *(f"  {count:,} {kind}, {describe_bytes(size)}" for kind, (count, size) in formats),
     ]
     if found.ignored:
@@ -65,6 +65,8 @@ def describe_survey(
             f"tried {pilot.photos:,} of them: {pilot.seconds:.2f} s each"
             + (f"; failed: {failed}" if failed else "")
         )
+        if sum(pilot.reasons.values()) == pilot.photos:
+            return [*lines, "no estimate: none of these became a picture", "nothing was written"]
         count, kind = workers
         plural = "" if count == 1 else "s"
         size = describe_bytes(round(pilot.bytes_out * found.size * found.left / found.photos))
@@ -77,10 +79,14 @@ def describe_survey(
     return [*lines, "nothing was written"]
 
 
+def describe_photos(photos: int) -> str:
+    return f"{photos:,} photo{'' if photos == 1 else 's'}"
+
+
 def describe_unplanned(photos: int) -> str:
     one = photos == 1
     return (
-        f"{photos:,} photo{'' if one else 's'} of the source {'is' if one else 'are'} not in the"
+        f"{describe_photos(photos)} of the source {'is' if one else 'are'} not in the"
         f" plan: --update adds {'it' if one else 'them'}"
     )
 

@@ -18,7 +18,10 @@ from pipeline.ledger.sources import split_source
 from pipeline.ledger.status import Failure
 from pipeline.run.open_shards import failure_limit
 from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.request import prepare_job
 from pipeline.run.summary import Summary
+from pipeline.run.survey import survey
+from pipeline.storage.local import LocalStorage
 from support.commands import refusal, run_command
 
 
@@ -36,15 +39,15 @@ def test_places_that_cannot_work(tmp_path: Path, photos: Path, weights: Path) ->
     (tmp_path / "link").symlink_to(photos)
     for source, destination, words in (
         (tmp_path / "nowhere", tmp_path / "out", "nowhere does not exist"),
-        (tmp_path / "list.txt", tmp_path / "out", "no photograph in "),
-        (photos / "cat.jpg", tmp_path / "file", "Not a directory"),
+        (tmp_path / "list.txt", tmp_path / "out", "list.txt is not a photograph"),
+        (photos / "cat.jpg", tmp_path / "file", f"{tmp_path / 'file'} is not a folder"),
         (photos / "cat.jpg", photos, "must not lie inside each other"),
         (tmp_path / "scans.zip", tmp_path / "out", "scans.zip is an archive: unpack it"),
         ("s3://bucket/scans.tar.gz", tmp_path / "out", "scans.tar.gz is an archive: unpack it"),
-        ("s3://buck*/scans", tmp_path / "out", "a bucket's name is no pattern"),
+        ("s3://buck*/scans", tmp_path / "out", "the name of a bucket cannot be a pattern"),
         (photos / "*.tif", tmp_path / "out", "no photograph in "),
         (tmp_path / "empty", tmp_path / "out", "no photograph in "),
-        (photos, tmp_path / "file" / "out", "Not a directory"),
+        (photos, tmp_path / "file" / "out", f"{tmp_path / 'file'} is not a folder"),
         (photos, photos / "out", "must not lie inside each other"),
         (photos, tmp_path, "must not lie inside each other"),
         (photos, tmp_path / "link" / "out", "must not lie inside each other"),
@@ -229,6 +232,60 @@ def test_a_dry_run_says_what_there_is_to_do_and_writes_nothing(
     assert "--price-per-hour needs --dry-run" in line
 
 
+@pytest.mark.parametrize("limit", [None, 1])
+def test_a_dry_run_of_what_was_begun_lists_the_source_once(
+    tmp_path: Path, photos: Path, weights: Path, limit: int | None
+) -> None:
+    destination, asked = LocalStorage(str(tmp_path / "out")), RecipeOptions(limit=limit)
+    resources = Resources(str(weights), device="cpu")
+    planned = prepare_job(str(photos), destination, asked, resources).run.plan.photos
+    shutil.copy(photos / "cat.jpg", photos / "new.jpg")
+    listed: list[object] = []
+    watching = [True]  # a hook stays for good
+
+    def hook(event: str, given: tuple[object, ...]) -> None:
+        if watching[0] and event == "os.scandir" and given[0] == str(photos):
+            listed.append(given[0])
+
+    sys.addaudithook(hook)
+    try:
+        found = survey(str(photos), destination, asked, resources)
+    finally:
+        watching[0] = False
+    assert listed == [str(photos)]
+    if limit is None:
+        assert (found.photos, found.left, found.unplanned) == (planned + 1, planned, 1)
+    else:
+        assert (found.photos, found.left, found.unplanned) == (1, 1, 0)
+    assert found.pilot and not found.pilot.reasons
+
+
+def test_a_dry_run_in_which_nothing_could_be_colorized_has_no_estimate(
+    tmp_path: Path, weights: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"")
+    command = (tmp_path / "broken.jpg", tmp_path / "out", "--weights", weights, "--dry-run")
+    first, *_, tried, estimate, last = run_command("colorize", *command).stdout.splitlines()
+    assert first == f"1 photo in {tmp_path}, 0 B" and tried.endswith("s each; failed: 1 corrupt")
+    assert estimate == "no estimate: none of these became a picture"
+    assert last == "nothing was written"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "Missing argument 'SRC... DST'. Give two paths"),
+        (["scans"], "Missing argument 'SRC... DST'. Give two paths"),
+        (["scans", "out", "--weights", ""], "the argument after '--weights' is empty"),
+        (["scans", "out", "--hints="], "'--hints=' is empty"),
+        (["", "out"], "the argument after 'colorize' is empty"),
+    ],
+)
+def test_what_is_left_out_is_named(arguments: list[str], words: str) -> None:
+    result = run_command("colorize", *arguments)
+    assert result.exit_code == 2 and words in result.stderr
+
+
 @pytest.mark.parametrize(
     ("count", "words"),
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (99_949, "100 kB"), (999_999, "1.0 MB")],
@@ -245,7 +302,7 @@ def test_defaults_of_the_command_are_those_of_the_settings(made: RecipeOptions |
             assert value == given[name], name
 
 
-def test_a_wrong_path_is_answered_before_torch_is_imported(
+def test_wrong_paths_and_empty_sources_are_answered_before_torch_is_imported(
     tmp_path: Path, repository: Path
 ) -> None:
     code = (
@@ -254,7 +311,15 @@ def test_a_wrong_path_is_answered_before_torch_is_imported(
         "try: main()\n"
         "except SystemExit as end: sys.exit(2 * ('torch' in sys.modules or end.code != 2))"
     )
-    for words in (["colorize", "nowhere", str(tmp_path / "out")], ["resume", "nowhere"]):
-        ended = subprocess.run([sys.executable, "-c", code, *words], cwd=repository, check=False)
-        assert ended.returncode == 0, words
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "notes.txt").write_text("none")
+    for words, what in (
+        (["colorize", "nowhere", str(tmp_path / "out")], "does not exist"),
+        (["colorize", str(tmp_path / "lists"), str(tmp_path / "out")], "1 other file ignored"),
+        (["resume", "nowhere"], "no run.json"),
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=repository, capture_output=True, check=False
+        )
+        assert ended.returncode == 0 and what in ended.stderr.decode(), words
     assert not (tmp_path / "out").exists()

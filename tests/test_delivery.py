@@ -1,6 +1,7 @@
 """What leaves a destination: which pictures, under which names, and that they arrive unharmed."""
 
 import csv
+import gc
 import hashlib
 import io
 import json
@@ -21,7 +22,7 @@ from pipeline.delivery.chosen import chosen, decisions_of
 from pipeline.delivery.deliver import deliver
 from pipeline.delivery.names import DeliveredNames
 from pipeline.delivery.order import Order
-from pipeline.errors import DestinationMismatch, StorageError, UsageError
+from pipeline.errors import DestinationMismatch, StorageError, StoreUnavailable, UsageError
 from pipeline.ledger import seen
 from pipeline.ledger.names import Names, output_path
 from pipeline.ledger.planning import prepare_run
@@ -304,6 +305,23 @@ def test_no_delivery_lies_in_source_or_destination(tmp_path: Path, where: str) -
     with pytest.raises(UsageError, match="must not lie inside each other"):
         deliver(source, destination, run, LocalStorage(str(tmp_path / where)), Order())
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_full_disk_ends_a_delivery_with_nothing_but_its_error(place: Place) -> None:
+    class Full(MemoryStorage):
+        def write_if_absent(self, path: str, data: bytes) -> bool:
+            if path.startswith("images/"):
+                raise StoreUnavailable(f"cannot write {path}: No space left on device")
+            return super().write_if_absent(path, data)
+
+    source, destination, run = place
+    out = Full("out")
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        deliver(source, destination, run, out, Order())
+    gc.collect()  # a table that is left open would complain now, which fails the test
+    rest = MemoryStorage("out")
+    rest.objects = out.objects
+    assert deliver(source, destination, run, rest, Order()).pictures == 4
 
 
 def test_sidecars_go_along() -> None:

@@ -110,7 +110,7 @@ def undisturbed(
     ]
     assert others == [
         "1 failed: 1 unsupported",
-        "  broken.jpg: unsupported: not a picture in a format that is known here",
+        "  broken.jpg: unsupported: not a picture in a format that Autochrome reads",
         "1 other file ignored (1 .md)",
         f"causes   {log}",
         f"masters  {photos}",

@@ -18,7 +18,7 @@ from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
 from support.colored_places import colored_folder, example_photos
-from support.commands import run_command
+from support.commands import run_command, started_command
 from support.written_shards import RECIPE
 
 
@@ -82,7 +82,7 @@ def test_what_could_not_be_delivered_is_named(place: Path, tmp_path: Path) -> No
         (["--bag", "--bag-info", "A"], "is not LABEL=VALUE"),
         (["--bag", "--bag-info", "A=1", "--bag-info", "A=2"], "repeats a label"),
         (["--iiif", "archive.example"], "is not an address"),
-        (["--min-colorfulness", "nan"], "nan is no number"),
+        (["--min-colorfulness", "nan"], "nan is not a number"),
         (["--min-colorfulness", "1e9"], "nothing to deliver: 1 failed, 7 outside of the scores, 1"),
         (["--selection", "SELECTION"], "selection.csv, line 2: photo 'none.jpg' has no result in"),
     ],
@@ -126,6 +126,21 @@ def test_to_a_bucket(place: Path, tmp_path: Path, bucket: str) -> None:
     assert run(place, tmp_path / "out").exit_code == 0
     there, here = S3Storage(bucket, "out"), LocalStorage(str(tmp_path / "out"))
     assert pictures_of(there) == pictures_of(here)
+
+
+@pytest.mark.slow
+def test_no_room_for_temporary_files_is_one_line(place: Path, tmp_path: Path) -> None:
+    limit = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))"
+    )
+    with started_command("export", place, tmp_path / "out", first=limit) as process:
+        out, told = process.communicate()
+    assert (process.returncode, out) == (2, "")
+    assert re.fullmatch(
+        r"autochrome: cannot write: File too large; temporary files go to .*\n", told
+    )
+    assert not (tmp_path / "out").exists()
 
 
 @BAGIT

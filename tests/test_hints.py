@@ -147,13 +147,16 @@ def test_csv_and_parquet_say_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("a.jpg,1.5,0.5,#112233,", "line 2: x '1.5' lies outside of the picture: no number from 0"),
+        (
+            "a.jpg,1.5,0.5,#112233,",
+            "line 2: x '1.5' lies outside of the picture: it is not a number from",
+        ),
         ("a.jpg,0.5,-0.1,#112233,", "line 2: y '-0.1' lies outside of the picture"),
-        ("a.jpg,0.5,nan,#112233,", "line 2: y 'nan' is no number from 0 to 1"),
-        ("a.jpg,,0.5,#112233,", "line 2: x '' is no number"),
+        ("a.jpg,0.5,nan,#112233,", "line 2: y 'nan' is not a number from 0 to 1"),
+        ("a.jpg,,0.5,#112233,", "line 2: x '' is not a number"),
         ("a.jpg,0.5,0.5,blue,", "line 2: color 'blue' is not of the form #rrggbb"),
         ("a.jpg,0.5,0.5,#11223g,", "line 2: color '#11223g'"),
-        ("a.jpg,0.5,0.5,#112233,0.6", "line 2: radius '0.6' is no number from 0 to 0.5"),
+        ("a.jpg,0.5,0.5,#112233,0.6", "line 2: radius '0.6' is not a number from 0 to 0.5"),
         ("a.jpg,0.5,0.5,#112233,0", "line 2: radius '0' is too small"),
         (",0.5,0.5,#112233,", "line 2: photo '' is not a path"),
         ("a.jpg,0.5,0.5,#112233", "line 2: 4 values, not 5"),

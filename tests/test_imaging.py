@@ -204,6 +204,7 @@ def test_refusals_say_why_in_one_line() -> None:
     jpeg, png = saved(ramp(), "JPEG"), saved(ramp(), "PNG")
     assert refusal(b"").reason == "corrupt"
     assert refusal(b"The quick brown fox\n" * 20).reason == "unsupported"
+    assert str(refusal(b"%PDF-1.4\n" * 20)).startswith("a PDF document, not a picture: export ")
     assert refusal(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n").reason == "unsupported"
     assert refusal(jpeg[: len(jpeg) // 2]).reason == "corrupt"
     assert refusal(png[: len(png) // 2]).reason == "corrupt"

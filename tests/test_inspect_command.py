@@ -27,7 +27,7 @@ from pipeline.provenance.inspection import inspect_file, summary_of
 from pipeline.run.steps import write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
-from support.commands import run_command
+from support.commands import run_command, started_command
 from support.signing_chains import Chain, write_chain
 from support.written_shards import RECIPE, candidates_of, planned
 
@@ -308,6 +308,16 @@ def test_no_row_is_taken_for_a_blank_picture(folder: Path, tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_a_reader_that_has_gone_is_no_fault(folder: Path) -> None:
+    """As in `autochrome inspect *.jpg | head`."""
+    with started_command("inspect", picture(folder)) as process:
+        assert process.stdout and process.stderr
+        process.stdout.close()
+        process.stdout = None
+        told = process.stderr.read()
+        assert (process.wait(), told) == (1, "")
+
+
 def test_it_needs_neither_a_model_nor_ray() -> None:
     code = (
         "import sys, jobs.inspect, pipeline.provenance.inspection, pipeline.provenance.rows;"

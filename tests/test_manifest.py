@@ -85,7 +85,9 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     write_csv(tmp_path, "name\na.jpg\n")
     write_parquet(tmp_path / "other.parquet", name=["a"])
+    (tmp_path / "notes.txt").write_bytes(b"no")
     refusals = {
+        "notes.txt": "notes.txt is neither .csv nor .parquet",
         "text.parquet": "is not a Parquet file",
         "latin.csv": "is not a CSV file in UTF-8",
         "empty": "neither Parquet nor CSV",

@@ -1,5 +1,6 @@
 """One photograph at a time, without Ray: the command and the functions for notebooks."""
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -81,17 +82,26 @@ def test_a_photo_that_cannot_be_read_is_named_and_the_others_are_done(
 ) -> None:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photo.read_bytes()[:200])
-    result = run_command("preview", broken, photo, "-o", tmp_path, "--weights", weights)
+    os.mkfifo(pipe := tmp_path / "pipe.jpg")  # reading it would wait for ever
+    result = run_command("preview", broken, pipe, photo, "-o", tmp_path, "--weights", weights)
     assert result.exit_code == 3 and f"{broken}: corrupt: " in result.output
+    assert f"{pipe}: unreadable: {pipe} is not a regular file\n" in result.output
     assert (tmp_path / "astronaut.preview.jpg").exists()
 
 
 def test_wrong_usage_is_one_line(photo: Path, weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "box").mkdir()
+    other, twin, none = tmp_path / "other.jpg", tmp_path / "box" / photo.name, tmp_path / "none"
+    for each in (other, twin):
+        each.write_bytes(photo.read_bytes())
     for arguments, words in (
         ((tmp_path,), "is a folder: autochrome colorize does folders"),
         ((photo, "-o", photo), "masters are never written to"),
-        ((photo, "-o", tmp_path / "a.bmp"), "is no JPEG, PNG or WebP file"),
-        ((photo, "-o", tmp_path / "none" / "a.jpg"), "is no folder"),
+        ((photo, "-o", tmp_path / "a.bmp"), "is not a JPEG, PNG or WebP file"),
+        ((photo, "-o", none / "a.jpg"), f"there is no folder {none} for a.jpg"),
+        ((photo, other, "-o", none / "deep"), f"there is no folder {none} for "),
+        ((photo, other, "-o", photo), f"{photo} is a file, not a folder"),
+        ((photo, twin, "-o", tmp_path), f"{photo} and {twin} would both go to "),
         ((photo, "--weights", tmp_path, "-o", tmp_path), "no weights file at"),
         ((tmp_path / "nothing.jpg",), "does not exist"),
         ((), "Missing argument"),

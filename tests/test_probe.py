@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StoreUnavailable, UsageError
+from pipeline.errors import StorageError, StoreUnavailable, UsageError
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.probe import probe_conditional_writes
@@ -62,6 +62,11 @@ def test_a_file_system_without_links_is_refused(
     with pytest.raises(UsageError, match=r"no hard links \(Operation not permitted\).*--single-w"):
         probe_conditional_writes(LocalStorage(str(tmp_path)))
     assert os.listdir(tmp_path) == []
+
+
+def test_a_place_that_cannot_be_written_is_named_and_not_the_probe() -> None:
+    with pytest.raises(StorageError, match=r"^cannot write /proc/nowhere: No such file"):
+        probe_conditional_writes(LocalStorage("/proc/nowhere"))
 
 
 def test_a_lost_answer_is_no_reason_to_refuse(bucket: str, faults: FaultProxy) -> None:

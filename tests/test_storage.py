@@ -270,7 +270,8 @@ class TestFolder:
         (tmp_path / "folder" / "a.jpg").mkdir(parents=True)
         store = LocalStorage(str(tmp_path))
         for path, why in (
-            ("file/a", "exists|Not a directory"),
+            ("file/a", f"{tmp_path}/file is not a folder"),
+            ("file/a/b", f"{tmp_path}/file is not a folder"),
             ("folder/a.jpg", "Is a directory"),
             ("x" * 300, "name too long"),
         ):

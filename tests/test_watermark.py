@@ -12,8 +12,16 @@ from pipeline.errors import DestinationMismatch
 from pipeline.images.chroma import LUMA, bands, put_color_on
 from pipeline.images.encoding import encode
 from pipeline.images.payload import CODED, decoded, encoded
-from pipeline.images.pillow import read_full
-from pipeline.images.watermark import watermarked
+from pipeline.images.pictures import resize_rgb
+from pipeline.images.pillow import read_full, read_rgb
+from pipeline.images.watermark import (
+    READ_AT,
+    STRENGTH,
+    find_watermark,
+    read_watermark,
+    watermarked,
+)
+from pipeline.images.watermark_strength import STRENGTHS, least_strength
 from pipeline.ledger.planning import check_recipe
 from pipeline.ledger.recipe import Recipe
 from pipeline.provenance.inspection import Inspection, inspect_file
@@ -136,6 +144,57 @@ def test_pictures_of_any_size(size: tuple[int, int]) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     parts = (picture[rows] for rows in bands(height, width))
     assert np.concatenate(list(watermarked(parts, height, width, 7))).shape == picture.shape
+
+
+def with_colors(repository: Path, colors: np.ndarray) -> np.ndarray:
+    """An example photograph, uint8 (h, w, 3), in colors uint8 (S, S, 3)."""
+    data = (repository / "examples/photos" / PHOTOS[0]).read_bytes()
+    return put_color_on(read_full(data).gray, colors)
+
+
+def is_read_after_handling(picture: np.ndarray, payload: int, strength: float) -> bool:
+    """As JPEG of quality 75, also without the first pixels, and at half the size."""
+    height, width = picture.shape[:2]
+    [marked] = watermarked([picture], height, width, payload, strength)
+    half = resize_rgb(marked, (width // 2, height // 2))
+    found = []
+    for quality, less in ((75, 0), (70, 5), (75, 10)):
+        file = io.BytesIO()  # by Pillow as it is: it keeps a quarter of the colors
+        Image.fromarray(marked[less:, less:]).save(file, "JPEG", quality=quality)
+        share = (max(height, width) - less) / max(height, width)
+        squeezed = read_rgb(file.getvalue(), READ_AT)
+        found.append(read_watermark(squeezed, height - less, width - less, share))
+    found.append(read_watermark(read_rgb(encode(half, "PNG"), READ_AT), height, width))
+    return found == [payload] * 4
+
+
+def test_each_picture_gets_the_least_strength_that_is_read_after_handling(
+    repository: Path,
+) -> None:
+    payload, random = 0xC0FFEE42, np.random.default_rng(3)
+    flat = with_colors(repository, np.full((8, 8, 3), (200, 150, 90), np.uint8))
+    busy = with_colors(repository, random.integers(60, 200, (32, 32, 3), dtype=np.uint8))
+    assert least_strength(flat, payload) == STRENGTHS[0]
+    assert is_read_after_handling(flat, payload, STRENGTHS[0])
+    strength = least_strength(busy, payload)
+    assert strength > STRENGTH, "its own colors hide the mark"
+    assert is_read_after_handling(busy, payload, strength)
+    weaker = STRENGTHS[STRENGTHS.index(strength) - 1]
+    assert not is_read_after_handling(busy, payload, weaker)
+
+
+def test_what_cannot_carry_a_mark_gets_the_strength_of_before(repository: Path) -> None:
+    gray = with_colors(repository, np.full((8, 8, 3), 120, np.uint8))
+    assert least_strength(gray, 1) == STRENGTH
+    assert least_strength(np.full((1, 1, 3), (200, 90, 40), np.uint8), 1) == STRENGTH
+
+
+def test_marks_of_versions_that_had_one_strength_are_found(repository: Path) -> None:
+    picture = with_colors(repository, np.full((8, 8, 3), (200, 150, 90), np.uint8))
+    height, width = picture.shape[:2]
+    [marked] = watermarked([picture], height, width, 99)
+    squeezed = read_rgb(encode(marked, "PNG"), READ_AT)
+    assert find_watermark(squeezed, height, width) == 99
 
 
 def test_the_code_corrects_what_noise_turns_over() -> None:

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -104,6 +105,11 @@ class Catalog:
         )
         if len(self._rows) >= _ROWS_AT_ONCE:
             self._flush()
+
+    def abandon(self) -> None:
+        """End the table while its file is open; once more changes nothing."""
+        with suppress(OSError):
+            self._table.close()
 
     def close(self) -> dict[str, BinaryIO]:
         """The files of both tables by their names, from their beginnings."""

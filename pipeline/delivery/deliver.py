@@ -127,6 +127,7 @@ def deliver(
         pool = files.enter_context(ThreadPoolExecutor(_WORKERS))
         files.callback(pool.shutdown, cancel_futures=True)
         work = _Delivery(destination, run, out, order, there, new_file, pool)
+        files.callback(work.abandon)
         for photo in _copied(copier, photos, pool):
             work.record(photo)
             on_progress(work.done, len(work.failed), photos.pictures)
@@ -205,6 +206,10 @@ class _Delivery:
                 self._payload.add(folder + path, hashlib.sha256(data).hexdigest(), len(data))
             if len(self._waiting) >= _FILES_AT_ONCE:
                 self._write_waiting()
+
+    def abandon(self) -> None:
+        """Where an error ends the delivery: the catalog would complain once its files are gone."""
+        self._catalog.abandon()
 
     def close(self, begun: str) -> None:
         """Write the tables, and the tag files of a bag. Raises StorageError."""

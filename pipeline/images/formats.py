@@ -59,6 +59,11 @@ _START_OF_FORMAT = {
     "GIF": rb"GIF8[79]a",
     "PPM": rb"P[0-6fy]",
 }
+_DOCUMENTS = {
+    b"%PDF-": "a PDF document",
+    b"%!PS": "a PostScript document",
+    b"PK\3\4": "a ZIP archive",
+}
 LONGEST_SIDE = {
     "JPEG": 65_500,
     "PNG": 2**31 - 1,
@@ -109,3 +114,11 @@ def format_by_start(data: bytes) -> str | None:
         if re.match(start, data, re.DOTALL):
             return name
     return None
+
+
+def describe_unknown(data: bytes) -> str:
+    """Of a file that is in no format of ours, what it is instead, where its first bytes tell."""
+    for start, kind in _DOCUMENTS.items():
+        if data.startswith(start):
+            return f"{kind}, not a picture: export the pictures in it as TIFF or PNG"
+    return "not a picture in a format that Autochrome reads"

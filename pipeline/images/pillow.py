@@ -29,7 +29,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from pipeline.errors import PhotoError
 from pipeline.images.decoding import READABLE, decode, load
-from pipeline.images.formats import MasterInfo, format_by_start
+from pipeline.images.formats import MasterInfo, describe_unknown, format_by_start
 from pipeline.images.frames import UPRIGHT, rgb_of, squeezed
 from pipeline.images.gray import eight_bits
 from pipeline.images.jpegs import with_height
@@ -153,7 +153,7 @@ def as_photo_error(data: bytes) -> Iterator[None]:
 def _unidentified(data: bytes) -> PhotoError:
     name = format_by_start(data)
     if name is None:
-        return PhotoError("unsupported", "not a picture in a format that is known here")
+        return PhotoError("unsupported", describe_unknown(data))
     return PhotoError("corrupt", f"the {name} header is damaged or of an unknown kind")
 
 

@@ -18,7 +18,8 @@ from pipeline.images.chroma import LUMA
 from pipeline.images.payload import CODED, decoded, encoded
 from pipeline.images.pictures import resize_plane
 
-STRENGTH = 0.6  # codes of 8 bits, where a color is weak; more in strong ones
+STRENGTH = 0.6  # codes of 8 bits, where a color is weak; more in strong ones. What others are for:
+# see watermark_strength
 CELLS = 64
 READ_AT = 512  # pixels of the square from which the mark is read
 TO_BLUE, TO_RED = 1.772, 1.402  # from Cb and Cr to B and R less the luma: Rec. 601
@@ -118,6 +119,12 @@ class Votes(NamedTuple):
     fit: float
     top: int
     left: int
+
+
+def read_watermark(rgb_SS3: np.ndarray, height: int, width: int, share: float = 1) -> int | None:
+    """As find_watermark, of a picture that is known to be so large a share of what was marked."""
+    evidence = _evidence(rgb_SS3, height, width)
+    return _read(_place(evidence, height, width, round(_SIDE * share)))
 
 
 def find_watermark(rgb_SS3: np.ndarray, height: int, width: int) -> int | None:

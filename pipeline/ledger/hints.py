@@ -181,8 +181,9 @@ def _number(place: str, name: str, value: str | None, least: float, most: float)
     except ValueError:
         number = float("nan")
     if not least <= number <= most:
-        where = " lies outside of the picture:" if name in ("x", "y") and number == number else ""
-        wrong = f"{name} {_short(value or '')}{where or ' is'} no number from {least} to {most}"
+        outside = name in ("x", "y") and number == number
+        verb = "lies outside of the picture: it is not" if outside else "is not"
+        wrong = f"{name} {_short(value or '')} {verb} a number from {least} to {most}"
         raise UsageError(f"{place}: {wrong}")
     return float(f"{number:.{_DECIMALS}g}")
 

@@ -37,6 +37,8 @@ class Manifest:
             folder, _, name = uri.rpartition("/")
             self._storage = open_storage(folder or ("/" if uri.startswith("/") else "."))
             self._paths = [name]
+        elif "://" not in uri and os.path.isfile(uri):
+            raise UsageError(f"the manifest {uri} is neither .csv nor .parquet")
         else:
             self._storage = open_storage(uri)
             found = (each.path for each in self._storage.list())

@@ -47,6 +47,7 @@ def split_source(source: str, include: tuple[str, ...]) -> tuple[str, tuple[str,
     _refuse_archive(source)
     remote = source.startswith("s3://")
     if _is_object(source) if remote else os.path.isfile(source):
+        _refuse_other_file(source)
         return _split_files([source], include)
     if not _PATTERN.search(source) or (not remote and os.path.exists(source)):
         return source, include
@@ -55,7 +56,7 @@ def split_source(source: str, include: tuple[str, ...]) -> tuple[str, tuple[str,
     parts = source.split("/")
     first = next(place for place, part in enumerate(parts) if _PATTERN.search(part))
     if remote and first < 3:
-        raise UsageError(f"{source}: a bucket's name is no pattern")
+        raise UsageError(f"{source}: the name of a bucket cannot be a pattern")
     base = "/".join(parts[:first]) or ("/" if source.startswith("/") else ".")
     return base, ("/".join(parts[first:]),)
 
@@ -114,6 +115,13 @@ def _is_object(source: str) -> bool:
     if folder in ("s3:/", "s3:") or folder.endswith("/") or not photograph:
         return False
     return not _PATTERN.search(source) and open_storage(folder).find(name) is not None
+
+
+def _refuse_other_file(source: str) -> None:
+    """A file without a suffix may be a photograph; one of another kind is a slip."""
+    suffix = PurePosixPath(source).suffix.lower().rstrip()
+    if suffix and suffix not in MASTER_SUFFIXES:
+        raise UsageError(f"{source} is not a photograph: {suffix} files are not read")
 
 
 def _refuse_archive(source: str) -> None:

@@ -10,6 +10,7 @@ import heapq
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -54,19 +55,13 @@ def compare(
     Of a manifest the photos are fixed. seconds: a comparison that takes longer is given up.
     Raises StorageError.
     """
-    if run.recipe.manifest is not None:
-        return None
+    watch = Watch(destination, run)
     end = None if seconds is None else time.monotonic() + seconds
-    new = 0
-    try:
-        comparison = Comparison(Schedule(destination, run), run.recipe)
-        for photo in _listed(source, run.recipe):
-            new += comparison.is_new(photo)
-            if end is not None and time.monotonic() > end:
-                return None
-    except OutOfOrder:
-        return None
-    return Changes(min(new, comparison.room), comparison.resized)
+    for photo in _listed(source, run.recipe) if watch.can_tell else ():
+        watch.see(photo)
+        if not watch.can_tell or (end is not None and time.monotonic() > end):
+            return None
+    return watch.changes()
 
 
 def plan_update(source: Storage, destination: Storage, run: Run) -> Changes:
@@ -96,6 +91,38 @@ def plan_update(source: Storage, destination: Storage, run: Run) -> Changes:
 
 class OutOfOrder(Exception):
     """Photos do not come in the order of their paths: a store does not list as S3 does."""
+
+
+class Watch:
+    """Compares a source with its plan while somebody else goes through its listing.
+
+    can_tell: False for a manifest, whose photos are fixed, and once a listing is out of order.
+    """
+
+    def __init__(self, destination: Storage, run: Run) -> None:
+        """Raises StorageError."""
+        self._new, self._comparison = 0, None
+        if run.recipe.manifest is None:
+            with suppress(OutOfOrder):
+                self._comparison = Comparison(Schedule(destination, run), run.recipe)
+
+    @property
+    def can_tell(self) -> bool:
+        return self._comparison is not None
+
+    def see(self, photo: StoredObject) -> None:
+        """The next photo of the listing, which no limit may cut short."""
+        if self._comparison is not None:
+            try:
+                self._new += self._comparison.is_new(photo)
+            except OutOfOrder:
+                self._comparison = None
+
+    def changes(self) -> Changes | None:
+        """How what was seen differs from the plan; None where that cannot be told."""
+        if self._comparison is None:
+            return None
+        return Changes(min(self._new, self._comparison.room), self._comparison.resized)
 
 
 class Comparison:

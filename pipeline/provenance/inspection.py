@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.errors import PhotoError, StorageError, UsageError
-from pipeline.images.formats import SIGNABLE, format_by_start
+from pipeline.images.formats import SIGNABLE, describe_unknown, format_by_start
 from pipeline.images.mark import FOUND, find_mark
 from pipeline.images.phash import perceptual_hash
 from pipeline.images.pillow import read_full, read_header, read_rgb
@@ -105,8 +105,10 @@ def inspect_file(place: str) -> Inspection:
     storage = open_storage(folder)
     data = storage.read(name, MOST_BYTES)
     format = format_by_start(data)
+    if not data:
+        raise PhotoError("corrupt", "the file is empty")
     if format is None:
-        raise PhotoError("unsupported", "not a picture in a format that is known here")
+        raise PhotoError("unsupported", describe_unknown(data))
     notes: list[str] = []
     digest = hashlib.sha256(data).hexdigest()
     metadata, gray, in_color = _look(data, notes)
@@ -129,7 +131,7 @@ def _folder_and_name(place: str) -> tuple[str, str]:
     """Raises UsageError where there is no name."""
     folder, slash, name = place.rpartition("/")
     if not name or folder in ("s3:", "s3:/"):
-        raise UsageError(f"{place} names no file")
+        raise UsageError(f"{place!r} names no file")
     return (folder or "/") if slash else ".", name
 
 

@@ -51,9 +51,9 @@ def map_path(shard: int, sheet: int) -> str:
 class Preview:
     """The small picture of a result, made from its bands (h, W, 3) as they pass."""
 
-    def __init__(self, height: int, width: int) -> None:
-        self._shape = fitted(height, width)
-        self._step = max(1, max(height, width) // (4 * CELL))  # enough to be scaled down smoothly
+    def __init__(self, height: int, width: int, longest: int = CELL) -> None:
+        self._shape = fitted(height, width, longest)
+        self._step = max(1, max(height, width) // (4 * longest))  # enough to scale down smoothly
         self._rows = 0
         self._parts: list[np.ndarray] = []
 
@@ -68,7 +68,7 @@ class Preview:
             yield part
 
     def picture(self) -> np.ndarray:
-        """uint8 (h, w, 3), fitted to CELL, of all bands."""
+        """uint8 (h, w, 3), of all bands."""
         height, width = self._shape
         return resize_rgb(np.concatenate(self._parts), (width, height))
 

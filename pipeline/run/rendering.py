@@ -4,8 +4,10 @@ Needs neither storage nor Ray, so that it can run in a process of its own.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -20,6 +22,7 @@ from pipeline.images.pictures import resize_rgb
 from pipeline.images.pillow import read_full
 from pipeline.images.regions import Kept, keep_color
 from pipeline.images.watermark import watermarked
+from pipeline.images.watermark_strength import TRIED_AT, least_strength
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import Provenance
 from pipeline.provenance.c2pa import Sign, Signed
@@ -83,11 +86,13 @@ def render(
             page,
         )
         meter, preview = ColorMeter(), Preview(height, width)
-        parts = meter.watch(keep_color(color_bands(gray, small, blend), master.kept))
-        if recipe.mark:
-            parts = marked(parts, height, width)
+        colors = partial(_colors, gray, small, blend, master.kept, recipe.mark)
+        parts = colors(meter)
         if recipe.watermark:
-            parts = watermarked(parts, height, width, payload_of(recipe, digest))
+            payload, tried = payload_of(recipe, digest), Preview(height, width, TRIED_AT)
+            deque(tried.watch(colors(ColorMeter())), maxlen=0)
+            strength = least_strength(tried.picture(), payload)
+            parts = watermarked(parts, height, width, payload, strength)
         parts = preview.watch(parts)
         labels = result_labels(master, format, made)
         try:
@@ -101,6 +106,19 @@ def render(
             facts = suffix, meter.colorfulness(), small_picture, note, signed.unstamped
             pictures.append(Picture(signed.file, *facts))
     return pictures
+
+
+def _colors(
+    gray_HW: np.ndarray,
+    rgb_SS3: np.ndarray,
+    blend: HintBlend | None,
+    kept: Kept | None,
+    mark: bool,
+    meter: ColorMeter,
+) -> Iterator[np.ndarray]:
+    """Bands of a picture, with its visible mark, if any; the meter does not see that."""
+    parts = meter.watch(keep_color(color_bands(gray_HW, rgb_SS3, blend), kept))
+    return marked(parts, *gray_HW.shape) if mark else parts
 
 
 def resized_kept(kept: Kept | None, size: tuple[int, int]) -> Kept | None:

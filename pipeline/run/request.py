@@ -1,11 +1,13 @@
 """What a command asks for, checked and planned: the job that workers are given."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
+from pipeline.ledger.choosing import chosen_photos, describe_nothing
 from pipeline.ledger.hints import HintFile, read_hints
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.palettes import read_palette
@@ -24,6 +26,7 @@ from pipeline.run.options import (
     method_of,
 )
 from pipeline.storage.base import Storage
+from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.weights.store import fetch_weights
 
@@ -80,7 +83,7 @@ def check_request(
     opened = open_storage(source, follow_links=options.follow_links)
     found = load_run(destination)
     if found is None:
-        next(opened.list(skip=lambda _: "not now"), None)  # raises where there is no such place
+        _refuse_nothing(opened, options)
     hints = read_hints(options.hints) if options.hints else None
     if hints and options.pages == "first":
         hints.refuse_pages()
@@ -103,6 +106,19 @@ def check_request(
     recipe = decide_recipe(options, begun, device, facts)
     listing = partial(manifest.photos, opened) if manifest else None
     return Request(opened, recipe, begun, listing, sizes, device, signer, knows, hints)
+
+
+def _refuse_nothing(source: Storage, options: RecipeOptions) -> None:
+    """Answers at once where a source is not there, or plainly has no photograph; of a bucket only
+    where it is empty, as finding its first photograph could take minutes. Raises UsageError,
+    StorageError."""
+    some, ignored = next(source.list(skip=lambda _: "not now"), None), Counter[str]()
+    if some and isinstance(source, LocalStorage) and options.manifest is None:
+        taken = {name: getattr(options, name) for name in ("include", "exclude")}
+        plain = Recipe(source=source.uri, weights={}, versions={}, **taken)
+        some = next(chosen_photos(source, plain, None, ignored), None)
+    if some is None:
+        raise UsageError(describe_nothing(source, ignored))
 
 
 def prepare_job(

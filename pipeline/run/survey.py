@@ -1,18 +1,19 @@
 """What a run would be: how many photos, how large, how long. Nothing is written anywhere."""
 
 import time
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from random import Random
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.ledger.choosing import chosen_photos, describe_nothing
 from pipeline.ledger.plan import Photo, Shard
-from pipeline.ledger.planning import refuse_overlap
+from pipeline.ledger.planning import check_recipe, refuse_overlap
 from pipeline.ledger.run_file import Plan, Run, load_run
 from pipeline.ledger.status import Ledger
-from pipeline.ledger.updates import Changes, compare
+from pipeline.ledger.updates import Changes, Watch
 from pipeline.run.options import RecipeOptions, Resources, method_of
 from pipeline.run.request import Request, check_request
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
@@ -69,43 +70,68 @@ def survey(
     """
     asked = check_request(source, destination, options, resources)
     refuse_overlap(asked.source, destination, asked.recipe.include)
-    if asked.hints and asked.begun is None:
-        listed = chosen_photos(asked.source, asked.recipe, asked.listing, Counter())
-        asked.hints.refuse_unknown((photo.path for photo in listed), asked.source.uri)
-    ignored: Counter[str] = Counter()
-    formats: dict[str, tuple[int, int]] = {}
-    chosen, photos, size = list[StoredObject](), 0, 0
-    random = Random(0)
-    for photo in chosen_photos(asked.source, asked.recipe, asked.listing, ignored):
-        photos, size = photos + 1, size + photo.size
-        suffix = PurePosixPath(photo.path).suffix.lower() or "without a suffix"
-        count, total = formats.get(suffix, (0, 0))
-        formats[suffix] = (count + 1, total + photo.size)
-        if len(chosen) < PILOT:  # any photo is as likely as any other (reservoir sampling)
-            chosen.append(photo)
-        elif (place := random.randrange(photos)) < PILOT:
-            chosen[place] = photo
-    if not photos:
-        raise UsageError(describe_nothing(asked.source, ignored))
-    done, left, unplanned = _progress(destination, asked.source) or (0, photos, 0)
+    run, watch = load_run(destination), None
+    if run is not None:
+        check_recipe(destination, run.recipe, asked.recipe)
+        watch = Watch(destination, run)
+    tally = _Tally()
+    paths = tally.listed(asked, watch)
+    if asked.hints and run is None:
+        asked.hints.refuse_unknown(paths, asked.source.uri)
+    deque(paths, maxlen=0)  # what that left
+    if not tally.photos:
+        raise UsageError(describe_nothing(asked.source, tally.ignored))
+    done, left, unplanned = 0, tally.photos, 0
+    if run is not None and watch is not None:
+        done, left = _progress(destination, run)
+        unplanned = (watch.changes() or Changes()).new
     left += unplanned if update else 0
-    pilot = _try(chosen, asked, resources) if left else None
-    about = (asked.source.uri, photos, size, formats, dict(ignored))
+    pilot = _try(tally.chosen, asked, resources) if left else None
+    about = (asked.source.uri, tally.photos, tally.size, tally.formats, dict(tally.ignored))
     return Survey(*about, done, pilot, left, unplanned)
 
 
-def _progress(destination: Storage, source: Storage) -> tuple[int, int, int] | None:
-    """Photos that are done, those that are planned and not done, and those that are not planned;
-    None where nothing is planned yet."""
-    run = load_run(destination)
-    if run is None:
-        return None
+class _Tally:
+    """What one listing of a source tells: counts, and a few photos that any of them may be."""
+
+    def __init__(self) -> None:
+        self.photos, self.size, self.ignored = 0, 0, Counter[str]()
+        self.formats: dict[str, tuple[int, int]] = {}
+        self.chosen: list[StoredObject] = []
+        self._random = Random(0)
+
+    def listed(self, asked: Request, watch: Watch | None) -> Iterator[str]:
+        """The path of each photo that the run takes, once it is counted. watch: sees those beyond
+        the run's limit, too."""
+        limit, ignored = asked.recipe.limit, self.ignored
+        further = watch is not None and watch.can_tell
+        recipe = replace(asked.recipe, limit=None) if further else asked.recipe
+        for photo in chosen_photos(asked.source, recipe, asked.listing, ignored):
+            if watch is not None:
+                watch.see(photo)
+            if limit is None or self.photos < limit:
+                self._add(photo)
+                if self.photos == limit:
+                    self.ignored = Counter(ignored)  # as a listing that ends here has it
+                yield photo.path
+
+    def _add(self, photo: StoredObject) -> None:
+        self.photos, self.size = self.photos + 1, self.size + photo.size
+        suffix = PurePosixPath(photo.path).suffix.lower() or "without a suffix"
+        count, total = self.formats.get(suffix, (0, 0))
+        self.formats[suffix] = (count + 1, total + photo.size)
+        if len(self.chosen) < PILOT:  # any photo is as likely as any other (reservoir sampling)
+            self.chosen.append(photo)
+        elif (place := self._random.randrange(self.photos)) < PILOT:
+            self.chosen[place] = photo
+
+
+def _progress(destination: Storage, run: Run) -> tuple[int, int]:
+    """Photos that are done, and those that are planned and not done."""
     ledger = Ledger(destination, run)
     ledger.refresh()
     status = ledger.status()
-    same = source.uri == run.recipe.source  # else the run itself will refuse
-    changes = (compare(source, destination, run) if same else None) or Changes()
-    return status.photos - status.pending, status.pending, changes.new
+    return status.photos - status.pending, status.pending
 
 
 def _try(photos: list[StoredObject], asked: Request, resources: Resources) -> Pilot:

@@ -8,6 +8,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
@@ -99,7 +100,10 @@ class LocalStorage:
     def read(self, path: str, most: int | None = None) -> bytes:
         place = self._locate(path)
         try:
-            if not stat.S_ISREG(os.stat(place).st_mode):  # reading a pipe would wait for ever
+            kind = os.stat(place).st_mode
+            if stat.S_ISDIR(kind):
+                raise StorageError(f"{self.uri_of(path)} is a folder, not a file")
+            if not stat.S_ISREG(kind):  # reading a pipe would wait for ever
                 raise StorageError(f"{self.uri_of(path)} is not a regular file")
             with open(place, "rb") as file:
                 refuse_size(self.uri_of(path), os.fstat(file.fileno()).st_size, most)
@@ -209,7 +213,17 @@ class LocalStorage:
 
 def as_storage_error(verb: str, uri: str, error: OSError) -> StorageError:
     kind = StoreUnavailable if error.errno in _NOT_ONE_FILES_FAULT else StorageError
-    return kind(f"cannot {verb} {uri}: {error.strerror}")
+    return kind(f"cannot {verb} {uri}: {_file_on_the_way(uri, error) or error.strerror}")
+
+
+def _file_on_the_way(uri: str, error: OSError) -> str:
+    """Which file stands where a folder is needed; "" where that is not what is wrong."""
+    if error.errno in (errno.ENOTDIR, errno.EEXIST):
+        for folder in reversed(PurePosixPath(uri).parents):
+            place = _to_name(str(folder))
+            if os.path.lexists(place) and not os.path.isdir(place):
+                return f"{folder} is not a folder"
+    return ""
 
 
 def _meant(folder: str) -> str:

@@ -15,7 +15,11 @@ def probe_conditional_writes(storage: Storage) -> None:
         return  # --single-writer: nobody else writes
     path, first = f"{PROBE}{uuid.uuid4().hex}", b"first"
     try:
-        storage.write_if_absent(path, first)  # False where the answer was lost; `read` tells
+        try:
+            storage.write_if_absent(path, first)  # False where the answer was lost; `read` tells
+        except StorageError as error:  # whose words name a file that nobody has asked for
+            words = str(error).replace(storage.uri_of(path), storage.uri)
+            raise type(error)(words) from error
         if storage.write_if_absent(path, b"second") or storage.read(path) != first:
             raise UsageError(f"{storage.uri} ignores If-None-Match: {SINGLE_WRITER}")
     finally:
