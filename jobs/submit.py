@@ -32,13 +32,17 @@ def send(
 ) -> None:
     """Submit a command on a destination, say its id and how to go on, or follow it to its end."""
     from pipeline.cluster import submission
+    from pipeline.storage import lease
     from pipeline.storage.open_storage import open_storage
 
     uri = open_storage(destination).uri
     own = weights is not None and "://" not in weights
     if weights is not None:
         arguments += ["--weights", "weights" if own else weights]
-    name = submission.submit(address, uri, arguments, Path(weights) if own and weights else None)
+    # A run that is killed and starts again is refused as long as its own old lease holds.
+    pause = lease.SECONDS if "--single-writer" in arguments else submission.PAUSE
+    sent = Path(weights) if own and weights else None
+    name = submission.submit(address, uri, arguments, sent, pause)
     click.echo(f"job {name} works on {uri}")
     if follow:
         ctx.exit(submission.follow(address, name, tell))

@@ -64,6 +64,9 @@ def amount(quantity: str) -> float:
     return float(number) * units[unit]
 
 
+DRAIN = "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S"
+
+
 def problems(job: Config) -> list[str]:
     """What is wrong with a RayJob, though KubeRay's fields are all there."""
     spec, found = job["spec"], []
@@ -88,8 +91,12 @@ def problems(job: Config) -> list[str]:
         if token is not False or group["template"]["spec"]["serviceAccountName"].endswith("-head"):
             found.append(f"{name}: workers may change the cluster")
     for pod in pods(job):
+        grace = pod.get("terminationGracePeriodSeconds", 30)  # Kubernetes' own
         for container in pod["containers"]:
             name, resources = container["name"], container["resources"]
+            variables = {each["name"]: each["value"] for each in container.get("env", [])}
+            if float(variables.get(DRAIN, 0)) >= grace:
+                found.append(f"{name}: is killed before its work has ended")
             if not pod["securityContext"].get("runAsNonRoot"):
                 found.append(f"{name}: may be root")
             if container["securityContext"].get("allowPrivilegeEscalation") is not False:
@@ -176,6 +183,7 @@ BROKEN: dict[str, Change] = {
     "ray-worker: may become root": container(securityContext={}),
     "not all requests have limits": resources({"cpu": "1", "memory": "1Gi"}, {"cpu": "1"}),
     "requests more memory": resources({"memory": "2Gi"}, {"memory": "1000Mi"}),
+    "ray-worker: is killed before its work": container(env=[{"name": DRAIN, "value": "30"}]),
     "images differ": container(image="YOUR-REGISTRY/autochrome:0.0.9"),
 }
 
@@ -207,6 +215,15 @@ def autoscaling(job: Config) -> Config:
     }
     config: Config = autoscaling_config._derive_autoscaling_config_from_ray_cr(resource)
     return config
+
+
+def test_ray_knows_for_how_long_a_leaving_node_drains(job: Config) -> None:
+    """A name that Ray does not read would be ignored without a word."""
+    from ray._private import ray_constants
+
+    spot = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["template"]["spec"]
+    [variable] = spot["containers"][0]["env"]
+    assert variable["name"] == DRAIN and hasattr(ray_constants, DRAIN)
 
 
 def test_its_shape_is_that_of_the_cluster_on_aws(job: Config, repository: Path) -> None:

@@ -1,6 +1,7 @@
 """The ledger's answers, under any order of commits, crashes, retries and rival commands."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -11,14 +12,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from pipeline.ledger.pace import Pace
 from pipeline.ledger.plan import Schedule
+from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import Result, commit_shard, committed_shards, read_results
 from pipeline.ledger.retries import Redo, plan_retry
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.shard_report import report_of
 from pipeline.ledger.status import Failure, Ledger
+from pipeline.run.summary import summarize
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
-from support.simulated_runs import commit, planned
+from support.simulated_runs import RECIPE, commit, planned
 
 REASONS = ("corrupt", "missing")
 
@@ -76,6 +79,68 @@ def test_status_tells_of_speed_and_stragglers() -> None:
     assert status.since == 30
     assert status.stragglers == [2, 4, 5, 6]
     assert not status.complete
+
+
+class Counting(MemoryStorage):
+    """Counts how often each object is read."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.reads: Counter[str] = Counter()
+
+    def read(self, path: str, most: int | None = None) -> bytes:
+        self.reads[path] += 1
+        return super().read(path, most)
+
+
+def test_the_end_of_a_run_reads_each_shard_once_and_counts_as_ever() -> None:
+    source, destination = MemoryStorage("source"), Counting("destination")
+    for number in range(6):
+        source.write(f"{number}.tif", b"%d" % number)
+    run = prepare_run(source, destination, replace(RECIPE, versions={"autochrome": "0.1.0"}), 2)
+    for shard in Schedule(destination, run).open():
+        rows = [
+            Result(
+                *(photo.path, "memory://source/" + photo.path, shard.number, photo.size),
+                # The first has five pages, the second could not be opened at first, nor the third.
+                pages={"0.tif": 5, "1.tif": None, "2.tif": None}.get(photo.path, 1),
+                status="failed" if photo.path in ("1.tif", "2.tif") else "ok",
+                reason="missing" if photo.path in ("1.tif", "2.tif") else None,
+                output_uri=f"memory://destination/images/{photo.path}",
+                finished_at=datetime.fromtimestamp(1000, UTC),
+            )
+            for photo in shard.photos
+        ]
+        commit_shard(destination, shard.number, rows, run.digest)
+    assert Ledger(destination, run).retry_failed() == 2
+    for shard in list(Schedule(destination, run).open(committed_shards(destination).keys())):
+        rows = [
+            Result(
+                *(photo.path, "memory://source/" + photo.path, shard.number, photo.size),
+                attempt=2,
+                pages=3 if photo.path == "1.tif" else None,
+                status="ok" if photo.path == "1.tif" else "failed",
+                reason=None if photo.path == "1.tif" else "corrupt",
+                output_uri=f"memory://destination/images/{photo.path}",
+                finished_at=datetime.fromtimestamp(1001, UTC),
+            )
+            for photo in shard.photos
+        ]
+        commit_shard(destination, shard.number, rows, run.digest)
+    destination.reads.clear()
+    summary = summarize(destination, run)
+    shards = {path: often for path, often in destination.reads.items() if "shard-" in path}
+    assert len(shards) == 4
+    # The last is opened once more for the words of the failure that is named.
+    assert shards == {path: 2 if path.endswith("3.parquet") else 1 for path in shards}
+    assert (summary.photos, summary.failed, summary.pending) == (6, 1, 0)
+    assert summary.reasons == {"corrupt": 1}
+    assert summary.more_pages == 2
+    ledger = Ledger(destination, run)
+    ledger.refresh()
+    status = ledger.status()
+    assert (status.more_pages, status.failed) == (summary.more_pages, summary.reasons)
+    assert status.work_seconds == summary.work_seconds
 
 
 def test_its_rate_is_that_of_the_driver_over_the_time_that_workers_had() -> None:

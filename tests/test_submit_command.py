@@ -2,14 +2,17 @@
 
 import os
 import shutil
-import sys
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from killed_runs import undisturbed
 from pipeline.cluster import submission
+from pipeline.run.options import RecipeOptions
 from pipeline.storage.s3 import S3Storage
 from support.commands import run_command
 from support.ray_clusters import simulated_cluster
@@ -24,8 +27,8 @@ def address(s3_endpoint: str) -> Iterator[str]:
     environment = {
         **os.environ,
         "AWS_ENDPOINT_URL_S3": s3_endpoint,
-        # Jobs run the first `python` there is, as where an environment is activated.
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        # As where Ray is started by its path: what jobs run on is not on PATH.
+        "PATH": "/usr/bin:/bin",
     }
     with simulated_cluster({"num_cpus": 2, "include_dashboard": True}, environment) as cluster:
         address = f"http://{cluster.dashboard.removeprefix('http://')}"
@@ -92,6 +95,46 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
     ours = [line for line in listed if line[-1] == str(out)]
     assert [line[0] for line in ours] == [f"{name[:-1]}2", name]
     assert [line[1] for line in ours] == ["succeeded", "stopped"]
+
+
+def commands_on(out: Path) -> list[int]:
+    """The processes of jobs that work on a destination, by their command lines."""
+    found = []
+    for place in Path("/proc").iterdir():
+        if place.name.isdecimal():
+            with suppress(OSError):  # gone meanwhile
+                words = (place / "cmdline").read_bytes().split(b"\0")
+                if str(out).encode() in words and b"-c" == words[1]:
+                    found.append(int(place.name))
+    return found
+
+
+def test_a_run_whose_command_is_killed_ends_without_a_person(
+    address: str, weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    for number in range(14):
+        shutil.copy(photos / "cat.jpg", photos / f"cat {number:02}.jpg")
+    out, calm = tmp_path / "out", undisturbed(photos, weights, RecipeOptions(shard_size=64)).files
+    options = ("--weights", weights, "--shard-size", 1, "--actors", 1)
+    assert run_command("submit", photos, out, "--address", address, *options).exit_code == 0
+    end = time.monotonic() + 300
+    while len(list(out.glob("results/shard-*"))) < 2:
+        assert time.monotonic() < end, run_command("logs", out, "--address", address).stdout
+        time.sleep(0.1)
+    [command] = commands_on(out)
+    os.kill(command, signal.SIGKILL)
+    done = len(list(out.glob("results/shard-*")))
+    assert done < 16
+    followed = run_command("logs", out, "--address", address, "--follow")
+    assert followed.exit_code == 0, followed.output
+    assert "the command was killed (signal 9) and starts again" in followed.stderr
+    assert "16 of 16 photos colorized" in followed.stderr
+    found = {
+        path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("images/**/*.jpg")
+    }
+    assert found == {path: data for path, data in calm.items() if path in found}
+    assert len(found) == 16
+    assert run_command("verify", out).exit_code == 0
 
 
 def test_weights_from_a_bucket_and_the_code_of_a_failed_job(

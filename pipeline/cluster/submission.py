@@ -7,6 +7,7 @@ photographs. The nodes need what the program needs (see ray_cluster.yaml).
 import asyncio
 import hashlib
 import logging
+import math
 import os
 import re
 import shlex
@@ -29,7 +30,9 @@ AGENT_SECONDS = 90.0  # in which a cluster that has just started takes jobs
 MOST_WEIGHTS = 200 * 2**20  # bytes that are sent; larger weights belong in a bucket
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("model", "pipeline", "jobs")
-_ENTRY = "from jobs.main import main; main(prog_name='autochrome')"
+_START = ("sh", "pipeline/cluster/start.sh")  # finds the cluster's Python, and starts again
+RESTARTS = 2  # of a command whose process was killed
+PAUSE = 5.0  # seconds before that
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,16 @@ def at(address: str | None) -> str:
 
 
 def submit(
-    address: str | None, destination: str, command: Sequence[str], weights: Path | None = None
+    address: str | None,
+    destination: str,
+    command: Sequence[str],
+    weights: Path | None = None,
+    pause: float = PAUSE,
 ) -> str:
     """Send a command of Autochrome as a job; returns its id, which tells the destination.
 
     destination: URI. weights: a folder that travels along, and appears as `weights` where the
-    command runs.
+    command runs. pause: as in `entrypoint`.
     Raises UsageError: no job server, a job on this destination is running, weights too large.
     """
     with _translate_errors(address), tempfile.TemporaryDirectory() as folder:
@@ -72,12 +79,18 @@ def submit(
         name = f"{stem}-{len(known) + 1}"
         _send(
             client,
-            entrypoint=shlex.join(["python", "-c", _ENTRY, *command]),
+            entrypoint=entrypoint(command, pause),
             submission_id=name,  # which no second job can have: two commands at once are one job
             runtime_env={"working_dir": folder},
             metadata={"destination": destination},
         )
         return name
+
+
+def entrypoint(command: Sequence[str], pause: float = PAUSE) -> str:
+    """The shell command that runs a command of Autochrome in a job, and starts it again after so
+    many seconds where its process is killed."""
+    return "exec " + shlex.join([*_START, str(RESTARTS), str(math.ceil(pause)), *command])
 
 
 def _send(client: Any, **job: Any) -> None:

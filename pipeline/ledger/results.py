@@ -4,7 +4,7 @@ import io
 import math
 import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -190,22 +190,28 @@ def read_results(
     run: Run,
     columns: list[str] | None = None,
     on_older: Callable[[pa.Table], None] = lambda rows: None,
+    on_shard: Callable[[int, pa.Table], None] = lambda shard, rows: None,
+    committed: Collection[int] | None = None,
 ) -> Iterator[pa.Table]:
     """The rows of each photo's last attempt, a table for each shard; all columns, or those named.
 
-    on_older: is given the rows of attempts before the last, later attempts first. Memory does not
-    grow with the photos, but with those that were tried again. Raises StorageError.
+    on_older: is given the rows of attempts before the last, later attempts first. on_shard: is
+    given each shard as it was read, with its metadata. committed: the shards, where they are known
+    already. Memory does not grow with the photos, but with those that were tried again. Raises
+    StorageError.
     """
     wanted = columns and [*columns, *({"photo"} - set(columns))]
-    shards = sorted(committed_shards(destination))
+    shards = sorted(committed_shards(destination) if committed is None else committed)
     again = Schedule(destination, run).retry_shards
     later: set[str] = set()  # of a photo's attempts, the last is in the shard of highest number
     retries = [shard for shard in shards if shard in again][::-1]
-    for table in read_shards(destination, retries, wanted):
+    for shard, table in zip(retries, read_shards(destination, retries, wanted), strict=True):
+        on_shard(shard, table)
         yield _without(table, later, on_older).select(columns or table.column_names)
         later.update(table["photo"].to_pylist())
-    firsts = (shard for shard in shards if shard not in again)
-    for table in read_shards(destination, firsts, wanted):
+    firsts = [shard for shard in shards if shard not in again]
+    for shard, table in zip(firsts, read_shards(destination, firsts, wanted), strict=True):
+        on_shard(shard, table)
         yield _without(table, later, on_older).select(columns or table.column_names)
 
 

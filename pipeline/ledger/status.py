@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pipeline.ledger.advice import Work, advise, work_of
 from pipeline.ledger.pace import Pace, Span, span_of
 from pipeline.ledger.plan import Schedule
-from pipeline.ledger.results import DECISIVE, committed_shards, read_shards
+from pipeline.ledger.results import DECISIVE, committed_shards, read_results, read_shards
 from pipeline.ledger.retries import Redo, plan_retry
 from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
@@ -97,26 +97,49 @@ class Ledger:
         self._names: dict[str, str | None] = {}  # of these
         self._works: dict[int, Work] = {}  # of recent shards
         self._pace = Pace()
-        self._several = 0  # photos of more than one page
+        self._recent: set[int] = set()
+        self._several = 0  # photos of more than one page, by their first attempts
         self._unread: set[str] = set()  # photos whose pages the first attempt could not count
+        self._opened: dict[str, tuple[int, int]] = {}  # further attempts: the first that could
 
     def refresh(self) -> None:
         """Read what was committed since the last time. Raises StorageError."""
-        self._commits = committed_shards(self._destination)
-        recent = self._recent()
-        self._works = {shard: work for shard, work in self._works.items() if shard in recent}
+        self._list()
         new = sorted(self._commits.keys() - self._read)
         columns = _COLUMNS + _TIMES
         for shard, table in zip(new, read_shards(self._destination, new, columns), strict=True):
-            if shard in recent and (work := work_of(table)):
-                self._works[shard] = work
-            self._pace.add(pc.count_distinct(table["photo"]).as_py(), _span(table))
-            skipped = table.filter(pc.equal(table["status"], "skipped"))["photo"]
-            notable = pc.or_(pc.not_equal(table["status"], "ok"), pc.greater(table["attempt"], 1))
-            notable = pc.or_(notable, pc.is_in(table["photo"], skipped.combine_chunks()))
-            self._add(shard, table.filter(notable).to_pylist())
-            self._count_pages(table)
-            self._read.add(shard)
+            self._count(shard, table)
+
+    def results(self, on_older: Callable[[pa.Table], None]) -> Iterator[pa.Table]:
+        """What `read_results` gives, all columns of it; the ledger counts on the way what `refresh`
+        would read. Raises StorageError."""
+        self._list()
+        yield from read_results(
+            self._destination,
+            self._run,
+            on_older=on_older,
+            on_shard=self._count,
+            committed=self._commits,
+        )
+
+    def _list(self) -> None:
+        self._commits = committed_shards(self._destination)
+        self._recent = _recent(self._commits)
+        self._works = {shard: work for shard, work in self._works.items() if shard in self._recent}
+
+    def _count(self, shard: int, table: pa.Table) -> None:
+        """Take a shard into account, once; in any order."""
+        if shard in self._read:
+            return
+        if shard in self._recent and (work := work_of(table)):
+            self._works[shard] = work
+        self._pace.add(pc.count_distinct(table["photo"]).as_py(), _span(table))
+        skipped = table.filter(pc.equal(table["status"], "skipped"))["photo"]
+        notable = pc.or_(pc.not_equal(table["status"], "ok"), pc.greater(table["attempt"], 1))
+        notable = pc.or_(notable, pc.is_in(table["photo"], skipped.combine_chunks()))
+        self._add(shard, table.filter(notable).to_pylist())
+        self._count_pages(table)
+        self._read.add(shard)
 
     def _count_pages(self, table: pa.Table) -> None:
         """Each photo counts once, in the attempt that opened it first."""
@@ -127,10 +150,15 @@ class Ledger:
         self._unread.update(
             table.filter(pc.and_(new, pc.is_null(table["pages"])))["photo"].to_pylist()
         )
-        for row in table.filter(pc.invert(new)).to_pylist() if self._unread else ():
-            if row["pages"] is not None and row["photo"] in self._unread:
-                self._unread.remove(row["photo"])
-                self._several += row["pages"] > 1
+        for row in table.filter(pc.invert(new)).to_pylist():
+            if row["pages"] is not None:
+                found = row["attempt"], row["pages"]
+                self._opened[row["photo"]] = min(found, self._opened.get(row["photo"], found))
+
+    def _with_more_pages(self) -> int:
+        """Photos of more than one page."""
+        opened = (self._opened.get(photo) for photo in self._unread)
+        return self._several + sum(pages > 1 for _, pages in filter(None, opened))
 
     def _add(self, shard: int, rows: list[dict[str, object]]) -> None:
         for row in rows:
@@ -143,12 +171,6 @@ class Ledger:
                 size = int(str(row["source_bytes"]))
                 self._last[photo] = _Attempt(attempt, size, str(row["status"]), reason, shard)
                 self._names[photo] = None if row["name"] is None else str(row["name"])
-
-    def _recent(self) -> set[int]:
-        """Shards of the minutes before the last commit."""
-        times = {shard: when for shard, when in self._commits.items() if when is not None}
-        last = max(times.values(), default=0.0)
-        return {shard for shard, when in times.items() if when > last - _RECENT}
 
     def failures(self) -> Iterator[tuple[str, int, int, str]]:
         """Photo, its size, its last attempt and the reason why that failed."""
@@ -220,7 +242,7 @@ class Ledger:
             photos=schedule.planned,
             done=dealt_with - failed.total() - skipped,
             skipped=skipped,
-            more_pages=self._several if self._run.recipe.pages == "first" else 0,
+            more_pages=self._with_more_pages() if self._run.recipe.pages == "first" else 0,
             failed=dict(sorted(failed.items(), key=lambda item: (-item[1], item[0]))),
             pending=pending,
             retrying=len(waiting),
@@ -251,6 +273,13 @@ class Ledger:
             first = min(first, self._pace.first)
         start = max(first, now - window)
         return max(1.0, now - start - self._pace.pauses_since(start))
+
+
+def _recent(commits: Mapping[int, float | None]) -> set[int]:
+    """Shards of the minutes before the last commit."""
+    times = {shard: when for shard, when in commits.items() if when is not None}
+    last = max(times.values(), default=0.0)
+    return {shard for shard, when in times.items() if when > last - _RECENT}
 
 
 def _span(table: pa.Table) -> Span | None:

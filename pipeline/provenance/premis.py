@@ -10,9 +10,11 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from datetime import UTC
 from pathlib import PurePosixPath
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
@@ -45,29 +47,59 @@ _URI_SAFE = "/:@!$&'()*+,;=~"
 def write_premis(destination: Storage, results: Iterable[pa.Table], run: Run) -> str | None:
     """Write the record of all that is committed; its URI, or None where nothing is.
 
-    results: the rows of each photo's last attempt, a table for each shard, in which the rows of a
-    photo follow each other. Raises StorageError.
+    results: as Record.add takes them. Raises StorageError.
     """
-    with tempfile.TemporaryFile() as record, tempfile.TemporaryFile() as events:
-        record.write(_HEAD.encode())
-        photo = None
+    with Record(run) as record:
         for table in results:
-            for row in table.select(_COLUMNS).to_pylist():
-                if row["photo"] != photo:
-                    photo = row["photo"]
-                    record.write(_source(row).encode())
-                event = _event_id(row, run)
-                if row["status"] == "ok":
-                    record.write(_result(row, event).encode())
-                events.write(_event(row, event, run.recipe).encode())
-        if photo is None:
+            record.add(table)
+        return record.write(destination)
+
+
+class Record:
+    """The record of a run, made while somebody reads its results; left when the block ends."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._photo: str | None = None  # the last one
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self._objects = stack.enter_context(tempfile.TemporaryFile())
+            self._events = stack.enter_context(tempfile.TemporaryFile())
+            self._files = stack.pop_all()
+        self._objects.write(_HEAD.encode())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._files.close()
+
+    def add(self, table: pa.Table) -> None:
+        """Rows of photos' last attempts; those of a photo follow each other."""
+        for row in table.select(_COLUMNS).to_pylist():
+            if row["photo"] != self._photo:
+                self._photo = row["photo"]
+                self._objects.write(_source(row).encode())
+            event = _event_id(row, self._run)
+            if row["status"] == "ok":
+                self._objects.write(_result(row, event).encode())
+            self._events.write(_event(row, event, self._run.recipe).encode())
+
+    def write(self, destination: Storage) -> str | None:
+        """Complete the record, once all is added; its URI, or None where nothing was. Raises
+        StorageError."""
+        if self._photo is None:
             return None  # PREMIS knows no record without an object
-        events.seek(0)
-        shutil.copyfileobj(events, record)
-        record.write(f"{''.join(_agents(run))}</premis>\n".encode())
-        record.seek(0)
-        destination.write_file(PREMIS, record)
-    return destination.uri_of(PREMIS)
+        self._events.seek(0)
+        shutil.copyfileobj(self._events, self._objects)
+        self._objects.write(f"{''.join(_agents(self._run))}</premis>\n".encode())
+        self._objects.seek(0)
+        destination.write_file(PREMIS, self._objects)
+        return destination.uri_of(PREMIS)
 
 
 def _source(row: Mapping[str, Any]) -> str:

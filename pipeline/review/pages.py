@@ -54,49 +54,75 @@ def write_review(destination: Storage, run: Run, takes_hints: bool | None = None
     takes_hints: whether the run's weights were trained with hints, which the page then offers; None
     where the caller does not know: then it is as the page says that is there.
     """
-    hints = _took_hints(destination) if takes_hints is None else takes_hints
-    data, before = _Data(destination), _Before()
-    finished: datetime | None = None
-    for table in read_results(destination, run, on_older=before.add):
+    page = Review(destination, run, takes_hints)
+    for table in read_results(destination, run, on_older=page.add_older):
+        page.add(table)
+    return page.write()
+
+
+class Review:
+    """The page of a run, made while somebody reads its results.
+
+    takes_hints: as in `write_review`. All methods raise StorageError.
+    """
+
+    def __init__(self, destination: Storage, run: Run, takes_hints: bool | None) -> None:
+        self._destination, self._run = destination, run
+        self._hints = _took_hints(destination) if takes_hints is None else takes_hints
+        self._data, self._before = _Data(destination), _Before()
+        self._finished: datetime | None = None
+
+    def add(self, table: pa.Table) -> None:
+        """Rows of photos' last attempts; those of a photo follow each other."""
         for _, rows in groupby(table.to_pylist(), key=itemgetter("photo")):
             photo = list(rows)
-            data.add(photo)
-            finished = max(filter(None, [finished, photo[-1]["finished_at"]]), default=None)
-    data.flush()
-    if before.rows:
-        data.write("before", "before", list(before.rows.values()))
-    selections = []
-    for number, selection in kept_selections(destination):
-        selections.append(number)
-        lines = [
-            (each.photo, each.candidate, each.decision, *([each.page] if each.page > 1 else []))
-            for each in selection.choices
-        ]
-        data.write(f"selection-{number:05d}", "selection", lines)
-    schedule = Schedule(destination, run)
-    plan = asdict(run.plan) | {"digests": len(run.plan.digests), "photos": schedule.planned}
-    settings = asdict(run.recipe) | {"plan": plan}
-    about = {
-        "digest": run.digest,
-        "version": data.version(),
-        "source": run.recipe.source,
-        "finished": f"{finished:%Y-%m-%d %H:%M} UTC" if finished else "",
-        "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
-        "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
-        "hints": hints,
-        "before": bool(before.rows),
-        "planned": schedule.planned,
-        "chunks": data.chunks,
-        "selections": selections,
-        "fields": FIELDS,
-        "detail_fields": DETAIL_FIELDS,
-        "settings": list(_flat(settings)),
-    }
-    data.write("run", "run", about)
-    data.remove_others()
-    for name, content in page_files():
-        destination.write(f"report/{name}", content)
-    return destination.uri_of(PAGE)
+            self._data.add(photo)
+            last = photo[-1]["finished_at"]
+            self._finished = max(filter(None, [self._finished, last]), default=None)
+
+    def add_older(self, table: pa.Table) -> None:
+        """Rows of attempts before these, later ones first."""
+        self._before.add(table)
+
+    def write(self) -> str:
+        """Complete the page, once all is added; returns its URI."""
+        data, before, destination, run = self._data, self._before, self._destination, self._run
+        data.flush()
+        if before.rows:
+            data.write("before", "before", list(before.rows.values()))
+        selections = []
+        for number, selection in kept_selections(destination):
+            selections.append(number)
+            lines = [
+                (each.photo, each.candidate, each.decision, *([each.page] if each.page > 1 else []))
+                for each in selection.choices
+            ]
+            data.write(f"selection-{number:05d}", "selection", lines)
+        schedule = Schedule(destination, run)
+        plan = asdict(run.plan) | {"digests": len(run.plan.digests), "photos": schedule.planned}
+        settings = asdict(run.recipe) | {"plan": plan}
+        finished = self._finished
+        about = {
+            "digest": run.digest,
+            "version": data.version(),
+            "source": run.recipe.source,
+            "finished": f"{finished:%Y-%m-%d %H:%M} UTC" if finished else "",
+            "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
+            "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
+            "hints": self._hints,
+            "before": bool(before.rows),
+            "planned": schedule.planned,
+            "chunks": data.chunks,
+            "selections": selections,
+            "fields": FIELDS,
+            "detail_fields": DETAIL_FIELDS,
+            "settings": list(_flat(settings)),
+        }
+        data.write("run", "run", about)
+        data.remove_others()
+        for name, content in page_files():
+            destination.write(f"report/{name}", content)
+        return destination.uri_of(PAGE)
 
 
 def page_files() -> Iterator[tuple[str, bytes]]:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-from pipeline.ledger.results import read_results
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.status import Failure, Ledger
-from pipeline.provenance.premis import write_premis
-from pipeline.review.pages import write_review
+from pipeline.provenance.premis import Record
+from pipeline.review.pages import Review
 from pipeline.storage.base import Storage
 
 NAMED_FAILURES = 10  # photos that are named at the end of a run
@@ -48,15 +47,18 @@ class Summary:
 
 
 def summarize(destination: Storage, run: Run, takes_hints: bool | None = None) -> Summary:
-    """Count the ledger, and write the report and the events of it. Raises StorageError.
+    """Read the results, once: count them, and write the report and the events. Raises StorageError.
 
     takes_hints: as in `write_review`.
     """
-    ledger = Ledger(destination, run)
-    ledger.refresh()
+    ledger, page = Ledger(destination, run), Review(destination, run, takes_hints)
+    with Record(run) as record:
+        for table in ledger.results(page.add_older):
+            page.add(table)
+            record.add(table)
+        report = page.write()
+        record.write(destination)
     status = ledger.status()
-    report = write_review(destination, run, takes_hints)
-    write_premis(destination, read_results(destination, run), run)
     return Summary(
         photos=status.photos,
         failed=sum(status.failed.values()),
