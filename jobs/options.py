@@ -194,7 +194,13 @@ RECIPE: list[Decorator] = [
         type=click.IntRange(1, 1000),
         default=1,
         show_default=True,
-        help="Pictures of each photo, ranked by likelihood.",
+        help="Pictures of each photo, ranked.",
+    ),
+    click.option(
+        "--rank-by",
+        type=click.Choice(["likelihood", "typicality", "nearness", "balanced"]),
+        help="What puts a candidate first. pic has the first two."
+        "  [coltran: balanced, pic: typicality]",
     ),
     click.option(
         "--output-size",

@@ -26,7 +26,9 @@ from model.color import (
 from model.colorized import Colorized, check_batch
 from model.core import ColTranCore
 from model.likelihood import BITS_PER_NAT
-from model.sampling.cached import encode, sample_core
+from model.ranking import distances_from_mean, excess_bits
+from model.sampling.cached import encode, sample_encoded
+from model.sampling.draw import draw_uniforms
 from model.sampling.inference import most_likely
 from model.sampling.runners import RowRunners
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
@@ -169,11 +171,11 @@ class Colorizer:
                 for part in (hints, palette)
             ]
             parts.append(self._batch(low, high, known, seeds[places], temperature))
-        rgb, log_likelihood, color_bits, spatial_bits, entropy = (
+        rgb, log_likelihood, *others = (
             np.concatenate(arrays) for arrays in zip(*parts, strict=True)
         )
         bits_per_pixel = -log_likelihood * BITS_PER_NAT / self.low_resolution**2
-        return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits, entropy)
+        return Colorized(rgb, log_likelihood, bits_per_pixel, *others)
 
     @torch.inference_mode()
     def _batch(
@@ -189,23 +191,16 @@ class Colorizer:
         seen = high if self.core.config.trunk != "none" else None
         hints, palette = (None if part is None else part.to(device) for part in known)
         unknown = torch.full((count,), torch.nan, dtype=torch.float64)
+        context = encode(self.core, low, seen, hints, palette)
         if self.method.draft:
-            context = encode(self.core, low, seen, hints, palette)
             rgb, entropy = expected_color(self.core, context, low, temperature)
             rgb = with_hints(saturate(rgb, self.method.saturation), hints)
             log_likelihood = log_likelihood_of(self.core, context, low, rgb)
-            tensors = (rgb, log_likelihood, unknown, unknown, entropy)
+            tensors = (rgb, log_likelihood, unknown, unknown, entropy, unknown, unknown)
             return tuple(each.cpu().numpy() for each in tensors)
-        sample = sample_core(
-            self.core,
-            low,
-            seeds,
-            temperature,
-            seen,
-            hints,
-            palette,
-            lanes=self.batch_size,
-            runners=self._runners,
+        uniforms = draw_uniforms(low, seeds, temperature)
+        sample = sample_encoded(
+            self._runners, low, context, uniforms, temperature, lanes=self.batch_size
         )
         log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
         rgb, color_bits = upsample(self.color, coarse_from_bins(sample.bins_BHW), low)
@@ -215,9 +210,10 @@ class Colorizer:
             blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
             rgb, spatial_bits = upsample(self.spatial, blurry, high)
         rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
-        entropy = sample.entropy_BHW
-        tensors = (rgb, log_likelihood, color_bits, spatial_bits, entropy)
-        return tuple(tensor.cpu().numpy() for tensor in tensors)
+        excess = excess_bits(sample.log_prob_BHW, sample.expected_BHW)
+        distance = distances_from_mean(self.core, context, low, sample.bins_BHW)
+        scores = (color_bits, spatial_bits, sample.entropy_BHW, excess, distance)
+        return tuple(tensor.cpu().numpy() for tensor in (rgb, log_likelihood, *scores))
 
 
 def expected_color(

@@ -81,8 +81,25 @@ def sample_core(
     if runners.core is not core:
         raise ValueError("the runners are those of another core")
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
-    count = len(gray_BHW)
     context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
+    return sample_encoded(runners, gray_BHW, context, uniforms, temperature, lanes, forecast)
+
+
+@torch.no_grad()
+def sample_encoded(
+    runners: RowRunners,
+    gray_BHW: Tensor,
+    context: Tensor,
+    uniforms: Tensor,
+    temperature: float,
+    lanes: int = LANES,
+    forecast: bool | None = None,
+) -> CoreSample:
+    """`sample_core` after its encoder, for those who need its context, too.
+
+    context: of `encode`, (B, H, W, D). uniforms: of `draw_uniforms`.
+    """
+    core, count = runners.core, len(gray_BHW)
     if forecast is None:
         forecast = count <= MOST_FORECAST and can_forecast(core) and ways_agree(runners)
     if forecast:
@@ -137,16 +154,17 @@ def draw_rows(
     bins = torch.empty_like(gray_BHW, dtype=torch.long)
     log_prob = torch.empty_like(uniforms_BHW)
     entropy = torch.empty_like(uniforms_BHW, dtype=torch.float32)
+    expected = torch.empty_like(uniforms_BHW)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
         # Contiguous, as one picture's always is: elsewhere a bias is added in a step of its own.
         gray_row, prior = context[:, row, None].contiguous(), core.prior(gray_BHW[:, row])
         start, steps = start_row(core, row, upper, gray_row, inner_norms)
         drawn = runner(RowInputs(uniforms_BHW[:, row], prior, start, steps))
-        bins[:, row], log_prob[:, row], entropy[:, row] = drawn
+        bins[:, row], log_prob[:, row], entropy[:, row], expected[:, row] = drawn
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
-    return CoreSample(bins, log_prob, entropy)
+    return CoreSample(bins, log_prob, entropy, expected)
 
 
 def encode(

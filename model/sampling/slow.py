@@ -30,10 +30,11 @@ def sample_core_slow(
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     bins, log_prob = torch.zeros_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
     entropy = torch.empty_like(uniforms, dtype=torch.float32)
+    expected = torch.empty_like(uniforms)
     for row in range(gray_BHW.shape[1]):
         for column in range(gray_BHW.shape[2]):
             logits = core(bins, gray_BHW, high_BSS, hints_BHW, palette_BV)[:, row, column]
-            drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
-            bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
-            entropy[:, row, column] = bits
-    return CoreSample(bins, log_prob, entropy)
+            place = (slice(None), row, column)
+            drawn = draw(logits, uniforms[place], temperature)
+            bins[place], log_prob[place], entropy[place], expected[place] = drawn
+    return CoreSample(bins, log_prob, entropy, expected)

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from pipeline.errors import ObjectMissing
 from pipeline.ledger.plan import Run, Schedule
+from pipeline.ledger.ranking import FORMER
 from pipeline.ledger.results import image_path, read_results
 from pipeline.ledger.selection import kept_selections
 from pipeline.review.previews import fitted
@@ -40,8 +41,8 @@ FIELDS = (
 )
 DETAIL_FIELDS = (
     *("file", "width", "height", "source_mode", "source_tone", "source_sha256", "output_sha256"),
-    *("seed", "log_likelihood", "color_bits_per_dim", "spatial_bits_per_dim", "device"),
-    "finished_at",
+    *("seed", "log_likelihood", "color_bits_per_dim", "spatial_bits_per_dim", "excess_bits"),
+    *("mean_distance", "device", "finished_at"),
 )
 _DATA = "report/data"
 Row = dict[str, Any]
@@ -83,6 +84,7 @@ def write_review(destination: Storage, run: Run, takes_hints: bool | None = None
         "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
         "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
         "hints": hints,
+        "rank_by": run.recipe.rank_by or FORMER,
         "before": bool(before.rows),
         "planned": schedule.planned,
         "chunks": data.chunks,
