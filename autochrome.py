@@ -50,8 +50,8 @@ def colorize(
     hints: places whose color is known, each (x, y, "#rrggbb") or (x, y, "#rrggbb", radius).
     palette: a color picture, in any of these forms.
 
-    Returns candidates, best first by `rank_by`, each with its full-size picture and scores, and a map of
-    uncertainty.
+    Returns candidates, best first by `rank_by`, each with its full-size picture and scores, and a
+    map of uncertainty.
 
     Raises:
         pipeline.errors.PhotoError: the photograph cannot be read.

@@ -63,6 +63,7 @@ class Sleeper:
             np.zeros((len(high), 8, 8), np.float32),
             zeros,
             zeros,
+            zeros,
         )
 
 

@@ -198,9 +198,9 @@ RECIPE: list[Decorator] = [
     ),
     click.option(
         "--rank-by",
-        type=click.Choice(["likelihood", "typicality", "nearness", "balanced"]),
-        help="What puts a candidate first. pic has the first two."
-        "  [coltran: balanced, pic: typicality]",
+        type=click.Choice(["likelihood", "typicality", "nearness", "vividness", "balanced"]),
+        help="What puts one of several candidates first; pic has the first two."
+        "  [coltran: nearness, pic: likelihood]",
     ),
     click.option(
         "--output-size",

@@ -26,7 +26,7 @@ from model.color import (
 from model.colorized import Colorized, check_batch
 from model.core import ColTranCore
 from model.likelihood import BITS_PER_NAT
-from model.ranking import distances_from_mean, excess_bits
+from model.ranking import beside_parallel_head, excess_bits
 from model.sampling.cached import encode, sample_encoded
 from model.sampling.draw import draw_uniforms
 from model.sampling.inference import most_likely
@@ -196,7 +196,7 @@ class Colorizer:
             rgb, entropy = expected_color(self.core, context, low, temperature)
             rgb = with_hints(saturate(rgb, self.method.saturation), hints)
             log_likelihood = log_likelihood_of(self.core, context, low, rgb)
-            tensors = (rgb, log_likelihood, unknown, unknown, entropy, unknown, unknown)
+            tensors = (rgb, log_likelihood, unknown, unknown, entropy, *[unknown] * 3)
             return tuple(each.cpu().numpy() for each in tensors)
         uniforms = draw_uniforms(low, seeds, temperature)
         sample = sample_encoded(
@@ -211,8 +211,8 @@ class Colorizer:
             rgb, spatial_bits = upsample(self.spatial, blurry, high)
         rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
         excess = excess_bits(sample.log_prob_BHW, sample.expected_BHW)
-        distance = distances_from_mean(self.core, context, low, sample.bins_BHW)
-        scores = (color_bits, spatial_bits, sample.entropy_BHW, excess, distance)
+        beside = beside_parallel_head(self.core, context, low, sample.bins_BHW)
+        scores = (color_bits, spatial_bits, sample.entropy_BHW, excess, *beside)
         return tuple(tensor.cpu().numpy() for tensor in (rgb, log_likelihood, *scores))
 
 

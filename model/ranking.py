@@ -23,19 +23,26 @@ def excess_bits(log_prob_BHW: Tensor, expected_BHW: Tensor) -> Tensor:
     return (expected_BHW - log_prob_BHW).mean(dim=(1, 2)) * BITS_PER_NAT
 
 
-def distances_from_mean(
+def beside_parallel_head(
     core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, bins_BHW: Tensor
-) -> Tensor:
-    """How far pictures are from the mean of the parallel head, float64 (B,): the distance of their
-    bins' centers in a* and b*, averaged over pixels. context_BHWD: of `encode`."""
+) -> tuple[Tensor, Tensor]:
+    """Pictures beside what the parallel head expects of each pixel, in a* and b* of bins' centers:
+    how far they are from its mean color, and how much more chroma they have than it expects.
+
+    The mean color of red or blue is a gray one, but the chroma that is expected then is high.
+    context_BHWD: of `encode`. Returns means over pixels, float64 (B,) each.
+    """
     chroma_V2 = bin_chroma(gray_BHW.device)
-    distances = []
+    table_V3 = torch.cat((chroma_V2, chroma_V2.norm(dim=-1, keepdim=True)), dim=-1)
+    distances, excesses = [], []
     for context, gray, bins in zip(
         context_BHWD.split(1), gray_BHW.split(1), bins_BHW.split(1), strict=True
     ):  # one at a time: company does not matter then
-        mean = core.parallel_from(context, gray).double().softmax(dim=-1) @ chroma_V2
-        distances.append((chroma_V2[bins] - mean).norm(dim=-1).mean(dim=(1, 2)))
-    return torch.cat(distances)
+        shares = core.parallel_from(context, gray).double().softmax(dim=-1)
+        difference = table_V3[bins] - shares @ table_V3
+        distances.append(difference[..., :2].norm(dim=-1).mean(dim=(1, 2)))
+        excesses.append(difference[..., 2].mean(dim=(1, 2)))
+    return torch.cat(distances), torch.cat(excesses)
 
 
 def bin_chroma(device: torch.device | str = "cpu") -> Tensor:

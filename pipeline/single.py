@@ -22,7 +22,7 @@ from pipeline.images.hints import Hint, HintBlend, hint_colors
 from pipeline.images.pictures import resize_rgb
 from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import Kept, keep_color
-from pipeline.ledger.ranking import default_ranking, ranks, refuse_ranking
+from pipeline.ledger.ranking import DEFAULTS, RANKINGS, ranks, refuse_ranking
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
 from pipeline.run.known import Hinted, known_colors, refuse_untold
@@ -38,8 +38,8 @@ class Candidate:
 
     seed: the photograph's own, of the run's seed and its content; of no effect on a mean picture.
     log_likelihood (nats), bits_per_pixel (a blind guess: 9): of the core's small picture.
-    excess_bits, mean_distance: of drawn ones, as in model.ranking; NaN for the mean. colorfulness:
-    Hasler and Suesstrunk's measure.
+    excess_bits, mean_distance, chroma_excess: of drawn ones, as in model.ranking; NaN for the mean.
+    colorfulness: Hasler and Suesstrunk's measure.
     """
 
     rgb: np.ndarray
@@ -48,6 +48,7 @@ class Candidate:
     bits_per_pixel: float
     excess_bits: float
     mean_distance: float
+    chroma_excess: float
     colorfulness: float
 
 
@@ -114,7 +115,7 @@ class PhotoColorizer:
         writes it. rank_by: a way of ledger.ranking; None: the default. Raises PhotoError,
         UsageError.
         """
-        rank_by = rank_by or default_ranking("coltran")
+        rank_by = rank_by or DEFAULTS["coltran"]
         refuse_ranking("coltran", rank_by)
         if candidates < 1:
             raise UsageError(f"at least one candidate is needed, not {candidates}")
@@ -151,11 +152,12 @@ class PhotoColorizer:
                 float(colors.bits_per_pixel[place]),
                 float(colors.excess_bits[place]),
                 float(colors.mean_distance[place]),
+                float(colors.chroma_excess[place]),
                 colorfulness(picture),
             )
             for place in range(candidates)
         ]
-        order = dict(zip(ranks(rank_by, list(map(vars, found))), found, strict=True))
+        order = dict(zip(ranks(RANKINGS[rank_by], list(map(vars, found))), found, strict=True))
         found = [order[rank] for rank in sorted(order)]
         notes = tuple(blend.notes()) if blend else ()
         return Colorization(gray, tuple(found), colors.entropy[0], notes)

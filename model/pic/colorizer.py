@@ -65,7 +65,7 @@ class PicColorizer:
         log_likelihood, entropy, excess = map(np.concatenate, zip(*scores, strict=True))
         bits = -log_likelihood / (np.log(2) * self.low_resolution**2)
         none = np.full(count, np.nan)
-        facts = log_likelihood, bits, none, none, entropy, excess, none
+        facts = log_likelihood, bits, none, none, entropy, excess, none, none
         return Colorized(np.stack(pictures), *facts)
 
     @torch.inference_mode()

@@ -38,6 +38,7 @@ SCHEMA = pa.schema(
         ("spatial_bits_per_dim", pa.float64()),
         ("excess_bits", pa.float64()),
         ("mean_distance", pa.float64()),
+        ("chroma_excess", pa.float64()),
         ("colorfulness", pa.float64()),
         ("source_uri", pa.string()),
         ("source_sha256", pa.string()),

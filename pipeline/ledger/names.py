@@ -40,8 +40,9 @@ class _Folder:
 class Names:
     """The names of a run's photos, one after another.
 
-    candidates: pictures per photo. rank_by: as in the recipe. every_page: pages are all taken, not the first alone. in_order:
-    photos come in the order of their paths, so that claims are kept for open folders only.
+    candidates: pictures per photo. rank_by: as in the recipe. every_page: pages are all taken, not
+    the first alone. in_order: photos come in the order of their paths, so that claims are kept for
+    open folders only.
     """
 
     def __init__(

@@ -56,6 +56,7 @@ SCHEMA = pa.schema(
         ("spatial_bits_per_dim", pa.float64()),
         ("excess_bits", pa.float64()),
         ("mean_distance", pa.float64()),
+        ("chroma_excess", pa.float64()),
         ("colorfulness", pa.float64()),
         ("preview", pa.int32()),
         ("phash", pa.string()),
@@ -77,8 +78,8 @@ class Result:
     """One row: a candidate of a photo's page, or what failed before it had any (candidate 0).
 
     What is not known (yet) is None. candidate counts from 0, rank from 1 (the best of its page by
-    rank_by, a way of ledger.ranking), attempt and page from 1. pages: how many the photo has, of which a run may take the first
-    only. reason is one of errors.REASONS. name: as in plan.Photo.
+    rank_by, a way of ledger.ranking), attempt and page from 1. pages: how many the photo has, of
+    which a run may take the first only. reason is one of errors.REASONS. name: as in plan.Photo.
     hints: how many of its page the model was given, with their digest (ledger.hints), and that of
     the palette: likelihoods are those given these.
     """
@@ -114,8 +115,9 @@ class Result:
     bits_per_pixel: float | None = None
     color_bits_per_dim: float | None = None
     spatial_bits_per_dim: float | None = None
-    excess_bits: float | None = None  # this and the next: see model.ranking
+    excess_bits: float | None = None  # this and the next two: see model.ranking
     mean_distance: float | None = None
+    chroma_excess: float | None = None
     colorfulness: float | None = None
     preview: int | None = None  # its cell in the shard's sheets, see previews
     phash: str | None = None  # of the picture, see images.phash; None where it is blank

@@ -17,7 +17,7 @@ _SCORES = (
     *("log_likelihood", "bits_per_pixel", "color_bits_per_dim", "spatial_bits_per_dim"),
     "colorfulness",
 )
-_LATER_SCORES = ("excess_bits", "mean_distance")  # sidecars of old have none
+_LATER_SCORES = ("excess_bits", "mean_distance", "chroma_excess")  # sidecars of old have none
 
 
 def sidecar_path(image: str) -> str:

@@ -42,7 +42,7 @@ FIELDS = (
 DETAIL_FIELDS = (
     *("file", "width", "height", "source_mode", "source_tone", "source_sha256", "output_sha256"),
     *("seed", "log_likelihood", "color_bits_per_dim", "spatial_bits_per_dim", "excess_bits"),
-    *("mean_distance", "device", "finished_at"),
+    *("mean_distance", "chroma_excess", "device", "finished_at"),
 )
 _DATA = "report/data"
 Row = dict[str, Any]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
-from pipeline.ledger.ranking import FORMER, default_ranking, refuse_ranking
+from pipeline.ledger.ranking import DEFAULTS, FORMER, refuse_ranking
 from pipeline.ledger.recipe import Choices, Recipe
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _ranking(options: RecipeOptions, begun: Recipe | None) -> str | None:
     if begun and begun.candidates > 1 and begun.model == options.model:
         if options.rank_by in (None, begun.rank_by or FORMER):
             return begun.rank_by
-    return options.rank_by or default_ranking(options.model)
+    return options.rank_by or DEFAULTS[options.model]
 
 
 def default_method(model: str, upsampler: str, candidates: int = 1) -> str:

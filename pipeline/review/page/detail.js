@@ -82,7 +82,8 @@ function showFacts(row, facts) {
     ["bits per value, color", fixed(facts.color_bits_per_dim, 3)],
     ["bits per value, spatial", fixed(facts.spatial_bits_per_dim, 3)],
     ["bits per pixel beyond those expected", fixed(facts.excess_bits, 3)],
-    ["distance from the mean, a* and b*", fixed(facts.mean_distance, 2)],
+    ["distance from the mean color", fixed(facts.mean_distance, 2)],
+    ["chroma beyond that expected", fixed(facts.chroma_excess, 2)],
     ["candidate", detail.photo.candidates.length > 1 ? String(row.candidate) : null],
   ]));
   const size = facts.width && `${number(facts.width)} × ${number(facts.height)}`;

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.errors import DeviceBroken, DeviceFull, EngineError
 from pipeline.images.hints import HintColor, hint_colors
 from pipeline.ledger.palettes import palette_digest
-from pipeline.ledger.ranking import FORMER, ranks
+from pipeline.ledger.ranking import FORMER, RANKINGS, ranks
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, null_if_nan
 from pipeline.ledger.seeds import photo_seed
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _SCORES = (
     *("log_likelihood", "bits_per_pixel", "color_bits_per_dim", "spatial_bits_per_dim"),
-    *("excess_bits", "mean_distance"),
+    *("excess_bits", "mean_distance", "chroma_excess"),
 )
 
 
@@ -130,7 +130,8 @@ def _colorize_photos(
         places = range(first, first + count)
         scores = {place: _scores(colors, place) for place in places}
         rank_by = recipe.rank_by or FORMER
-        order = dict(zip(places, ranks(rank_by, list(scores.values())), strict=True))
+        ranked = ranks(RANKINGS[rank_by], list(scores.values()))
+        order = dict(zip(places, ranked, strict=True))
         colored.append(
             [
                 Candidate(
