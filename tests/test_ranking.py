@@ -16,6 +16,7 @@ from pipeline.errors import DestinationMismatch, UsageError
 from pipeline.ledger.plan import RUN, Schedule
 from pipeline.ledger.ranking import DEFAULTS, RANKINGS, RANKINGS_OF, ranks, refuse_ranking
 from pipeline.ledger.results import committed_shards, read_results
+from pipeline.ledger.updates import plan_update
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job, prepare_job, reopen_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
@@ -208,9 +209,10 @@ def test_a_destination_of_before_goes_on_by_likelihood(source: Path, tiny: Path)
         Resources(str(tiny), device="cpu"),
         update=True,
     )
+    assert plan_update(updated.source, destination, updated.run).new == 1
     images = work(updated)
     assert sorted(images) == [
-        f"images/{photo}.candidate-{number}.png" for photo in range(3) for number in range(4)
+        f"images/{photo}.candidate-{number}.png" for photo in range(4) for number in range(4)
     ]
     check_ranks(rows_of(updated), "likelihood")
 
