@@ -73,7 +73,7 @@ def test_ways_are_counted_on_the_pages_that_tell() -> None:
     assert near.chance == pytest.approx((18 / 3 + 2 * 2 / 3) / 20)
     gain = found.ways["nearness"].gain
     assert gain and gain[0] == pytest.approx(18 / 20) and 0.5 < gain[1] < gain[0] < gain[2] <= 1
-    assert found.ways["likelihood"].gain == (0, 0, 0)
+    assert found.ways["likelihood"].gain == (0.0, 0.0, 0.0)
     assert found.better == "nearness", "balanced has no better one: all are as vivid"
     # 18 approved ones are at 1; rejected ones at 3, 1, 3, 1 and 2, and the redone ones at 3, 1, 2.
     apart = found.ways["nearness"].apart

@@ -16,8 +16,8 @@ LAYERS = ("model", "pipeline", "jobs")  # an arrow points to the left, never to 
 ROOMS = {
     "model": (
         "color", "lab", "likelihood", "scaling", "layers", "trunk", "criss_cross", "core",
-        "upsamplers", "colorized", "sampling", "pic", "weights", "published", "training",
-        "evaluation", "colorizer", "systems",
+        "ranking", "upsamplers", "colorized", "sampling", "pic", "weights", "published",
+        "training", "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
         "errors", "deadline", "user_folders", "storage", "metadata", "images", "ledger", "weights",

@@ -28,7 +28,9 @@ def folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-def all_outputs(name: str, candidates: int, every_page: bool, rank_by: str | None) -> set[str]:
+def all_outputs(
+    name: str, candidates: int, every_page: bool, rank_by: str | None = None
+) -> set[str]:
     """All files that a photo's results may become."""
     numbers = [ending_of(candidates, rank_by, one, one + 1) for one in range(candidates)]
     pages = (None, 1, 2) if every_page else (None,)

@@ -6,7 +6,7 @@ Legend: R S low and high resolution of the model.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def _colorize_photos(
     return colored
 
 
-def _scores(colors: "Colorized", place: int) -> dict[str, float | None]:
+def _scores(colors: "Colorized", place: int) -> dict[str, Any]:
     return {name: null_if_nan(getattr(colors, name)[place]) for name in _SCORES}
 
 
