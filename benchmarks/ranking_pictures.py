@@ -7,6 +7,7 @@ candidates each, seed 0, without the spatial upsampler, as color of the small pi
 differs. Prints the colorfulness of all candidates, in the order of their likelihood.
 """
 
+import hashlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from pipeline.run.options import TEMPERATURES
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 SHOWN = ("people/portraits/astronaut.jpg", "animals/cat.jpg", "people/photographer.jpg")
 CANDIDATES, SIDE, GAP = 4, 240, 6
+COLUMNS = ("log_likelihood", "mean_distance")
 
 
 @click.command()
@@ -37,14 +39,14 @@ def main(place: Path) -> None:
     low, high = (
         np.repeat(np.stack([grays[k] for _, grays in read]), CANDIDATES, 0) for k in (0, 1)
     )
-    digests = [_digest(PHOTOS / name) for name in SHOWN]
+    digests = [hashlib.sha256((PHOTOS / name).read_bytes()).hexdigest() for name in SHOWN]
     seeds = [photo_seed(0, digest, number) for digest in digests for number in range(CANDIDATES)]
     found = asdict(colorizer.colorize(low, high, seeds, TEMPERATURES["sample"]))
     rows = []
     for photo, name in enumerate(SHOWN):
         gray, places = read[photo][1][2], range(photo * CANDIDATES, (photo + 1) * CANDIDATES)
         pictures = [put_color_on(gray, found["rgb"][place]) for place in places]
-        scores = [{column: found[column][place] for column in _COLUMNS} for place in places]
+        scores = [{column: found[column][place] for column in COLUMNS} for place in places]
         likely, near = (ranks(RANKINGS[way], scores) for way in ("likelihood", "nearness"))
         by_likelihood = [colorfulness(pictures[likely.index(k + 1)]) for k in range(CANDIDATES)]
         first = near.index(1)
@@ -56,15 +58,6 @@ def main(place: Path) -> None:
         rows.append(np.concatenate([_padded(each) for each in shown], axis=1))
     whole = np.concatenate(rows)
     place.write_bytes(save([whole], len(whole), whole.shape[1], "JPEG", quality=85))
-
-
-_COLUMNS = ("log_likelihood", "mean_distance")
-
-
-def _digest(path: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _padded(rgb_HW3: np.ndarray) -> np.ndarray:
