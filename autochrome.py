@@ -41,6 +41,7 @@ def colorize(
     weights: str | None = None,
     hints: "Iterable[Hint]" = (),
     palette: "Photo | None" = None,
+    rank_by: str | None = None,
 ) -> "Colorization":
     """Colorize one photograph in this process.
 
@@ -49,8 +50,8 @@ def colorize(
     hints: places whose color is known, each (x, y, "#rrggbb") or (x, y, "#rrggbb", radius).
     palette: a color picture, in any of these forms.
 
-    Returns candidates, likeliest first, each with its full-size picture and scores, and a map of
-    uncertainty.
+    Returns candidates, best first by `rank_by`, each with its full-size picture and scores, and a
+    map of uncertainty.
 
     Raises:
         pipeline.errors.PhotoError: the photograph cannot be read.
@@ -65,7 +66,8 @@ def colorize(
         name = palette if isinstance(palette, str | PathLike) else "picture"
         colors = palette_of(str(name), _bytes_of(palette), colorizer.low_resolution)
     how = seed, candidates, method, temperature, saturation
-    return colorizer.colorize(_bytes_of(photo), *how, hints=given, palette=colors)
+    told: dict[str, Any] = {"hints": given, "palette": colors, "rank_by": rank_by}
+    return colorizer.colorize(_bytes_of(photo), *how, **told)
 
 
 def open_results(destination: str) -> "ds.Dataset":

@@ -61,6 +61,9 @@ class Sleeper:
             zeros,
             zeros,
             np.zeros((len(high), 8, 8), np.float32),
+            zeros,
+            zeros,
+            zeros,
         )
 
 

@@ -142,11 +142,11 @@ def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: in
     low, high = (torch.from_numpy(np.stack(found)) for found in squares.values())
     extras = Extras(high if core.config.trunk != "none" else None)
     runners, seeds = RowRunners(core), range(size)
-    draw = partial(sample_core, core, low, seeds, temperature, extras, runners=runners)
+    draw = partial(sample_core, core, low, seeds, temperature, *extras, runners=runners)
     ways: dict[str, Callable[[], object]] = {
         "lanes": partial(draw, forecast=False),
         "forecasts": partial(draw, forecast=True),
-        "encoder alone": torch.no_grad()(partial(encode, core, low, extras)),
+        "encoder alone": torch.no_grad()(partial(encode, core, low, *extras)),
     }
     pictures = [ways[name]() for name in ("lanes", "forecasts")]
     if not all(map(torch.equal, *pictures)):  # type: ignore[call-overload]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from jobs.decisions import decisions_option, tell_decisions
 from jobs.options import check_number
 from jobs.progress import Progress
 from pipeline.errors import UsageError, shown_in_line
@@ -46,7 +47,7 @@ TABLE = (
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, metavar="[WEIGHTS] SRC")
+@click.argument("paths", nargs=-1, metavar="[WEIGHTS] SRC")
 @click.option(
     "--model",
     type=click.Choice(["coltran", "pic"]),
@@ -144,7 +145,10 @@ TABLE = (
     metavar="FILE",
     help="Write a page with pictures and curves.",
 )
-def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
+@decisions_option
+def evaluate(
+    paths: tuple[str, ...], html: Path | None, decisions: str | None, **options: Any
+) -> None:
     """Score WEIGHTS on the color photographs of SRC.
 
     Photographs are turned gray first, so that the truth is known. WEIGHTS is a folder with the
@@ -152,18 +156,27 @@ def evaluate(paths: tuple[str, ...], html: Path | None, **options: Any) -> None:
     SRC is a folder, s3://bucket/prefix, or a Parquet file with a column `image`. The last line of
     the output is one JSON object.
 
+    With --decisions, nothing is drawn: what people approved, rejected and redid in a destination is
+    compared with the scores of its pictures.
+
     \b
     Examples:
       autochrome evaluate photographs
       autochrome evaluate weights photographs.parquet --split validation --html scores.html
       autochrome evaluate photographs.parquet --split-column split --by set
+      autochrome evaluate --decisions colorized
     """
+    if decisions is not None:
+        if paths:
+            raise click.UsageError("--decisions DST stands alone, without WEIGHTS and SRC")
+        tell_decisions(decisions)
+        return
     from model.weights import WEIGHTS
     from pipeline.evaluation.evaluate import EvaluationSettings
     from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.evaluation.page import write_page
 
-    if len(paths) > 2:
+    if len(paths) not in (1, 2):
         raise click.UsageError("one SRC, or WEIGHTS and SRC, are expected")
     if options["save_baseline"] and not options["baseline"]:
         raise UsageError("--save-baseline keeps what --baseline fits: give both")

@@ -194,7 +194,13 @@ RECIPE: list[Decorator] = [
         type=click.IntRange(1, 1000),
         default=1,
         show_default=True,
-        help="Pictures of each photo, ranked by likelihood.",
+        help="Pictures of each photo, ranked.",
+    ),
+    click.option(
+        "--rank-by",
+        type=click.Choice(["likelihood", "typicality", "nearness", "vividness", "balanced"]),
+        help="What puts one of several candidates first; pic has the first two."
+        "  [coltran: nearness, pic: likelihood]",
     ),
     click.option(
         "--output-size",

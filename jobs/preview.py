@@ -91,13 +91,16 @@ def preview(
         try:
             told = known.get(str(photo), ()), colors
             data, how = read_photo(photo), (seed, candidates, LONGEST, saturation, *told)
-            write_preview(colorizer.preview(data, *how), place)
+            made = colorizer.preview(data, *how)
+            write_preview(made.rgb, place)
         except PhotoError as error:
             words = f"autochrome: {photo}: {error.reason}: {error}"
             click.echo(shown_in_line(words), err=True)
             failed = True
         else:
             click.echo(shown_in_line(str(place)))
+            for note in made.notes:
+                click.echo(shown_in_line(f"autochrome: {photo}: {note}"), err=True)
     click.get_current_context().exit(3 if failed else 0)
 
 

@@ -17,7 +17,8 @@ SECTIONS = {  # options by the names that the command gets; all others come last
         "update",
     ),
     "How pictures look": (
-        *("model", "weights", "method", "candidates", "seed", "temperature", "saturation"),
+        *("model", "weights", "method", "candidates", "rank_by", "seed", "temperature"),
+        "saturation",
         *("hints", "palette", "upsampler", "precision"),
     ),
     "Where pictures go": ("format", "output_size", "shard_size", "single_writer"),

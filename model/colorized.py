@@ -19,7 +19,8 @@ class Colorized:
     temperature 1, summed over pixels. bits_per_pixel: the same as bits, per pixel (uniform: 9).
     color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per channel value that the
     upsamplers give to their own, most likely, picture. entropy: float32 (B, R, R), bits [0, 9], as
-    in CoreSample.
+    in CoreSample. excess_bits, mean_distance, chroma_excess: float64 (B,), as in `model.ranking`,
+    of drawn pictures.
     """
 
     rgb: NDArray[np.uint8]
@@ -28,6 +29,9 @@ class Colorized:
     color_bits_per_dim: NDArray[np.float64]
     spatial_bits_per_dim: NDArray[np.float64]
     entropy: NDArray[np.float32]
+    excess_bits: NDArray[np.float64]
+    mean_distance: NDArray[np.float64]
+    chroma_excess: NDArray[np.float64]
 
 
 def check_batch(

@@ -19,7 +19,9 @@ from model.draft import expected_color, log_likelihood_of, with_hints
 from model.encoder import Extras
 from model.likelihood import BITS_PER_NAT
 from model.method import PUBLISHED_METHOD, Method
-from model.sampling.cached import encode, sample_core
+from model.ranking import beside_parallel_head, excess_bits
+from model.sampling.cached import encode, sample_encoded
+from model.sampling.draw import draw_uniforms
 from model.sampling.inference import most_likely
 from model.sampling.runners import RowRunners
 from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
@@ -48,6 +50,9 @@ class Picture(NamedTuple):
     color_bits_per_dim: Tensor
     spatial_bits_per_dim: Tensor
     entropy: Tensor
+    excess_bits: Tensor
+    mean_distance: Tensor
+    chroma_excess: Tensor
 
 
 class Colorizer:
@@ -151,50 +156,49 @@ class Colorizer:
             )
             extras = Extras(seen, *known).to(device)
             parts.append(self._colorize(Batch(low, high, extras, seeds[places], temperature)))
-        rgb, log_likelihood, color_bits, spatial_bits, entropy = (
+        rgb, log_likelihood, *others = (
             torch.cat(tensors).numpy() for tensors in zip(*parts, strict=True)
         )
         bits_per_pixel = -log_likelihood * BITS_PER_NAT / self.low_resolution**2
-        return Colorized(rgb, log_likelihood, bits_per_pixel, color_bits, spatial_bits, entropy)
+        return Colorized(rgb, log_likelihood, bits_per_pixel, *others)
 
     @torch.inference_mode()
     def _colorize(self, batch: Batch) -> Picture:
-        picture = self._draft(batch) if self.method.draft else self._draw(batch)
-        return Picture(*(part.cpu() for part in picture))
+        context = encode(self.core, batch.low_BRR, *batch.extras)
+        make = self._draft if self.method.draft else self._draw
+        return Picture(*(part.cpu() for part in make(batch, context)))
 
-    def _draft(self, batch: Batch) -> Picture:
+    def _draft(self, batch: Batch, context: Tensor) -> Picture:
         """One pass of the core's parallel head."""
         low = batch.low_BRR
-        context = encode(self.core, low, batch.extras)
         rgb, entropy = expected_color(self.core, context, low, batch.temperature)
         rgb = with_hints(saturate(rgb, self.method.saturation), batch.extras.hints_BHW)
         log_likelihood = log_likelihood_of(self.core, context, low, rgb)
-        return Picture(rgb, log_likelihood, unknown_bits(rgb), unknown_bits(rgb), entropy)
+        unknown = unknown_score(rgb)
+        return Picture(rgb, log_likelihood, unknown, unknown, entropy, *[unknown] * 3)
 
-    def _draw(self, batch: Batch) -> Picture:
+    def _draw(self, batch: Batch, context: Tensor) -> Picture:
         """The core drawn pixel by pixel, then the upsamplers."""
-        sample = sample_core(
-            self.core,
-            batch.low_BRR,
-            batch.seeds,
-            batch.temperature,
-            batch.extras,
-            lanes=self.batch_size,
-            runners=self._runners,
+        low, temperature = batch.low_BRR, batch.temperature
+        uniforms = draw_uniforms(low, batch.seeds, temperature)
+        sample = sample_encoded(
+            self._runners, low, context, uniforms, temperature, lanes=self.batch_size
         )
-        coarse = coarse_from_bins(sample.bins_BHW)
-        rgb, color_bits = upsample(self.color, coarse, batch.low_BRR)
-        spatial_bits = unknown_bits(rgb)
+        rgb, color_bits = upsample(self.color, coarse_from_bins(sample.bins_BHW), low)
+        spatial_bits = unknown_score(rgb)
         if self.method.upsampler == "spatial":
             factor = self.high_resolution // self.low_resolution
             blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
             rgb, spatial_bits = upsample(self.spatial, blurry, batch.high_BSS)
         rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
         log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
-        return Picture(rgb, log_likelihood, color_bits, spatial_bits, sample.entropy_BHW)
+        excess = excess_bits(sample.log_prob_BHW, sample.expected_BHW)
+        beside = beside_parallel_head(self.core, context, low, sample.bins_BHW)
+        entropy = sample.entropy_BHW
+        return Picture(rgb, log_likelihood, color_bits, spatial_bits, entropy, excess, *beside)
 
 
-def unknown_bits(rgb: Tensor) -> Tensor:
+def unknown_score(rgb: Tensor) -> Tensor:
     """NaN for each picture, float64 (B,): a score that the method does not compute."""
     return torch.full((len(rgb),), torch.nan, dtype=torch.float64)
 

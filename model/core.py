@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import NUM_BINS, check_symbols
-from model.encoder import NO_EXTRAS, Encoder, EncoderConfig, Extras, check_booleans
+from model.encoder import Encoder, EncoderConfig, Extras, check_booleans
 from model.layers import (
     NORM_EPSILON,
     AxialLayer,
@@ -116,21 +116,35 @@ class ColTranCore(nn.Module):
             nn.init.zeros_(self.parallel_head.weight)
             nn.init.zeros_(self.head.weight)
 
-    def forward(self, bins_BHW: Tensor, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+    def forward(
+        self,
+        bins_BHW: Tensor,
+        gray_BHW: Tensor,
+        high_BSS: Tensor | None = None,
+        hints_BHW: Tensor | None = None,
+        palette_BV: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits.
 
-        bins_BHW: int64 [0, 511]; gray_BHW: integers [0, 255]. Returns float32 (B, H, W, 512);
-        position (i, j) sees all that the encoder does, and bins above row i or left of it in row i.
+        bins_BHW: int64 [0, 511]; gray_BHW: integers [0, 255]; the others are as in Extras. Returns
+        float32 (B, H, W, 512); position (i, j) sees all that the encoder does, and bins above row i
+        or left of it in row i.
 
         Raises:
-            ValueError: inputs of a wrong type, shape or range, or extras that the core was not
-                built for.
+            ValueError: inputs of a wrong type, shape or range, or for which the core was not built.
         """
-        return self.decode(bins_BHW, self.encode(gray_BHW, extras), gray_BHW)
+        context = self.encode(gray_BHW, high_BSS, hints_BHW, palette_BV)
+        return self.decode(bins_BHW, context, gray_BHW)
 
-    def encode(self, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+    def encode(
+        self,
+        gray_BHW: Tensor,
+        high_BSS: Tensor | None = None,
+        hints_BHW: Tensor | None = None,
+        palette_BV: Tensor | None = None,
+    ) -> Tensor:
         """The part of `forward` that sees no color, (B, H, W, D): needed once per photograph."""
-        context: Tensor = self.encoder(gray_BHW, extras)
+        context: Tensor = self.encoder(gray_BHW, Extras(high_BSS, hints_BHW, palette_BV))
         return context
 
     def decode(self, bins_BHW: Tensor, context: Tensor, gray_BHW: Tensor) -> Tensor:
@@ -141,9 +155,16 @@ class ColTranCore(nn.Module):
         features = self.inner(pixels, upper, context)
         return self._with_prior(self.head(self.norm(features)).float(), gray_BHW)
 
-    def parallel_logits(self, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+    def parallel_logits(
+        self,
+        gray_BHW: Tensor,
+        high_BSS: Tensor | None = None,
+        hints_BHW: Tensor | None = None,
+        palette_BV: Tensor | None = None,
+    ) -> Tensor:
         """All pixels at once, each independent of the others: float32 (B, H, W, 512)."""
-        return self.parallel_from(self.encode(gray_BHW, extras), gray_BHW)
+        context = self.encode(gray_BHW, high_BSS, hints_BHW, palette_BV)
+        return self.parallel_from(context, gray_BHW)
 
     def parallel_from(self, context: Tensor, gray_BHW: Tensor) -> Tensor:
         """The parallel head on the encoder's context: float32 (B, H, W, 512)."""

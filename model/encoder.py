@@ -39,9 +39,6 @@ class Extras(NamedTuple):
         return Extras(*(None if part is None else part.to(device) for part in self))
 
 
-NO_EXTRAS = Extras()
-
-
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
     """Sizes of all parts of the core, and what its encoder is shown.
@@ -118,7 +115,7 @@ class Encoder(nn.Module):
             self.palette_projection = linear(NUM_BINS, config.hidden, bias=False)
             self.no_palette = nn.Parameter(torch.zeros(config.hidden))
 
-    def forward(self, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+    def forward(self, gray_BHW: Tensor, extras: Extras) -> Tensor:
         """gray_BHW: integers [0, 255] -> (B, H, W, D).
 
         Raises:

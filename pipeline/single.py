@@ -23,6 +23,7 @@ from pipeline.images.hints import Hint, HintBlend, hint_colors
 from pipeline.images.pictures import resize_rgb
 from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import Kept, keep_color
+from pipeline.ledger.ranking import DEFAULTS, RANKINGS, ranks, refuse_ranking
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
 from pipeline.run.known import Hinted, known_colors, require_support
@@ -38,6 +39,7 @@ class Candidate:
 
     seed: the photograph's own, of the run's seed and its content; of no effect on a mean picture.
     log_likelihood (nats), bits_per_pixel (a blind guess: 9): of the core's small picture.
+    excess_bits, mean_distance, chroma_excess: of drawn ones, as in model.ranking; NaN for the mean.
     colorfulness: Hasler and Suesstrunk's measure.
     """
 
@@ -45,6 +47,9 @@ class Candidate:
     seed: int
     log_likelihood: float
     bits_per_pixel: float
+    excess_bits: float
+    mean_distance: float
+    chroma_excess: float
     colorfulness: float
 
 
@@ -52,7 +57,7 @@ class Candidate:
 class Colorization:
     """What became of a photograph.
 
-    gray: uint8 (H, W). candidates: likeliest first, at least one. uncertainty: float32 (R, R), bits
+    gray: uint8 (H, W). candidates: best first, at least one. uncertainty: float32 (R, R), bits
     [0, 9], how undecided the model was at each place of the squeezed frame. notes: of hints that
     the luminance does not allow.
     """
@@ -66,6 +71,14 @@ class Colorization:
     def rgb(self) -> np.ndarray:
         """The first candidate's picture, uint8 (H, W, 3)."""
         return self.candidates[0].rgb
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Pictures side by side, uint8 (h, w, 3), and the notes of a Colorization."""
+
+    rgb: np.ndarray
+    notes: tuple[str, ...]
 
 
 class PhotoColorizer:
@@ -93,14 +106,18 @@ class PhotoColorizer:
         longest: int | None = None,
         hints: Sequence[Hint] = (),
         palette: str | None = None,
+        rank_by: str | None = None,
     ) -> Colorization:
         """Colorize a photograph's file.
 
         method: mean, sample, or auto, which is mean for one candidate and sample for several.
         temperature, saturation None: the method's own. longest: side that the pictures are shrunk
         to; None: as large as the photograph. hints: of its first page. palette: as ledger.palettes
-        writes it. Raises PhotoError, UsageError.
+        writes it. rank_by: a way of ledger.ranking; None: the default. Raises PhotoError,
+        UsageError.
         """
+        rank_by = rank_by or DEFAULTS["coltran"]
+        refuse_ranking("coltran", rank_by)
         if candidates < 1:
             raise UsageError(f"at least one candidate is needed, not {candidates}")
         if method not in ("auto", "mean", "sample"):
@@ -134,11 +151,15 @@ class PhotoColorizer:
                 seeds[place],
                 float(colors.log_likelihood[place]),
                 float(colors.bits_per_pixel[place]),
+                float(colors.excess_bits[place]),
+                float(colors.mean_distance[place]),
+                float(colors.chroma_excess[place]),
                 colorfulness(picture),
             )
             for place in range(candidates)
         ]
-        found.sort(key=lambda candidate: -candidate.log_likelihood)
+        order = dict(zip(ranks(RANKINGS[rank_by], list(map(vars, found))), found, strict=True))
+        found = [order[rank] for rank in sorted(order)]
         notes = tuple(blend.notes()) if blend else ()
         return Colorization(gray, tuple(found), colors.entropy[0], notes)
 
@@ -156,8 +177,8 @@ class PhotoColorizer:
         saturation: float | None = None,
         hints: Sequence[Hint] = (),
         palette: str | None = None,
-    ) -> np.ndarray:
-        """Gray, expected colors and candidates side by side, uint8 (h, w, 3).
+    ) -> Preview:
+        """Gray, expected colors and candidates side by side.
 
         saturation, hints, palette: as in `colorize`. Raises PhotoError, UsageError.
         """
@@ -170,7 +191,7 @@ class PhotoColorizer:
             pictures += [candidate.rgb for candidate in drawn.candidates]
         gap = np.full((len(mean.gray), GAP, 3), 255, np.uint8)
         parts = [part for picture in pictures for part in (gap, picture)]
-        return np.concatenate(parts[1:], axis=1)
+        return Preview(np.concatenate(parts[1:], axis=1), mean.notes)
 
     def _read(
         self, data: bytes, longest: int | None

@@ -24,7 +24,7 @@ from pipeline.delivery.names import DeliveredNames
 from pipeline.delivery.order import Order
 from pipeline.errors import DestinationMismatch, StorageError, StoreUnavailable, UsageError
 from pipeline.ledger import seen
-from pipeline.ledger.names import Names, output_path
+from pipeline.ledger.names import Names, ending_of, output_path
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import Result, image_path, read_results
 from pipeline.ledger.run_file import Run
@@ -119,6 +119,22 @@ def test_all_candidates_keep_their_numbers(place: Place) -> None:
     assert (summary.pictures, summary.photos) == (8, 4)
     ranks = [row["rank"] for row in catalog_of(out)]
     assert ranks == [1, 2] * 4
+
+
+def test_a_rank_in_a_name_goes_where_one_picture_is_delivered() -> None:
+    photos = {"box/a.png": gray_photo(1), "b.rank-2-by-nearness.png": gray_photo(2)}
+    recipe = replace(TWO, rank_by="nearness")
+    source, destination, run = colored(photos, recipe)
+    assert destination.exists("images/box/a.rank-2-by-nearness.png")
+    out = MemoryStorage("out")
+    deliver(source, destination, run, out, Order())
+    assert sorted(pictures_of(out)) == sorted(photos)
+    every = MemoryStorage("all")
+    deliver(source, destination, run, every, Order(candidates="all"))
+    ends = ".rank-1-by-nearness.png", ".rank-2-by-nearness.png"
+    stems = [photo.removesuffix(".png") for photo in photos]
+    assert pictures_of(every).keys() == {stem + end for stem in stems for end in ends}
+    assert {row["rank_by"] for row in catalog_of(every)} == {"nearness"}
 
 
 def test_the_same_order_again_changes_nothing_and_mends_what_a_kill_left(place: Place) -> None:
@@ -363,6 +379,7 @@ def test_many_paths_are_asked_for_on_disk(place: Place, monkeypatch: pytest.Monk
 PARTS = [
     *("a", "b", "A", "é", "e\u0301", "~", " ", "%", "%25", "\n", "\r", "\x07", "\u202e", "\uf7e9"),
     *("\u2028", "_", ".jpg", ".png", ".tif", ".candidate-0", ".page-0001", "x" * 240, "y" * 300),
+    ".rank-1-by-nearness",
 ]
 PATHS = some.lists(
     some.lists(some.lists(some.sampled_from(PARTS), min_size=1, max_size=4).map("".join),
@@ -373,20 +390,24 @@ PATHS = some.lists(
 
 @settings(max_examples=300)
 @given(paths=PATHS, suffix=some.sampled_from(["jpg", "png", "tif"]), numbered=some.booleans(),
-       in_bag=some.booleans(), pages=some.booleans())  # fmt: skip
-@example(["a\n.jpg", "a_.jpg", "a\r.jpg"], "jpg", False, True, False)
-@example(["a", "a.jpg", "a.candidate-0.jpg"], "jpg", False, False, False)
+       in_bag=some.booleans(), pages=some.booleans(),
+       rank_by=some.sampled_from([None, "nearness"]))  # fmt: skip
+@example(["a\n.jpg", "a_.jpg", "a\r.jpg"], "jpg", False, True, False, None)
+@example(["a", "a.jpg", "a.candidate-0.jpg"], "jpg", False, False, False, None)
+@example(["a", "a.jpg", "a.rank-1-by-nearness.jpg"], "jpg", False, False, False, "nearness")
 def test_no_two_pictures_share_a_name(
-    paths: list[str], suffix: str, numbered: bool, in_bag: bool, pages: bool
+    paths: list[str], suffix: str, numbered: bool, in_bag: bool, pages: bool, rank_by: str | None
 ) -> None:
-    names, delivered = Names(2, pages, False), DeliveredNames(numbered, in_bag)
+    names, delivered = Names(2, pages, False, rank_by), DeliveredNames(numbered, in_bag)
     found = []
     for path in paths:
         name = names.of(path)
         for page in (1, 2) if pages else (None,):
             for candidate in (0, 1) if numbered else (1,):
-                file = output_path(name, suffix, candidate, page)
-                row = asdict(Result(path, "", 0, 1, name=name, candidate=candidate))
+                ranked = {"candidate": candidate, "rank": 2 - candidate, "rank_by": rank_by}
+                which = ending_of(2, rank_by, candidate, 2 - candidate)
+                file = output_path(name, suffix, which, page)
+                row = asdict(Result(path, "", 0, 1, name=name)) | ranked
                 found.append(delivered.of(row | {"output_uri": f"memory://out/{file}"}))
     keys = {unicodedata.normalize("NFC", each).casefold() for each in found}
     assert len(keys) == len(found)

@@ -16,8 +16,8 @@ LAYERS = ("model", "pipeline", "jobs")  # an arrow points to the left, never to 
 ROOMS = {
     "model": (
         "color", "lab", "likelihood", "scaling", "method", "layers", "trunk", "criss_cross",
-        "encoder", "core", "draft", "upsamplers", "colorized", "sampling", "pic", "weights",
-        "published", "training", "evaluation", "colorizer", "systems",
+        "encoder", "core", "draft", "ranking", "upsamplers", "colorized", "sampling", "pic",
+        "weights", "published", "training", "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
         "errors", "deadline", "user_folders", "storage", "metadata", "images", "ledger", "weights",

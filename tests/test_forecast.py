@@ -82,7 +82,7 @@ def test_the_shipped_core_draws_photographs_the_same_both_ways(
     runners, plain = RowRunners(core), Extras(high[None])
     for temperature, extras in ((0, plain), (0.7, with_known_color(plain, side)), (1.0, plain)):
         lanes, alone = (
-            sample_core(core, gray[None], [7], temperature, extras, runners=runners, forecast=way)
+            sample_core(core, gray[None], [7], temperature, *extras, runners=runners, forecast=way)
             for way in (False, True)
         )
         check_same(alone, lanes)

@@ -189,6 +189,19 @@ def test_a_preview_takes_the_hints_of_its_photo_alone(tmp_path: Path) -> None:
         hints_by_path(uri, ["a.jpg"])
 
 
+def test_a_preview_says_what_the_luminance_does_not_allow(tmp_path: Path) -> None:
+    write_tiny_weights(tmp_path / "weights", hints=True)
+    Image.new("L", (30, 20), 128).save(tmp_path / "mid.png")
+    hints = file_of(tmp_path, HEADER + "mid.png,0.3,0.5,#2020ff,\nmid.png,0.7,0.5,#a07868,\n")
+    told = ("--weights", tmp_path / "weights", "--hints", hints, "-o", tmp_path / "seen.png")
+    result = run_command("preview", tmp_path / "mid.png", *told)
+    assert result.exit_code == 0, result.output
+    [note] = [line for line in result.stderr.splitlines() if "hint" in line]
+    where = "hint #2020ff at 0.3, 0.5: the luminance there allows #"
+    assert note.startswith(f"autochrome: {tmp_path / 'mid.png'}: {where}")
+    assert result.stdout == f"{tmp_path / 'seen.png'}\n"
+
+
 # Plans.
 
 

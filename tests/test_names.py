@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.images.formats import SUFFIX_OF_FORMAT
-from pipeline.ledger.names import Names, output_path
+from pipeline.ledger.names import Names, ending_of, output_path
 from pipeline.provenance.sidecar import sidecar_path
 
 PARTS = [
     *("a", "b", "A", "\u00e9", "e\u0301", "", ".", "..", "~", " ", "\0", "x" * 240, "y" * 300),
     *(".jpg", ".JPG", ".png", ".bmp", ".tif", ".jp2", ".page-0001", ".candidate-0", "~12345678"),
+    ".rank-1-by-nearness",
 ]
 PHOTOS = st.lists(
     st.lists(st.lists(st.sampled_from(PARTS), max_size=4).map("".join), min_size=1, max_size=3)
@@ -27,9 +28,11 @@ def folded(path: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
 
 
-def all_outputs(name: str, candidates: int, every_page: bool) -> set[str]:
+def all_outputs(
+    name: str, candidates: int, every_page: bool, rank_by: str | None = None
+) -> set[str]:
     """All files that a photo's results may become."""
-    numbers = [None] if candidates == 1 else range(candidates)
+    numbers = [ending_of(candidates, rank_by, one, one + 1) for one in range(candidates)]
     pages = (None, 1, 2) if every_page else (None,)
     images = {
         folded(output_path(name, suffix, number, page))
@@ -40,16 +43,22 @@ def all_outputs(name: str, candidates: int, every_page: bool) -> set[str]:
 
 @pytest.mark.slow
 @settings(max_examples=600, deadline=None)
-@given(PHOTOS, st.sampled_from([1, 2]), st.booleans(), st.booleans())
+@given(
+    PHOTOS,
+    st.sampled_from([1, 2]),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, "nearness"]),
+)
 def test_no_two_photos_can_ever_share_a_file(
-    photos: list[str], candidates: int, every_page: bool, in_order: bool
+    photos: list[str], candidates: int, every_page: bool, in_order: bool, rank_by: str | None
 ) -> None:
-    names = Names(candidates, every_page, in_order)
+    names = Names(candidates, every_page, in_order, rank_by)
     every = sorted(photos, key=str.encode) if in_order else photos
     taken: set[str] = set()
     folders: set[str] = set()
     for photo in every:
-        outputs = all_outputs(names.of(photo), candidates, every_page)
+        outputs = all_outputs(names.of(photo), candidates, every_page, rank_by)
         assert not outputs & taken
         taken |= outputs
         folders |= {str(above) for output in outputs for above in Path(output).parents}

@@ -36,6 +36,7 @@ def test_the_cached_sampler_is_the_slow_one_and_its_likelihood_that_of_training(
     fast = sample_pixels(pic.pixelcnn, [1, 2], embedding, 0.8)
     slow = sample_pixels_slow(pic.pixelcnn, [1, 2], embedding, 0.8)
     assert torch.equal(fast.values_BHWC, slow.values_BHWC)
+    torch.testing.assert_close(fast.expected_BHW, slow.expected_BHW, rtol=0, atol=1e-4)
     nats = pic(fast.values_BHWC, gray).double()
     torch.testing.assert_close(fast.log_prob_BHW, nats, rtol=0, atol=1e-4)
 
@@ -120,6 +121,8 @@ def test_a_photograph_gets_its_picture_in_any_company(tmp_path: Path) -> None:
         apart = other.colorize(low[::-1], high[::-1], seeds[::-1], 0.7)
         assert np.array_equal(apart.rgb[::-1], together.rgb)
         assert np.array_equal(apart.log_likelihood[::-1], together.log_likelihood)
+        assert np.array_equal(apart.excess_bits[::-1], together.excess_bits)
+    assert np.isfinite(together.excess_bits).all() and np.isnan(together.mean_distance).all()
 
 
 def test_the_default_weights_know_some_color() -> None:

@@ -133,7 +133,7 @@ def test_drawn_pixels_follow_the_mixture() -> None:
     # Two components whose channels agree: dark and dark, or light and light.
     parameters = torch.tensor([0.0, 0.0, -0.5, 0.5, -0.5, 0.5, -4.0, -4.0, -4.0, -4.0, 0.0, 0.0])
     uniforms = torch.rand(500, 2, generator=torch.manual_seed(0), dtype=torch.float64)
-    values, _, _ = draw_pixel(parameters.expand(500, -1), uniforms, 1.0)
+    values, _, _, _ = draw_pixel(parameters.expand(500, -1), uniforms, 1.0)
     light = values > 127
     assert torch.equal(light[:, 0], light[:, 1])
     assert 0.4 < float(light[:, 0].float().mean()) < 0.6

@@ -144,8 +144,16 @@ def test_notebooks_colorize_a_photograph_in_any_form(photo: Path, weights: Path,
 
 def test_candidates_are_ranked_and_differ(photo: Path, weights: Path) -> None:
     found = autochrome.colorize(photo, candidates=3, seed=7, weights=str(weights))
-    likelihoods = [candidate.log_likelihood for candidate in found.candidates]
+    distances = [candidate.mean_distance for candidate in found.candidates]
+    assert distances == sorted(distances) and len(set(distances)) == 3
+    by_likelihood = autochrome.colorize(
+        photo, candidates=3, seed=7, weights=str(weights), rank_by="likelihood"
+    )
+    likelihoods = [candidate.log_likelihood for candidate in by_likelihood.candidates]
     assert likelihoods == sorted(likelihoods, reverse=True) and len(set(likelihoods)) == 3
+    assert {each.seed for each in found.candidates} == {
+        each.seed for each in by_likelihood.candidates
+    }
     again = autochrome.colorize(photo, candidates=3, seed=7, weights=str(weights))
     assert all(
         np.array_equal(one.rgb, other.rgb)
@@ -159,6 +167,7 @@ def test_what_notebooks_cannot_do_is_said(photo: Path, weights: Path, tmp_path: 
         (options(candidates=0), "at least one candidate is needed, not 0"),
         (options(method="magic"), "method must be auto, mean or sample, not 'magic'"),
         (options(method="mean", candidates=2), "one picture of a photo, not 2"),
+        (options(rank_by="taste"), "--rank-by taste: .* can rank by likelihood, typicality, "),
     ):
         with pytest.raises(UsageError, match=words):
             autochrome.colorize(photo, weights=place, **given)
@@ -203,7 +212,7 @@ def test_a_stamp_keeps_its_color_in_a_preview(photo: Path, weights: Path, tmp_pa
         stamped = np.asarray(opened.convert("L").convert("RGB")).copy()
     stamped[100:150, 200:280] = (190, 30, 40)
     Image.fromarray(stamped).save(tmp_path / "a.png")
-    made = PhotoColorizer(weights).preview((tmp_path / "a.png").read_bytes(), 0, 1, 256)
+    made = PhotoColorizer(weights).preview((tmp_path / "a.png").read_bytes(), 0, 1, 256).rgb
     for place in (1, 2):
         picture = made[:, place * 264 :][:, :256]
         assert np.abs(picture[54:71, 104:136].astype(int) - (190, 30, 40)).max() <= 4

@@ -33,6 +33,7 @@ def test_cached_equals_slow_bin_by_bin(options: dict[str, object], temperature: 
     torch.testing.assert_close(fast.log_prob_BHW, slow.log_prob_BHW, rtol=0, atol=5e-5)
     torch.testing.assert_close(fast.entropy_BHW, slow.entropy_BHW, rtol=0, atol=5e-5)
     assert fast.entropy_BHW.dtype == torch.float32
+    torch.testing.assert_close(fast.expected_BHW, slow.expected_BHW, rtol=0, atol=5e-5)
     expected = teacher_forced(core, fast.bins_BHW, gray)
     torch.testing.assert_close(fast.log_prob_BHW, expected, rtol=0, atol=5e-5)
 
@@ -47,6 +48,7 @@ def test_a_photograph_gets_its_picture_in_any_company() -> None:
         assert torch.equal(apart.bins_BHW, together.bins_BHW[places])
         assert torch.equal(apart.log_prob_BHW, together.log_prob_BHW[places])
         assert torch.equal(apart.entropy_BHW, together.entropy_BHW[places])
+        assert torch.equal(apart.expected_BHW, together.expected_BHW[places])
 
 
 def test_seeds_decide() -> None:
@@ -62,12 +64,16 @@ def test_seeds_decide() -> None:
 def test_draw_follows_the_distribution() -> None:
     logits = torch.log(torch.tensor([0.5, 0.125, 0.25, 0.125]))
     uniform = (torch.arange(8000) + 0.5).double() / 8000
-    bins, log_prob, entropy = draw(logits.expand(8000, 4), uniform, temperature=1.0)
+    bins, log_prob, entropy, mean = draw(logits.expand(8000, 4), uniform, temperature=1.0)
     assert torch.bincount(bins).tolist() == [4000, 1000, 2000, 1000]
     torch.testing.assert_close(log_prob, logits.double()[bins], rtol=0, atol=1e-6)
     assert entropy.min() == entropy.max() == pytest.approx(1.75)
-    bins, log_prob, entropy = draw(logits.expand(8000, 4), uniform, temperature=0.5)
+    assert float(mean[0]) == pytest.approx(float(log_prob.mean()))
+    bins, log_prob, entropy, mean = draw(logits.expand(8000, 4), uniform, temperature=0.5)
     assert entropy[0] == pytest.approx(1.75), "of what the model says, not of what was asked for"
+    assert float(mean[0]) == pytest.approx(float(log_prob.mean()), abs=2e-3), "of what is drawn"
+    likeliest = draw(logits.expand(8000, 4), uniform, temperature=0)
+    assert torch.equal(likeliest.expected, likeliest.log_prob), "nothing else could come"
     shares = torch.bincount(bins) / 8000
     expected = torch.tensor([0.25, 0.015625, 0.0625, 0.015625])
     torch.testing.assert_close(shares, expected / expected.sum(), rtol=0, atol=1e-3)
@@ -76,7 +82,7 @@ def test_draw_follows_the_distribution() -> None:
 
 def test_edges_of_the_unit_interval_stay_in_range() -> None:
     logits = torch.tensor([[0.0, -1e4, 0.0, -1e4]]).repeat(2, 1)
-    bins, _, entropy = draw(
+    bins, _, entropy, _ = draw(
         logits, torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64), temperature=1.0
     )
     assert bins.tolist() == [0, 2], "bins of probability 0 are never drawn"

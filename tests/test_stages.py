@@ -17,7 +17,7 @@ from model.colorized import Colorized
 from model.colorizer import Colorizer
 from pipeline.errors import ObjectArchived, ObjectMissing, StorageError, StoreUnavailable
 from pipeline.images.pillow import read_full
-from pipeline.ledger.names import former_output_path, output_path
+from pipeline.ledger.names import ending_of, former_output_path, output_path
 from pipeline.ledger.plan import Photo, Shard
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, read_results
@@ -120,7 +120,7 @@ def test_a_photo_becomes_a_picture_and_a_row(
         "device": "cpu",
     }
     assert {name: row[name] for name in expected} == expected
-    unset = {"reason", "error", "note", "hints_sha256", "palette_sha256"}
+    unset = {"reason", "error", "note", "hints_sha256", "palette_sha256", "rank_by"}
     assert {name for name, value in row.items() if value is None} == unset
     pixels = SIZES[0] ** 2
     likelihood = float(str(row["log_likelihood"]))
@@ -421,14 +421,19 @@ def test_seeds_depend_on_run_content_and_candidate_and_fit_63_bits() -> None:
         ("b.tiff", "tif", None, "images/b.tiff"),
         ("b.jpg", "png", None, "images/b.jpg.png"),
         ("noend", "jpg", None, "images/noend.jpg"),
-        ("b.jpg", "jpg", 2, "images/b.candidate-2.jpg"),
-        ("b.gif", "png", 0, "images/b.gif.candidate-0.png"),
+        ("b.jpg", "jpg", (4, None, 2, 1), "images/b.candidate-2.jpg"),
+        ("b.gif", "png", (4, None, 0, 1), "images/b.gif.candidate-0.png"),
+        ("b.jpg", "jpg", (4, "nearness", 2, 1), "images/b.rank-1-by-nearness.jpg"),
+        ("b.gif", "png", (10, "likelihood", 0, 3), "images/b.gif.rank-03-by-likelihood.png"),
         ("a.b/c", "png", None, "images/a.b/c.png"),
         ("v1.2", "png", None, "images/v1.2.png"),
     ],
 )
-def test_output_names(photo: str, suffix: str, candidate: int | None, path: str) -> None:
-    assert output_path(photo, suffix, candidate) == path
+def test_output_names(
+    photo: str, suffix: str, candidate: tuple[int, str | None, int, int] | None, path: str
+) -> None:
+    which = ending_of(*candidate) if candidate else ""
+    assert output_path(photo, suffix, which) == path
 
 
 def test_large_pictures_are_finished_one_by_one() -> None:

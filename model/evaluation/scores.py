@@ -20,7 +20,6 @@ from model.color import (
     rgb_from_bins,
 )
 from model.core import ColTranCore
-from model.encoder import Extras
 from model.lab import ciede2000, lab_from_rgb
 from model.likelihood import BITS_PER_NAT
 from model.scaling import blur
@@ -70,7 +69,8 @@ def score_core(
     rgb = torch.from_numpy(rgb_NRR3).to(core.head.weight.device)
     bins = bins_from_coarse(coarse_from_rgb(rgb))
     gray = gray_from_rgb(rgb)
-    context = core.encode(gray, Extras(gray_high_NSS).to(rgb.device))
+    high = None if gray_high_NSS is None else gray_high_NSS.to(rgb.device)
+    context = core.encode(gray, high)
     core_bits = _bits(core.decode(bins, context, gray), bins)
     logits = core.parallel_from(context, gray)
     probabilities = logits.double().softmax(dim=-1).cpu().numpy()

@@ -15,6 +15,7 @@ from model.colorized import Colorized, check_batch
 from model.lab import lab_from_rgb, rgb_from_lab
 from model.pic.network import CHROMA_ZERO, Pic
 from model.pic.sampling import sample_pixels
+from model.ranking import excess_bits
 
 
 class PicColorizer:
@@ -54,33 +55,34 @@ class PicColorizer:
         """
         check_batch(gray_low, gray_high, seeds)
         count, step = len(gray_high), self.batch_size
-        pictures, likelihoods, entropies = [], [], []
+        pictures, scores = [], []
         for start in range(0, count, step):
             places = slice(start, start + step)
-            chroma, likelihood, entropy = self._draw(gray_high[places], seeds[places], temperature)
+            chroma, *found = self._draw(gray_high[places], seeds[places], temperature)
             pairs = zip(gray_high[places], chroma, strict=True)
             pictures += [put_chroma_on(gray, each) for gray, each in pairs]
-            likelihoods.append(likelihood)
-            entropies.append(entropy)
-        log_likelihood = np.concatenate(likelihoods)
+            scores.append(found)
+        log_likelihood, entropy, excess = map(np.concatenate, zip(*scores, strict=True))
         bits = -log_likelihood / (np.log(2) * self.low_resolution**2)
         none = np.full(count, np.nan)
-        entropy = np.concatenate(entropies)
-        return Colorized(np.stack(pictures), log_likelihood, bits, none, none, entropy)
+        facts = log_likelihood, bits, none, none, entropy, excess, none, none
+        return Colorized(np.stack(pictures), *facts)
 
     @torch.inference_mode()
     def _draw(
         self, gray_BSS: NDArray[np.uint8], seeds: Sequence[int], temperature: float
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float32]]:
-        """Chroma (B, R, R, 2), its log-likelihood (B,), and the entropy of each pixel (B, R, R)."""
+    ) -> tuple[NDArray[np.generic], ...]:
+        """Chroma (B, R, R, 2), its log-likelihood (B,), the entropy of each pixel (B, R, R), and
+        the excess of bits (B,)."""
         gray = torch.from_numpy(gray_BSS.astype(np.int64)).to(self.pic.encoder.lightness.device)
         # One at a time: convolutions may choose their order of sums by the size of a batch.
         embedding = torch.cat([self.pic.encode(one[None]) for one in gray])
         sample = sample_pixels(self.pic.pixelcnn, seeds, embedding, temperature)
         chroma = (sample.values_BHWC - CHROMA_ZERO).double()
-        parts = (chroma, sample.log_prob_BHW.sum(dim=(1, 2)), sample.entropy_BHW.float())
-        chroma_BRR2, log_prob_B, entropy_BRR = (part.cpu().numpy() for part in parts)
-        return chroma_BRR2, log_prob_B, entropy_BRR
+        log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
+        excess = excess_bits(sample.log_prob_BHW, sample.expected_BHW)
+        parts = chroma, log_likelihood, sample.entropy_BHW.float(), excess
+        return tuple(part.cpu().numpy() for part in parts)
 
 
 def put_chroma_on(gray_SS: NDArray[np.uint8], chroma_RR2: NDArray[np.float64]) -> NDArray[np.uint8]:

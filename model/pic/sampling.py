@@ -22,11 +22,15 @@ from model.sampling.draw import draw, draw_uniforms
 
 
 class PixelSample(NamedTuple):
-    """values_BHWC: int64 [0, 255]. log_prob_BHW: float64, nats, of pixels at temperature 1."""
+    """values_BHWC: int64 [0, 255]. log_prob_BHW: float64, nats, of pixels at temperature 1.
+
+    entropy_BHW, expected_BHW: as in `CoreSample`, summed over a pixel's channels.
+    """
 
     values_BHWC: Tensor
     log_prob_BHW: Tensor
     entropy_BHW: Tensor
+    expected_BHW: Tensor
 
 
 @torch.no_grad()
@@ -50,7 +54,7 @@ def sample_pixels(
     uniforms = uniforms[lanes]
     cache = Cache(model, len(lanes), None if context is None else context[lanes])
     values = uniforms.new_zeros((len(lanes), side, side, channels), dtype=torch.long)
-    log_prob, entropy = torch.zeros_like(uniforms[..., 0]), torch.zeros_like(uniforms[..., 0])
+    log_prob, entropy, expected = (torch.zeros_like(uniforms[..., 0]) for _ in range(3))
     for row in range(side):
         above = model.inputs_of(values[:, row - 1]) if row else None
         start = cache.start_row(row, above)
@@ -59,8 +63,8 @@ def sample_pixels(
             parameters = cache.next_pixel((row, column), before, start)
             place = (slice(None), row, column)
             drawn = draw_pixel(parameters, uniforms[place], temperature)
-            values[place], log_prob[place], entropy[place] = drawn
-    return PixelSample(values[:count], log_prob[:count], entropy[:count])
+            values[place], log_prob[place], entropy[place], expected[place] = drawn
+    return PixelSample(*(part[:count] for part in (values, log_prob, entropy, expected)))
 
 
 @torch.no_grad()
@@ -73,35 +77,38 @@ def sample_pixels_slow(
     """The same pictures as `sample_pixels`, by one full forward pass for each pixel."""
     uniforms = _uniforms(model, seeds_B, context, temperature)
     values = torch.zeros(uniforms.shape, dtype=torch.long, device=uniforms.device)
-    log_prob, entropy = torch.zeros_like(uniforms[..., 0]), torch.zeros_like(uniforms[..., 0])
+    log_prob, entropy, expected = (torch.zeros_like(uniforms[..., 0]) for _ in range(3))
     for row in range(uniforms.shape[1]):
         for column in range(uniforms.shape[2]):
             place = (slice(None), row, column)
             parameters = model(values, context)[place]
             drawn = draw_pixel(parameters, uniforms[place], temperature)
-            values[place], log_prob[place], entropy[place] = drawn
-    return PixelSample(values, log_prob, entropy)
+            values[place], log_prob[place], entropy[place], expected[place] = drawn
+    return PixelSample(values, log_prob, entropy, expected)
 
 
 def draw_pixel(
     parameters_BP: Tensor, uniforms_BC: Tensor, temperature: float
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The channels of a pixel one after the other: int64 (B, C), and, at temperature 1, their nats
-    and the sum of the entropies, in bits, of each given those before it (B,)."""
+    and the sums of the entropies, in bits, and of the expected nats, of each given those before it
+    (B,)."""
     channels = uniforms_BC.shape[1]
     mixture = Mixture.read(parameters_BP, channels)
     weights = torch.log_softmax(mixture.logits, dim=-1)
     values = torch.zeros(uniforms_BC.shape, dtype=torch.long, device=uniforms_BC.device)
-    log_prob, entropy = torch.zeros_like(uniforms_BC[:, 0]), torch.zeros_like(uniforms_BC[:, 0])
+    log_prob, entropy, expected = (torch.zeros_like(uniforms_BC[:, 0]) for _ in range(3))
     for channel in range(channels):
         earlier = scaled(values[:, :channel])
         logits, each = channel_logits(mixture, channel, earlier, weights)
-        drawn, drawn_log_prob, bits = draw(logits, uniforms_BC[:, channel], temperature)
-        values[:, channel] = drawn
-        log_prob += drawn_log_prob
-        entropy += bits
-        weights = each.gather(-1, drawn[:, None, None].expand(-1, weights.shape[1], 1))[..., 0]
-    return values, log_prob, entropy
+        drawn = draw(logits, uniforms_BC[:, channel], temperature)
+        values[:, channel] = drawn.bins
+        log_prob += drawn.log_prob
+        entropy += drawn.entropy
+        expected += drawn.expected
+        chosen = drawn.bins[:, None, None].expand(-1, weights.shape[1], 1)
+        weights = each.gather(-1, chosen)[..., 0]
+    return values, log_prob, entropy, expected
 
 
 def _uniforms(

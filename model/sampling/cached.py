@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from model.core import ColTranCore
-from model.encoder import NO_EXTRAS, Extras
+from model.encoder import Extras
 from model.layers import (
     AxialAttention,
     AxialLayer,
@@ -59,7 +59,10 @@ def sample_core(
     gray_BHW: Tensor,
     seeds_B: Sequence[int],
     temperature: float = 1.0,
-    extras: Extras = NO_EXTRAS,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
+    *,
     lanes: int = LANES,
     runners: RowRunners | None = None,
     forecast: bool | None = None,
@@ -70,7 +73,7 @@ def sample_core(
     divides the logits; 0 takes the most likely bin of each pixel. lanes: so many pictures are drawn
     at least, by repeating the last photograph. runners: of this core, for those who draw many
     batches. forecast: draw each picture by itself, by exact forecasts; None for where that pays.
-    Both ways draw the same to the bit.
+    Both ways draw the same to the bit. The others are as in model.encoder.Extras.
 
     Raises:
         ValueError: a wrong shape, range, number of seeds or temperature, another core's runners, or
@@ -80,8 +83,25 @@ def sample_core(
     if runners.core is not core:
         raise ValueError("the runners are those of another core")
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
-    count = len(gray_BHW)
-    context = encode(core, gray_BHW, extras)
+    context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
+    return sample_encoded(runners, gray_BHW, context, uniforms, temperature, lanes, forecast)
+
+
+@torch.no_grad()
+def sample_encoded(
+    runners: RowRunners,
+    gray_BHW: Tensor,
+    context: Tensor,
+    uniforms: Tensor,
+    temperature: float,
+    lanes: int = LANES,
+    forecast: bool | None = None,
+) -> CoreSample:
+    """`sample_core` after its encoder, for callers that need the context, too.
+
+    context: of `encode`, (B, H, W, D). uniforms: of `draw_uniforms`.
+    """
+    core, count = runners.core, len(gray_BHW)
     if forecast is None:
         forecast = count <= MOST_FORECAST and can_forecast(core) and ways_agree(runners)
     if forecast:
@@ -136,20 +156,28 @@ def draw_rows(
     bins = torch.empty_like(gray_BHW, dtype=torch.long)
     log_prob = torch.empty_like(uniforms_BHW)
     entropy = torch.empty_like(uniforms_BHW, dtype=torch.float32)
+    expected = torch.empty_like(uniforms_BHW)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
         # Contiguous, as one picture's always is: elsewhere a bias is added in a step of its own.
         gray_row, prior = context[:, row, None].contiguous(), core.prior(gray_BHW[:, row])
         start, steps = start_row(core, row, upper, gray_row, inner_norms)
         drawn = runner(RowInputs(uniforms_BHW[:, row], prior, start, steps))
-        bins[:, row], log_prob[:, row], entropy[:, row] = drawn
+        bins[:, row], log_prob[:, row], entropy[:, row], expected[:, row] = drawn
         if row + 1 < height:
             upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
-    return CoreSample(bins, log_prob, entropy)
+    return CoreSample(bins, log_prob, entropy, expected)
 
 
-def encode(core: ColTranCore, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+def encode(
+    core: ColTranCore,
+    gray_BHW: Tensor,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
+) -> Tensor:
     """`core.encode`, one photograph at a time: in less memory, and company does not matter."""
+    extras = Extras(high_BSS, hints_BHW, palette_BV)
     core.encoder.check(gray_BHW, extras)
     contexts = []
     for photo in range(len(gray_BHW)):

@@ -15,21 +15,25 @@ class CoreSample(NamedTuple):
     """bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of each drawn bin at temperature 1.
 
     entropy_BHW: float32, bits [0, 9], of the distribution that each was drawn from, at temperature
-    1: how undecided the core was there.
+    1: how undecided the core was there. expected_BHW: float64, nats, the mean of log_prob over what
+    could have been drawn there, each bin as often as the temperature draws it.
     """
 
     bins_BHW: Tensor
     log_prob_BHW: Tensor
     entropy_BHW: Tensor
+    expected_BHW: Tensor
 
 
 class Drawn(NamedTuple):
-    """What was drawn: bins, int64 [0, 511], and, at temperature 1, their log-probabilities in nats
-    and the entropy of what they were drawn from, in bits."""
+    """What was drawn: bins, int64 [0, 511], and, at temperature 1, their log-probabilities in nats,
+    the entropy of what they were drawn from, in bits, and the mean of the former over all that the
+    temperature of the draw could have given, in nats."""
 
     bins: Tensor
     log_prob: Tensor
     entropy: Tensor
+    expected: Tensor
 
 
 def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) -> Tensor:
@@ -52,19 +56,33 @@ def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) 
 def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Drawn:
     """Draw a bin from each row of logits, and score it."""
     log_prob_BV = torch.log_softmax(logits_BV.double(), dim=-1)
-    bins_B = draw_bins(logits_BV, uniform_B, temperature)
     entropy_B = (log_prob_BV.exp() * log_prob_BV).sum(dim=-1) / -math.log(2)
-    return Drawn(bins_B, log_prob_BV.gather(-1, bins_B[:, None])[:, 0], entropy_B)
+    if temperature == 0:
+        bins_B = logits_BV.argmax(dim=-1)
+        log_prob_B = log_prob_BV.gather(-1, bins_B[:, None])[:, 0]
+        return Drawn(bins_B, log_prob_B, entropy_B, log_prob_B)
+    shares_BV = _shares(logits_BV, temperature)
+    bins_B = _invert(shares_BV, uniform_B)
+    log_prob_B = log_prob_BV.gather(-1, bins_B[:, None])[:, 0]
+    return Drawn(bins_B, log_prob_B, entropy_B, (shares_BV * log_prob_BV).sum(dim=-1))
 
 
 def draw_bins(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tensor:
-    """Invert the cumulative distribution: int64 (B,). A row's bin depends on that row alone.
-
-    float64 keeps the sums of 512 terms from deciding which side of a bin's edge a number falls.
-    """
+    """The bins that `draw` draws, int64 (B,), without their scores."""
     if temperature == 0:
         return logits_BV.argmax(dim=-1)
-    cumulative = torch.softmax(logits_BV.double() / temperature, dim=-1).cumsum(dim=-1)
+    return _invert(_shares(logits_BV, temperature), uniform_B)
+
+
+def _shares(logits_BV: Tensor, temperature: float) -> Tensor:
+    """How often each bin is drawn; float64 keeps the sums of 512 terms from deciding which side of
+    a bin's edge a number falls."""
+    return torch.softmax(logits_BV.double() / temperature, dim=-1)
+
+
+def _invert(shares_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """Invert the cumulative distribution: int64 (B,). A row's bin depends on that row alone."""
+    cumulative = shares_BV.cumsum(dim=-1)
     target = uniform_B[:, None] * cumulative[:, -1:]
     bins_B = torch.searchsorted(cumulative, target, right=True)[:, 0]
-    return bins_B.clamp(max=logits_BV.shape[-1] - 1)
+    return bins_B.clamp(max=shares_BV.shape[-1] - 1)

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from model.core import ColTranCore
-from model.encoder import NO_EXTRAS, Extras
 from model.sampling.draw import CoreSample, draw, draw_uniforms
 
 
@@ -23,16 +22,19 @@ def sample_core_slow(
     gray_BHW: Tensor,
     seeds_B: Sequence[int],
     temperature: float = 1.0,
-    extras: Extras = NO_EXTRAS,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
 ) -> CoreSample:
     """The same picture as `sample_core`, by one full forward pass for each pixel."""
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     bins, log_prob = torch.zeros_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
     entropy = torch.empty_like(uniforms, dtype=torch.float32)
+    expected = torch.empty_like(uniforms)
     for row in range(gray_BHW.shape[1]):
         for column in range(gray_BHW.shape[2]):
-            logits = core(bins, gray_BHW, extras)[:, row, column]
-            drawn, drawn_log_prob, bits = draw(logits, uniforms[:, row, column], temperature)
-            bins[:, row, column], log_prob[:, row, column] = drawn, drawn_log_prob
-            entropy[:, row, column] = bits
-    return CoreSample(bins, log_prob, entropy)
+            logits = core(bins, gray_BHW, high_BSS, hints_BHW, palette_BV)[:, row, column]
+            place = (slice(None), row, column)
+            drawn = draw(logits, uniforms[place], temperature)
+            bins[place], log_prob[place], entropy[place], expected[place] = drawn
+    return CoreSample(bins, log_prob, entropy, expected)

@@ -6,6 +6,7 @@ of files holds on a line.
 """
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Mapping
 from itertools import count
@@ -36,7 +37,7 @@ class DeliveredNames:
         plain = image_path(row).removeprefix("images/")
         if not self._numbered and row["name"] is not None:
             stem, dot, suffix = plain.rpartition(".")
-            plain = stem.removesuffix(f".candidate-{row['candidate']}") + dot + suffix
+            plain = _without_ending(stem, row) + dot + suffix
         *folders, last = plain.split("/")
         folder, so_far = "", ""
         for part in folders:
@@ -63,6 +64,15 @@ class DeliveredNames:
             or "\uf780" <= sign <= "\uf7ff"  # bytes that are no text, see storage.local
             or (self._in_bag and sign == "%")
         )
+
+
+def _without_ending(stem: str, row: Mapping[str, Any]) -> str:
+    """A name without what told it from the other candidates, as `ledger.names.ending_of` wrote
+    it."""
+    by_number = stem.removesuffix(f".candidate-{row['candidate']}")
+    if by_number != stem or not row["rank"] or not row["rank_by"]:
+        return by_number
+    return re.sub(rf"\.rank-0*{row['rank']}-by-{row['rank_by']}$", "", stem)
 
 
 def _marked(stem: str, suffix: str, of: str) -> str:

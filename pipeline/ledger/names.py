@@ -18,7 +18,8 @@ from pipeline.images.formats import FORMAT_OF_SUFFIX
 from pipeline.ledger.seen import Seen
 from pipeline.storage.base import Storage
 
-_PAGE, _CANDIDATE = re.compile(r"\.page-\d+$"), re.compile(r"\.candidate-\d+$")
+_PAGE = re.compile(r"\.page-\d+$")
+_CANDIDATE = re.compile(r"\.candidate-\d+$|\.rank-\d+-by-[a-z]+$")
 _LONGEST_PART = 255  # bytes of one part of a path, in file systems
 _LONGEST_FOLDER = 600  # bytes: S3 takes 1,024 for all of a key, and the destination has a prefix
 _ADDED = len(".jpeg.json")  # a suffix, and that of a sidecar
@@ -39,12 +40,15 @@ class _Folder:
 class Names:
     """The names of a run's photos, one after another.
 
-    candidates: pictures per photo. every_page: pages are all taken, not the first alone. in_order:
-    photos come in the order of their paths, so that claims are kept for open folders only.
+    candidates: pictures per photo. rank_by: as in the recipe. every_page: pages are all taken, not
+    the first alone. in_order: photos come in the order of their paths, so that claims are kept for
+    open folders only.
     """
 
-    def __init__(self, candidates: int, every_page: bool, in_order: bool) -> None:
-        self._number = f".candidate-{candidates - 1}" if candidates > 1 else ""
+    def __init__(
+        self, candidates: int, every_page: bool, in_order: bool, rank_by: str | None = None
+    ) -> None:
+        self._number = ending_of(candidates, rank_by, candidates - 1, candidates)
         self._every_page, self._in_order = every_page, in_order
         self._room = _LONGEST_PART - _ADDED - len(self._number) - _ADDED_PAGE * every_page
         self._root = _Folder("", Seen())
@@ -148,8 +152,21 @@ class Names:
         return {*stems, *(each + own for each in stems)} - {name}
 
 
-def output_path(name: str, suffix: str, candidate: int | None, page: int | None = None) -> str:
-    """Where a result goes. suffix: without a dot; candidate, page: None where there is but one.
+def ending_of(candidates: int, rank_by: str | None, candidate: int, rank: int | None) -> str:
+    """What tells a picture from the others of its photo: `.rank-1-by-nearness`; "" where there is
+    but one. rank_by: as in the recipe; without it, the candidate's number tells, as it did before
+    there was a choice. Folders list pictures by rank: it has as many digits for all of a photo."""
+    if candidates == 1:
+        return ""
+    if rank_by is None:
+        return f".candidate-{candidate}"
+    assert rank is not None, "only what failed has none"
+    return f".rank-{rank:0{len(str(candidates))}}-by-{rank_by}"
+
+
+def output_path(name: str, suffix: str, which: str = "", page: int | None = None) -> str:
+    """Where a result goes. suffix: without a dot. which: of `ending_of`. page: None where there is
+    but one.
 
     The name keeps its own suffix where that means the format already, else it gets another.
     """
@@ -157,8 +174,7 @@ def output_path(name: str, suffix: str, candidate: int | None, page: int | None 
     if FORMAT_OF_SUFFIX.get(own.lower()) != FORMAT_OF_SUFFIX[f".{suffix}"]:
         stem, own = name, f".{suffix}"
     part = "" if page is None else f".page-{page:04d}"
-    number = "" if candidate is None else f".candidate-{candidate}"
-    return f"images/{stem}{part}{number}{own}"
+    return f"images/{stem}{part}{which}{own}"
 
 
 def former_output_path(

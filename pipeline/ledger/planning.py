@@ -101,7 +101,8 @@ def _freeze(
         listed = chosen_photos(source, recipe, listing, Counter())
         hints.refuse_unknown((photo.path for photo in _reporting(listed, on_phase)), source.uri)
     ignored: Counter[str] = Counter()
-    names = Names(recipe.candidates, recipe.pages == "all", in_order=listing is None)
+    every_page, ranked = recipe.pages == "all", recipe.rank_by
+    names = Names(recipe.candidates, every_page, in_order=listing is None, rank_by=ranked)
     photos = (
         (
             *(photo.path, photo.size, number // shard_size, 1, None),

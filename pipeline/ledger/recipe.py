@@ -44,7 +44,8 @@ class Recipe(Choices):
     the list of photos; None where the source was listed. temperature, precision, upsampler, draft,
     saturation: as in model.method.Method. content_credentials: pictures are signed, whoever's
     certificate it is. hints: SHA-256 of those in the plan, see ledger.hints. palette: that of all
-    photos, see ledger.palettes.
+    photos, see ledger.palettes. rank_by: how candidates are ranked, see ledger.ranking; None where
+    a run has but one of each photo, or is older than the choice.
     """
 
     source: str
@@ -59,6 +60,7 @@ class Recipe(Choices):
     content_credentials: bool = False
     hints: str | None = None
     palette: str | None = None
+    rank_by: str | None = None
 
 
 # What run.json has held from the first: without one of these, it is damaged.

@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
         ("attempt", pa.int32()),
         ("candidate", pa.int32()),
         ("rank", pa.int32()),
+        ("rank_by", pa.string()),
         ("seed", pa.int64()),
         ("hints", pa.int32()),
         ("hints_sha256", pa.string()),
@@ -54,6 +55,9 @@ SCHEMA = pa.schema(
         ("bits_per_pixel", pa.float64()),
         ("color_bits_per_dim", pa.float64()),
         ("spatial_bits_per_dim", pa.float64()),
+        ("excess_bits", pa.float64()),
+        ("mean_distance", pa.float64()),
+        ("chroma_excess", pa.float64()),
         ("colorfulness", pa.float64()),
         ("preview", pa.int32()),
         ("phash", pa.string()),
@@ -74,9 +78,9 @@ _NAME = re.compile(r"results/shard-(\d{6,})\.parquet")
 class Result:
     """One row: a candidate of a photo's page, or what failed before it had any (candidate 0).
 
-    What is not known (yet) is None. candidate counts from 0, rank from 1 (the most likely of its
-    page), attempt and page from 1. pages: how many the photo has, of which a run may take the first
-    only. reason is one of errors.REASONS. name: as in plan.Photo.
+    What is not known (yet) is None. candidate counts from 0, rank from 1 (the best of its page by
+    rank_by, a way of ledger.ranking), attempt and page from 1. pages: how many the photo has, of
+    which a run may take the first only. reason is one of errors.REASONS. name: as in plan.Photo.
     hints: how many of its page the model was given, with their digest (ledger.hints), and that of
     the palette: likelihoods are those given these.
     """
@@ -96,6 +100,7 @@ class Result:
     attempt: int = 1
     candidate: int = 0
     rank: int | None = None
+    rank_by: str | None = None  # None: there is but one, or older than the choice, by likelihood
     seed: int | None = None
     hints: int = 0
     hints_sha256: str | None = None
@@ -111,6 +116,9 @@ class Result:
     bits_per_pixel: float | None = None
     color_bits_per_dim: float | None = None
     spatial_bits_per_dim: float | None = None
+    excess_bits: float | None = None  # this and the next two: see model.ranking
+    mean_distance: float | None = None
+    chroma_excess: float | None = None
     colorfulness: float | None = None
     preview: int | None = None  # its cell in the shard's sheets, see previews
     phash: str | None = None  # of the picture, see images.phash; None where it is blank

@@ -221,7 +221,8 @@ def _new_parts(
 
 def _names_of(recipe: Recipe, schedule: Schedule) -> Names:
     """Names that keep clear of those of all that is planned."""
-    names = Names(recipe.candidates, recipe.pages == "all", in_order=False)
+    every_page, ranked = recipe.pages == "all", recipe.rank_by
+    names = Names(recipe.candidates, every_page, in_order=False, rank_by=ranked)
     for file in schedule.planned_files():
         table = schedule.first_attempts(file).select(["photo", "name"])
         for rows in table.to_batches(_BATCH):

@@ -17,6 +17,7 @@ _SCORES = (
     *("log_likelihood", "bits_per_pixel", "color_bits_per_dim", "spatial_bits_per_dim"),
     "colorfulness",
 )
+_LATER_SCORES = ("excess_bits", "mean_distance", "chroma_excess")  # sidecars of old have none
 
 
 def sidecar_path(image: str) -> str:
@@ -67,9 +68,12 @@ def sidecar_of(row: Mapping[str, Any], image: str, recipe: Recipe) -> bytes:
         "seed": row["seed"],
         "candidate": row["candidate"],
         "rank": row["rank"],
-        "scores": {name: _finite(row[name]) for name in _SCORES},
+        "scores": {name: _finite(row[name]) for name in _SCORES}
+        | {name: row[name] for name in _LATER_SCORES if row.get(name) is not None},
     }
     content |= _told(row)
+    if row.get("rank_by"):
+        content["rank_by"] = row["rank_by"]
     text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text.encode() + b"\n"
 

@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from pipeline.errors import ObjectMissing
 from pipeline.ledger.plan import Schedule
+from pipeline.ledger.ranking import FORMER
 from pipeline.ledger.results import image_path, read_results
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import kept_selections
@@ -41,8 +42,8 @@ FIELDS = (
 )
 DETAIL_FIELDS = (
     *("file", "width", "height", "source_mode", "source_tone", "source_sha256", "output_sha256"),
-    *("seed", "log_likelihood", "color_bits_per_dim", "spatial_bits_per_dim", "device"),
-    "finished_at",
+    *("seed", "log_likelihood", "color_bits_per_dim", "spatial_bits_per_dim", "excess_bits"),
+    *("mean_distance", "chroma_excess", "device", "finished_at"),
 )
 _DATA = "report/data"
 Row = dict[str, Any]
@@ -110,6 +111,7 @@ class Review:
             "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
             "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
             "hints": self._hints,
+            "rank_by": run.recipe.rank_by or FORMER,
             "before": bool(before.rows),
             "planned": schedule.planned,
             "chunks": data.chunks,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
+from pipeline.ledger.ranking import DEFAULTS, FORMER, refuse_ranking
 from pipeline.ledger.recipe import Choices, Recipe
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class RecipeOptions(Choices):
     without. shard_size: photos that are committed together, which counts at the first start only;
     None: by device. manifest: a file that lists the photos to take; None: all of the source.
     follow_links: links that lead out of the source are listed, too. hints: a file of them. palette:
-    a picture whose colors are taken for all photos.
+    a picture whose colors are taken for all photos. rank_by: a way of ledger.ranking; None: the
+    model's own.
     """
 
     method: str = "auto"
@@ -42,6 +44,7 @@ class RecipeOptions(Choices):
     follow_links: bool = False
     hints: str | None = None
     palette: str | None = None
+    rank_by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def decide_recipe(
         precision=_precision(options, begun, device),
         upsampler="guided" if mean else options.upsampler,
         draft=mean,
+        rank_by=_ranking(options, begun),
     )
 
 
@@ -138,6 +142,21 @@ def _precision(options: RecipeOptions, begun: Recipe | None, device: str) -> str
     return "bfloat16" if device == "cuda" and options.model == "coltran" else "float32"
 
 
+def _ranking(options: RecipeOptions, begun: Recipe | None) -> str | None:
+    """How candidates are ranked. Raises UsageError."""
+    if options.rank_by:
+        refuse_ranking(options.model, options.rank_by)
+        if options.candidates == 1:
+            alone = "there is one picture of each photo"
+            raise UsageError(f"--rank-by {options.rank_by}: {alone}; --candidates gives more")
+    if options.candidates == 1:
+        return None
+    if begun and begun.candidates > 1 and begun.model == options.model:
+        if options.rank_by in (None, begun.rank_by or FORMER):
+            return begun.rank_by
+    return options.rank_by or DEFAULTS[options.model]
+
+
 def default_method(model: str, upsampler: str, candidates: int = 1) -> str:
     """mean for one candidate of ColTran's; sample for several, and for what has no mean color."""
     alone = candidates == 1 and model == "coltran" and upsampler == "spatial"
@@ -153,6 +172,8 @@ def method_of(recipe: Recipe) -> "Method":
     """How a run uses the model. Raises UsageError where run.json says what no model can."""
     from model.method import Method
 
+    if recipe.rank_by is not None:
+        refuse_ranking(recipe.model, recipe.rank_by)
     try:
         return Method(recipe.precision, recipe.upsampler, recipe.draft, recipe.saturation)
     except ValueError as error:

@@ -47,6 +47,7 @@ def candidates_of(recipe: Recipe, source: Storage, shard: Shard) -> list[list[Ca
                 photo.result,
                 candidate=number,
                 rank=number + 1,
+                rank_by=recipe.rank_by,
                 seed=seed,
                 device="cpu",
                 log_likelihood=-seed / 3e18,

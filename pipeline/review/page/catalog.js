@@ -48,7 +48,7 @@ function newPhoto(row) {
 // What decisions about a photo are kept under.
 const keyOf = (path, page) => (page > 1 ? `${path}\0${page}` : path);
 
-// The likeliest candidate stands for its photo; one that failed decides about its status.
+// The candidate of rank 1 stands for its photo; one that failed decides about its status.
 function finishPhoto(photo) {
   photo.candidates.sort((one, other) => (one.rank ?? 1e9) - (other.rank ?? 1e9));
   const failed = photo.candidates.find((row) => row.status === "failed");

@@ -15,6 +15,7 @@ function openDetail(place) {
   byId("beside").hidden = detail.photo.candidates.length < 2;
   if (byId("beside").hidden) layBeside(false);
   byId("candidates").replaceChildren(...detail.photo.candidates.map(candidateItem));
+  byId("ranked-by").textContent = `by ${catalog.run.rank_by}`;
   hinting.selected = -1;
   pickColors(false);
   showBefore(detail.photo);
@@ -31,7 +32,8 @@ function candidateItem(row) {
   button.dataset.candidate = row.candidate;
   if (row.preview !== null) button.append(lazyPicture(row));
   const scores = row.status === "ok" ? scoresOf(row) : plain(row.reason);
-  button.append(make("span", `${row.candidate}: ${scores}`), make("span", "", "badge"));
+  const rank = row.rank === null ? "no rank" : `rank ${row.rank}`;
+  button.append(make("span", `${rank} · ${scores}`), make("span", "", "badge"));
   button.addEventListener("click", () => showCandidate(row));
   item.append(button);
   return item;
@@ -63,16 +65,26 @@ async function showCandidate(row) {
   if (detail.row === row) showFacts(row, facts);
 }
 
+// Of several: how many there are, and what put them in their order.
+function rankOf(row) {
+  const { length } = detail.photo.candidates;
+  return length > 1 ? `${row.rank} of ${length}, by ${catalog.run.rank_by}` : "1 of 1";
+}
+
 function showFacts(row, facts) {
   const known = (pairs) => pairs.filter(([, value]) => value !== null && value !== "");
   const fixed = (value, digits) => (value === null ? null : value.toFixed(digits));
   fillList(byId("scores"), known([
     ["bits per pixel (core)", fixed(row.bits, 3)],
-    ["rank", row.rank && `${row.rank} of ${detail.photo.candidates.length}`],
+    ["rank", row.rank && rankOf(row)],
     ["colorfulness", fixed(row.colorfulness, 1)],
     ["log-likelihood, nats", fixed(facts.log_likelihood, 1)],
     ["bits per value, color", fixed(facts.color_bits_per_dim, 3)],
     ["bits per value, spatial", fixed(facts.spatial_bits_per_dim, 3)],
+    ["bits per pixel beyond those expected", fixed(facts.excess_bits, 3)],
+    ["distance from the mean color", fixed(facts.mean_distance, 2)],
+    ["chroma beyond that expected", fixed(facts.chroma_excess, 2)],
+    ["candidate", detail.photo.candidates.length > 1 ? String(row.candidate) : null],
   ]));
   const size = facts.width && `${number(facts.width)} × ${number(facts.height)}`;
   fillList(byId("origin"), known([

@@ -1,4 +1,4 @@
-"""Colorize: small grays in, small pictures with their likelihoods out, ranked.
+"""Colorize: small grays in, small pictures with their scores out, ranked.
 
 Legend: R S low and high resolution of the model.
 """
@@ -6,13 +6,14 @@ Legend: R S low and high resolution of the model.
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import DeviceBroken, DeviceFull, EngineError
 from pipeline.images.hints import HintColor, hint_colors
 from pipeline.ledger.palettes import palette_digest
+from pipeline.ledger.ranking import FORMER, RANKINGS, ranks
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, null_if_nan
 from pipeline.ledger.seeds import photo_seed
@@ -22,7 +23,13 @@ from pipeline.run.steps.failures import failed
 from pipeline.run.steps.reading import ReadPhoto
 
 if TYPE_CHECKING:
+    from model.colorized import Colorized
     from model.systems import AnyColorizer  # its torch would cost readers and writers seconds
+
+_SCORES = (
+    *("log_likelihood", "bits_per_pixel", "color_bits_per_dim", "spatial_bits_per_dim"),
+    *("excess_bits", "mean_distance", "chroma_excess"),
+)
 
 
 @dataclass(frozen=True)
@@ -121,20 +128,21 @@ def _colorize_photos(
     colored = []
     for first in range(0, len(seeds), count):
         places = range(first, first + count)
-        likeliest = sorted(places, key=lambda place: (-colors.log_likelihood[place], place))
+        scores = {place: _scores(colors, place) for place in places}
+        rank_by = recipe.rank_by or FORMER
+        ranked = ranks(RANKINGS[rank_by], list(scores.values()))
+        order = dict(zip(places, ranked, strict=True))
         colored.append(
             [
                 Candidate(
                     replace(
                         photos[first // count].result,
                         candidate=place - first,
-                        rank=likeliest.index(place) + 1,
+                        rank=order[place],
+                        rank_by=rank_by if count > 1 else None,
                         seed=seeds[place],
                         palette_sha256=palette_digest(each[place].palette),
-                        log_likelihood=null_if_nan(colors.log_likelihood[place]),
-                        bits_per_pixel=null_if_nan(colors.bits_per_pixel[place]),
-                        color_bits_per_dim=null_if_nan(colors.color_bits_per_dim[place]),
-                        spatial_bits_per_dim=null_if_nan(colors.spatial_bits_per_dim[place]),
+                        **scores[place],
                         model_seconds=seconds,
                         device=device,
                     ),
@@ -146,6 +154,10 @@ def _colorize_photos(
             ]
         )
     return colored
+
+
+def _scores(colors: "Colorized", place: int) -> dict[str, Any]:
+    return {name: null_if_nan(getattr(colors, name)[place]) for name in _SCORES}
 
 
 def _hinted(photo: ReadPhoto, palette: str | None) -> Hinted:

@@ -11,10 +11,10 @@ from itertools import chain, groupby
 from pipeline.errors import PhotoError
 from pipeline.images.formats import FORMAT_OF_SUFFIX
 from pipeline.images.phash import perceptual_hash
-from pipeline.ledger.names import former_output_path, output_path
-from pipeline.ledger.plan import Run
+from pipeline.ledger.names import ending_of, former_output_path, output_path
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard, results_path
+from pipeline.ledger.run_file import Run
 from pipeline.ledger.shard_report import ShardReport, report_of
 from pipeline.provenance.c2pa import Signer, is_stamped, sign_stamped, write_signed
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
@@ -146,11 +146,12 @@ class _Writer:
         return file, picture.unstamped or "no time stamp: it was signed before without one"
 
     def _output_path(self, result: Result, suffix: str) -> str:
-        number = None if self.recipe.candidates == 1 else result.candidate
-        page = _own_page(result, self.recipe)
+        recipe, page = self.recipe, _own_page(result, self.recipe)
         if result.name is None:
+            number = None if recipe.candidates == 1 else result.candidate
             return former_output_path(result.photo, suffix, number, self.source, page)
-        return output_path(result.name, suffix, number, page)
+        which = ending_of(recipe.candidates, recipe.rank_by, result.candidate, result.rank)
+        return output_path(result.name, suffix, which, page)
 
 
 def candidates_at_once(result: Result) -> int:
