@@ -7,8 +7,7 @@ Markdown: of the picture that each way puts first, the distance from the truth a
 Random is the mean over all candidates, the oracles look at the truth. Pictures are compared at the
 size of the core and the color upsampler (32 x 32 for the weights that come with Autochrome), on the
 photograph's own luma there; the spatial upsampler is left out. Run again, it goes on where the file
-ends; with more ways to rank, it draws nothing. On one core of a desktop, 320 photographs take some
-ten minutes.
+ends, and with all photographs there it draws nothing. OMP_NUM_THREADS=1 is best on a busy machine.
 """
 
 from collections.abc import Mapping
