@@ -35,7 +35,7 @@ from hypothesis import settings  # noqa: E402
 from support import s3_servers  # noqa: E402
 from support.fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 from support.local_ray import LocalRay  # noqa: E402
-from support.signing_chains import Chain  # noqa: E402
+from support.signing_chains import Chain, write_chain  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -168,8 +168,6 @@ def no_ray_unasked(request: pytest.FixtureRequest, ray_of_process: LocalRay) -> 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
     """Files of a certificate to sign with, its key, and the root above it; only ever read."""
-    from support.signing_chains import write_chain
-
     return write_chain(tmp_path_factory.mktemp("chain"))
 
 
