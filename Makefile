@@ -3,6 +3,8 @@
 
 export OMP_WAIT_POLICY = PASSIVE
 export RAY_USAGE_STATS_ENABLED = 0
+# Without files of bytecode each process of tests compiles all modules, and pytest all tests, anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)

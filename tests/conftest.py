@@ -35,6 +35,7 @@ from hypothesis import settings  # noqa: E402
 from support import s3_servers  # noqa: E402
 from support.fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 from support.local_ray import LocalRay  # noqa: E402
+from support.signing_chains import Chain, write_chain  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -44,8 +45,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 LONGEST = (
     *("test_simulated_clusters", "test_chaos", "test_submit_command"),
     *("test_end_to_end", "test_interrupted", "test_train", "test_train_command", "test_durability"),
-    "test_training",
+    "test_document_examples",
 )
+# What comes next: one more that shares a Ray, if only for a test, and what computes for long.
+LONG = ("test_hints", "test_training")
 
 TOLD_SECONDS = 10.0
 
@@ -55,11 +58,11 @@ settings.load_profile("autochrome")
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order in which files are handed to the processes that test side by side, and `slow` for
-    what `make test-fast` leaves out: these files, and tests that are marked so themselves."""
-    rank = {name: place for place, name in enumerate(LONGEST)}
+    what `make test-fast` leaves out: the longest, and tests that are marked so themselves."""
+    rank = {name: place for place, name in enumerate(LONGEST + LONG)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
     for item in items:
-        if item.path.stem in rank and item.path.stem != "test_training":
+        if item.path.stem in LONGEST:
             item.add_marker(pytest.mark.slow)
 
 
@@ -160,6 +163,12 @@ def no_ray_unasked(request: pytest.FixtureRequest, ray_of_process: LocalRay) -> 
     own = (item for item in request.session.items if item.path == request.path)
     if not any("local_ray" in getattr(item, "fixturenames", ()) for item in own):
         ray_of_process.end()
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """Files of a certificate to sign with, its key, and the root above it; only ever read."""
+    return write_chain(tmp_path_factory.mktemp("chain"))
 
 
 @pytest.fixture(scope="session")

@@ -40,11 +40,6 @@ SUFFIXES = {"JPEG": "jpg", "PNG": "png", "TIFF": "tif", "WEBP": "webp", "AVIF": 
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    return write_chain(tmp_path_factory.mktemp("chain"))
-
-
-@pytest.fixture(scope="module")
 def signer(chain: Chain) -> Signer:
     found = read_signer(chain.certificate, chain.key)
     assert found is not None

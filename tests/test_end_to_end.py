@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import sys
-import time
+import threading
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,7 +25,7 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.s3 import S3Storage
-from support.commands import run_command, started_command
+from support.commands import run_command
 from support.premis_rules import SPACE, breaches
 from support.tiny_models import tiny_pic
 
@@ -305,16 +305,23 @@ def test_a_destination_that_vanishes_ends_the_run_and_is_written_to_no_more(
     source.mkdir()
     for number in range(40):
         shutil.copy(photos / "animals" / "cat.jpg", source / f"{number}.jpg")
-    given = ("--weights", weights, "--actors", 1, "--shard-size", 1, "--method", "sample")
-    with started_command("colorize", source, out, *given) as process:
-        while process.poll() is None and not list(out.glob("results/*")):
-            time.sleep(0.02)
+    ended = threading.Event()
+
+    def unmount() -> None:
+        while not list(out.glob("results/*")) and not ended.wait(0.02):
+            pass
         out.rename(tmp_path / "unmounted")
         out.mkdir()
-        said = process.communicate(timeout=300)[1].splitlines()
-    assert process.returncode == 2
+
+    unmounting = threading.Thread(target=unmount)
+    unmounting.start()
+    result = run(source, out, weights, "--shard-size", 1)
+    ended.set()
+    unmounting.join()
+    assert result.exit_code == 2, result.output
     assert (
-        f"autochrome: {out} has no run.json any more: it was deleted, or is not mounted" in said[-1]
+        f"autochrome: {out} has no run.json any more: it was deleted, or is not mounted"
+        in result.stderr.splitlines()[-1]
     )
     assert not list(out.iterdir())
     out.rmdir()

@@ -26,18 +26,13 @@ from pipeline.provenance.inspection import inspect_file
 from pipeline.storage.memory import MemoryStorage
 from support.commands import run_command
 from support.ports import free_port
-from support.signing_chains import Chain, write_chain
+from support.signing_chains import Chain
 from support.time_stamps import Authority, time_stamp_authority
 from support.written_shards import RECIPE, gray_photo, write
 
 SIGNED = replace(RECIPE, content_credentials=True)
 MADE = Provenance("trainedAlgorithmicMedia", "1.2", {}, 0, "")
 PICTURE = ("a.png", gray_photo(2), "PNG", gray_photo(1), "PNG", MADE)
-
-
-@pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory) -> Chain:
-    return write_chain(tmp_path_factory.mktemp("chain"))
 
 
 @pytest.fixture(scope="module")

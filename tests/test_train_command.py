@@ -64,20 +64,18 @@ def kill_after_checkpoint(command: list[str], out: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def killed(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, str]:
+def killed(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None
+) -> tuple[Path, str, str]:
     """OUT of a command that was killed and given again, with what the second one said."""
     out = tmp_path_factory.mktemp("out") / "weights"
     command = arguments(photos, out, *OPTIONS)
     kill_after_checkpoint(command, out)
     state = torch.load(out / "core.checkpoint", weights_only=True)
     assert state["trainer"]["step"] < 60
-    for _ in range(STARTS):
-        with started_command(*command) as second:
-            said, told = second.communicate()
-        if NO_RAY not in told:
-            break
-    assert second.returncode == 0, told
-    return out, said, told
+    second = run_command(*command)
+    assert second.exit_code == 0, second.output
+    return out, second.stdout, second.stderr
 
 
 def test_a_killed_command_given_again_ends_with_the_bytes_of_an_undisturbed_loop(
