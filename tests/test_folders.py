@@ -30,7 +30,10 @@ MODEL_NEEDS = {"torch", "numpy", "safetensors"}
 DOORS = {
     "boto3": {"pipeline/storage/s3.py"},
     "botocore": {"pipeline/storage/s3.py"},
-    "PIL": {f"pipeline/images/{name}.py" for name in ("pillow", "decoding", "frames", "pictures")},
+    "PIL": {
+        f"pipeline/images/{name}.py"
+        for name in ("pillow", "decoding", "frames", "pictures", "pngs")
+    },
     "c2pa": {"pipeline/provenance/c2pa.py"},
     "cryptography": {"pipeline/provenance/certificates.py"},
     "imagecodecs": {f"pipeline/images/{name}.py" for name in ("avif", "codecs", "jpegs", "tiffs")},
