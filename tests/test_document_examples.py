@@ -1,15 +1,12 @@
 """What documents show is run: every example of the API page and of the cookbook, in their order.
 
-The cookbook's commands run on a Ray that is started once; its bucket is on a server here.
+The cookbook's commands share a Ray; its bucket is on a server here.
 """
 
-import os
 import re
-import secrets
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,6 @@ from pipeline.ledger.planning import prepare_run
 from pipeline.run.steps import write_shard
 from pipeline.storage.local import LocalStorage
 from support.commands import run_command
-from support.ray_clusters import simulated_cluster
 from support.written_shards import RECIPE, candidates_of
 
 pytestmark = [
@@ -88,22 +84,7 @@ def test_the_api_page(repository: Path, place: Path) -> None:
         assert opened.size == (96, 96)
 
 
-@pytest.fixture
-def cluster(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A Ray of two cores for all commands, whose workers find the server of the S3 protocol.
-
-    With a token: a process that has used a Ray with one, as other files do, joins no other kind.
-    """
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    environment = {**os.environ, "AWS_ENDPOINT_URL_S3": s3_endpoint}
-    with simulated_cluster({"num_cpus": 2}, environment) as started:
-        for name, value in started.environment.items():
-            monkeypatch.setenv(name, value)
-        yield
-
-
-@pytest.mark.usefixtures("cluster", "place")
+@pytest.mark.usefixtures("local_ray", "place")
 def test_the_cookbook(repository: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("duckdb")
     names: dict[str, Any] = {}
