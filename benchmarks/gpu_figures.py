@@ -246,7 +246,9 @@ def measure_numerics(
         core = build(size, tiny)[0].to(device, dtype)
         report.measure(
             "logits",
-            lambda core=core: compare(core(*there), reference, bins),  # type: ignore[misc]
+            lambda core=core: compare(  # type: ignore[misc]
+                core(*there[:2], *there[2]), reference, bins
+            ),
             dtype=name,
             on=device,
             tf32=tf32,
