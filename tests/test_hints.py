@@ -46,7 +46,7 @@ from pipeline.storage.memory import MemoryStorage
 from support.commands import refusal, run_command
 from support.simulated_runs import as_before
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
-from support.written_shards import RECIPE, gray_photo, run_of
+from support.written_shards import RECIPE, gray_photo, run_of, write_gray_photos
 
 HEADER = "photo,x,y,color,radius\n"
 HINTS = parse_hints("test", "0.2:0.3:0.1:#c03020;0.7:0.6:0.05:#2040a0")
@@ -213,11 +213,7 @@ def told_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.png").write_bytes(gray_photo(number))
-    return folder
+    return write_gray_photos(tmp_path / "in", 3)
 
 
 def job_of(source: Path, destination: Storage, weights: Path, **options: object) -> Job:

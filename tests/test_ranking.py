@@ -23,7 +23,7 @@ from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.memory import MemoryStorage
 from support.tiny_models import tiny_core, write_tiny_weights
-from support.written_shards import gray_photo
+from support.written_shards import gray_photo, write_gray_photos
 
 Row = dict[str, Any]
 
@@ -124,11 +124,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for number in range(3):
-        (folder / f"{number}.png").write_bytes(gray_photo(number))
-    return folder
+    return write_gray_photos(tmp_path / "in", 3)
 
 
 def job_of(source: Path, destination: Storage, weights: Path, **options: object) -> Job:

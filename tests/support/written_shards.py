@@ -1,6 +1,7 @@
 """Shards that are read and written as they are, colored at random: no model, no Ray."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,14 @@ def gray_photo(number: int, format: str = "PNG", size: tuple[int, int] = (30, 20
     """A photograph of noise; size: (width, height)."""
     random = np.random.default_rng(number)
     return encode(random.integers(0, 256, size[::-1], dtype=np.uint8), format)
+
+
+def write_gray_photos(folder: Path, count: int) -> Path:
+    """A new folder with 0.png, 1.png and so on."""
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number}.png").write_bytes(gray_photo(number))
+    return folder
 
 
 def run_of(recipe: Recipe, photos: int = 1) -> Run:
