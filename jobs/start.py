@@ -2,11 +2,20 @@
 
 import os
 import signal
+import sys
+import threading
 from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+_AGAIN_SECONDS = 0.05
 
 
 def start() -> None:
     """Run jobs.main, which reports interruptions in its own way."""
+    sys.unraisablehook = _interrupt_again
     for kind in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(kind) is not signal.SIG_IGN:  # the shell ignores it for background jobs
             signal.signal(kind, _end)
@@ -19,3 +28,17 @@ def _end(number: int, frame: FrameType | None) -> None:
     """End the process: an exception would leave an import as another error, or as a traceback."""
     os.write(2, b"autochrome: interrupted\n")
     os._exit(130)
+
+
+def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
+    """Send an interrupt once more that came where Python ignores exceptions.
+
+    Such places are destructors and callbacks of weak references, which each import has: the command
+    would go on as if nobody had asked it to stop.
+    """
+    if ignored.exc_type is KeyboardInterrupt:
+        again = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)

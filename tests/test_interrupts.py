@@ -22,9 +22,30 @@ start()
 """
 
 
-def started(repository: Path, *arguments: object) -> "subprocess.Popen[str]":
+# The first Ctrl-C comes in a destructor, where Python ignores exceptions.
+SWALLOWED = """
+import os, signal, sys
+
+class Interrupted:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(1000):
+            pass
+
+class WhenArrowIsImported:
+    waiting = Interrupted()
+
+    def find_spec(self, name, path, target=None):
+        if name == "pyarrow":
+            self.__class__.waiting = None
+
+sys.meta_path.insert(0, WhenArrowIsImported())
+"""
+
+
+def started(repository: Path, *arguments: object, before: str = "") -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", START, *map(str, arguments)],
+        [sys.executable, "-c", before + START, *map(str, arguments)],
         cwd=repository,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -43,6 +64,14 @@ def test_while_modules_are_imported_and_settings_checked(
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=120) == ("", LINE)
+    assert process.returncode == 130
+
+
+def test_where_python_ignores_exceptions(repository: Path, tmp_path: Path, weights: Path) -> None:
+    photos = repository / "examples" / "photos"
+    command = ("colorize", photos, tmp_path / "out", "--weights", weights, "--dry-run")
+    process = started(repository, *command, before=SWALLOWED)
+    assert process.communicate(timeout=120) == ("started\n", LINE)
     assert process.returncode == 130
 
 
