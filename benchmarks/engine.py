@@ -68,6 +68,8 @@ class Sleeper:
 
 
 class Quiet:
+    """A listener that passes on only what is wrong."""
+
     def begin(self, phase: str, photos: int | None = None) -> None:
         pass
 
