@@ -191,7 +191,7 @@ class LocalStorage:
     @contextmanager
     def together(self) -> "Iterator[LocalStorage]":
         together = copy.copy(self)
-        together._unsynced = folders = set()
+        together._unsynced = folders = set[str]()
         yield together
         for folder in sorted(folders):
             _sync_folder(folder)
