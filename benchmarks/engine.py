@@ -3,12 +3,15 @@
     python benchmarks/engine.py --photos 2000 --cost 0.02 --actors 1
     python benchmarks/engine.py --photos 100000 --cost 0 --side 16 --output-size 256 --ours-only
     python benchmarks/engine.py --photos 4000 --cost 0 --nodes 2 --store 160 --actors 2 --ours-only
+    python benchmarks/engine.py --photos 1000 --cost 0 --times 2 --before ../checkout-of-a-commit
 
 The model sleeps, as a processor does that waits for its GPU, so that what else is slow shows. Told:
 the share of time that the actors worked between their first batch and their last; the same photos
 and the same model through a plain Ray Data pipeline (read_images, map_batches, write_parquet), in
-the same run; and peaks of memory, of the driver, the largest other process, and the object store.
-Each is measured in a process of its own. Prints a table, and one JSON line.
+the same run; peaks of memory, of the driver, the largest other process, and the object store; and
+the seconds of a CPU that all processes took, which other work on the machine makes longer by less
+than it does the time. Each is measured in a process of its own, in turns. --before: another
+checkout, whose pipeline takes its turn. Prints a table, and one JSON line.
 """
 
 import io
@@ -20,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ from pipeline.colorize import colorize
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job
 
+CHECKOUT = Path(__file__).resolve().parents[1]
 SIZE = 256
 Row = dict[str, Any]
 
@@ -68,6 +72,8 @@ class Sleeper:
 
 
 class Quiet:
+    """A listener that passes on only what is wrong."""
+
     def begin(self, phase: str, photos: int | None = None) -> None:
         pass
 
@@ -139,7 +145,8 @@ def make_photos(folder: Path, count: int, side: int) -> None:
 @contextmanager
 def watched(peaks: dict[str, float]) -> Iterator[None]:
     """Peaks while the block runs: of the object store, what it spilled to disk, and of this process
-    and the largest other one without what they share."""
+    and the largest other one without what they share. And the seconds of a CPU that this process
+    and all below it took, but for the last second of those that end."""
     import psutil
     import ray
     from ray._private.internal_api import memory_summary
@@ -147,8 +154,15 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
     address = ray.get_runtime_context().gcs_address
     ended = threading.Event()
 
+    def count_seconds() -> None:
+        for process in (tree, *tree.children(recursive=True)):
+            with suppress(psutil.Error):  # gone meanwhile
+                times = process.cpu_times()
+                spent[process.pid] = times.user + times.system
+
     def watch() -> None:
         while not ended.wait(1):
+            count_seconds()
             for line in memory_summary(address, stats_only=True).splitlines():
                 for name, start, word in (("store", "Plasma memory", 3), ("spilled", "Spilled", 1)):
                     if line.startswith(start):
@@ -170,7 +184,9 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
         except psutil.Error:
             return 0
 
-    own = os.getpid()
+    own, tree, spent = os.getpid(), psutil.Process(), dict[int, float]()
+    count_seconds()
+    before = sum(spent.values())
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
     try:
@@ -178,6 +194,8 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
+        count_seconds()
+        peaks["cpu_seconds"] = sum(spent.values()) - before
 
 
 def busy_share(folder: Path, actors: int) -> tuple[float, float]:
@@ -236,6 +254,8 @@ def measure(
 @click.option("--nodes", default=0, help="Of a simulated cluster, instead of this machine.")
 @click.option("--store", default=512, show_default=True, help="MiB of the store of such a node.")
 @click.option("--ours-only", is_flag=True)
+@click.option("--times", default=1, show_default=True)
+@click.option("--before", type=Path, help="Another checkout to compare with.")
 @click.option("--part", nargs=2, hidden=True)
 def main(
     photos: int,
@@ -245,6 +265,8 @@ def main(
     nodes: int,
     store: int,
     ours_only: bool,
+    times: int,
+    before: Path | None,
     part: tuple[str, str] | None,
     **options: Any,
 ) -> None:
@@ -257,20 +279,28 @@ def main(
     results: Row = {"machine": describe_machine("cpu"), "cost": cost, "actors": actors, **options}
     results |= {"nodes": nodes, "store": store}
     print(
-        f"{'':6} {'photos':>8} {'seconds':>8} {'photos/s':>8} {'busy':>6} {'driver':>8} MiB"
+        f"{'':6} {'photos':>8} {'seconds':>8} {'CPU s':>8} {'busy':>6} {'driver':>8} MiB"
         f" {'worker':>8} MiB {'store':>8} MiB {'spilled':>8} MiB"
     )
     with tempfile.TemporaryDirectory() as folder:
         make_photos(Path(folder), photos, side)
-        for kind in ("ours", "plain")[: 1 if ours_only else 2]:
-            words = sys.argv[1:] + ["--part", kind, folder]
-            output = subprocess.check_output([sys.executable, __file__, *words])
-            results[kind] = told = json.loads(output.splitlines()[-1])
+        turns = {"before": before.resolve()} if before else {}
+        turns |= {"ours": CHECKOUT} | ({} if ours_only else {"plain": CHECKOUT})
+        for name, checkout in list(turns.items()) * times:
+            words = [*sys.argv[1:], "--part", "plain" if name == "plain" else "ours", folder]
+            output = subprocess.check_output(
+                [sys.executable, str(Path(__file__).resolve()), *words],
+                env={**os.environ, "PYTHONPATH": str(checkout)},
+                cwd=checkout,
+            )
+            told = json.loads(output.splitlines()[-1])
+            results.setdefault(name, []).append(told)
             print(
-                f"{kind:6} {told['photos']:8,} {told['seconds']:8.1f}"
-                f" {told['photos'] / told['seconds']:8.1f} {told['busy']:6.1%}"
+                f"{name:6} {told['photos']:8,} {told['seconds']:8.1f}"
+                f" {told['cpu_seconds']:8.1f} {told['busy']:6.1%}"
                 f" {told['driver_MiB']:8.0f}     {told.get('worker_MiB', 0):8.0f}"
-                f"     {told.get('store_MiB', 0):8.0f}     {told['spilled_MiB']:8.0f}"
+                f"     {told.get('store_MiB', 0):8.0f}     {told['spilled_MiB']:8.0f}",
+                flush=True,
             )
     print(json.dumps(results))
 

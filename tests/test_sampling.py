@@ -5,7 +5,9 @@ import torch
 from test_core import OPTIONS
 
 from model.core import ColTranCore
+from model.encoder import Extras
 from model.sampling import sample_core, sample_core_slow
+from model.sampling.cached import encode
 from model.sampling.draw import draw
 from support.tiny_models import tiny_core
 
@@ -49,6 +51,26 @@ def test_a_photograph_gets_its_picture_in_any_company() -> None:
         assert torch.equal(apart.log_prob_BHW, together.log_prob_BHW[places])
         assert torch.equal(apart.entropy_BHW, together.entropy_BHW[places])
         assert torch.equal(apart.expected_BHW, together.expected_BHW[places])
+
+
+@torch.inference_mode()
+def test_a_photograph_is_encoded_once_for_all_its_candidates(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    core, gray = tiny_core(hints=True), gray_photographs(2)[[0, 0, 0, 1, 1, 0]]
+    hints = torch.full_like(gray, 512)
+    hints[1:, 0, 0] = 7  # of the first photograph, one is given no hint
+    apart = torch.cat([encode(core, gray[[one]], None, hints[[one]]) for one in range(6)])
+    encoded: list[torch.Tensor] = []
+    embed = core.encoder.embed
+
+    def counted(gray_BHW: torch.Tensor, extras: Extras) -> torch.Tensor:
+        encoded.append(gray_BHW)
+        return embed(gray_BHW, extras)
+
+    monkeypatch.setattr(core.encoder, "embed", counted)
+    assert torch.equal(encode(core, gray, None, hints), apart)
+    assert torch.equal(torch.cat(encoded), gray[[0, 1, 3, 5]])
 
 
 def test_seeds_decide() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine import Quiet
 
 from killed_runs import undisturbed
 from pipeline.colorize import colorize
@@ -85,17 +86,6 @@ def test_a_node_is_lost_and_another_comes(
     assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
     assert "Traceback" not in stderr
     assert images_of(out) == calm
-
-
-class Quiet:
-    def begin(self, phase: str, photos: int | None = None) -> None:
-        pass
-
-    def update(self, done: int, failed: int, photos: int, rate: float | None = None) -> None:
-        pass
-
-    def wait(self, why: str) -> None:
-        pass
 
 
 def test_two_actors_share_a_gpu_and_leave_the_cores_to_readers_and_writers(

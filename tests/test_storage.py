@@ -59,6 +59,15 @@ def test_what_is_written_can_be_read_listed_and_replaced(store: Storage) -> None
     assert store.read("deep/er/a.bin") == b""
 
 
+def test_what_is_written_together_is_there_at_once(store: Storage) -> None:
+    with store.together() as together:
+        together.write("a/1.bin", b"one")
+        assert together.write_if_absent("a/2.bin", b"two")
+        assert not together.write_if_absent("a/1.bin", b"other")
+        assert store.read("a/1.bin") == together.read("a/1.bin") == b"one"
+    assert paths(store) == ["a/1.bin", "a/2.bin"]
+
+
 def test_a_file_of_any_size_is_written_whole(store: Storage) -> None:
     content = random.Random(0).randbytes(9 * 2**20)  # more than S3's parts have
     for size in (3, len(content)):
@@ -199,6 +208,27 @@ def refusing(number: int) -> Callable[[str, str], None]:
 
 
 class TestFolder:
+    def test_names_written_together_are_made_to_last_once_before_the_block_ends(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        synced: list[str] = []  # folders and new files, by whether they are the one or the other
+
+        def fsync(descriptor: int) -> None:
+            kept(descriptor)
+            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            synced.append(path if os.path.isdir(path) else "file")
+
+        kept = os.fsync
+        monkeypatch.setattr(os, "fsync", fsync)
+        store = LocalStorage(str(tmp_path))
+        with store.together() as together:
+            for path in ("a/1", "b/1", "a/2"):
+                together.write(path, b"")
+            assert synced == ["file"] * 3
+        assert synced[3:] == [f"{tmp_path}/a", f"{tmp_path}/b"]
+        store.write("a/3", b"")
+        assert synced[5:] == ["file", f"{tmp_path}/a"]
+
     def test_a_missing_root_and_a_file_as_root_are_errors(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")
         with pytest.raises(StorageError, match="nowhere does not exist"):

@@ -24,6 +24,7 @@ from pipeline.training.request import Data, prepare_start
 from pipeline.training.worker import Progress, StageSettings, StageTraining
 from support.commands import refusal, run_command, started_command
 from support.made_photographs import write_photographs
+from support.ports import free_port
 from support.tiny_models import write_tiny_weights
 
 # Warnings of Ray at itself.
@@ -162,7 +163,10 @@ def test_init_tells_sizes_and_must_fit(photos: Path, tmp_path: Path) -> None:
     assert "has hidden 16, so it cannot become 32" in refusal(*words, "--hidden", "32")
 
 
-def test_an_empty_set_is_refused(tmp_path: Path) -> None:
+def test_an_empty_set_is_refused_before_ray_is_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")  # where none answers
     (tmp_path / "empty").mkdir()
     line = refusal(*arguments(tmp_path / "empty", tmp_path / "out", *OPTIONS))
     assert line.startswith("no color photograph of the split 'train' among 0")

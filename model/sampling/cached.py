@@ -176,15 +176,28 @@ def encode(
     hints_BHW: Tensor | None = None,
     palette_BV: Tensor | None = None,
 ) -> Tensor:
-    """`core.encode`, one photograph at a time: in less memory, and company does not matter."""
+    """`core.encode`, one photograph at a time: in less memory, and company does not matter.
+
+    Only once where the next photograph is the same, as for several candidates.
+    """
     extras = Extras(high_BSS, hints_BHW, palette_BV)
     core.encoder.check(gray_BHW, extras)
-    contexts = []
+    contexts: list[Tensor] = []
     for photo in range(len(gray_BHW)):
+        if _is_repeated(photo, gray_BHW, *extras):
+            contexts.append(contexts[-1])
+            continue
         context = core.encoder.embed(gray_BHW[photo, None], extras.of_photo(photo))
         run_layers(core.encoder.layers, context)
         contexts.append(context)
     return torch.cat(contexts)
+
+
+def _is_repeated(photo: int, *inputs: Tensor | None) -> bool:
+    """Whether all inputs of a photograph are those of the one before it."""
+    return photo > 0 and all(
+        part is None or torch.equal(part[photo], part[photo - 1]) for part in inputs
+    )
 
 
 def modulate_norms(layer: AxialLayer, context: Tensor) -> NormModulations:

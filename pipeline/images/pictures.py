@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def png_of(picture: Any) -> bytes:
     return file.getvalue()
 
 
+@cache
 def srgb_profile() -> bytes:
     """The profile of sRGB, without a creation time, so that files are reproducible."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

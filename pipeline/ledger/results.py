@@ -6,7 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import PurePosixPath
@@ -149,7 +149,7 @@ def commit_shard(
         _ATTEMPT: attempt,
         **{f"autochrome.{name}": value for name, value in (workers or {}).items()},
     }
-    table = pa.Table.from_pylist([asdict(result) for result in results], SCHEMA)
+    table = pa.Table.from_pylist([vars(result) for result in results], SCHEMA)
     file = io.BytesIO()
     pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
     path = results_path(shard)

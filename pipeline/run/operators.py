@@ -43,7 +43,7 @@ def pack(
     what was logged about the shard so far.
     """
     return {
-        "work": pickle.dumps((shard, work)),
+        "work": pickle.dumps((shard, work), pickle.HIGHEST_PROTOCOL),  # arrays without a copy each
         "trouble": pickle.dumps(trouble),
         "actor": actor,
         "records": pickle.dumps(list(records)),

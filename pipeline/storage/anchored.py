@@ -2,6 +2,7 @@
 place."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from pipeline.errors import DestinationGone
@@ -41,6 +42,11 @@ class AnchoredStorage:
     def write_if_absent(self, path: str, data: bytes) -> bool:
         self._check()
         return self._storage.write_if_absent(path, data)
+
+    @contextmanager
+    def together(self) -> "Iterator[AnchoredStorage]":
+        with self._storage.together() as storage:
+            yield AnchoredStorage(storage, self._anchor)
 
     def delete(self, path: str) -> None:
         self._storage.delete(path)

@@ -6,6 +6,7 @@ of a synced temporary file in a folder, by `If-None-Match: *` on S3.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
@@ -97,6 +98,11 @@ class Storage(Protocol):
 
         Raises as `read` does, and UsageError if the store cannot do this.
         """
+        ...
+
+    def together(self) -> "AbstractContextManager[Storage]":
+        """The same storage for many writes, whose names outlive a power failure once the block has
+        ended; before that, any of them may be lost. What commits them is written afterwards."""
         ...
 
     def delete(self, path: str) -> None:

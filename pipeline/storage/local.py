@@ -1,5 +1,6 @@
 """Storage in folders."""
 
+import copy
 import errno
 import os
 import re
@@ -7,7 +8,7 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
@@ -40,6 +41,7 @@ class LocalStorage:
     def __init__(self, folder: str, conditional: bool = True, follow_links: bool = True) -> None:
         self.uri, self.conditional = to_text(os.path.realpath(_meant(folder))), conditional
         self.follow_links = follow_links
+        self._unsynced: set[str] | None = None  # folders with new names; None: synced at once
 
     def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
         if not folder and not os.path.isdir(self._locate("")):
@@ -147,7 +149,7 @@ class LocalStorage:
         try:
             os.makedirs(os.path.dirname(place), exist_ok=True)
             os.link(source._locate(start), place)
-            _sync_folder(os.path.dirname(place))
+            self._sync(os.path.dirname(place))
         except FileExistsError:
             return False
         except OSError as error:
@@ -177,7 +179,7 @@ class LocalStorage:
             finally:
                 with suppress(OSError):
                     os.unlink(temporary)
-            _sync_folder(folder)
+            self._sync(folder)
         except FileExistsError as error:
             if move is _link and os.path.lexists(place):
                 return False
@@ -185,6 +187,20 @@ class LocalStorage:
         except OSError as error:
             raise as_storage_error("write", self.uri_of(path), error) from error
         return True
+
+    @contextmanager
+    def together(self) -> "Iterator[LocalStorage]":
+        together = copy.copy(self)
+        together._unsynced = folders = set[str]()
+        yield together
+        for folder in sorted(folders):
+            _sync_folder(folder)
+
+    def _sync(self, folder: str) -> None:
+        if self._unsynced is None:
+            _sync_folder(folder)
+        else:
+            self._unsynced.add(folder)
 
     def delete(self, path: str) -> None:
         try:

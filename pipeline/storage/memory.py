@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO
 
 from pipeline.errors import ObjectMissing
@@ -58,6 +59,9 @@ class MemoryStorage:
             return False
         self.times[path] = time.time()
         return True
+
+    def together(self) -> "AbstractContextManager[MemoryStorage]":
+        return nullcontext(self)
 
     def delete(self, path: str) -> None:
         self.objects.pop(path, None)

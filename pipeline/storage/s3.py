@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -208,6 +209,9 @@ class S3Storage:
                     raise _refused("write", self.uri_of(path), error) from error
                 time.sleep(wait)
         raise AssertionError("unreachable")
+
+    def together(self) -> "AbstractContextManager[S3Storage]":
+        return nullcontext(self)
 
     def delete(self, path: str) -> None:
         try:

@@ -136,6 +136,13 @@ def read_photographs(source: str, wanted: Wanted) -> PhotographSet[np.ndarray]:
     return collect_photographs(source, wanted, read, gather)
 
 
+def refuse_nothing(source: str, wanted: Wanted) -> None:
+    """Raise as `read_photographs` where a listing alone shows that it would find nothing."""
+    places = list_candidates(source, wanted.split_column, wanted.group_column).places
+    if not any(map(wanted.may_have, places)):
+        raise EmptySet(_nothing(source, wanted.split, 0, Counter()))
+
+
 def collect_photographs(
     source: str,
     wanted: Wanted,

@@ -23,7 +23,14 @@ from pipeline.cluster.session import quiet_ray
 from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
 from pipeline.storage.anchored import AnchoredStorage
 from pipeline.training.learning_curve import Row, check_packages
-from pipeline.training.photographs import EmptySet, PhotographSet, Split, Wanted, describe_skipped
+from pipeline.training.photographs import (
+    EmptySet,
+    PhotographSet,
+    Split,
+    Wanted,
+    describe_skipped,
+    refuse_nothing,
+)
 from pipeline.training.request import (
     TrainingJob,
     balanced_weights,
@@ -65,6 +72,7 @@ def train(
     size, most = job.settings.training.batch_size, resources.workers[1]
     if size < most:
         raise UsageError(f"--batch-size {size} cannot be shared among {most} workers")
+    refuse_nothing(job.source, _wanted(job))  # before Ray starts, which takes seconds
     with _translate_errors(), quiet_ray() as own:
         on_gpu = _check_cluster(resources, own)
         photographs, held_out = _read(job)
@@ -96,21 +104,32 @@ def _read(
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    data = job.data
-    both = Wanted(data.side, held_out=data.held_out, split_column=data.split_column)
-    split: Split = "train" if data.validation_photos or data.split_column else "all"
-    wanted = replace(both, split=split, limit=data.limit, group_column=data.balance)
+    wanted, most = _wanted(job), job.data.validation_photos
     train = store_photographs(job.source, wanted)
-    if not data.validation_photos:
+    if not most:
         return train, None
-    resolution = seen_resolution(job.start, job.settings.training)
-    wanted = replace(both, side=resolution, split="validation", limit=data.validation_photos)
+    side = seen_resolution(job.start, job.settings.training)
+    held_out = replace(wanted, side=side, split="validation", limit=most, group_column=None)
     try:
-        return train, store_photographs(job.source, wanted)
+        return train, store_photographs(job.source, held_out)
     except EmptySet as error:
         raise EmptySet(
             f"{error}; --held-out S holds out more, --validation-photos 0 none"
         ) from error
+
+
+def _wanted(job: TrainingJob) -> Wanted:
+    """The photographs to train on."""
+    data = job.data
+    split: Split = "train" if data.validation_photos or data.split_column else "all"
+    return Wanted(
+        data.side,
+        split,
+        data.limit,
+        held_out=data.held_out,
+        split_column=data.split_column,
+        group_column=data.balance,
+    )
 
 
 def _describe_sets(train: PhotographSet, held_out: PhotographSet | None) -> str:

@@ -113,7 +113,7 @@ def _colorize_photos(
     start = time.perf_counter()
     count = recipe.candidates
     low, high = (
-        np.repeat(np.stack(grays), count, axis=0)
+        np.stack([gray for gray in grays for _ in range(count)])
         for grays in zip(*((photo.low, photo.high) for photo in photos), strict=True)
     )
     seeds = [

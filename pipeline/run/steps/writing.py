@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, groupby
@@ -49,10 +49,11 @@ def write_shard(
     if destination.exists(results_path(shard)):
         failures = [any(page[0].result.status == "failed" for page in pages) for pages in by_photo]
         return ShardReport(len(failures), sum(failures))
-    sheets = PreviewSheets(destination, shard)
-    writer = _Writer(source, destination, run.recipe, call, signer, sheets)
-    rows = [writer.write_photo(pages) for pages in by_photo]
-    sheets.close()
+    with destination.together() as together:
+        sheets = PreviewSheets(together, shard)
+        writer = _Writer(source, together, run.recipe, call, signer, sheets)
+        rows = [writer.write_photo(pages) for pages in by_photo]
+        sheets.close()
     commit_shard(destination, shard, chain.from_iterable(rows), run.digest, workers)
     return report_of(rows)
 
@@ -124,7 +125,7 @@ class _Writer:
                 note="; ".join(filter(None, (result.note, picture.note, unstamped))) or None,
             )
             if self.recipe.sidecar:
-                sidecar = sidecar_of(asdict(written), path, self.recipe)
+                sidecar = sidecar_of(vars(written), path, self.recipe)
                 self.destination.write(sidecar_path(path), sidecar)
         except Exception as error:
             return failed(result, error, "write_error")
