@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.delivery.deliver import deliver
 from pipeline.delivery.order import Order
-from pipeline.errors import AutochromeError, StorageError
+from pipeline.errors import AutochromeError, StorageError, UsageError
 from pipeline.ledger.plan import Schedule, retry_path
 from pipeline.ledger.planning import prepare_run, refuse_overlap
 from pipeline.ledger.recipe import ALWAYS_FROZEN
@@ -96,6 +96,13 @@ def test_whatever_a_setting_is_in_run_json(colored: dict[str, bytes]) -> None:
             assert_one_line_each(destination)
 
 
+def test_a_palette_that_is_none_ends_a_run_before_its_photos(colored: dict[str, bytes]) -> None:
+    destination = copied(colored)
+    destination.write(RUN, json.dumps(json.loads(colored[RUN]) | {"palette": "red"}).encode())
+    with pytest.raises(UsageError, match="'red' is not a palette"):
+        method_of(open_run(destination).recipe)
+
+
 def test_a_run_of_a_newer_version_is_said_to_be_one(colored: dict[str, bytes]) -> None:
     destination = copied(colored)
     content = json.loads(colored[RUN]) | {"tomorrow": 1}
@@ -115,6 +122,16 @@ def test_all_that_reads_a_destination_reads_one_of_the_oldest_version(
         read()
     assert open_run(destination).recipe.version == ""
     assert b"<agentName>Autochrome</agentName>" in destination.read(PREMIS)
+
+
+def test_a_version_of_two_lines_adds_none_to_a_bag(colored: dict[str, bytes]) -> None:
+    destination, out = copied(colored), MemoryStorage("out")
+    content = json.loads(colored[RUN]) | {"versions": {"autochrome": "1\nContact-Name: Eve"}}
+    destination.write(RUN, json.dumps(content).encode())
+    run = open_run(destination)
+    deliver(MemoryStorage("no"), destination, run, out, Order(bag=True))
+    lines = out.read("bag-info.txt").decode().splitlines()
+    assert r"Bag-Software-Agent: Autochrome 1\nContact-Name: Eve" in lines
 
 
 PLANNED = {"photo": "0.png", "bytes": 1, "shard": 2, "attempt": 2}

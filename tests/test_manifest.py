@@ -60,14 +60,14 @@ def test_an_inventory_lists_current_objects(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text("{}")
     write_parquet(
         folder / "1.parquet",
-        bucket=["archive"] * 4,
-        key=["scans/a.jpg", "scans/a.jpg", "scans/gone.jpg", "scans/sub/"],
-        size=[5, 4, None, 0],
-        is_latest=[True, False, True, True],
-        is_delete_marker=[False, False, True, False],
+        bucket=["archive"] * 5,
+        key=["scans/a.jpg", "scans/a.jpg", "scans/gone.jpg", "scans/sub/", "scans/c.jpg/"],
+        size=[5, 4, None, 0, 6],
+        is_latest=[True, False, True, True, True],
+        is_delete_marker=[False, False, True, False, False],
     )
     write_parquet(folder / "2.parquet", bucket=["archive"], key=["scans/b 1.jpg"], size=[7])
-    assert listed(folder, BUCKET)[0] == [("a.jpg", 5), ("b 1.jpg", 7)]
+    assert listed(folder, BUCKET)[0] == [("a.jpg", 5), ("c.jpg/", 6), ("b 1.jpg", 7)]
 
 
 @pytest.mark.parametrize(

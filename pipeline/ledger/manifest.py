@@ -137,7 +137,7 @@ def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
     if "size" in table.column_names:
         sizes = pc.cast(table["size"], pa.int64()).to_pylist()
     for uri, size in zip(uris, sizes, strict=True):
-        if not uri.endswith("/"):  # how S3 consoles mark an empty folder
+        if size or not uri.endswith("/"):  # how S3 consoles mark an empty folder
             yield uri, max(0, size or 0)
 
 

@@ -119,7 +119,7 @@ class S3Storage:
         return [
             StoredObject(found["Key"][root:], found["Size"], found["LastModified"].timestamp())
             for found in contents
-            if not found["Key"].endswith("/")  # how S3 consoles mark an empty folder
+            if found["Size"] or not found["Key"].endswith("/")  # how consoles mark empty folders
         ]
 
     def read(self, path: str, most: int | None = None) -> bytes:
@@ -137,11 +137,12 @@ class S3Storage:
                     raise _refused("read", self.uri_of(path), error) from error
                 continue
             refuse_size(self.uri_of(path), len(data), most)
+            expected = self._md5(answer)
             if len(data) != answer.get("ContentLength", len(data)):
                 expected = f"{answer['ContentLength']:,} of them"
-                continue
-            expected = self._md5(answer)
-            if expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected:
+            elif (
+                expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected
+            ):
                 return data
         raise StoreUnavailable(
             f"cannot read {self.uri_of(path)}: its bytes are not what the store says, {expected}"
