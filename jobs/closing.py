@@ -42,7 +42,7 @@ def describe(summary: "Summary") -> str:
         f"results  {summary.destination}/results",
         f"report   {summary.report}",
     ]
-    return "\n".join(lines)
+    return "\n".join(map(shown_in_line, lines))
 
 
 def describe_failures(
@@ -54,7 +54,7 @@ def describe_failures(
     if failures and failed > len(failures):
         more = failed - len(failures)
         lines.append(f"  {more:,} more: autochrome status {shlex.quote(destination)} --failed")
-    return [f"{failed:,} failed: {counts}", *(shown_in_line(line) for line in lines)]
+    return [f"{failed:,} failed: {counts}", *lines]
 
 
 def describe_more_pages(photos: int) -> str:

@@ -147,7 +147,7 @@ def read_config_file(stage: str, path: Path | None) -> "StageConfig":
 def read_json_object(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{path} cannot be read as JSON: {reason}") from error
     if not isinstance(content, dict) or not isinstance(content.get("model", {}), dict):

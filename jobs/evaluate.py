@@ -186,7 +186,7 @@ def evaluate(
             paths[-1],
             EvaluationSettings(weights, **options),
             lambda step, done, photos: progress.update(done, 0, photos, step=step),
-            lambda words: click.echo(f"autochrome: warning: {words}", err=True),
+            lambda words: click.echo(shown_in_line(f"autochrome: warning: {words}"), err=True),
         )
     if html:
         write_page(html, paths[-1], str(weights), result)

@@ -1,7 +1,6 @@
 """autochrome export: copies of pictures for an archive's own systems."""
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -129,13 +128,13 @@ def export(
     from pipeline.delivery.deliver import deliver
     from pipeline.delivery.order import Order
     from pipeline.ledger.run_file import open_run
-    from pipeline.ledger.selection import parse_selection
+    from pipeline.ledger.selection import read_selection
     from pipeline.storage.lease import open_destination
     from pipeline.storage.open_storage import open_storage
 
     choice = "selection" if selection else "approved" if approved else "ok"
     order = Order(choice, candidates, max_bits, min_colorfulness, bag, bag_info, iiif)
-    chosen = parse_selection(selection, Path(selection).read_bytes()) if selection else None
+    chosen = read_selection(selection) if selection else None
     place = open_storage(destination)
     run = open_run(place)
     source = open_storage(run.recipe.source)
@@ -166,7 +165,7 @@ def describe(summary: "Summary", out: str) -> str:
         lines.append(f"{len(summary.failed):,} could not be delivered:")
         for each in summary.failed[:LISTED]:
             photo = each.picture.row["photo"]
-            lines.append(shown_in_line(f"  {photo}: {each.reason}: {each.error}"))
+            lines.append(f"  {photo}: {each.reason}: {each.error}")
         if len(summary.failed) > LISTED:
             lines.append(f"  {len(summary.failed) - LISTED:,} more: status failed in the catalog")
     if summary.left_out:
@@ -175,4 +174,4 @@ def describe(summary: "Summary", out: str) -> str:
     if summary.pending:
         lines.append(f"{summary.pending:,} photos are not colorized yet")
     lines.append(f"delivery {out}")
-    return "\n".join(lines)
+    return "\n".join(map(shown_in_line, lines))

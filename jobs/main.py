@@ -26,14 +26,17 @@ from jobs.train import train
 from jobs.verify import verify
 from pipeline.errors import (
     AutochromeError,
+    DestinationMismatch,
     EngineError,
     Interrupted,
     StorageError,
     UsageError,
     from_interrupt,
     shown,
+    shown_in_line,
 )
-from pipeline.run.logs import LOGGER
+from pipeline.run.logs import LOGGER, ShownFormatter
+from pipeline.storage.secrets import without_secrets
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
@@ -83,10 +86,13 @@ class Commands(click.Group):
 
 def tell_error(ctx: click.Context, message: str, code: int) -> NoReturn:
     """The last words of a command that has failed."""
+    message = without_secrets(message)
     if in_json(ctx):
         click.echo(to_line("error", message=message, exit_code=code), nl=False, err=True)
     else:
-        click.echo(f"autochrome: {shown(message)}", err=True)
+        # One line, but for the settings that differ, one a line.
+        show = shown if code == DestinationMismatch.exit_code else shown_in_line
+        click.echo(f"autochrome: {show(message)}", err=True)
     ctx.exit(code)
 
 
@@ -98,7 +104,7 @@ def main(ctx: click.Context, verbose: bool) -> None:
     """Color for archives of black-and-white photographs."""
     if verbose:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+        handler.setFormatter(ShownFormatter("%(levelname)s %(message)s"))
         LOGGER.addHandler(handler)
         LOGGER.setLevel(logging.DEBUG)
         ctx.call_on_close(lambda: LOGGER.removeHandler(handler))

@@ -10,7 +10,8 @@ from typing import Self, TextIO
 
 import click
 
-from pipeline.errors import shown
+from pipeline.errors import shown_in_line
+from pipeline.storage.secrets import without_secrets
 
 WIDTH = 24
 _BEFORE_A_PLAN, _HELD_SECONDS = ("listing", "planning"), 2.0
@@ -76,7 +77,7 @@ class Progress:
 
     def wait(self, why: str) -> None:
         """Say what a run waits for."""
-        why = shown(why)
+        why = shown_in_line(without_secrets(why))
         with self._lock:
             self._release()
             if self._json:

@@ -3,6 +3,7 @@
 import click
 
 from jobs.options import complete_folder
+from pipeline.errors import shown_in_line
 
 
 @click.command()
@@ -29,4 +30,4 @@ def report(destination: str) -> None:
     place = open_storage(destination)
     run = open_run(place)
     hints = takes_hints(shipped_weights(), run.recipe.weights)
-    click.echo(f"report   {write_review(place, run, hints)}")
+    click.echo(shown_in_line(f"report   {write_review(place, run, hints)}"))

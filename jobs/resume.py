@@ -1,7 +1,6 @@
 """autochrome resume: go on with a run, or retry what failed."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -71,7 +70,7 @@ def resume(
       autochrome resume colored --series folder
     """
     from pipeline.colorize import resume as run
-    from pipeline.ledger.selection import parse_selection
+    from pipeline.ledger.selection import read_selection
     from pipeline.storage.open_storage import open_storage
 
     if reasons and not retry_failed:
@@ -88,7 +87,7 @@ def resume(
         send(ctx, address, destination, command, weights, follow)
         return
     resources = take_resources(ctx, options)
-    chosen = parse_selection(selection, Path(selection).read_bytes()) if selection else None
+    chosen = read_selection(selection) if selection else None
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = run(destination, resources, progress, retry_failed, reasons, chosen, bool(series))
     finish(ctx, summary)

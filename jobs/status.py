@@ -105,6 +105,7 @@ def to_json(status: "Status") -> dict[str, object]:
 
 def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | None) -> None:
     """Print a line for each failure, as text or JSON, or write a CSV file with a header."""
+    from pipeline.ledger.cells import calm
     from pipeline.ledger.status import Failure
 
     if csv_file is None:
@@ -116,7 +117,7 @@ def list_failures(failures: Iterable["Failure"], as_json: bool, csv_file: str | 
             # All texts are quoted, because csv does not quote a name for a lone carriage return.
             table = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
             table.writerow([field.name for field in fields(Failure)])
-            table.writerows(astuple(each) for each in failures)
+            table.writerows(map(calm, astuple(each)) for each in failures)
     except OSError as error:
         raise UsageError(f"{csv_file} cannot be written: {error.strerror}") from error
 
@@ -151,4 +152,4 @@ def describe(status: "Status", failures: Sequence["Failure"] = (), destination: 
         named = ", ".join(map(str, status.stragglers[:10]))
         more = ", ..." if len(status.stragglers) > 10 else ""
         lines.append(f"{len(status.stragglers):,} shards open behind later ones: {named}{more}")
-    return "\n".join(lines)
+    return "\n".join(map(shown_in_line, lines))

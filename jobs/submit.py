@@ -171,7 +171,8 @@ def stop(job: str, address: str | None) -> None:
     stopped = submission.stop(address, name)
     click.echo(f"{name} is being stopped" if stopped else f"{name} has ended already")
     (place,) = [each.destination for each in submission.list_jobs(address) if each.name == name]
-    click.echo(f"go on   autochrome resume {shlex.quote(place)}{submission.at(address)}")
+    words = f"go on   autochrome resume {shlex.quote(place)}{submission.at(address)}"
+    click.echo(shown_in_line(words))
 
 
 def job_place(job: str) -> str:

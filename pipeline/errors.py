@@ -51,6 +51,11 @@ def shown_in_line(text: str) -> str:
     return shown(text).replace("\n", r"\n")
 
 
+def first_line(error: Exception) -> str:
+    """What a library says in its first line, or what kind of error it is."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def from_interrupt(error: BaseException | None) -> bool:
     """Whether Ctrl-C caused an error: if it strikes inside a library, the library's import or start
     may fail with an error of its own."""

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import unicodedata
 from collections import Counter
 from dataclasses import asdict, replace
@@ -435,6 +436,27 @@ def test_names_that_no_list_can_hold_are_replaced_and_marked(tmp_path: Path) -> 
     for path in known.values():
         assert path.isprintable() and "%" not in path
         assert (tmp_path / "bag" / "data" / path).is_file()
+
+
+FIT = re.compile(
+    r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))"
+    r"[^<>:\"\\|?*]*[^<>:\"\\|?*. ]",
+    re.I,
+)
+
+
+def test_a_disk_of_windows_can_hold_all_names() -> None:
+    awkward = ["CON.jpg", "a/aux/b.jpg", "lpt1", "1:2.jpg", "a\\b.jpg", "why?.jpg", "a /b.jpg"]
+    awkward += ["dots./a.jpg", "com1.tar.jpg", 'q"<|>*.jpg', "1_2.jpg", "console.jpg", "a.com1.jpg"]
+    names, delivered = Names(1, False, False), DeliveredNames(False, False)
+    found = {}
+    for path in awkward:
+        row = asdict(Result(path, "", 0, 1, name=names.of(path)))
+        found[path] = delivered.of(row | {"output_uri": f"memory://out/{output_path(path, 'jpg')}"})
+    assert len(set(found.values())) == len(awkward)
+    assert all(FIT.fullmatch(part) for each in found.values() for part in each.split("/")), found
+    unchanged = [path for path in awkward if found[path] == path]
+    assert unchanged == ["1_2.jpg", "console.jpg", "a.com1.jpg"]
 
 
 @BAGIT

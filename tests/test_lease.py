@@ -48,6 +48,16 @@ def test_the_lease_of_a_command_that_was_killed_runs_out() -> None:
     Lease(destination).release()
 
 
+@pytest.mark.parametrize("until", [86_400.0, 1e308])
+def test_a_lease_of_another_clock_is_said_to_be_one(until: float) -> None:
+    destination = MemoryStorage()
+    ahead = {"id": "x", "host": "h", "process": 1, "until": time.time() + until}
+    destination.write(LEASE, json.dumps(ahead).encode())
+    with pytest.raises(UsageError, match="clock that differs .* delete memory.*lease.json") as told:
+        Lease(destination)
+    assert len(str(told.value)) < 200
+
+
 def test_of_two_that_start_at_once_the_later_write_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     class Contested(MemoryStorage):
         def write(self, path: str, data: bytes) -> None:

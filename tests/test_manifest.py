@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -59,14 +60,14 @@ def test_an_inventory_lists_current_objects(tmp_path: Path) -> None:
     (folder / "manifest.json").write_text("{}")
     write_parquet(
         folder / "1.parquet",
-        bucket=["archive"] * 4,
-        key=["scans/a.jpg", "scans/a.jpg", "scans/gone.jpg", "scans/sub/"],
-        size=[5, 4, None, 0],
-        is_latest=[True, False, True, True],
-        is_delete_marker=[False, False, True, False],
+        bucket=["archive"] * 5,
+        key=["scans/a.jpg", "scans/a.jpg", "scans/gone.jpg", "scans/sub/", "scans/c.jpg/"],
+        size=[5, 4, None, 0, 6],
+        is_latest=[True, False, True, True, True],
+        is_delete_marker=[False, False, True, False, False],
     )
     write_parquet(folder / "2.parquet", bucket=["archive"], key=["scans/b 1.jpg"], size=[7])
-    assert listed(folder, BUCKET)[0] == [("a.jpg", 5), ("b 1.jpg", 7)]
+    assert listed(folder, BUCKET)[0] == [("a.jpg", 5), ("c.jpg/", 6), ("b 1.jpg", 7)]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,42 @@ def test_what_is_not_in_the_source_is_refused_with_its_row(uri: str, tmp_path: P
     path = write_parquet(tmp_path / "list.parquet", uri=["ok.jpg", uri])
     with pytest.raises(UsageError, match=r"list.parquet, row 2: .* is not in s3://archive/scans"):
         listed(path, BUCKET)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b'uri\n"a.jpg\nb.jpg\nc.jpg\n', "unexpected end of data"),  # all one name, else
+        (b"uri,uri\na.jpg,b.jpg\n", "several columns 'uri'"),
+        (b'uri\n"http://a\nb"\n', r"row 1: http://a\\nb is not in memory://source"),
+        (b"uri\n,\n", "row 1: an empty uri is not in memory://source"),
+        (f"uri\nx://{'y' * 10_000}\n".encode(), "row 1: x://y"),
+        ("uri\na.jpg\n".encode("utf-16"), "not a CSV file in UTF-8"),
+        (b"uri;size\na.jpg;1\n", "no column 'uri' in its first line"),
+        (pa.Table.from_arrays([["a.jpg"], ["b.jpg"]], ["uri", "uri"]), "several columns 'uri'"),
+        (pa.table({"uri": [None]}), "row 1: an empty uri is not in memory://source"),
+    ],
+)
+def test_what_could_be_read_in_two_ways_is_refused_in_one_line(
+    content: bytes | pa.Table, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / ("list.csv" if isinstance(content, bytes) else "list.parquet")
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        pq.write_table(content, path)
+    with pytest.raises(UsageError, match=words) as caught:
+        list(Manifest(str(path)).photos(MemoryStorage("source"), Counter()))
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("size", ["\u00b2", "9" * 30, "9" * 5000, "-1", "1e3", "nan", "", "12"])
+def test_whatever_size_a_row_tells_its_photo_can_be_planned(size: str, tmp_path: Path) -> None:
+    source, destination = MemoryStorage("source"), MemoryStorage("out")
+    manifest = Manifest(str(write_csv(tmp_path, f"uri,size\na.jpg,{size}\n")))
+    run = prepare_run(source, destination, RECIPE, 8, partial(manifest.photos, source))
+    [shard] = Schedule(destination, run).open()
+    assert [photo.size for photo in shard.photos] == [12 if size == "12" else 0]
 
 
 def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:

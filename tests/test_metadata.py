@@ -5,8 +5,9 @@ import io
 import struct
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -17,7 +18,14 @@ from PIL import Image
 
 from pipeline.images.encoding import encode
 from pipeline.images.pillow import read_full
-from pipeline.metadata.exif import Fields, Metadata, exif_block, metadata_of, read_fields
+from pipeline.metadata.exif import (
+    Fields,
+    Metadata,
+    exif_block,
+    metadata_of,
+    photoshop_block,
+    read_fields,
+)
 from pipeline.metadata.iptc import description_of
 from pipeline.metadata.segments import extended_xmp, jpeg_parts
 from pipeline.metadata.xmp import xmp_packet, xmp_packets
@@ -236,8 +244,6 @@ def test_texts_of_png_and_comments_of_jpeg_are_carried() -> None:
 def test_what_a_jpeg_2000_says_is_carried() -> None:
     master = read_full(photo(xmp=packet_of("<dc:source>Box 12</dc:source>"), dpi=(300, 300)))
     fields: Fields = {315: _text(b"A. Photographer")}
-    from dataclasses import replace
-
     master = replace(master, metadata=Metadata(fields, master.metadata.xmp, b"\x1c\x02\x05\0\1T"))
     again = read_full(encode(np.zeros((12, 16, 3), np.uint8), "JPEG2000", master)).metadata
     assert again.xmp and b"Box 12" in again.xmp and again.iptc == b"\x1c\x02\x05\0\1T"
@@ -429,3 +435,63 @@ def test_hard_files_say_what_their_index_says(shared: Path, name: str, format: s
     elif format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
         assert 32995 not in tags and "shape" not in str(tags.get(270, ""))
+
+
+def data_set(record: int, number: int, value: bytes) -> bytes:
+    return struct.pack(">BBBH", 0x1C, record, number, len(value)) + value
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "JPEG2000"])
+def test_iptc_of_the_masters_pixels_is_left_behind(format: str) -> None:
+    carried = data_set(1, 90, b"\x1b%G") + data_set(2, 120, "Häfen".encode())
+    pixels = data_set(2, 131, b"L") + data_set(2, 202, b"a preview") + data_set(3, 20, b"\0\x10")
+    master = read_full(photo())
+    segment = b"Photoshop 3.0\0" + photoshop_block(data_set(1, 20, b"\0\1") + carried + pixels)
+    extra = b"\xff\xed" + struct.pack(">H", len(segment) + 2) + segment
+    master = read_full(photo(extra=extra))
+    again = read_full(encode(np.zeros((12, 16, 3), np.uint8), format, master))
+    assert again.metadata.iptc == carried
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_iptc_that_a_tiff_calls_numbers_is_what_it_was(order: str, swapped: bool) -> None:
+    iptc = data_set(2, 5, b"Hafen von Kiel.")  # of 20 bytes
+    stored = b"".join(iptc[at : at + 4][::-1] for at in range(0, 20, 4)) if swapped else iptc
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
+    block = head + directory([(33723, 4, 5, 26)], order) + stored
+    assert metadata_of("TIFF", block, {}).iptc == iptc
+
+
+def test_what_is_too_long_for_a_jpeg_takes_nothing_with_it() -> None:
+    said = data_set(2, 105, b"Storm tide") + data_set(2, 120, b"x" * 32_000) * 3
+    fields: Fields = {315: _text(b"A. Photographer"), 270: _text(b"y" * 70_000)}
+    fields[34665] = {37500: _text(b"z" * 5_000), 36867: _text(b"1931:01:02 03:04:05")}
+    master = replace(read_full(photo()), metadata=Metadata(fields, iptc=said))
+    again = read_full(encode(np.zeros((12, 16, 3), np.uint8), "JPEG", master)).metadata
+    assert again.fields[315] == _text(b"A. Photographer") and 270 not in again.fields
+    assert again.fields[34665] == {36867: _text(b"1931:01:02 03:04:05")}
+    assert again.xmp and b">Storm tide<" in again.xmp
+
+
+def test_xmp_of_files_and_of_their_coding_is_left_behind() -> None:
+    spaces = {
+        "exifEX": "http://cipa.jp/exif/1.0/",
+        "xmpMM": "http://ns.adobe.com/xap/1.0/mm/",
+        "plus": "http://ns.useplus.org/ldf/xmp/1.0/",
+    }
+    gone = "exifEX:Gamma exifEX:InteroperabilityIndex xmpMM:InstanceID"
+    gone += " plus:ImageFileSizeAsDelivered"
+    kept = "exifEX:LensModel exifEX:CameraOwnerName xmpMM:DocumentID plus:ImageCreatorName"
+    inner = "".join(
+        f'<{name} xmlns:{name.split(":")[0]}="{spaces[name.split(":")[0]]}">v</{name}>'
+        for name in (gone + " " + kept).split()
+    )
+    packet = (xmp_packet(packet_of(inner), None) or b"").decode()
+    assert [name for name in (gone + " " + kept).split() if f"<{name}" in packet] == kept.split()
+
+
+def test_exif_of_the_sensors_grid_is_left_behind() -> None:
+    entries = [(tag, 3, 1, 1) for tag in (34856, 37386, 41484, 41486, 41487, 41488, 41495, 42240)]
+    block = b"II*\0\x08\0\0\0" + directory([(34665, 4, 1, 26)]) + directory(entries)
+    assert set(cast(Fields, read_fields(block)[34665])) == {37386, 41495}

@@ -235,3 +235,9 @@ def test_memory_does_not_grow_with_the_photos(tmp_path: Path) -> None:
     size = (tmp_path / PREMIS).stat().st_size
     assert size > 2_000_000 and peak < size / 2
     assert size / (20 * 64) < 4000, "docs/provenance.md says how much a photo takes"
+
+
+def test_a_name_with_a_carriage_return_keeps_it() -> None:
+    row = Result("Icon\r.jpg", "memory://source/Icon\r.jpg", 0, 1, finished_at=datetime.now(UTC))
+    failed = replace(row, status="failed", reason="corrupt", error="it is corrupt")
+    assert texts(record_of(failed), "object/originalName") == ["Icon\r.jpg"]

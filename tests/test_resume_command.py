@@ -1,8 +1,11 @@
 """`autochrome resume`: what it refuses before any work; tests/test_durability.py runs it."""
 
+import os
 from pathlib import Path
 
-from support.commands import run_command
+import pytest
+
+from support.commands import refusal, run_command
 from support.simulated_runs import write_run
 from support.tiny_models import write_tiny_weights
 
@@ -39,3 +42,14 @@ def test_a_selection_is_checked_before_any_work(tmp_path: Path) -> None:
     assert result.exit_code == 2 and "take it without --address first" in result.stderr
     assert run_command("resume", folder, "--selection", tmp_path / "none.csv").exit_code == 2
     assert not (folder / "selections").exists()
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_a_selection_that_would_never_end_is_one_line(tmp_path: Path, kind: str) -> None:
+    folder, file = write_run(tmp_path / "out"), Path("/dev/zero")
+    if kind == "a pipe":
+        file = tmp_path / "pipe"
+        os.mkfifo(file)
+    for command in (("resume", folder), ("export", folder, tmp_path / "delivery")):
+        words = refusal(*command, "--selection", file)
+        assert words == f"{file} is not a regular file"

@@ -45,9 +45,11 @@ def test_markers_of_empty_folders_and_neighbors_are_no_photos(bucket: str) -> No
     everything = S3Storage(bucket)
     everything._client.put_object(Bucket=bucket, Key="photos/sub/", Body=b"")
     everything.write("photos/a.jpg", b"x")
+    everything.write("photos/c.jpg/", b"a photo")  # of that name
     everything.write("photos2/b.jpg", b"x")
-    assert paths(S3Storage(bucket, "photos")) == ["a.jpg"]
-    assert paths(everything) == ["photos/a.jpg", "photos2/b.jpg"]
+    assert paths(S3Storage(bucket, "photos")) == ["a.jpg", "c.jpg/"]
+    assert S3Storage(bucket, "photos").read("c.jpg/") == b"a photo"
+    assert paths(everything) == ["photos/a.jpg", "photos/c.jpg/", "photos2/b.jpg"]
 
 
 def test_names_that_a_folder_could_not_hold(bucket: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from test_resume_command import write_run
 
 from jobs.status import describe
+from pipeline.ledger.cells import as_named
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.run_file import open_run
@@ -115,6 +116,7 @@ def test_failed_photos_are_named_ten_at_once_and_all_on_request(tmp_path: Path) 
 def test_any_name_comes_back_from_the_table(tmp_path: Path) -> None:
     out, table = tmp_path / "out", tmp_path / "failed.csv"
     names = ["carriage\rreturn.jpg", "line\nbreak.jpg", 'comma, "quotes".jpg']
+    names += ["=1+1.jpg", "+a.jpg", "-a.jpg", "@a.jpg", "'=a.jpg", "\ta.jpg", "'tis.jpg"]
     source, destination = MemoryStorage("source"), LocalStorage(str(out))
     for name in names:
         source.write(name, b"1")
@@ -123,7 +125,9 @@ def test_any_name_comes_back_from_the_table(tmp_path: Path) -> None:
         commit(destination, run_, shard, dict.fromkeys(names, "corrupt"))
     assert run_command("status", out, "--failed", "--csv", table).exit_code == 0
     with open(table, newline="", encoding="utf-8") as file:
-        assert sorted(row["photo"] for row in csv.DictReader(file)) == sorted(names)
+        cells = [row["photo"] for row in csv.DictReader(file)]
+    assert sorted(map(as_named, cells)) == sorted(names)
+    assert not [cell for cell in cells if cell[0] in "=+-@\t"]  # a spreadsheet would run it
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import io
 import os
 import pickle
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -196,6 +198,44 @@ def test_overlap_sees_through_links_and_prefixes(
     (tmp_path / "link").symlink_to("here")
     assert overlap(open_storage(one), open_storage(other)) is expected
     assert overlap(open_storage(other), open_storage(one)) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [("scans", "bound", True), ("scans/sub", "bound", True), ("scans", "elsewhere", False)],
+)
+def test_overlap_sees_through_mounts(
+    tmp_path: Path, repository: Path, one: str, other: str, expected: bool
+) -> None:
+    for name in ("scans/sub/deep", "bound", "elsewhere"):
+        (tmp_path / name).mkdir(parents=True)
+    look = (
+        "from pipeline.storage.open_storage import open_storage, overlap\n"
+        f"one, other = open_storage({one!r}), open_storage({other!r})\n"
+        "print(overlap(one, other), overlap(other, one))"
+    )
+    script = 'mount --bind scans/sub bound && exec "$0" -c "$1"'
+    command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, sys.executable, look]
+    environment = {**os.environ, "PYTHONPATH": str(repository)}
+    try:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        pytest.skip("no unshare on this system")
+    if done.stderr.startswith(("unshare", "mount")):
+        pytest.skip(f"folders cannot be mounted here: {done.stderr}")
+    assert done.stdout.split() == [str(expected)] * 2, done.stderr
+
+
+@pytest.mark.parametrize("name", ["a\0b", "half \ud800"])
+def test_a_name_that_no_folder_can_have_is_one_line(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a folder"):
+        open_storage(str(tmp_path / name))
+    store = open_storage(str(tmp_path))
+    for act in (store.read, store.find, store.delete, lambda path: store.write(path, b"x")):
+        with pytest.raises(StorageError, match="cannot be the name of a file"):
+            act(name)
 
 
 def refusing(number: int) -> Callable[[str, str], None]:

@@ -28,6 +28,11 @@ def test_what_was_found_is_named_by_kind() -> None:
     ]
 
 
+def test_names_are_shown_on_their_line_without_commands_to_a_terminal() -> None:
+    found = Findings(problems=[Problem("orphan", "images/\x1b[2J\n\u202e\x9b.jpg", "a\nb")])
+    assert describe(found).splitlines()[1] == (r"  images/\x1b[2J\n\u202e\x9b.jpg  (a\nb)")
+
+
 def test_nothing_is_pruned_while_photos_are_pending(tmp_path: Path) -> None:
     (write_run(tmp_path) / "images").mkdir()
     (tmp_path / "images" / "fresh.jpg").write_bytes(b"of a job that is running")

@@ -14,7 +14,13 @@ from PIL import Image
 from model.colorized import Colorized
 from model.weights import file_digests
 from pipeline.cluster.pools import Pools
-from pipeline.errors import DestinationGone, DestinationMismatch, DeviceFull, UsageError
+from pipeline.errors import (
+    DestinationGone,
+    DestinationMismatch,
+    DeviceFull,
+    StorageError,
+    UsageError,
+)
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.operators import ColorizeActor, Row, pack, read_row, warm_up, write_row
@@ -184,3 +190,22 @@ def test_nothing_is_written_to_a_destination_that_has_vanished(
     (out.parent / "unmounted").rename(out)
     report, trouble, _ = pickle.loads(write_row(row, job, pools, isolated=False)["ended"])
     assert trouble is None and report.photos == 2 and list(out.glob("results/*"))
+
+
+@pytest.mark.parametrize(
+    ("in_the_way", "words"),
+    [("results", "results is not a folder"), ("results/shard-000000.parquet", "is a folder, not")],
+)
+def test_a_shard_that_cannot_be_committed_says_why(
+    job: Job, tmp_path_factory: pytest.TempPathFactory, in_the_way: str, words: str
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    job = prepare_job(job.run.recipe.source, LocalStorage(str(out)), SMALL_SHARDS, job.resources)
+    if in_the_way == "results":
+        (out / in_the_way).write_bytes(b"of somebody else")
+    else:
+        (out / in_the_way).mkdir(parents=True)
+    row = ColorizeActor(job)(read_row(pack(shards(job)[0]), job, isolated=False))
+    written = write_row(row, job, Pools(1, 1, 1, 1, 1, 0), isolated=False)
+    _, trouble, _ = pickle.loads(written["ended"])
+    assert isinstance(trouble, StorageError) and words in str(trouble)

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from typing import BinaryIO
 
+from pipeline.errors import shown_in_line
+
 MANIFEST, TAG_MANIFEST, INFO, DECLARATION = (
     "manifest-sha256.txt",
     "tagmanifest-sha256.txt",
@@ -48,7 +50,7 @@ def bag_info(given: Mapping[str, str], begun: str, software: str, run: str, oxum
     }
     lines = {**own, **given}
     names = [*given, *(name for name in own if name not in given)]
-    return "".join(f"{name}: {lines[name]}\n" for name in names).encode()
+    return "".join(f"{name}: {shown_in_line(lines[name])}\n" for name in names).encode()
 
 
 def tag_manifest(digests: Mapping[str, str]) -> bytes:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.delivery.chosen import Picture
+from pipeline.ledger.cells import calm
 from pipeline.ledger.run_file import Run
 from pipeline.metadata.xmp import SOURCE_TYPES
 
@@ -55,7 +55,6 @@ SCHEMA = pa.schema(
     ]
 )
 _ROWS_AT_ONCE = 2_000
-_FORMULA = ("=", "+", "-", "@", "'", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Catalog:
         recipe = run.recipe
         self._same = {
             "digital_source_type": SOURCE_TYPES + recipe.digital_source_type,
-            "software": f"Autochrome {recipe.versions.get('autochrome', '')}".strip(),
+            "software": f"Autochrome {recipe.version}".strip(),
             "model": recipe.model,
             "weights": " ".join(f"{name}:{sha}" for name, sha in sorted(recipe.weights.items())),
             "run_sha256": run.digest,
@@ -127,13 +126,6 @@ class Catalog:
     def _flush(self) -> None:
         if self._rows:
             self._table.write_table(pa.Table.from_pylist(self._rows, SCHEMA))
-            self._lines.writerows(map(_as_text, self._rows))
+            calmed = ({name: calm(value) for name, value in row.items()} for row in self._rows)
+            self._lines.writerows(calmed)
             self._rows = []
-
-
-def _as_text(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose texts no spreadsheet takes for formulas: an apostrophe stands before them."""
-    return {
-        name: f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
-        for name, value in row.items()
-    }

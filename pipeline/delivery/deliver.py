@@ -223,7 +223,7 @@ class _Delivery:
             self._write_file(self._order.folder + path, file)
         if not self._order.bag:
             return
-        version = self._run.recipe.versions.get("autochrome", "")
+        version = self._run.recipe.version
         info = bag.bag_info(
             self._order.bag_info,
             begun,

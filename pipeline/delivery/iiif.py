@@ -186,7 +186,7 @@ class Manifests:
         facts = {
             "Photo": row["photo"],
             "Digital source type": SOURCE_TYPES + self._recipe.digital_source_type,
-            "Software": f"Autochrome {self._recipe.versions.get('autochrome', '')}".strip(),
+            "Software": f"Autochrome {self._recipe.version}".strip(),
             "SHA-256 of the photograph": row["source_sha256"],
         }
         return [

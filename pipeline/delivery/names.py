@@ -2,7 +2,7 @@
 
 A result is called after its master already, and no two results alike (see ledger.names). Here the
 candidate's number goes where one picture of a photo is delivered, and so do characters that no list
-of files holds on a line.
+of files holds on a line, and names that no disk of Windows does.
 """
 
 import hashlib
@@ -18,6 +18,8 @@ from pipeline.ledger.seen import Seen
 
 _LONGEST_PART = 255 - len(".json")  # bytes, beside the file that belongs to it
 _NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}  # controls, halves of characters, ends of lines
+_NOT_IN_WINDOWS = set('<>:"\\|?*')
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", re.I)  # whatever its suffix
 _TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reorder a line
 
 
@@ -55,12 +57,16 @@ class DeliveredNames:
         raise AssertionError("unreachable")
 
     def _safe(self, part: str) -> str:
-        return "".join("_" if self._is_unsafe(sign) else sign for sign in part)
+        safe = "".join("_" if self._is_unsafe(sign) else sign for sign in part)
+        if safe[-1:] in (".", " "):
+            safe = f"{safe[:-1]}_"  # Windows drops it
+        return f"_{safe}" if _DEVICE.match(safe) else safe
 
     def _is_unsafe(self, sign: str) -> bool:
         return (
             unicodedata.category(sign) in _NO_TEXT
             or sign in _TURNING
+            or sign in _NOT_IN_WINDOWS
             or "\uf780" <= sign <= "\uf7ff"  # bytes that are no text, see storage.local
             or (self._in_bag and sign == "%")
         )

@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -85,8 +86,9 @@ def read_order(out: Storage) -> dict[str, Any] | None:
     """
     try:
         content = json.loads(out.read(DELIVERY))
-        if content.pop("format_version") != FORMAT or "begun" not in content:
+        if content.pop("format_version") != FORMAT:
             raise ValueError("of another version")
+        date.fromisoformat(content["begun"])
     except ObjectMissing:
         return None
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

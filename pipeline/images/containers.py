@@ -27,6 +27,7 @@ from pipeline.metadata.exif import (
 )
 from pipeline.metadata.segments import extension_segments
 
+IPTC_IN_JPEG = 65_506  # bytes: what is left of a segment beside its heads
 _LEVEL = 6  # of Deflate in PNG, whose bands are one stream
 
 

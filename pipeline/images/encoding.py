@@ -8,7 +8,14 @@ import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.images.chroma import bands
 from pipeline.images.codecs import encode_jpeg2000
-from pipeline.images.containers import Labels, encode_png, encode_tiff, jp2_boxes, jpeg_extra
+from pipeline.images.containers import (
+    IPTC_IN_JPEG,
+    Labels,
+    encode_png,
+    encode_tiff,
+    jp2_boxes,
+    jpeg_extra,
+)
 from pipeline.images.formats import LONGEST_SIDE, MOST_PIXELS
 from pipeline.images.pictures import save, srgb_profile
 from pipeline.images.pillow import Master
@@ -97,7 +104,8 @@ def result_labels(
         return Labels({}, xmp_packet(None, provenance), icc=srgb_profile())
     height, width = master.gray.shape
     found = master.metadata
-    iptc = found.iptc if format in ("WEBP", "AVIF") else None  # which cannot hold it
+    too_long = format == "JPEG" and len(found.iptc or b"") > IPTC_IN_JPEG
+    iptc = found.iptc if too_long or format in ("WEBP", "AVIF") else None  # which cannot hold it
     fields = result_fields(found, width, height, master.dpi)
     xmp = xmp_packets(found.xmp, provenance, most, iptc, found.texts, found.extended)
     return Labels(

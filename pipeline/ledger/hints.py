@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_line
 from pipeline.images.hints import DEFAULT_RADIUS, LARGEST_RADIUS, Hint
 from pipeline.storage.open_storage import read_file
 
@@ -206,10 +206,11 @@ def _csv(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
 def _parquet(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
         table = pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError) as error:
-        raise UsageError(f"{uri} is not a Parquet file: {str(error).splitlines()[0]}") from error
+        rows = table.to_pylist() if len(set(table.column_names)) == table.num_columns else []
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UsageError(f"{uri} is not a Parquet file: {first_line(error)}") from error
     _check_header(uri, table.column_names)
-    for number, row in enumerate(table.to_pylist(), start=1):
+    for number, row in enumerate(rows, start=1):
         yield f"{uri}, row {number}", {name: _text(value) for name, value in row.items()}
 
 

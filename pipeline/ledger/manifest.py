@@ -10,21 +10,25 @@ import hashlib
 import io
 import os
 import posixpath
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_line, shown_in_line
 from pipeline.ledger.seen import Seen
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
+from pipeline.storage.secrets import without_secrets
 
 _BATCH = 65_536
+_LONGEST = 200  # characters of a value in a message
+_SIZE = re.compile(r"[0-9]{1,18}")
 
 
 class Manifest:
@@ -66,7 +70,8 @@ class Manifest:
             for number, (listed, size) in enumerate(rows, 1):
                 photo = _inside(listed, source)
                 if photo is None:
-                    raise UsageError(f"{uri}, row {number:,}: {listed} is not in {source.uri}")
+                    named = shown_in_line(without_secrets(listed))[:_LONGEST] or "an empty uri"
+                    raise UsageError(f"{uri}, row {number:,}: {named} is not in {source.uri}")
                 if seen.add(photo):
                     yield StoredObject(photo, size)
                 else:
@@ -76,12 +81,13 @@ class Manifest:
         uri = self._storage.uri_of(path)
         try:
             with self._open(path) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
-                rows = csv.DictReader(text)
+                rows = csv.DictReader(text, strict=True)
                 if "uri" not in (rows.fieldnames or ()):
                     raise UsageError(f"{uri} has no column 'uri' in its first line")
+                _refuse_twice(uri, rows.fieldnames or ())
                 for row in rows:
                     size = row.get("size") or ""
-                    yield row["uri"] or "", int(size) if size.isdigit() else 0
+                    yield row["uri"] or "", int(size) if _SIZE.fullmatch(size) else 0
         except (csv.Error, UnicodeDecodeError) as error:
             raise UsageError(f"{uri} is not a CSV file in UTF-8: {error}") from error
 
@@ -95,16 +101,24 @@ class Manifest:
                     raise UsageError(f"{uri} has no column 'uri'; its columns are {known}")
                 wanted = ["uri", "bucket", "key", "size", "is_latest", "is_delete_marker"]
                 columns = [name for name in wanted if name in names]
+                _refuse_twice(uri, file.schema_arrow.names)
                 for batch in file.iter_batches(_BATCH, columns=columns):
                     yield from _rows(pa.Table.from_batches([batch]))
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
-            cause = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(f"{uri} is not a Parquet file that can be used: {cause}") from error
+            why = first_line(error)
+            raise UsageError(f"{uri} is not a Parquet file that can be used: {why}") from error
 
     def _open(self, path: str) -> Any:
         if isinstance(self._storage, LocalStorage):
             return self._storage.open(path)
         return io.BytesIO(self._storage.read(path))
+
+
+def _refuse_twice(uri: str, names: Sequence[str]) -> None:
+    """Raise UsageError where a column comes twice: either could be meant."""
+    for name in ("uri", "bucket", "key", "size"):
+        if names.count(name) > 1:
+            raise UsageError(f"{uri} has several columns {name!r}")
 
 
 def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
@@ -123,8 +137,8 @@ def _rows(table: pa.Table) -> Iterator[tuple[str, int]]:
     if "size" in table.column_names:
         sizes = pc.cast(table["size"], pa.int64()).to_pylist()
     for uri, size in zip(uris, sizes, strict=True):
-        if not uri.endswith("/"):  # how S3 consoles mark an empty folder
-            yield uri, size or 0
+        if size or not uri.endswith("/"):  # how S3 consoles mark an empty folder
+            yield uri, max(0, size or 0)
 
 
 def _inside(listed: str, source: Storage) -> str | None:

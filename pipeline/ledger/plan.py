@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, first_line
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import RUN, Run
 from pipeline.storage.base import Storage, StoredObject
@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
+_LEAST = {"photo": None, "bytes": None, "shard": 0, "attempt": 1}
 # The values of a row, in the order of SCHEMA.
 PlanRow = tuple[str, int, int, int, int | None, str | None, str | None, str | None]
 PlanFile = tuple[str, str | None]  # path, and its digest where run.json has it
@@ -230,9 +231,14 @@ def _read_table(destination: Storage, path: str, digest: str | None = None) -> p
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise StorageError(f"{uri} is not what {RUN} was written for; restore it from a copy")
     try:
-        return pq.read_table(io.BytesIO(data), schema=SCHEMA)
-    except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from error
+        table = pq.read_table(io.BytesIO(data), schema=SCHEMA)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StorageError(f"{uri} is damaged: {first_line(error)}") from error
+    for name, least in _LEAST.items():
+        small = least is not None and (pc.min(table[name]).as_py() or 0) < least
+        if table[name].null_count or small:
+            raise StorageError(f"{uri} is damaged: a row has no {name}")
+    return table
 
 
 def _shards(table: pa.Table, done: AbstractSet[int]) -> Iterator[Shard]:

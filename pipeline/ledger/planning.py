@@ -101,6 +101,9 @@ def _freeze(
         listed = chosen_photos(source, recipe, listing, Counter())
         hints.refuse_unknown((photo.path for photo in _reporting(listed, on_phase)), source.uri)
     ignored: Counter[str] = Counter()
+    listed = chosen_photos(source, recipe, listing, ignored)
+    if listing is None:
+        listed = _each_once(listed, source.uri)
     every_page, ranked = recipe.pages == "all", recipe.rank_by
     names = Names(recipe.candidates, every_page, in_order=listing is None, rank_by=ranked)
     photos = (
@@ -110,9 +113,7 @@ def _freeze(
             hints.text_of(photo.path) if hints else None,
             None,
         )
-        for number, photo in enumerate(
-            _reporting(chosen_photos(source, recipe, listing, ignored), on_phase)
-        )
+        for number, photo in enumerate(_reporting(listed, on_phase))
     )
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
@@ -138,6 +139,21 @@ def _freeze(
     if run is None:
         raise StorageError(f"{destination.uri_of(RUN)} was written and is not there")
     return run
+
+
+def _each_once(photos: Iterator[StoredObject], uri: str) -> Iterator[StoredObject]:
+    """Photos of a listing without those that a store repeats. Raises StorageError where it is out
+    of order: names could then not be told to be unique."""
+    last = ""
+    for photo in photos:
+        if photo.path < last:
+            raise StorageError(
+                f"{uri} lists {photo.path} after {last}, out of order: name its photos by"
+                " --manifest"
+            )
+        if photo.path != last:
+            yield photo
+        last = photo.path
 
 
 def _reporting(photos: Iterator[StoredObject], on_phase: OnPhase) -> Iterator[StoredObject]:

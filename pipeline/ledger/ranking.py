@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, shown_in_line
 
 # By way: the columns of the results that it looks at.
 RANKINGS = {
@@ -36,7 +36,8 @@ def refuse_ranking(model: str, rank_by: str) -> None:
     """Raises UsageError for a way that does not exist, or that the model has no scores for."""
     ways = RANKINGS_OF.get(model, ())
     if rank_by not in ways:
-        raise UsageError(f"--rank-by {rank_by}: the model {model} can rank by {', '.join(ways)}")
+        words = f"--rank-by {rank_by}: the model {model} can rank by {', '.join(ways)}"
+        raise UsageError(shown_in_line(words))  # run.json may be anyone's
 
 
 def ranks(columns: Sequence[str], candidates: Sequence[Scores]) -> list[int]:

@@ -62,6 +62,11 @@ class Recipe(Choices):
     palette: str | None = None
     rank_by: str | None = None
 
+    @property
+    def version(self) -> str:
+        """Of Autochrome; empty where run.json does not tell."""
+        return self.versions.get("autochrome", "")
+
 
 # What run.json has held from the first: without one of these, it is damaged.
 ALWAYS_FROZEN = frozenset(

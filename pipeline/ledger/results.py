@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError
+from pipeline.errors import StorageError, first_line
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
@@ -69,6 +69,7 @@ SCHEMA = pa.schema(
     ]
 )
 DECISIVE = ("skipped", "ok", "failed")  # of a photo's rows, the last of these is what it is
+_NEVER_NULL = {"photo", "source_uri", "shard", "page", "candidate", "attempt", "status"}
 _ATTEMPT = "autochrome.attempt_id"
 _READERS = 16
 _NAME = re.compile(r"results/shard-(\d{6,})\.parquet")
@@ -254,6 +255,21 @@ def _without(table: pa.Table, photos: set[str], on_removed: Callable[[pa.Table],
     return table.filter(pc.invert(removed))
 
 
+def _checked(table: pa.Table) -> pa.Table:
+    """Rows as SCHEMA has them. Raises ValueError, pa.ArrowException where they are not ours."""
+    for place, name in enumerate(table.column_names):
+        if name in SCHEMA.names and table[name].type != SCHEMA.field(name).type:
+            field = SCHEMA.field(name)
+            table = table.set_column(place, field, table[name].cast(field.type))
+        if name in _NEVER_NULL and table[name].null_count:
+            raise ValueError(f"a row has no {name}")
+    if "status" in table.column_names:
+        unknown = set(pc.unique(table["status"]).to_pylist()) - set(DECISIVE)
+        if unknown:
+            raise ValueError(f"unknown status {min(unknown)!r}")
+    return table
+
+
 def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa.Table:
     """The rows of a results file, with its metadata. Raises StorageError.
 
@@ -263,9 +279,9 @@ def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa
         with pq.ParquetFile(io.BytesIO(data)) as file:
             there = file.schema_arrow.names
             wanted = columns or [*there, *(name for name in SCHEMA.names if name not in there)]
-            table = file.read([name for name in wanted if name in there])
-    except (pa.ArrowException, OSError) as error:
-        raise StorageError(f"{uri} is damaged: {str(error).splitlines()[0]}") from error
+            table = _checked(file.read([name for name in wanted if name in there]))
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StorageError(f"{uri} is damaged: {first_line(error)}") from error
     for name in wanted:
         if name not in there:
             value = pa.scalar(getattr(Result, name), SCHEMA.field(name).type)

@@ -9,6 +9,7 @@ a difference in any that decides pictures or names is refused.
 
 import hashlib
 import json
+import re
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields
 from importlib.metadata import version
@@ -21,6 +22,22 @@ from pipeline.storage.base import Storage
 RUN = "run.json"
 FORMAT = "autochrome-run-2"
 _LONGEST_VALUE = 2000  # of a setting in a message
+_HALVES = re.compile("[\ud800-\udfff]")  # of characters, which JSON can hold and no file
+# What settings may be; model.method and ledger.ranking tell it of the others.
+_TEXTS = {
+    "format": "auto|jpeg|png|tiff|webp|jp2|avif",
+    "output_size": "full|[1-9][0-9]{0,5}",
+    "pages": "first|all",
+    "digital_source_type": "[A-Za-z]+",
+}
+_MANY = 2**62
+_NUMBERS: dict[str, tuple[float, float]] = {
+    "candidates": (1, 1000),
+    "limit": (1, _MANY),
+    "temperature": (0, 10),
+    "saturation": (0, 4),
+    **dict.fromkeys(("photos", "shards", "shard_size", "shards_per_part"), (1, _MANY)),
+}
 
 
 @dataclass(frozen=True)
@@ -78,8 +95,10 @@ def load_run(destination: Storage) -> Run | None:
         plan = Plan(**_with_tuples(Plan, content.pop("plan")))
         if missing := sorted(ALWAYS_FROZEN - content.keys()):
             raise ValueError(f"no {missing[0]}")
+        if unknown := sorted(content.keys() - {each.name for each in fields(Recipe)}):
+            raise ValueError(f"of a newer version, which knows {unknown[0]!r}")
         recipe = Recipe(**_with_tuples(Recipe, content))
-        _check_types(recipe, plan)
+        _check_values(recipe, plan)
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         uri = destination.uri_of(RUN)
@@ -95,25 +114,42 @@ def open_run(destination: Storage) -> Run:
     return run
 
 
-def _check_types(recipe: Recipe, plan: Plan) -> None:
-    """Raise ValueError if a value has the wrong type."""
-    kinds: dict[str, Any] = {
-        "str": str, "int": int, "float": int | float, "bool": bool, "str | None": str | None,
-        "int | None": int | None, "dict[str, str]": dict, "dict[str, int]": dict,
-        "tuple[str, ...]": tuple,
-    }  # fmt: skip
+def _check_values(recipe: Recipe, plan: Plan) -> None:
+    """Raise ValueError if a value has the wrong type, or is one that no command takes."""
     for record in (recipe, plan):
         for each in fields(record):
-            kind = kinds[each.type if isinstance(each.type, str) else _kind_name(each.type)]
+            kind = each.type if isinstance(each.type, str) else _kind_name(each.type)
             value = getattr(record, each.name)
-            parts = [*value, *value.values()] if isinstance(value, dict) else value
-            sound = isinstance(value, kind)
-            if sound and isinstance(value, tuple | dict):
-                sound = all(isinstance(part, str | int) for part in parts)
-            if not sound:
+            if not _is_sound(kind, value) or not _is_allowed(each.name, value):
                 raise ValueError(f"{each.name} is {value!r}"[:100])
-    if min(plan.photos, plan.shards, plan.shard_size, plan.shards_per_part) < 1:
-        raise ValueError("a plan of nothing")
+    shards = -(-plan.photos // plan.shard_size)
+    if plan.shards != shards or len(plan.digests) != -(-shards // plan.shards_per_part):
+        raise ValueError("its plan does not add up")
+
+
+def _is_sound(kind: str, value: Any) -> bool:
+    """Whether a value is of the type that a record declares, and all of its text is text."""
+    if kind.endswith(" | None") and value is None:
+        return True
+    kind = kind.removesuffix(" | None")
+    if kind == "tuple[str, ...]":
+        return isinstance(value, tuple) and all(_is_sound("str", part) for part in value)
+    if kind.startswith("dict[str, "):
+        inner = kind.removeprefix("dict[str, ").removesuffix("]")
+        parts = value.items() if isinstance(value, dict) else [("", None)]
+        return all(_is_sound("str", name) and _is_sound(inner, part) for name, part in parts)
+    if kind == "str":
+        return isinstance(value, str) and not _HALVES.search(value)
+    if kind == "bool" or isinstance(value, bool):
+        return kind == "bool" and isinstance(value, bool)
+    return isinstance(value, int if kind == "int" else int | float)
+
+
+def _is_allowed(name: str, value: Any) -> bool:
+    if name in _TEXTS:
+        return bool(re.fullmatch(_TEXTS[name], value))
+    least, most = _NUMBERS.get(name, (None, None))
+    return least is None or value is None or least <= value <= most
 
 
 def _kind_name(kind: Any) -> str:

@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.ledger.cells import as_named
 from pipeline.ledger.hints import format_hints, parse_hints
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.results import committed_shards, read_results
 from pipeline.ledger.retries import Redo, plan_retry
 from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
+from pipeline.storage.open_storage import read_file
 
 COLUMNS = ("photo", "candidate", "decision", "seed")
 OPTIONAL = ("page", "hints")
@@ -91,6 +93,11 @@ def parse_selection(name: str, data: bytes) -> Selection:
         decided.setdefault(photo, line)
         choices.append(choice)
     return Selection(name, data, tuple(choices))
+
+
+def read_selection(name: str) -> Selection:
+    """A file's. Raises UsageError, StorageError."""
+    return parse_selection(name, read_file(name))
 
 
 def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
@@ -202,17 +209,12 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
             if sorted(header) != sorted(wanted):
                 _refuse(name, line, f"columns {_short(','.join(values))}, not {','.join(COLUMNS)}")
         elif len(values) == len(header):
-            yield line, dict(zip(header, map(_as_named, values), strict=True))
+            yield line, dict(zip(header, map(as_named, values), strict=True))
         elif values:
             found = f"{len(values)} values, not {len(header)}"
             _refuse(name, line, f"{found}: {_short(','.join(values))}")
     if header is None:
         _refuse(name, 1, f"the file is empty; its first line must be {','.join(COLUMNS)}")
-
-
-def _as_named(value: str) -> str:
-    """A cell without the apostrophe that keeps spreadsheets from running it as a formula."""
-    return value[1:] if value[:1] == "'" and value[1:2] in tuple("=+-@'\t\r") else value
 
 
 def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:

@@ -15,9 +15,9 @@ FIELDS = frozenset(
 # Of EXIF's directory: how the photograph was taken, when, with what and by whom.
 EXIF_FIELDS = frozenset(
     {
-        33434, 33437, 34850, 34852, *range(34855, 34858), *range(34864, 34870), 36864, 36867, 36868,
+        33434, 33437, 34850, 34852, 34855, 34857, *range(34864, 34870), 36864, 36867, 36868,
         *range(36880, 36883), *range(37377, 37387), 37500, 37510, *range(37520, 37523),
-        *range(37888, 37894), 40964, 41483, 41486, 41487, 41488, 41493, 41495, 41728, 41729,
+        *range(37888, 37894), 40964, 41483, 41493, 41495, 41728, 41729,
         *range(41985, 41997), 42016, *range(42032, 42038),
     }
 )  # fmt: skip
@@ -25,7 +25,7 @@ GPS_FIELDS = frozenset(range(32))
 # By namespace of XMP; None: all of its properties except those in LEFT_BEHIND.
 _EXIF = (
     "ExifVersion UserComment DateTimeOriginal DateTimeDigitized ExposureTime FNumber Flash"
-    " ExposureProgram SpectralSensitivity ISOSpeedRatings OECF ShutterSpeedValue ApertureValue"
+    " ExposureProgram SpectralSensitivity ISOSpeedRatings ShutterSpeedValue ApertureValue"
     " BrightnessValue ExposureBiasValue MaxApertureValue SubjectDistance MeteringMode LightSource"
     " FocalLength FlashEnergy ExposureIndex SensingMethod FileSource SceneType CustomRendered"
     " ExposureMode WhiteBalance DigitalZoomRatio FocalLengthIn35mmFilm SceneCaptureType"
@@ -37,6 +37,14 @@ _GPS = (
     " SpeedRef Speed TrackRef Track ImgDirectionRef ImgDirection MapDatum DestLatitude"
     " DestLongitude DestBearingRef DestBearing DestDistanceRef DestDistance ProcessingMethod"
     " AreaInformation Differential HPositioningError"
+).split()
+_EXIF_EX = (
+    "PhotographicSensitivity SensitivityType StandardOutputSensitivity RecommendedExposureIndex"
+    " ISOSpeed ISOSpeedLatitudeyyy ISOSpeedLatitudezzz CameraOwnerName BodySerialNumber"
+    " LensSpecification LensMake LensModel LensSerialNumber OffsetTime OffsetTimeOriginal"
+    " OffsetTimeDigitized AmbientTemperature Humidity Pressure WaterDepth Acceleration"
+    " CameraElevationAngle ImageTitle Photographer ImageEditor CameraFirmware"
+    " RAWDevelopingSoftware ImageEditingSoftware MetadataEditingSoftware"
 ).split()
 PROPERTIES: dict[str, frozenset[str] | None] = {
     "http://purl.org/dc/elements/1.1/": None,
@@ -56,7 +64,7 @@ PROPERTIES: dict[str, frozenset[str] | None] = {
         "Orientation Make Model Artist Copyright DateTime ImageDescription Software".split()
     ),
     "http://ns.adobe.com/exif/1.0/": frozenset([*_EXIF, *(f"GPS{name}" for name in _GPS)]),
-    "http://cipa.jp/exif/1.0/": None,
+    "http://cipa.jp/exif/1.0/": frozenset(_EXIF_EX),
     "http://ns.adobe.com/exif/1.0/aux/": None,
     "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/": None,
     "http://iptc.org/std/Iptc4xmpExt/2008-02-29/": None,
@@ -81,11 +89,21 @@ LEFT_BEHIND = frozenset(  # of namespaces that are carried whole, or written ane
         ("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "AISystemUsed"),
         ("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "AISystemVersionUsed"),
         ("http://iptc.org/std/Iptc4xmpExt/2008-02-29/", "ImageRegion"),
+        ("http://ns.adobe.com/xap/1.0/mm/", "InstanceID"),  # names the very file
+        ("http://ns.useplus.org/ldf/xmp/1.0/", "FileNameAsDelivered"),
+        ("http://ns.useplus.org/ldf/xmp/1.0/", "ImageFileFormatAsDelivered"),
+        ("http://ns.useplus.org/ldf/xmp/1.0/", "ImageFileSizeAsDelivered"),
         ("http://ns.adobe.com/xap/1.0/mm/", "Pantry"),
         ("http://ns.adobe.com/xap/1.0/mm/", "Ingredients"),
         ("http://ns.microsoft.com/photo/1.0/", "RegionInfo"),
     }
 )
+# Data sets of IPTC's older form by record: of its sender (1) and of the photograph (2), but not the
+# file's format, previews, a caption as a bitmap, type and orientation; no record of pixels.
+DATA_SETS = {
+    1: frozenset({0, 5, 30, 40, 50, 60, 70, 80, 90, 100, 120, 122}),
+    2: frozenset({*range(123), 135, *range(150, 155), 184, *range(186, 189), 221, 225, 230, 231}),
+}
 # Texts of PNG by their keyword, and the property of XMP that says the same.
 TEXTS = {
     "Title": "dc:title",

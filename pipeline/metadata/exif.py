@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.metadata.carried import EXIF_FIELDS, FIELDS, GPS_FIELDS, TEXTS, describes_pixels
+from pipeline.metadata.iptc import carried_block
 from pipeline.metadata.segments import (
     MOST_BYTES,
     Parts,
@@ -102,6 +103,7 @@ def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
     notes.append("extended XMP left out: incomplete, or not what its digest says" if unfit else "")
     if iptc and len(iptc) > MOST_BYTES:
         iptc, notes = None, [*notes, "IPTC left out: more than 4 MiB"]
+    iptc = carried_block(iptc) if iptc else None
     return Metadata(
         {tag: value for tag, value in own.items() if tag not in _ELSEWHERE},
         xmp,
@@ -159,15 +161,22 @@ def result_fields(
 
 
 def fitting(fields: Fields, most_bytes: int | None) -> Fields:
-    """Fields that fit: if they are too long, without the maker note, or only the resolution."""
+    """Fields that fit: if they are too long, without the maker note, then without the longest."""
     if most_bytes is None or len(exif_block(fields)) <= most_bytes:
         return fields
-    if isinstance(exif := fields.get(EXIF), dict):
-        fields = fields | {EXIF: {tag: exif[tag] for tag in exif if tag != MAKER_NOTE}}
-    if len(exif_block(fields)) <= most_bytes:
-        return fields
-    kept = (ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT)
-    return {tag: fields[tag] for tag in kept if tag in fields}
+    fields = {tag: dict(each) if isinstance(each, dict) else each for tag, each in fields.items()}
+    inner = [each for each in fields.values() if isinstance(each, dict)]
+    lengths = {
+        (place, tag): (tag == MAKER_NOTE, len(value.data))
+        for place, directory in enumerate((fields, *inner))
+        for tag, value in directory.items()
+        if isinstance(value, Value)
+    }
+    for place, tag in sorted(lengths, key=lengths.__getitem__, reverse=True):
+        del (fields, *inner)[place][tag]
+        if len(exif_block(fields)) <= most_bytes:
+            break
+    return fields
 
 
 def short(*numbers: int) -> Value:
@@ -247,6 +256,8 @@ class _Reader:
     def _add(self, fields: Fields, tag: int, kind: int, value: bytes) -> None:
         if tag == _DESCRIPTION and describes_pixels(value):
             return
+        if tag in (XMP, IPTC, PHOTOSHOP):  # bytes, whatever kind of numbers they are said to be
+            kind = 7
         if tag in _IN_UNICODE and value.startswith(b"UNICODE\0"):
             value = _turned_text(value, self.order)
         fields[tag] = Value(kind, _little_endian(value, kind, self.order))

@@ -9,7 +9,7 @@ from typing import Literal
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-from pipeline.metadata.carried import TEXTS
+from pipeline.metadata.carried import DATA_SETS, TEXTS
 
 _SPACES = {
     "dc": "http://purl.org/dc/elements/1.1/",
@@ -21,6 +21,7 @@ _SPACES = {
 }
 _RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _MOST_BYTES, _MOST_FIELDS = 2**20, 5_000
+_MARK = b"\x1c"  # begins every data set
 _Form = Literal["text", "Alt", "Bag", "Seq"]
 _PROPERTIES: dict[int, tuple[str, _Form]] = {  # by data set of record 2
     5: ("dc:title", "Alt"),
@@ -79,9 +80,25 @@ def description_of(iptc: bytes, packet: str | None, texts: Mapping[str, str] | N
     return f"\n <rdf:Description {about} {spaces}>{body}\n </rdf:Description>"
 
 
+def carried_block(iptc: bytes) -> bytes:
+    """The data sets that `carried` lists, byte by byte, up to where the block is damaged."""
+    if iptc[:1] != _MARK and iptc[3:4] == _MARK:  # written as numbers of another byte order
+        iptc = b"".join(iptc[at : at + 4][::-1] for at in range(0, len(iptc), 4))
+    sets = _data_sets(iptc)
+    return b"".join(whole for record, number, _, whole in sets if number in DATA_SETS[record])
+
+
 def _fields(iptc: bytes) -> Iterator[tuple[int, str]]:
     """Number and text of each non-empty data set of record 2, up to where the block is damaged."""
-    at, left, iptc = 0, _MOST_FIELDS, iptc[:_MOST_BYTES]
+    for record, number, data, _ in _data_sets(iptc[:_MOST_BYTES]):
+        text = _text(data) if record == 2 else ""
+        if text:
+            yield number, text
+
+
+def _data_sets(iptc: bytes) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Record, number and value of each data set of a known record, and all of its bytes."""
+    at, left = 0, _MOST_FIELDS
     while at + 5 <= len(iptc) and iptc[at] == 0x1C and left:
         left -= 1
         record, number = iptc[at + 1], iptc[at + 2]
@@ -89,13 +106,12 @@ def _fields(iptc: bytes) -> Iterator[tuple[int, str]]:
         if size & 0x8000:  # longer than 32,767 bytes: tells how many bytes hold the length
             start += min(size & 0x7FFF, 8)
             size = int.from_bytes(iptc[at + 5 : start], "big")
-        data = iptc[start : start + size]
+        data, first = iptc[start : start + size], at
         if len(data) < size:  # cut
             return
         at = start + size
-        text = _text(data)
-        if record == 2 and text:
-            yield number, text
+        if record in DATA_SETS:
+            yield record, number, data, iptc[first:at]
 
 
 def _text(data: bytes) -> str:

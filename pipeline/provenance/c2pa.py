@@ -29,6 +29,7 @@ from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT, SIGNABLE
 from pipeline.metadata.xmp import SOURCE_TYPES, Provenance
 from pipeline.provenance.certificates import Certificate, read_certificate
 from pipeline.storage.base import Storage
+from pipeline.storage.secrets import without_secrets
 
 
 class Unsigned(NamedTuple):
@@ -311,10 +312,11 @@ def _check_authority(url: str | None) -> None:
     except ValueError:
         sound = False
     if not sound or not url.isprintable() or " " in url:
-        raise UsageError(f"--c2pa-timestamp {url!r} is not an http:// or https:// address")
+        told = without_secrets(url)
+        raise UsageError(f"--c2pa-timestamp {told!r} is not an http:// or https:// address")
 
 
 def _cause(error: PhotoError) -> str:
     """Why an authority gave no time stamp, in the library's words, at most one line."""
     words = str(error).removeprefix("the picture cannot be signed: ")
-    return words.removeprefix("Signature: ")[:200]
+    return without_secrets(words.removeprefix("Signature: "))[:200]

@@ -169,7 +169,7 @@ def _agents(run: Run) -> Iterator[str]:
         _identifier("agent", "local", program),
         _leaf("agentName", "Autochrome"),
         _leaf("agentType", "software"),
-        _leaf("agentVersion", recipe.versions["autochrome"]),
+        _leaf("agentVersion", recipe.version or "unknown"),
         *(_leaf("agentNote", note) for note in [*libraries, f"run.json SHA-256 {run.digest}"]),
         end="\n",
     )
@@ -187,7 +187,7 @@ def _agents(run: Run) -> Iterator[str]:
 
 def _agent_names(recipe: Recipe) -> tuple[str, str]:
     """What events call the program and its weights."""
-    return f"Autochrome {recipe.versions['autochrome']}", "ColTran weights"
+    return f"Autochrome {recipe.version}".strip(), "ColTran weights"
 
 
 def _event_id(row: Mapping[str, Any], run: Run) -> str:
@@ -232,7 +232,8 @@ def _node(name: str, *parts: str, end: str = "") -> str:
 
 
 def _leaf(name: str, text: str) -> str:
-    return f"<{name}>{escape(_NO_XML.sub('�', text))}</{name}>"
+    plain = escape(_NO_XML.sub("�", text), {"\r": "&#13;"})  # readers would make it a line feed
+    return f"<{name}>{plain}</{name}>"
 
 
 def _uri(place: str) -> str:

@@ -49,7 +49,7 @@ def sidecar_of(row: Mapping[str, Any], image: str, recipe: Recipe) -> bytes:
         },
         "tool": {
             "name": "Autochrome",
-            "version": recipe.versions["autochrome"],
+            "version": recipe.version,
             "libraries": {
                 name: number for name, number in recipe.versions.items() if name != "autochrome"
             },

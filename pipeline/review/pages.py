@@ -144,7 +144,7 @@ def _took_hints(destination: Storage) -> bool:
         script = destination.read(f"{_DATA}/run.js").decode()
         about = json.loads(script[script.index("(") + 1 : script.rindex(")")])
         return bool(about.get("hints"))
-    except (ObjectMissing, ValueError, AttributeError):
+    except (ObjectMissing, ValueError, AttributeError, RecursionError):
         return False
 
 

@@ -15,6 +15,9 @@ from logging.handlers import QueueHandler, RotatingFileHandler
 from pathlib import Path
 from queue import SimpleQueue
 
+from pipeline.errors import shown
+from pipeline.storage.secrets import without_secrets
+
 LOGGER = logging.getLogger("autochrome")
 LOGGER.propagate = False  # the root logger would write to the terminal
 LOGGER.addHandler(logging.NullHandler())
@@ -48,7 +51,7 @@ class RunLog:
 
     def __init__(self, as_json: bool = False) -> None:
         text = "%(asctime)s %(levelname)s %(message)s"
-        self._formatter = JsonFormatter() if as_json else logging.Formatter(text)
+        self._formatter = JsonFormatter() if as_json else ShownFormatter(text)
         self._path: Path | None = None
 
     @property
@@ -90,10 +93,17 @@ def replay(records: Iterable[logging.LogRecord]) -> None:
         LOGGER.handle(record)
 
 
+class ShownFormatter(logging.Formatter):
+    """Text that may be shown on a terminal and to anybody."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return shown(without_secrets(super().format(record)))
+
+
 class JsonFormatter(logging.Formatter):
     """One object per line: time (UTC), level, and message with traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        text = super().format(record)
+        text = without_secrets(super().format(record))
         return json.dumps({"time": time, "level": record.levelname.lower(), "message": text})

@@ -13,7 +13,13 @@ from logging import LogRecord
 from typing import Any
 
 from pipeline.cluster.pools import Pools
-from pipeline.errors import AutochromeError, DeviceBroken, DeviceFull, StoreUnavailable
+from pipeline.errors import (
+    AutochromeError,
+    DeviceBroken,
+    DeviceFull,
+    StorageError,
+    StoreUnavailable,
+)
 from pipeline.ledger.advice import workers_of
 from pipeline.ledger.plan import Shard
 from pipeline.ledger.recipe import Recipe
@@ -139,7 +145,7 @@ def write_row(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
                     workers,
                     job.signer,
                 )
-        except StoreUnavailable as error:
+        except StorageError as error:  # of the commit: a photo's own is in its row
             trouble = error
     records = pickle.loads(row["records"]) + records
     return {"shard": shard.number, "ended": pickle.dumps((report, trouble, records))}

@@ -171,9 +171,12 @@ def default_saturation(model: str, method: str) -> float:
 def method_of(recipe: Recipe) -> "Method":
     """How a run uses the model. Raises UsageError where run.json says what no model can."""
     from model.method import Method
+    from pipeline.ledger.palettes import parse_palette  # which needs Pillow
 
     if recipe.rank_by is not None:
         refuse_ranking(recipe.model, recipe.rank_by)
+    if recipe.palette is not None:
+        parse_palette(recipe.palette)
     try:
         return Method(recipe.precision, recipe.upsampler, recipe.draft, recipe.saturation)
     except ValueError as error:

@@ -79,7 +79,7 @@ def render(
     for small, seed in zip(candidates, seeds, strict=True):
         made = Provenance(
             recipe.digital_source_type,
-            recipe.versions["autochrome"],
+            recipe.version,
             recipe.weights,
             seed,
             digest,

@@ -98,6 +98,9 @@ class Lease:
     def _held_by(self, holder: dict[str, Any]) -> str:
         left = float(holder.get("until", 0)) - time.time()
         when = f"; its lease ends in {left:.0f} s unless it is renewed" if left > 0 else ""
+        if left > 2 * SECONDS:
+            where = self._destination.uri_of(LEASE)
+            when = f", by a clock that differs from this one's; if it has ended, delete {where}"
         process, host = (" ".join(str(holder[name]).split())[:80] for name in ("process", "host"))
         return f"process {process} on {host} writes to {self._destination.uri}{when}"
 

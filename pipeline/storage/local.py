@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
 from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
+from pipeline.storage.mounts import place_on_device
 
 _NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
@@ -24,6 +25,7 @@ _NO_HARD_LINKS = {
 }
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
 _ESCAPED = re.compile("[\uf780-\uf7ff]")
+_UNFIT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # halves of characters, as from JSON
 
 
 class LocalStorage:
@@ -39,7 +41,11 @@ class LocalStorage:
     """
 
     def __init__(self, folder: str, conditional: bool = True, follow_links: bool = True) -> None:
-        self.uri, self.conditional = to_text(os.path.realpath(_meant(folder))), conditional
+        try:
+            self.uri = to_text(os.path.realpath(_meant(folder)))
+        except ValueError as error:  # a zero byte, or half of a character
+            raise UsageError(f"{folder!r} cannot be the name of a folder") from error
+        self.conditional = conditional
         self.follow_links = follow_links
         self._unsynced: set[str] | None = None  # folders with new names; None: synced at once
 
@@ -210,6 +216,18 @@ class LocalStorage:
         except OSError as error:
             raise as_storage_error("delete", self.uri_of(path), error) from error
 
+    def lies_in(self, other: "LocalStorage") -> bool:
+        """Whether this is a folder of another, or that itself, under whatever name: of a mount, or
+        in other letters where a file system takes "A" for "a"."""
+        place, there = self._locate(""), other._locate("")
+        above = [place, *map(str, PurePosixPath(place).parents)]
+        if any(_are_same(each, there) for each in above):
+            return True
+        own, others = (place_on_device(os.fsencode(each)) for each in (place, there))
+        if own is None or others is None or own[0] != others[0]:
+            return False
+        return own[1] == others[1] or own[1].startswith(others[1].rstrip(b"/") + b"/")
+
     def open(self, path: str) -> BinaryIO:
         """A file to read piece by piece. Raises StorageError."""
         try:
@@ -222,7 +240,7 @@ class LocalStorage:
 
     def _locate(self, path: str) -> str:
         # S3 knows such names; in a folder they would lead out of it, or to another file.
-        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) or "\0" in path:
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) or _UNFIT.search(path):
             raise StorageError(f"{path!r} cannot be the name of a file")
         return _to_name(self.uri_of(path))
 

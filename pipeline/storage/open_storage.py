@@ -4,6 +4,7 @@ from pipeline.errors import ObjectMissing, UsageError
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.s3 import S3Storage
+from pipeline.storage.secrets import without_secrets
 
 
 def open_storage(uri: str, conditional: bool = True, follow_links: bool = True) -> Storage:
@@ -12,6 +13,7 @@ def open_storage(uri: str, conditional: bool = True, follow_links: bool = True) 
     conditional: False for a store without conditional writes; see LocalStorage and S3Storage.
     follow_links: as in LocalStorage.
     """
+    refuse_secrets(uri)
     scheme, separator, rest = uri.partition("://")
     if not separator:
         if not uri:
@@ -21,6 +23,13 @@ def open_storage(uri: str, conditional: bool = True, follow_links: bool = True) 
     if scheme != "s3" or not bucket:
         raise UsageError(f"{uri} is neither a folder nor s3://bucket/prefix")
     return S3Storage(bucket, prefix, conditional)
+
+
+def refuse_secrets(uri: str) -> None:
+    """Raise UsageError for an address with credentials, which would be recorded with it."""
+    told = without_secrets(uri)
+    if told != uri:
+        raise UsageError(f"{told}: credentials are no part of an address: see AWS's own settings")
 
 
 def read_file(uri: str, most: int = 2**30) -> bytes:
@@ -38,4 +47,8 @@ def read_file(uri: str, most: int = 2**30) -> bytes:
 def overlap(one: Storage, other: Storage) -> bool:
     """Whether two storages are the same place, or one lies inside the other."""
     first, second = (place.uri.rstrip("/") + "/" for place in (one, other))
-    return first.startswith(second) or second.startswith(first)
+    if first.startswith(second) or second.startswith(first):
+        return True
+    if not (isinstance(one, LocalStorage) and isinstance(other, LocalStorage)):
+        return False
+    return one.lies_in(other) or other.lies_in(one)  # by another name

@@ -19,11 +19,18 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
+from pipeline.storage.secrets import without_secrets
 
 if TYPE_CHECKING:
     from botocore.exceptions import BotoCoreError, ClientError
 
 _REFUSED = ("AccessDenied", "KeyTooLongError", "403", "400")
+# Reading one object, for its name or its encryption; others can be read all the same.
+_UNREADABLE = (
+    *("InvalidRequest", "InvalidArgument", "InvalidURI", "MethodNotAllowed", "405"),
+    *("KMS.DisabledException", "KMS.NotFoundException", "KMS.KMSInvalidStateException"),
+    *("KMS.InvalidKeyUsageException", "KMS.AccessDeniedException"),
+)
 RETRIES = 9  # boto3 then waits 25 seconds for a network, two minutes for a store that throttles
 READ_TIMEOUT = 60  # seconds without a byte
 CONFLICT_WAITS = (0.2, 1.0, 5.0)  # seconds
@@ -94,8 +101,12 @@ class S3Storage:
     def _pages(self, start: str, delimiter: str = "") -> Iterator[dict[str, Any]]:
         pages = self._client.get_paginator("list_objects_v2")
         for page in pages.paginate(Bucket=self.bucket, Prefix=start, Delimiter=delimiter):
-            if "IsTruncated" not in page:
+            objects, folders = page.get("Contents", ()), page.get("CommonPrefixes", ())
+            whole = all(each.keys() >= {"Key", "Size", "LastModified"} for each in objects)
+            if "IsTruncated" not in page or not whole or not all(map(bool, folders)):
                 raise self._no_store("list")
+            if page["IsTruncated"] and not page.get("NextContinuationToken"):
+                raise StoreUnavailable(f"cannot list {self.uri}: the store does not tell the rest")
             yield page
 
     def _no_store(self, verb: str, path: str = "") -> StoreUnavailable:
@@ -109,7 +120,7 @@ class S3Storage:
         return [
             StoredObject(found["Key"][root:], found["Size"], found["LastModified"].timestamp())
             for found in contents
-            if not found["Key"].endswith("/")  # how S3 consoles mark an empty folder
+            if found["Size"] or not found["Key"].endswith("/")  # how consoles mark empty folders
         ]
 
     def read(self, path: str, most: int | None = None) -> bytes:
@@ -128,10 +139,14 @@ class S3Storage:
                 continue
             refuse_size(self.uri_of(path), len(data), most)
             expected = self._md5(answer)
-            if expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected:
+            if len(data) != answer.get("ContentLength", len(data)):
+                expected = f"{answer['ContentLength']:,} of them"
+            elif (
+                expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected
+            ):
                 return data
         raise StoreUnavailable(
-            f"cannot read {self.uri_of(path)}: its bytes are not those of its ETag, {expected}"
+            f"cannot read {self.uri_of(path)}: its bytes are not what the store says, {expected}"
         )
 
     def _md5(self, answer: dict[str, Any]) -> str | None:
@@ -243,7 +258,7 @@ class S3Storage:
             )
             try:
                 self._opened = boto3.session.Session().client("s3", config=settings)
-            except (*_boto_errors(), ValueError) as error:
+            except _boto_errors() as error:
                 raise _refused("open", self.uri, error) from error
         return self._opened
 
@@ -292,7 +307,8 @@ def _boto_errors() -> Any:
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    return (BotoCoreError, ClientError, ResponseParserError)
+    # ValueError: numbers and times in an answer that are none.
+    return (BotoCoreError, ClientError, ResponseParserError, ValueError)
 
 
 def _code(error: "BotoCoreError | ClientError | ValueError") -> str:
@@ -309,5 +325,6 @@ def _refused(
         return ObjectMissing(f"{uri} does not exist")
     if code == "InvalidObjectState":
         return ObjectArchived(f"{uri} is in cold storage: restore it, then resume --retry-failed")
-    kind = StorageError if code in _REFUSED else StoreUnavailable
-    return kind(f"cannot {verb} {uri}: {' '.join(str(error).split())}")
+    refused = code in _REFUSED or (verb == "read" and code in _UNREADABLE)
+    kind = StorageError if refused else StoreUnavailable
+    return kind(f"cannot {verb} {uri}: {without_secrets(' '.join(str(error).split()))}")

@@ -251,7 +251,7 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
         found["data"] = asdict(Data(**found["data"]))
     except ObjectMissing:
         return
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         uri = job.destination.uri_of(settings_path(job))
         raise StorageError(f"{uri} is damaged: {error}") from error
     now = json.loads(json.dumps(content))
