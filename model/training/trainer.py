@@ -199,7 +199,7 @@ class Trainer:
     @torch.no_grad()
     def update_average(self) -> None:
         """Move the average of the weights toward their current values."""
-        # A smaller decay in early steps: otherwise the average would keep the first weights for long.
+        # A smaller decay in early steps: or the average would keep the first weights for long.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         averages: list[Tensor] = list(self.average.parameters())
         values: list[Tensor] = list(self.model.parameters())
