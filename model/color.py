@@ -57,6 +57,11 @@ def rgb_from_bins(bins: Tensor) -> Tensor:
     return coarse_from_bins(bins) * COARSE_STEP
 
 
+def bin_centers() -> Tensor:
+    """RGB of the center of each bin, float64 (512, 3): 15.5 to 239.5."""
+    return rgb_from_bins(torch.arange(NUM_BINS)).double() + (COARSE_STEP - 1) / 2
+
+
 def check_symbols(name: str, symbols: Tensor, upper: int, shape: tuple[int, ...]) -> None:
     """Check that symbols are integers [0, upper - 1] of shape (B, *shape).
 

@@ -162,6 +162,13 @@ class ConditioningConfig:
                 raise ValueError(f"{field.name} must be one of {wanted}, not {value!r}")
 
 
+def check_whole(**values: object) -> None:
+    """Raise ValueError unless each value is a positive whole number."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+
+
 @dataclass(frozen=True)
 class LayerSize:
     """Sizes that all layers of a stack share: D, hidden features of the MLP, N, H = W.
@@ -177,10 +184,9 @@ class LayerSize:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "ff", "heads", "resolution"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        check_whole(
+            **{name: getattr(self, name) for name in ("hidden", "ff", "heads", "resolution")}
+        )
         if self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} is not divisible by {self.heads} heads")
         if self.resolution < 2:
@@ -192,9 +198,7 @@ class LayerSize:
 
     def check_layers(self, **layers: int) -> None:
         """Raise ValueError unless each number of layers is a positive whole number."""
-        for name, count in layers.items():
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {count!r}")
+        check_whole(**layers)
 
 
 class AttentionCondition(nn.Module):

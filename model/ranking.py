@@ -8,7 +8,7 @@ Legend: B batch, H W rows and columns, V = 512 bins.
 import torch
 from torch import Tensor
 
-from model.color import COARSE_STEP, NUM_BINS, rgb_from_bins
+from model.color import bin_centers
 from model.core import ColTranCore
 from model.lab import lab_from_rgb
 from model.likelihood import BITS_PER_NAT
@@ -49,5 +49,4 @@ def beside_parallel_head(
 
 def bin_chroma(device: torch.device | str = "cpu") -> Tensor:
     """a* and b* of the center of each bin, float64 (V, 2)."""
-    centers = rgb_from_bins(torch.arange(NUM_BINS)).double() + (COARSE_STEP - 1) / 2
-    return torch.from_numpy(lab_from_rgb(centers.numpy())[:, 1:].copy()).to(device)
+    return torch.from_numpy(lab_from_rgb(bin_centers())[:, 1:].copy()).to(device)

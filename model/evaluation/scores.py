@@ -11,14 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from model.color import (
-    COARSE_STEP,
-    NUM_BINS,
-    bins_from_coarse,
-    coarse_from_rgb,
-    gray_from_rgb,
-    rgb_from_bins,
-)
+from model.color import bin_centers, bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
 from model.lab import ciede2000, lab_from_rgb
 from model.likelihood import BITS_PER_NAT
@@ -78,7 +71,7 @@ def score_core(
     core_bits = _bits(core.decode(bins, context, gray), bins)
     logits = core.parallel_from(context, gray)
     probabilities = logits.double().softmax(dim=-1).cpu().numpy()
-    centers = bin_centers()
+    centers = bin_centers().numpy()
     expected = probabilities @ np.concatenate((lab_from_rgb(centers)[:, 1:], centers), axis=1)
     return CoreScores(
         core_bits,
@@ -131,11 +124,6 @@ def block_means(values_NRRC: Floats) -> Floats:
     """(N, R, R, C) -> (N, 8, 8, C): means over blocks of R / 8 x R / 8 pixels."""
     planes = torch.from_numpy(values_NRRC).permute(0, 3, 1, 2)
     return functional.adaptive_avg_pool2d(planes, BLOCKS).permute(0, 2, 3, 1).numpy()
-
-
-def bin_centers() -> Floats:
-    """RGB of the center of each bin, float64 (512, 3): 15.5 to 239.5."""
-    return rgb_from_bins(torch.arange(NUM_BINS)).double().numpy() + (COARSE_STEP - 1) / 2
 
 
 def _bits(logits: Tensor, targets: Tensor) -> Floats:

@@ -22,15 +22,14 @@ from torch.nn import functional
 
 from model.color import check_symbols, gray_from_rgb
 from model.lab import lab_from_rgb
+from model.layers import check_whole
 from model.pic.convolutions import Convolution
 from model.pic.embedding import MOST_HALVINGS, GatedEmbedding, lightness_table
 from model.pic.mixture import Mixture, log_prob
 from model.pic.pixelcnn import (
-    LN2,
     PixelCnn,
     PixelCnnConfig,
     check_dropout,
-    check_whole,
     mixture_head,
 )
 from model.trunk import STRIDE, PhotoContext, Trunk, check_trunk
@@ -222,7 +221,7 @@ class Pic(nn.Module):
     def losses(self, rgb_BSS3: Tensor, autoregressive: bool = True) -> dict[str, Tensor]:
         """Mean bits per pixel, of a* and b* together; uniform probabilities would have 16."""
         found = self.log_likelihoods(rgb_BSS3, autoregressive)
-        return {name: -nats.mean() / LN2 for name, nats in found.items()}
+        return {name: -nats.mean() / math.log(2) for name, nats in found.items()}
 
     def describe(self) -> dict[str, object]:
         """Stage and configuration, for the header of a weights file."""

@@ -13,6 +13,7 @@ picture twice on the way down, and transposed ones double it on the way back (se
 `levels` 1 there are no strides, so that each activation belongs to one pixel.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import check_symbols
-from model.layers import linear
+from model.layers import check_whole, linear
 from model.pic.convolutions import (
     Convolution,
     Doubling,
@@ -37,7 +38,6 @@ from model.pic.convolutions import (
 )
 from model.pic.mixture import Mixture, log_prob, parameters_of_mixture, scaled
 
-LN2 = 0.6931471805599453
 MOST_CHANNELS = 3
 # Input channels of the first convolutions: values, ones, and zeros up to four. Without the zeros,
 # two channels would make rows of six numbers, whose products differ in the last bit by row
@@ -80,13 +80,6 @@ class PixelCnnConfig:
                 f"resolution {self.resolution} cannot be halved {self.levels - 1} times, as"
                 f" {self.levels} levels need"
             )
-
-
-def check_whole(**values: object) -> None:
-    """Raise ValueError unless each value is a positive whole number."""
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, not {value!r}")
 
 
 def check_dropout(value: object) -> None:
@@ -335,7 +328,7 @@ class PixelCnn(nn.Module):
     def losses(self, rgb_BHW3: Tensor) -> dict[str, Tensor]:
         """Mean bits per channel value (bits per dim) of pictures, integers [0, 255]."""
         nats = -self.log_likelihood(rgb_BHW3)
-        return {self.stage: nats.mean() / (LN2 * self.config.channels)}
+        return {self.stage: nats.mean() / (math.log(2) * self.config.channels)}
 
     def log_likelihood(self, values_BHWC: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-likelihood, nats of each whole pixel, (B, H, W); inputs as in `forward`."""
