@@ -127,7 +127,7 @@ TABLE = (
     "--save-baseline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Save the histograms of --baseline; as baselines.safetensors beside weights, they are used.",
+    help="Save these histograms; beside weights, as baselines.safetensors, they are used.",
 )
 @click.option(
     "--inception",

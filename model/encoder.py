@@ -36,6 +36,7 @@ class Extras(NamedTuple):
         return Extras(*(None if part is None else part[photo, None] for part in self))
 
     def to(self, device: torch.device) -> "Extras":
+        """The inputs on a device."""
         return Extras(*(None if part is None else part.to(device) for part in self))
 
 
@@ -86,6 +87,7 @@ class EncoderConfig:
 
     @property
     def size(self) -> LayerSize:
+        """The sizes of its layers. Raises ValueError for one that cannot be built."""
         return LayerSize(self.hidden, self.ff, self.heads, self.resolution, self.dropout)
 
 

@@ -39,6 +39,7 @@ class Modulation(NamedTuple):
     shift: Tensor | None = None
 
     def apply(self, x: Tensor) -> Tensor:
+        """Modulate x, which broadcasts with scale and shift."""
         if self.scale is not None:
             x = x * self.scale
         return x if self.shift is None else x + self.shift
@@ -77,6 +78,7 @@ class PositionEmbedding(nn.Module):
         nn.init.normal_(self.column, std=hidden**-0.5)
 
     def forward(self) -> Tensor:
+        """(H, W, D)."""
         return self.row + self.column
 
 
@@ -123,6 +125,7 @@ class Mlp(nn.Module):
         self.output = linear(ff, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
         return self.output(torch.relu(self.input(x)))
 
 

@@ -79,6 +79,7 @@ class SameConv(nn.Conv2d):
     """A convolution with TensorFlow's padding "same": odd padding has one more right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
             return functional.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)

@@ -37,6 +37,7 @@ class ColorUpsamplerConfig:
 
     @property
     def size(self) -> LayerSize:
+        """The sizes of its layers. Raises ValueError for one that cannot be built."""
         return LayerSize(self.hidden, self.ff, self.heads, self.resolution, self.dropout)
 
 

@@ -81,6 +81,7 @@ class CachedBlock:
         return self.block.finish(x, self.second.pixel(inner, column), projected)
 
     def next_row(self) -> None:
+        """Begin a new row in both windows."""
         self.first.next_row()
         self.second.next_row()
 
@@ -109,6 +110,7 @@ class CachedHalving:
         return x
 
     def next_row(self) -> None:
+        """Begin a new row in its window."""
         self.window.next_row()
 
 
@@ -183,6 +185,7 @@ class Cache:
         return kind(module, batch, width)  # type: ignore[arg-type]
 
     def clock(self, place: int) -> int:
+        """The level at whose positions a step runs."""
         return self.model.steps[place].clock
 
     def _ticking(self, *place: int) -> list[int]:

@@ -97,6 +97,7 @@ class PicConfig:
 
     @property
     def chroma_resolution(self) -> int:
+        """R."""
         return self.resolution // self.factor
 
 

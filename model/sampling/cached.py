@@ -49,6 +49,7 @@ class KeyValueCache:
 
     @classmethod
     def empty(cls, batch: int, lines: int, attention: AxialAttention) -> "KeyValueCache":
+        """Zeros, in the dtype and on the device of the layer's weights."""
         weight, heads = attention.k.weight, attention.heads
         shape = (batch, lines, heads, attention.length, weight.shape[0] // heads)
         return cls(weight.new_zeros(shape), weight.new_zeros(shape))

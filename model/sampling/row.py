@@ -26,6 +26,7 @@ class FusedModulation(Modulation):
     """A modulation whose scale and shift, if it has both, are applied in one pass over x."""
 
     def apply(self, x: Tensor) -> Tensor:
+        """As `Modulation.apply`."""
         if self.scale is not None and self.shift is not None:
             return torch.addcmul(self.shift, x, self.scale)
         return super().apply(x)
