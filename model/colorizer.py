@@ -19,7 +19,7 @@ from model.draft import expected_color, log_likelihood_of, with_hints
 from model.encoder import Extras
 from model.likelihood import BITS_PER_NAT
 from model.method import PUBLISHED_METHOD, Method
-from model.ranking import beside_parallel_head, excess_bits
+from model.ranking import compare_with_parallel_head, excess_bits
 from model.sampling.cached import encode, sample_encoded
 from model.sampling.draw import draw_uniforms
 from model.sampling.inference import most_likely
@@ -200,9 +200,9 @@ class Colorizer:
         rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
         log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
         excess = excess_bits(sample.log_prob_BHW, sample.expected_BHW)
-        beside = beside_parallel_head(self.core, context, low, sample.bins_BHW)
+        compared = compare_with_parallel_head(self.core, context, low, sample.bins_BHW)
         entropy = sample.entropy_BHW
-        return Pictures(rgb, log_likelihood, color_bits, spatial_bits, entropy, excess, *beside)
+        return Pictures(rgb, log_likelihood, color_bits, spatial_bits, entropy, excess, *compared)
 
 
 def unknown_score(rgb: Tensor) -> Tensor:

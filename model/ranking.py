@@ -24,7 +24,7 @@ def excess_bits(log_prob_BHW: Tensor, expected_BHW: Tensor) -> Tensor:
     return (expected_BHW - log_prob_BHW).mean(dim=(1, 2)) * BITS_PER_NAT
 
 
-def beside_parallel_head(
+def compare_with_parallel_head(
     core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, bins_BHW: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compare pictures with what the parallel head expects of each pixel, in a* and b*.
