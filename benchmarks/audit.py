@@ -1,10 +1,10 @@
-"""The pinned versions against the advisory database of Python packages, by pip-audit.
+"""Check the pinned versions against the advisory database of Python packages, by pip-audit.
 
     python benchmarks/audit.py PIP_AUDIT    # as `make audit` calls it
 
-Fails where a version has a known fault. Where the database cannot be reached it says so, in one
-line, and proves nothing: pip-audit itself finds "no known vulnerabilities" where it is told of no
-package at all.
+It fails if a version has a known vulnerability. If the database cannot be reached, it says so in
+one line and shows nothing: pip-audit itself reports "no known vulnerabilities" if it gets no
+package.
 """
 
 import json

@@ -10,16 +10,17 @@ process grows by while it runs the layer. Prints a table and one JSON line.
 
 import json
 import multiprocessing
+from typing import NamedTuple
 
 import click
 import torch
 from torch import Tensor
+from work import WorkCounter
 
 from machine import describe_machine, matmul_gflops
 from memory import peak_mib
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
 from model.layers import NO_POSITIONS, PositionModulations
-from training import WorkCounter
 
 
 class NonLocal(FullAttention):
@@ -32,12 +33,21 @@ class NonLocal(FullAttention):
 
 
 KINDS: dict[str, type[GridAttention]] = {"criss-cross": CrissCrossAttention, "full": NonLocal}
-WARM = 16  # side of a picture that brings in all that PyTorch itself allocates
+WARM = 16  # side of a first picture, for which PyTorch allocates what it keeps
+HEADER = f"{'side':>5}{'criss-cross':>24}{'full':>24}{'memory':>10}{'work':>8}{'all work':>10}"
+
+
+class Measured(NamedTuple):
+    """One layer: GFLOP without its four projections, growth of the peak in MiB, and all GFLOP."""
+
+    gflop: float
+    mib: float
+    gflop_with_projections: float
 
 
 @torch.no_grad()  # inference mode would hide the products from the counter
 def measure(kind: str, side: int, hidden: int, answer: "multiprocessing.Queue[float]") -> None:
-    """In a process of its own: GFLOP without the four projections, MiB, and GFLOP in all."""
+    """Put the three numbers of `Measured` into answer; runs in a process of its own."""
     torch.set_num_threads(1)
     with WorkCounter():
         KINDS[kind](hidden, 1, WARM)(torch.randn(1, WARM, WARM, hidden))
@@ -53,39 +63,37 @@ def measure(kind: str, side: int, hidden: int, answer: "multiprocessing.Queue[fl
     answer.put(counter.flop / 1e9)
 
 
+def measure_alone(kind: str, side: int, hidden: int) -> Measured:
+    """`measure` in a fresh process, whose peak is that of the layer."""
+    spawn = multiprocessing.get_context("spawn")
+    answer = spawn.Queue()
+    child = spawn.Process(target=measure, args=(kind, side, hidden, answer))
+    child.start()
+    measured = Measured(answer.get(), answer.get(), answer.get())
+    child.join()
+    return measured
+
+
+def format_row(side: int, crossed: Measured, full: Measured) -> str:
+    """A line of the table below HEADER."""
+    return (
+        f"{side:>5}{crossed.gflop:>10.3f} GFLOP{crossed.mib:>6.0f}M{full.gflop:>11.3f} GFLOP"
+        f"{full.mib:>6.0f}M{full.mib / crossed.mib:>9.1f}x{1 - crossed.gflop / full.gflop:>8.1%}"
+        f"{1 - crossed.gflop_with_projections / full.gflop_with_projections:>10.1%}"
+    )
+
+
 @click.command()
 @click.option("--sides", default=[32, 64, 97, 128], show_default=True, multiple=True, type=int)
 @click.option("--hidden", default=64, show_default=True)
 def main(sides: tuple[int, ...], hidden: int) -> None:
     """Memory and work of criss-cross attention against full attention."""
-    spawn = multiprocessing.get_context("spawn")
     rows = []
-    print(f"{'side':>5}{'criss-cross':>24}{'full':>24}{'memory':>10}{'work':>8}{'all work':>10}")
+    print(HEADER)
     for side in sides:
-        found = []
-        for kind in KINDS:
-            answer = spawn.Queue()
-            child = spawn.Process(target=measure, args=(kind, side, hidden, answer))
-            child.start()
-            found.append([answer.get() for _ in range(3)])
-            child.join()
-        (work, memory, whole), (full_work, full_memory, full_whole) = found
-        print(
-            f"{side:>5}{work:>10.3f} GFLOP{memory:>6.0f}M{full_work:>11.3f} GFLOP"
-            f"{full_memory:>6.0f}M{full_memory / memory:>9.1f}x{1 - work / full_work:>8.1%}"
-            f"{1 - whole / full_whole:>10.1%}"
-        )
-        rows.append(
-            {
-                "side": side,
-                "criss_cross": {"gflop": work, "mib": memory, "gflop_with_projections": whole},
-                "full": {
-                    "gflop": full_work,
-                    "mib": full_memory,
-                    "gflop_with_projections": full_whole,
-                },
-            }
-        )
+        crossed, full = (measure_alone(kind, side, hidden) for kind in KINDS)
+        print(format_row(side, crossed, full))
+        rows.append({"side": side, "criss_cross": crossed._asdict(), "full": full._asdict()})
     facts = {
         "benchmark": "criss_cross",
         "hidden": hidden,

@@ -1,9 +1,10 @@
-"""Time all three stages together, by method: the whole model, without its last stage, a draft.
+"""Time the three stages together, by method: all of them, all but the last, or one-pass draft.
 
     python benchmarks/end_to_end.py --precision bfloat16 --photos 8
     python benchmarks/end_to_end.py --weights model/weights
 
-Without --weights, random ones of the published size. Prints a table, and one JSON line.
+Without --weights, the stages have random weights and the published size. Prints a table and one
+JSON line.
 """
 
 import json
@@ -29,7 +30,7 @@ from model.upsamplers import (
 
 @click.command()
 @click.option("--weights", type=click.Path(path_type=Path, exists=True))
-@click.option("--photos", default=8, show_default=True, help="Which are one batch.")
+@click.option("--photos", default=8, show_default=True, help="Photographs in the batch.")
 @click.option("--precision", type=click.Choice(["float32", "bfloat16"]), default="float32")
 @click.option("--method", "methods", multiple=True, default=["draft", "guided", "spatial"])
 @click.option("--repeats", default=1, show_default=True)
@@ -47,17 +48,11 @@ def main(
     generator = np.random.default_rng(0)
     found: dict[str, dict[str, float]] = {}
     for name in methods:
-        draft = name == "draft"
-        method = Method(precision, "guided" if draft else name, draft)
-        colorizer = _load(weights, device, photos, method)
-        low, high = (
-            generator.integers(256, size=(photos, side, side), dtype=np.uint8)
-            for side in (colorizer.low_resolution, colorizer.high_resolution)
+        colorizer = _load(weights, device, photos, _method(name, precision))
+        found[name] = told = _measure(colorizer, generator, repeats, device)
+        print(
+            f"{name:8} {told['images_per_second']:9.3f} images/s, peak {told['peak_mib']:,.0f} MiB"
         )
-        seconds = seconds_of(partial(colorizer.colorize, low, high, range(photos)), repeats)
-        memory = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else peak_mib()
-        found[name] = {"images_per_second": photos / seconds, "peak_mib": memory}
-        print(f"{name:8} {photos / seconds:9.3f} images/s, peak {memory:,.0f} MiB")
     facts = {
         "benchmark": "end_to_end",
         "weights": str(weights or "random, of the published size"),
@@ -69,6 +64,26 @@ def main(
         **describe_machine(device),
     }
     print(json.dumps(facts))
+
+
+def _method(name: str, precision: str) -> Method:
+    """draft, guided or spatial, as a method of the colorizer."""
+    draft = name == "draft"
+    return Method(precision, "guided" if draft else name, draft)
+
+
+def _measure(
+    colorizer: Colorizer, generator: np.random.Generator, repeats: int, device: str
+) -> dict[str, float]:
+    """Speed on one batch of random photographs, and the peak of memory so far."""
+    photos = colorizer.batch_size
+    low, high = (
+        generator.integers(256, size=(photos, side, side), dtype=np.uint8)
+        for side in (colorizer.low_resolution, colorizer.high_resolution)
+    )
+    seconds = seconds_of(partial(colorizer.colorize, low, high, range(photos)), repeats)
+    memory = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else peak_mib()
+    return {"images_per_second": photos / seconds, "peak_mib": memory}
 
 
 def _load(weights: Path | None, device: str, photos: int, method: Method) -> Colorizer:

@@ -1,12 +1,12 @@
-"""What is waiting for a GPU, slice by slice: tests, speed, numerics, training.
+"""Everything that needs a GPU, in slices: tests, speed, numerics, training.
 
     python benchmarks/gpu.py b OUT                       speed; a, c and d likewise
     python benchmarks/gpu.py d OUT --photographs FOLDER [--resume EARLIER_OUT]
     python benchmarks/gpu.py cut FOLDER --photographs FILE.parquet
 
-Needs torch, numpy, safetensors, pyarrow and Pillow only, and the checkout in PYTHONPATH where
-Autochrome is not installed (gpu.sh sees to that). A slice stops itself after --seconds and leaves
-files below 16 MB in OUT; figures are written as they come, one JSON line each.
+It needs only torch, numpy, safetensors, pyarrow and Pillow, and the checkout in PYTHONPATH if
+Autochrome is not installed (gpu.sh sets that). A slice stops by itself after --seconds and leaves
+files below 16 MB in OUT; figures are written as soon as they are measured, one JSON line each.
 """
 
 import argparse

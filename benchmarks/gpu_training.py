@@ -1,7 +1,8 @@
-"""Slice d of benchmarks/gpu.py: the default weights, trained on from where they stand, in parts.
+"""Slice d of benchmarks/gpu.py: continue the training of the default weights, in parts.
 
-The phases of examples/train_default_weights.sh that are worth more steps, each from the weights of
-the one before. The spatial upsampler is left out: small photographs cannot teach it sharpness.
+It runs the phases of examples/train_default_weights.sh that gain from more steps, each starting
+from the weights of the one before. The spatial upsampler is left out, as small photographs cannot
+teach it sharpness.
 """
 
 import dataclasses

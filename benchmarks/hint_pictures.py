@@ -2,7 +2,8 @@
 
 python benchmarks/hint_pictures.py docs/images/hints.jpg
 
-Prints what each changes: the mean a* and b* of the places that hints color, and of the rest.
+Prints for each picture the mean a* and b* of the part that hints do not reach, and how far that
+part has moved from the picture without hints.
 """
 
 from pathlib import Path
@@ -22,7 +23,8 @@ HINTS = [
     (0.10, 0.30, "#8a2a35", 0.05),
     (0.62, 0.42, "#5b78a8", 0.05),
 ]
-# All examples are gray: what gives a palette is colorized first, and told of a color.
+# The examples are all gray, so the photograph whose palette is taken is colorized first, with a
+# hint.
 PALETTES = {"warm": "#c08a50", "cold": "#5a86b8"}
 SIDE, GAP = 300, 6
 
@@ -39,37 +41,56 @@ def describe(name: str, rgb: np.ndarray, plain: np.ndarray, hinted: np.ndarray) 
 @click.argument("place", type=click.Path(path_type=Path))
 def main(place: Path) -> None:
     """Write the picture to PLACE, a JPEG."""
+    shown = colorize_each_way()
+    small = {name: resize_rgb(rgb, (256, 256)) for name, rgb in shown.items()}
+    height, width = shown["gray"].shape[:2]
+    hinted = reached_by_hints(width, height)
+    for name, rgb in small.items():
+        click.echo(describe(name, rgb, small["without hints"], hinted))
+    tiles = [resize_rgb(rgb, (SIDE, SIDE * height // width)).copy() for rgb in shown.values()]
+    whole = lay_out([*tiles[:4], mark_hints(tiles[0]), *tiles[4:]])
+    place.write_bytes(save([whole], len(whole), whole.shape[1], "JPEG", quality=85))
+
+
+def colorize_each_way() -> dict[str, np.ndarray]:
+    """The photograph in gray, without hints, with one, with all, with palettes, and with both."""
     plain = autochrome.colorize(PHOTO)
-    shown = [("gray", np.stack([plain.gray] * 3, axis=-1)), ("without hints", plain.rgb)]
+    shown = {"gray": np.stack([plain.gray] * 3, axis=-1), "without hints": plain.rgb}
     for count in (1, len(HINTS)):
-        shown.append((f"{count} hints", autochrome.colorize(PHOTO, hints=HINTS[:count]).rgb))
+        shown[f"{count} hints"] = autochrome.colorize(PHOTO, hints=HINTS[:count]).rgb
     palettes = {}
     for name, color in PALETTES.items():
         other = PHOTOS / "people" / "photographer.jpg"
         palettes[name] = autochrome.colorize(other, hints=[(0.5, 0.5, color, 0.15)]).rgb
-        shown.append((f"{name} palette", autochrome.colorize(PHOTO, palette=palettes[name]).rgb))
-    told = autochrome.colorize(PHOTO, hints=HINTS, palette=palettes["warm"]).rgb
-    shown.append((f"{len(HINTS)} hints and the warm palette", told))
-    height, width = plain.gray.shape
-    # Twice the radius, up to which pictures are drawn to hints.
+        shown[f"{name} palette"] = autochrome.colorize(PHOTO, palette=palettes[name]).rgb
+    both = autochrome.colorize(PHOTO, hints=HINTS, palette=palettes["warm"]).rgb
+    shown[f"{len(HINTS)} hints and the warm palette"] = both
+    return shown
+
+
+def reached_by_hints(width: int, height: int) -> np.ndarray:
+    """The cells of 256 x 256 within twice the radius of a hint, which is how far hints reach."""
     reach = [Hint(x, y, 2 * radius, color) for x, y, color, radius in HINTS]
-    hinted = hinted_cells(reach, width, height, 256) >= 0
-    small = {name: resize_rgb(rgb, (256, 256)) for name, rgb in shown}
-    for name, rgb in small.items():
-        click.echo(describe(name, rgb, small["without hints"], hinted))
-    tiles = [resize_rgb(rgb, (SIDE, SIDE * height // width)).copy() for _, rgb in shown]
-    tiles.append(tiles[0] // 2 + 127)
-    for x, y, color, _ in HINTS:  # where they are, on the last one
-        row, column = int(y * tiles[-1].shape[0]), int(x * SIDE)
-        tiles[-1][row - 6 : row + 6, column - 6 : column + 6] = [
+    return hinted_cells(reach, width, height, 256) >= 0
+
+
+def mark_hints(gray_HW3: np.ndarray) -> np.ndarray:
+    """A pale copy of a tile, with a square in its color at the place of each hint."""
+    marked = gray_HW3 // 2 + 127
+    for x, y, color, _ in HINTS:
+        row, column = int(y * marked.shape[0]), int(x * SIDE)
+        marked[row - 6 : row + 6, column - 6 : column + 6] = [
             int(color[start : start + 2], 16) for start in (1, 3, 5)
         ]
-    tiles = [*tiles[:4], tiles[7], *tiles[4:7]]
+    return marked
+
+
+def lay_out(tiles: list[np.ndarray]) -> np.ndarray:
+    """Eight tiles in two rows of four, with white gaps."""
     pad = ((0, GAP), (0, GAP), (0, 0))
     padded = [np.pad(tile, pad, constant_values=255) for tile in tiles]
     rows = [np.concatenate(padded[first : first + 4], axis=1) for first in (0, 4)]
-    whole = np.concatenate(rows)
-    place.write_bytes(save([whole], len(whole), whole.shape[1], "JPEG", quality=85))
+    return np.concatenate(rows)
 
 
 if __name__ == "__main__":

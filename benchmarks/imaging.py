@@ -1,10 +1,10 @@
-"""One large master, read and written again: seconds, and the peak of memory.
+"""Read and write one large master: seconds, and the peak of memory.
 
     python benchmarks/imaging.py --megapixels 100 --color
     python benchmarks/imaging.py --megapixels 500 --bits 8
     python benchmarks/imaging.py --megapixels 64 --rows 64 --bits 8
 
-Beside it the bare decoding and encoding of the same pixels, without color put on them.
+For comparison, the same pixels are also decoded and encoded without color.
 """
 
 import io

@@ -1,4 +1,4 @@
-"""What all benchmarks measure and tell about the machine that they run on."""
+"""Measurements and facts about the machine, which all benchmarks report."""
 
 import platform
 import subprocess
@@ -10,7 +10,7 @@ import torch
 
 
 def seconds_of(function: Callable[[], object], repeats: int, warm: bool = True) -> float:
-    """Median wall seconds of a call, after one call that is not counted, but for warm=False."""
+    """Median wall seconds of a call; warm: after one call that is not counted."""
     if warm:
         function()
     times = []
@@ -38,7 +38,7 @@ def copy_gigabytes(device: str) -> float:
 
 
 def describe_machine(device: str) -> dict[str, object]:
-    """Facts that belong beside every figure."""
+    """Facts to be reported with every figure."""
     return {
         "device": torch.cuda.get_device_name() if device == "cuda" else processor(),
         "threads": torch.get_num_threads(),

@@ -1,7 +1,8 @@
-"""Files in parts, for machines that take and give back small files only.
+"""Files in parts, for machines that exchange only small files.
 
-A Parquet file of photographs becomes several, each with rows of its own, read together again.
-A checkpoint becomes parts of bytes, with an index that is written last: without it nothing counts.
+A Parquet file of photographs is split by rows into several, which are read together again. A
+checkpoint is split into parts of its bytes, with an index that is written last and without which
+the parts are ignored.
 """
 
 import hashlib

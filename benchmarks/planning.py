@@ -2,10 +2,11 @@
 
     python benchmarks/planning.py --shards 100000 --open 1000 --rows 10000000 --listed 1000000
 
-Makes a plan of so many shards of a thousand photos, all but a few of them committed, and asks for
-what is left to do; then plans from a manifest of so many rows; then compares a listing with a plan
-of so many photos, in which every thousandth is missing, and adds these. The listing itself costs
-nothing here. Each is measured in a process of its own. Prints a table, and one JSON line.
+Three parts. Resume: --shards shards of a thousand photos, all committed but --open of them; which
+photos are left? Plan: from a manifest of --rows rows. Update: a source of --listed photos is
+compared with a plan in which every thousandth is missing, and these are added; listing the source
+costs nothing here, as it is simulated. Each part runs in a process of its own. Prints a table and
+one JSON line.
 """
 
 import hashlib
@@ -43,7 +44,7 @@ RECIPE = Recipe(source="/nowhere", weights={}, versions={})
 
 
 def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
-    """A destination as it is after all shards but the open ones were committed."""
+    """Make a destination in which all shards are committed but the open ones."""
     storage, digests = LocalStorage(str(folder)), []
     for first in range(0, shards, SHARDS_PER_PART):
         numbers = np.repeat(np.arange(first, min(first + SHARDS_PER_PART, shards)), SHARD_SIZE)
@@ -69,7 +70,7 @@ def simulate_run(folder: Path, shards: int, open_shards: set[int]) -> None:
 
 
 def resume(folder: str) -> dict[str, float]:
-    """From a destination to the photos that are left to do."""
+    """Time finding the photos that are left to do in a destination."""
     start = time.perf_counter()
     storage = LocalStorage(folder)
     run = load_run(storage)
@@ -89,6 +90,8 @@ def resume(folder: str) -> dict[str, float]:
 
 
 def write_manifest(path: Path, rows: int) -> None:
+    """Write a Parquet manifest of so many photos in a bucket."""
+
     def batches() -> Iterator[pa.RecordBatch]:
         for first in range(0, rows, 100_000):
             uris = [
@@ -103,6 +106,7 @@ def write_manifest(path: Path, rows: int) -> None:
 
 
 def plan(manifest: str, destination: str) -> dict[str, float]:
+    """Time making a plan from a manifest."""
     start = time.perf_counter()
     source = MemoryStorage("archive")
     source.uri = "s3://archive/scans"
@@ -133,7 +137,7 @@ class GrownSource(MemoryStorage):
 
 
 def update(folder: str, photos: str) -> dict[str, float]:
-    """How many photos are new, and adding them."""
+    """Time counting the new photos of a grown source, and adding them to the plan."""
     source, storage = GrownSource(int(photos)), LocalStorage(folder)
     run = load_run(storage)
     assert run
@@ -147,10 +151,66 @@ def update(folder: str, photos: str) -> dict[str, float]:
 
 
 def measure(*arguments: str) -> dict[str, float]:
-    """Run a part of this script in a process of its own; adds its peak of memory."""
+    """Run one part in a process of its own; its figures, with CPU seconds and peak of memory."""
     command = [sys.executable, __file__, "--part", *arguments]
     result: dict[str, float] = json.loads(subprocess.check_output(command).splitlines()[-1])
     return result
+
+
+def run_part(kind: str, first: str, second: str) -> None:
+    """Run one part in this process, and print its figures as a JSON line."""
+    if kind == "resume":
+        result = resume(first)
+    else:
+        result = (plan if kind == "plan" else update)(first, second)
+    cpu = time.process_time()  # beside wall time, which is much longer on a busy machine
+    print(json.dumps({**result, "cpu_seconds": cpu, "peak_MiB": peak_mib()}))
+
+
+def measure_resume(
+    folder: str, name: str, shards: int, open_shards: set[int]
+) -> dict[str, dict[str, float]]:
+    """The figures of a resume under its name, which are printed, too."""
+    place = Path(folder, name)
+    place.mkdir()
+    simulate_run(place, shards, open_shards)
+    told = measure("resume", str(place), "")
+    print(
+        f"{name}: {told['open_shards']:,.0f} of {shards:,} shards"
+        f" ({told['open_photos']:,.0f} photos): {told['seconds']:.1f} s, of these"
+        f" {told['listing_seconds']:.1f} s for listing; CPU {told['cpu_seconds']:.1f} s;"
+        f" peak {told['peak_MiB']:,.0f} MiB"
+    )
+    return {name: told}
+
+
+def measure_manifest(folder: str, count: int) -> dict[str, dict[str, float]]:
+    """The figures of a plan from a manifest of so many rows, which are printed, too."""
+    path = Path(folder, f"{count}.parquet")
+    write_manifest(path, count)
+    told = measure("plan", str(path), f"{path}.out")
+    print(
+        f"manifest of {count:,} rows: {told['seconds']:.1f} s"
+        f" ({60 * count / told['seconds']:,.0f} rows a minute);"
+        f" CPU {told['cpu_seconds']:.1f} s;"
+        f" peak {told['peak_MiB']:,.0f} MiB"
+    )
+    return {f"manifest of {count}": told}
+
+
+def measure_update(folder: str, listed: int) -> dict[str, dict[str, float]]:
+    """The figures of an update of a source of so many photos, which are printed, too."""
+    place, shards = Path(folder, "grown"), listed // SHARD_SIZE
+    place.mkdir()
+    simulate_run(place, shards, set(range(shards)))
+    told = measure("update", str(place), str(listed))
+    print(
+        f"{listed:,} photos listed and compared with their plan:"
+        f" {told['compare_seconds']:.1f} s, peak {told['compare_peak_MiB']:,.0f} MiB;"
+        f" every thousandth added: {told['add_seconds']:.1f} s; CPU of both"
+        f" {told['cpu_seconds']:.1f} s; peak {told['peak_MiB']:,.0f} MiB"
+    )
+    return {"update": told}
 
 
 @click.command()
@@ -164,51 +224,19 @@ def main(
 ) -> None:
     """Time planning and resuming of very large archives."""
     if part:
-        kind, first, second = part
-        if kind == "resume":
-            result = resume(first)
-        else:
-            result = (plan if kind == "plan" else update)(first, second)
-        cpu = time.process_time()  # beside the time, which on a busy machine is much longer
-        print(json.dumps({**result, "cpu_seconds": cpu, "peak_MiB": peak_mib()}))
+        run_part(*part)
         return
-    from machine import describe_machine  # here, as its torch would count as memory of the parts
+    from machine import describe_machine  # not above: it imports torch, which parts would count
 
     results: dict[str, object] = {"machine": describe_machine("cpu")}
     with tempfile.TemporaryDirectory() as folder:
         last = set(range(shards - open_count, shards))
         anywhere = set(random.Random(0).sample(range(shards), open_count))
-        for name, open_shards in (("last shards open", last), ("any shards open", anywhere)):
-            place = Path(folder, name)
-            place.mkdir()
-            simulate_run(place, shards, open_shards)
-            results[name] = told = measure("resume", str(place), "")
-            print(
-                f"{name}: {told['open_shards']:,.0f} of {shards:,} shards"
-                f" ({told['open_photos']:,.0f} photos): {told['seconds']:.1f} s, of these"
-                f" {told['listing_seconds']:.1f} s for listing; CPU {told['cpu_seconds']:.1f} s;"
-                f" peak {told['peak_MiB']:,.0f} MiB"
-            )
-        for count in (rows // 10, rows):
-            path = Path(folder, f"{count}.parquet")
-            write_manifest(path, count)
-            results[f"manifest of {count}"] = told = measure("plan", str(path), f"{path}.out")
-            print(
-                f"manifest of {count:,} rows: {told['seconds']:.1f} s"
-                f" ({60 * count / told['seconds']:,.0f} rows a minute);"
-                f" CPU {told['cpu_seconds']:.1f} s;"
-                f" peak {told['peak_MiB']:,.0f} MiB"
-            )
-        place = Path(folder, "grown")
-        place.mkdir()
-        simulate_run(place, listed // SHARD_SIZE, set(range(listed // SHARD_SIZE)))
-        results["update"] = told = measure("update", str(place), str(listed))
-        print(
-            f"{listed:,} photos listed and compared with their plan:"
-            f" {told['compare_seconds']:.1f} s, peak {told['compare_peak_MiB']:,.0f} MiB;"
-            f" every thousandth added: {told['add_seconds']:.1f} s; CPU of both"
-            f" {told['cpu_seconds']:.1f} s; peak {told['peak_MiB']:,.0f} MiB"
-        )
+        results |= measure_resume(folder, "last shards open", shards, last)
+        results |= measure_resume(folder, "any shards open", shards, anywhere)
+        results |= measure_manifest(folder, rows // 10)
+        results |= measure_manifest(folder, rows)
+        results |= measure_update(folder, listed)
     print(json.dumps(results))
 
 

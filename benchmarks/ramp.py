@@ -1,13 +1,13 @@
-"""How long a command takes to its first committed shard: here, and on a simulated cluster.
+"""How long a command takes until its first shard is committed: here, and on a simulated cluster.
 
     python benchmarks/ramp.py --weights model/weights --times 5
     python benchmarks/ramp.py --weights model/weights --times 5 --before ../checkout-of-a-commit
 
-From the start of `autochrome colorize` in a process of its own, with its Ray where it starts one,
-to the file that commits a shard; then the command is interrupted. The cluster is there already: an
-idle head, and nodes of two cores. --before: another checkout, whose command takes turns with that
-of this one, on the same photographs. Told: the median, the least and the most of all times in
-seconds, ratios of medians, and one JSON line.
+The clock runs from the start of `autochrome colorize`, in a process of its own, to the file that
+commits a shard; then the command is interrupted. A local command starts its own Ray within that
+time; the simulated cluster (a head without work, and nodes of two cores) is started before.
+--before takes another checkout: its command and that of this one take turns, on the same
+photographs. Prints median, minimum and maximum in seconds, ratios of medians, and one JSON line.
 """
 
 import json
@@ -17,8 +17,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -29,17 +31,17 @@ from machine import describe_machine
 from pipeline.cluster.session import ENVIRONMENT
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-SECONDS = 900.0  # after which a command that commits nothing is given up
+SECONDS = 900.0  # limit for a command to commit something
 _COMMAND = "from jobs.start import start; start()"
 
 
 def first_commit(
     checkout: Path, source: Path, weights: Path, place: Mapping[str, str], options: list[str]
 ) -> float:
-    """Seconds to the first shard of a command of a checkout.
+    """Seconds until a checkout's command commits its first shard.
 
-    place: environment variables that say where its Ray is. Raises RuntimeError where the command
-    ends, or goes on for too long, without one.
+    place: environment variables that tell the command which Ray to use. Raises RuntimeError if the
+    command ends, or runs for SECONDS, without a commit.
     """
     environment = {**os.environ, **place, "PYTHONPATH": str(checkout)}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile() as said:
@@ -67,7 +69,7 @@ def first_commit(
 
 @contextmanager
 def cluster_of(nodes: int) -> Iterator[dict[str, str]]:
-    """A simulated cluster on this machine; yields what a command needs to find it."""
+    """A simulated cluster on this machine; yields environment variables for commands to use it."""
     os.environ.update(ENVIRONMENT)
     from ray.cluster_utils import Cluster
 
@@ -80,7 +82,30 @@ def cluster_of(nodes: int) -> Iterator[dict[str, str]]:
         cluster.shutdown()
 
 
-def told(kind: str, times: list[float]) -> str:
+def take_turns(
+    where: str, checkouts: Mapping[str, Path], seconds_of: Callable[[Path], float], times: int
+) -> dict[str, list[float]]:
+    """Seconds by "WHERE, CHECKOUT" of so many commands of each checkout."""
+    results: dict[str, list[float]] = {}
+    for _, (name, checkout) in product(range(times), checkouts.items()):
+        results.setdefault(f"{where}, {name}", []).append(seconds_of(checkout))
+    return results
+
+
+def compare(results: Mapping[str, list[float]]) -> dict[str, float]:
+    """Ratios of medians: this checkout to the one before, and the cluster to local."""
+    medians = {kind: median(times) for kind, times in results.items()}
+    ratios = {
+        f"{where}, now to before": medians[f"{where}, now"] / medians[f"{where}, before"]
+        for where in ("local", "cluster")
+        if f"{where}, before" in medians
+    }
+    if "cluster, now" in medians:
+        ratios["now, cluster to local"] = medians["cluster, now"] / medians["local, now"]
+    return ratios
+
+
+def describe_times(kind: str, times: list[float]) -> str:
     return f"{kind:24} {median(times):7.2f} s  ({min(times):.2f} to {max(times):.2f})"
 
 
@@ -104,33 +129,18 @@ def main(
     """Measure the seconds from a command to its first committed shard."""
     checkouts = {"now": CHECKOUT} | ({"before": before.resolve()} if before else {})
     options = ["--shard-size", str(shard_size), "--actors", str(actors), "--device", "cpu"]
-    results: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder)
         make_photos(source, photos, 256)
-
-        def take(where: str, place: Mapping[str, str]) -> None:
-            for _ in range(times):
-                for name, checkout in checkouts.items():
-                    seconds = first_commit(checkout, source, weights.resolve(), place, options)
-                    results.setdefault(f"{where}, {name}", []).append(seconds)
-
-        take("local", {})
+        command = partial(first_commit, source=source, weights=weights.resolve(), options=options)
+        results = take_turns("local", checkouts, partial(command, place={}), times)
         if nodes:
             with cluster_of(nodes) as place:
-                take("cluster", place)
-    ratios = {}
+                on_cluster = partial(command, place=place)
+                results |= take_turns("cluster", checkouts, on_cluster, times)
     for kind, seconds in results.items():
-        print(told(kind, seconds))
-        where = kind.partition(",")[0]
-        if before and kind.endswith("now"):
-            ratios[f"{where}, now to before"] = median(seconds) / median(
-                results[f"{where}, before"]
-            )
-    if nodes:
-        ratios["now, cluster to local"] = median(results["cluster, now"]) / median(
-            results["local, now"]
-        )
+        print(describe_times(kind, seconds))
+    ratios = compare(results)
     for name, ratio in ratios.items():
         print(f"{name:24} {ratio:7.3f}")
     print(json.dumps({"machine": describe_machine("cpu"), "seconds": results, "ratios": ratios}))

@@ -1,13 +1,13 @@
-"""Which way to rank candidates finds the better picture, on photographs whose colors are known.
+"""Which ranking of candidates finds the best picture, on photographs whose colors are known.
 
 python benchmarks/ranking.py photographs.parquet draws.npz --split-column split
 
-Draws four candidates of each held-out photograph, keeps them in a file, and prints a table in
-Markdown: of the picture that each way puts first, the distance from the truth and the colorfulness.
-Random is the mean over all candidates, the oracles look at the truth. Pictures are compared at the
-size of the core and the color upsampler (32 x 32 for the weights that come with Autochrome), on the
-photograph's own luma there; the spatial upsampler is left out. Run again, it goes on where the file
-ends, and with all photographs there it draws nothing. OMP_NUM_THREADS=1 is best on a busy machine.
+It draws four candidates of each held-out photograph, saves them in a file, and prints a table in
+Markdown: for each ranking, how far its first picture is from the truth, and how colorful it is.
+Random is the mean over all candidates; oracles know the truth. Pictures are compared at the size of
+the core and the color upsampler (32 x 32 with the default weights), with the photograph's own luma;
+the spatial upsampler is left out. When run again, it continues where the file ends, and if the file
+has all photographs, it draws nothing. On a busy machine, OMP_NUM_THREADS=1 is best.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
-"""What the review page of a very large run costs: time and memory of `autochrome report`.
+"""Time and memory of `autochrome report` for very large runs.
 
     python benchmarks/review.py --photos 100000
 
-Commits results of so many simulated photos, and of a tenth of them, and writes the page of each in
-a process of its own. Prints a line for each, and one JSON line.
+It commits simulated results of --photos photos, and of a tenth of them, and writes the page of each
+in a process of its own. Prints a line for each, and one JSON line.
 """
 
 import json

@@ -4,15 +4,17 @@
     python benchmarks/sampling.py --published --dtype bfloat16 --batch 8 --batch 16
     python benchmarks/sampling.py --weights model/weights/core.safetensors --batch 1
 
-The slow one makes a whole forward pass for each pixel. With --published it would take hours: there
-one pass is timed, and multiplied by the number of pixels; elsewhere both draw whole pictures, and
-the run fails where these differ. Random weights: speed does not depend on what a model has learned.
+The slow sampler makes a whole forward pass for each pixel. With --published this would take hours,
+so one pass is timed and multiplied by the number of pixels; otherwise both samplers draw whole
+pictures, and the run fails if these differ. The weights are random: speed does not depend on what
+they learned.
 
-With --weights, what does depend on it: forecasts, one photograph after the other, beside lanes, in
-turn in one run, on photographs of examples/photos. The fastest of the repeats counts.
+The speed of forecasts does depend on it. --weights times them, one photograph after the other, in
+turn with lanes (all photographs together), on photographs of examples/photos. The fastest repeat
+counts.
 
-The floor is the time that one forward pass would take at the machine's own rate of matrix products.
-Prints a table, and one JSON line.
+The floor is the time of one forward pass at the machine's own rate of matrix products. Prints a
+table and one JSON line.
 """
 
 import json
@@ -73,74 +75,102 @@ def main(
         for size in batch:
             time_both_ways(core, size, temperature, repeats)
         return
-    config = (
-        CoreConfig()
-        if published
-        else CoreConfig(
-            hidden=hidden,
-            ff=hidden,
-            heads=heads,
-            resolution=resolution,
-            enc=layers,
-            outer=layers,
-            inner=layers,
-        )
-    )
-    kind = getattr(torch, dtype)
+    config = CoreConfig() if published else small_config(resolution, hidden, heads, layers)
     core = ColTranCore(config).to(device).eval()
-    side = config.resolution
-    rows: dict[int, dict[str, float]] = {}
-    rate = matmul_gflops(device, kind)
-    for size in batch:
-        gray = torch.randint(256, (size, side, side), device=device)
-        bins = torch.zeros_like(gray)
-        core.float()
-        work = gflop_of(partial(core, bins[:1], gray[:1]))
-        with torch.no_grad():
-            step = seconds_of(partial(core, bins, gray), 1) if published else None
-        core.to(kind)
-        seeds = list(range(size))
-        if step is None:
-            fast, slow = (each(core, gray, seeds) for each in (sample_core, sample_core_slow))
-            if not torch.equal(fast.bins_BHW, slow.bins_BHW):
-                raise SystemExit("the samplers drew different pictures: their times mean nothing")
-            slow_seconds = seconds_of(partial(sample_core_slow, core, gray, seeds), 1)
-        else:
-            slow_seconds = step * side**2
-        seconds = seconds_of(partial(sample_core, core, gray, seeds), repeats)
-        rows[size] = {
-            "seconds_per_image": seconds / size,
-            "slow_seconds_per_image": slow_seconds / size,
-            "ratio": slow_seconds / seconds,
-            "share_of_floor": work / rate / (seconds / size),
-        }
-        print(
-            f"batch {size:4}: {seconds / size:8.4f} s an image, slow {slow_seconds / size:9.3f},"
-            f" ratio {slow_seconds / seconds:6.1f}, {rows[size]['share_of_floor']:.0%} of the floor"
-        )
+    compare = Comparison(core, getattr(torch, dtype), published, repeats)
+    rows = {size: compare.run(size) for size in batch}
     facts = {
         "benchmark": "sampling",
         "config": core.describe(),
         "dtype": dtype,
         "slow": "float32, extrapolated from one pixel" if published else dtype,
-        "gflop_per_image": work,
+        "gflop_per_image": compare.work,
         "batches": rows,
-        "matmul_gflops": rate,
+        "matmul_gflops": compare.rate,
         "copy_gb_per_second": copy_gigabytes(device),
         **describe_machine(device),
     }
     print(json.dumps(facts))
 
 
-def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: int) -> None:
-    """Seconds of so many photographs in lanes, by forecasts, and of their encoder, in turn."""
+def small_config(resolution: int, hidden: int, heads: int, layers: int) -> CoreConfig:
+    """A core with as many layers in its encoder as in each decoder."""
+    return CoreConfig(
+        hidden=hidden,
+        ff=hidden,
+        heads=heads,
+        resolution=resolution,
+        enc=layers,
+        outer=layers,
+        inner=layers,
+    )
+
+
+class Comparison:
+    """The two samplers of one core on batches of random photographs."""
+
+    def __init__(
+        self, core: ColTranCore, dtype: torch.dtype, extrapolate: bool, repeats: int
+    ) -> None:
+        """extrapolate: time the slow sampler by one forward pass, in float32."""
+        self.core, self.dtype, self.extrapolate = core, dtype, extrapolate
+        self.repeats, self.side = repeats, core.config.resolution
+        self.device = core.head.weight.device
+        self.rate = matmul_gflops(self.device.type, dtype)
+        self.work = gflop_of(partial(core, *self.inputs(1)))
+
+    def inputs(self, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bins and gray of so many photographs."""
+        gray = torch.randint(256, (size, self.side, self.side), device=self.device)
+        return torch.zeros_like(gray), gray
+
+    def run(self, size: int) -> dict[str, float]:
+        """Time one batch; prints a line of the table."""
+        bins, gray = self.inputs(size)
+        slow_seconds = self.time_slow(bins, gray)
+        seeds = list(range(size))
+        self.core.to(self.dtype)
+        seconds = seconds_of(partial(sample_core, self.core, gray, seeds), self.repeats)
+        row = {
+            "seconds_per_image": seconds / size,
+            "slow_seconds_per_image": slow_seconds / size,
+            "ratio": slow_seconds / seconds,
+            "share_of_floor": self.work / self.rate / (seconds / size),
+        }
+        print(
+            f"batch {size:4}: {seconds / size:8.4f} s an image, slow {slow_seconds / size:9.3f},"
+            f" ratio {slow_seconds / seconds:6.1f}, {row['share_of_floor']:.0%} of the floor"
+        )
+        return row
+
+    def time_slow(self, bins: torch.Tensor, gray: torch.Tensor) -> float:
+        """Seconds of the slow sampler; fails if the cached one draws other pictures."""
+        core, seeds = self.core, list(range(len(gray)))
+        if self.extrapolate:
+            core.float()
+            with torch.no_grad():
+                return seconds_of(partial(core, bins, gray), 1) * self.side**2
+        core.to(self.dtype)
+        fast, slow = (each(core, gray, seeds) for each in (sample_core, sample_core_slow))
+        if not torch.equal(fast.bins_BHW, slow.bins_BHW):
+            raise SystemExit("the samplers drew different pictures: their times mean nothing")
+        return seconds_of(partial(sample_core_slow, core, gray, seeds), 1)
+
+
+def read_examples(core: ColTranCore, size: int) -> tuple[torch.Tensor, Extras]:
+    """So many example photographs in gray, and what a core with a trunk is given beside them."""
     files = sorted(path for path in PHOTOGRAPHS.rglob("*") if path.suffix in (".jpg", ".png"))
     squares: dict[int, list[np.ndarray]] = {core.config.resolution: [], 256: []}
     for file, (side, found) in product((files * size)[:size], squares.items()):
         with Image.open(file) as picture:
             found.append(np.asarray(picture.convert("L").resize((side, side))).astype(np.int64))
     low, high = (torch.from_numpy(np.stack(found)) for found in squares.values())
-    extras = Extras(high if core.config.trunk != "none" else None)
+    return low, Extras(high if core.config.trunk != "none" else None)
+
+
+def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: int) -> None:
+    """Print how many seconds lanes, forecasts and the encoder alone take for some photographs."""
+    low, extras = read_examples(core, size)
     runners, seeds = RowRunners(core), range(size)
     draw = partial(sample_core, core, low, seeds, temperature, *extras, runners=runners)
     ways: dict[str, Callable[[], object]] = {
@@ -151,10 +181,9 @@ def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: in
     pictures = [ways[name]() for name in ("lanes", "forecasts")]
     if not all(map(torch.equal, *pictures)):  # type: ignore[call-overload]
         raise SystemExit("the two ways drew different pictures: their times mean nothing")
-    seconds = {name: [math.inf] for name in ways}
+    fastest = {name: math.inf for name in ways}
     for _, (name, way) in product(range(repeats), ways.items()):
-        seconds[name].append(seconds_of(way, 1, warm=False))
-    fastest = {name: min(times) for name, times in seconds.items()}
+        fastest[name] = min(fastest[name], seconds_of(way, 1, warm=False))
     ratio = fastest["forecasts"] / fastest["lanes"]
     told = ", ".join(f"{name} {time:.3f} s" for name, time in fastest.items())
     print(f"{size} at once: {told}; forecasts take {ratio:.2f} of the time of lanes")

@@ -1,10 +1,11 @@
-"""How alike the photographs of a folder get by --series folder: the spread of their mean chroma.
+"""How much more alike --series folder makes the photographs of a folder, by mean chroma.
 
 python benchmarks/series.py examples/photos
 
-For each folder of two photographs or more: the root of the mean squared distance of the pictures'
-mean a*, b* from the folder's own, and the mean chroma, before and after; a typical picture gives
-the palette, as nothing is approved. In this process, without Ray.
+For each folder with at least two photographs, it prints before and after: the root mean square
+distance of the pictures' mean a*, b* from the mean of the folder, and the mean chroma. As no
+picture is approved, the palette is that of a typical one. Everything runs in this process, without
+Ray.
 """
 
 import io

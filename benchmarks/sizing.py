@@ -1,10 +1,10 @@
-"""What reading and writing take beside the model: seconds of a core, and bytes, by kind of master.
+"""Core seconds and bytes that reading and writing take, by kind of master.
 
     python benchmarks/sizing.py
 
-A smooth picture with grain in each size, as scanners give them; results in the master's own format.
-Seconds are of the processor, so that other work on the machine hardly counts. The last columns are
-for ten photographs a second, about what a GPU of 50 TFLOP/s does at the published size.
+The master is a smooth picture with grain in each size, as from a scanner; the result has the same
+format. Seconds are CPU time, which other work on the machine hardly affects. The last columns are
+for ten photographs per second, roughly the speed of a GPU with 50 TFLOP/s at the published size.
 """
 
 import io

@@ -2,10 +2,10 @@
 
     python benchmarks/training.py --hidden 128 --resolution 32 --batch 8
 
-A step is all that training does: crops, forward and backward pass, optimizer, moving average. The
-work counted is that of the matrix products of one step, forward and backward, as PyTorch counts
-them; the rate of the machine is that of one large product, in the same number format, in the same
-run. Random weights and random pictures: speed does not depend on them. Prints a table and one JSON
+A step is everything that training does: crops, forward and backward pass, optimizer, moving
+average. The work is that of the matrix products of one step, forward and backward, as PyTorch
+counts them; the machine's rate is that of one large product in the same number format and the same
+run. Weights and pictures are random, as speed does not depend on them. Prints a table and one JSON
 line.
 """
 
@@ -19,6 +19,23 @@ from machine import describe_machine, matmul_gflops, seconds_of
 from model.training.photographs import Photographs
 from model.training.trainer import Optimizer, Trainer, TrainingConfig
 from model.weights import STAGES, build_config, build_stage
+
+
+def measure(trainer: Trainer, side: int, repeats: int, machine: float) -> dict[str, float]:
+    """Speed and work of training on random crops of side pixels; machine: its GFLOP/s."""
+    batch, crop = trainer.config.batch_size, trainer.config.crop
+    rgb = torch.randint(256, (64, round(side / crop), round(side / crop), 3))
+    steps = trainer.run(Photographs(rgb.to(torch.uint8), torch.ones(64).double()))
+    with WorkCounter() as counter:
+        next(steps)
+    work = counter.flop / batch / 1e9
+    rate = batch / seconds_of(lambda: next(steps), repeats)
+    return {
+        "images_per_second": rate,
+        "gflop_per_image": work,
+        "gflops": rate * work,
+        "of_matmul": rate * work / machine,
+    }
 
 
 @click.command()
@@ -57,20 +74,9 @@ def main(
         sizes: dict[str, object] = {"hidden": hidden, "ff": ff, "heads": heads, "resolution": side}
         model = build_stage(build_config(name, sizes)).to(device)
         trainer = Trainer(model, config, low_resolution=side // 2)
-        rgb = torch.randint(256, (64, round(side / config.crop), round(side / config.crop), 3))
-        steps = trainer.run(Photographs(rgb.to(torch.uint8), torch.ones(64).double()))
-        with WorkCounter() as counter:
-            next(steps)
-        work = counter.flop / batch / 1e9
-        rate = batch / seconds_of(lambda steps=steps: next(steps), repeats)  # type: ignore[misc]
-        print(f"{name:8}{rate:10.2f}{work:13.2f}{rate * work:10.1f}{rate * work / machine:11.1%}")
-        results[name] = {
-            "config": sizes,
-            "images_per_second": rate,
-            "gflop_per_image": work,
-            "gflops": rate * work,
-            "of_matmul": rate * work / machine,
-        }
+        found = measure(trainer, side, repeats, machine)
+        print("{:8}{:10.2f}{:13.2f}{:10.1f}{:11.1%}".format(name, *found.values()))
+        results[name] = {"config": sizes, **found}
     facts = {
         "benchmark": "training",
         "batch": batch,

@@ -1,10 +1,10 @@
-"""Run the commands of docs/tutorial.md and write down what they print.
+"""Run the commands of docs/tutorial.md, and write their output into it.
 
     python benchmarks/tutorial.py
 
-Each block for a shell is run, in an empty folder, and what it prints becomes the block of text that
-follows, or takes the place of the comment `<!-- output -->`. Another comment says which command is
-killed, and when. The folder's name is replaced by one that says nothing of this machine.
+Each shell block is run in an empty folder. Its output replaces the text block that follows, or the
+comment `<!-- output -->`. Another comment says which command is killed, and when. The folder's name
+is replaced by a neutral one.
 """
 
 import os

@@ -3,8 +3,8 @@
     python benchmarks/upsampling.py --dtype bfloat16
     python benchmarks/upsampling.py --hidden 128 --resolution 64 --high-resolution 128
 
-Random weights. The floor is the time of the same products at the machine's own rate. Both give the
-same picture in float32, or the run fails. Prints a table, and one JSON line.
+Weights are random. The floor is the time of the same products at the machine's own rate. The run
+fails if the two give different pictures in float32. Prints a table and one JSON line.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""The watermark: what is found of it after handling, and how much one sees.
+"""How often the watermark is found after processing, and how visible it is.
 
     python benchmarks/watermark.py photographs.parquet --photos 40 --enlarge 3
 
-Each photograph becomes what Autochrome makes of it at best: its own colors at 256 x 256, put on its
-luminance. This is marked, handled, and read as `autochrome inspect` does.
+Each photograph is first turned into an ideal result of Autochrome: its own colors at 256 x 256, put
+onto its luminance. This is marked, processed, and read as by `autochrome inspect`.
 """
 
 import io

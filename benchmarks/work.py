@@ -1,4 +1,4 @@
-"""The arithmetic of a model: what its matrix products amount to, counted as they run."""
+"""Counting the arithmetic of a model's matrix products while they run."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ from torch.utils.flop_counter import flop_registry
 
 
 class WorkCounter(TorchDispatchMode):
-    """Counts the work of products. PyTorch's own counter looks into all else, and needs minutes."""
+    """Counts the FLOP of products. PyTorch's own counter also inspects the rest, for minutes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class WorkCounter(TorchDispatchMode):
 
 
 def gflop_of(function: Callable[[], object]) -> float:
-    """Of one call, in units of 10^9; in inference mode there would be nothing to count."""
+    """GFLOP of one call; not in inference mode, where the counter sees nothing."""
     with torch.no_grad(), WorkCounter() as counter:
         function()
     return counter.flop / 1e9

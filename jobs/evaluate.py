@@ -1,4 +1,4 @@
-"""autochrome evaluate: how good weights are, on color photographs that are turned gray here."""
+"""autochrome evaluate: score weights on color photographs, which it converts to gray."""
 
 import json
 import sys
@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from jobs.decisions import decisions_option, tell_decisions
-from jobs.options import check_number
+from jobs.options import check_number, device_option
 from jobs.progress import Progress
 from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
     from pipeline.evaluation.figures import Figures
 
-# What the table says, line by line: words and the figure's name.
+# The lines of the table: words, and the name of the figure.
 TABLE = (
     ("Core, bits per pixel (a blind guess: 9)", None),
     ("  pixel by pixel", "core_bits_per_pixel"),
@@ -60,15 +60,17 @@ TABLE = (
     type=click.Choice(["all", "train", "validation"]),
     default="all",
     show_default=True,
-    help="validation is what autochrome train holds out, by content.",
+    help="validation: those that autochrome train holds out, by content.",
 )
 @click.option(
     "--split-column", metavar="COLUMN", help="Parquet column with train and val, instead."
 )
 @click.option(
-    "--by", metavar="COLUMN", help="Parquet column whose groups get figures of their own, as set."
+    "--by",
+    metavar="COLUMN",
+    help="Parquet column, such as set: also print the figures of each group.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Score so many photographs only.")
+@click.option("--limit", type=click.IntRange(1), help="Score only so many photographs.")
 @click.option(
     "--pictures",
     type=click.IntRange(1),
@@ -81,20 +83,20 @@ TABLE = (
     "--temperature",
     type=click.FloatRange(0, 10),
     callback=check_number,
-    help="Of the pictures; by default that of the method in autochrome colorize.",
+    help="Temperature of the pictures; by default that of the method in autochrome colorize.",
 )
 @click.option(
     "--saturation",
     type=click.FloatRange(0, 4),
     callback=check_number,
-    help="Of the pictures, likewise.",
+    help="Saturation of the pictures; by default that of the method, too.",
 )
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of the model's numbers.",
+    help="Number format of the model.",
 )
 @click.option(
     "--upsampler",
@@ -113,15 +115,9 @@ TABLE = (
     type=click.IntRange(1, 4096),
     default=8,
     show_default=True,
-    help="Photographs that the model takes at once.",
+    help="Photographs that the model processes at once.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto takes a GPU where there is one.",
-)
+@device_option
 @click.option(
     "--baseline",
     metavar="SRC",
@@ -131,7 +127,7 @@ TABLE = (
     "--save-baseline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Keep what --baseline fitted, as baselines.safetensors beside the weights.",
+    help="Save these histograms; beside weights, as baselines.safetensors, they are used.",
 )
 @click.option(
     "--inception",

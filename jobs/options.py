@@ -52,6 +52,14 @@ def complete_folder(
     return [] if "://" in incomplete else [CompletionItem(incomplete, type="dir")]
 
 
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: GPUs if there are any, else the CPU.",
+)
+
 RESOURCES: list[Decorator] = [
     click.option(
         "--weights",
@@ -72,13 +80,7 @@ RESOURCES: list[Decorator] = [
         metavar="N|P%",
         help="Stop when more photos than this have failed since this start.",
     ),
-    click.option(
-        "--device",
-        type=click.Choice(["auto", "cpu", "cuda"]),
-        default="auto",
-        show_default=True,
-        help="auto takes the GPUs where there are any.",
-    ),
+    device_option,
     click.option(
         "--actors",
         callback=check_actors,

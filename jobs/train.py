@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import complete_folder
+from jobs.options import complete_folder, device_option
 from jobs.training_options import DATA, SIZES, TRAINING, add_options, check_workers
 from jobs.training_progress import ProgressLine, describe_end
 from pipeline.errors import UsageError
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     "--init",
     type=click.Path(exists=True, path_type=Path),
     metavar="WEIGHTS",
-    help="Start from these weights, a file or a folder; sizes are theirs.",
+    help="Start from these weights, a file or a folder, with their sizes.",
 )
 @click.option(
     "--preset",
     type=click.Choice(["published"]),
-    help="Published sizes and dropout of PIC or a PixelCNN++; those given beside it count first.",
+    help="Published sizes and dropout of PIC or a PixelCNN++; other options take precedence.",
 )
 @add_options(SIZES)
 @click.option(
     "--encoder-only",
     is_flag=True,
-    help="Train the encoder and parallel head of core or PIC alone; decoders stay as they are.",
+    help="Train only the encoder and parallel head of core or PIC; decoders stay as they are.",
 )
 @add_options(TRAINING, DATA)
 @click.option(
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="Side of what the spatial upsampler sharpens.",
+    help="Side of the picture that the spatial upsampler enlarges.",
 )
 @click.option(
     "--validate-every",
     type=click.IntRange(1),
-    help="Steps from one validation to the next.  [default: a 50th of --steps]",
+    help="Steps between validations.  [default: a 50th of --steps]",
 )
 @click.option(
     "--checkpoint-minutes",
     type=click.FloatRange(0),
     default=5.0,
     show_default=True,
-    help="What a kill costs at most.",
+    help="Minutes between checkpoints: the most that a kill can cost.",
 )
 @click.option("--half", is_flag=True, help="Write weights as bfloat16, half the size.")
 @click.option(
@@ -71,21 +71,15 @@ if TYPE_CHECKING:
 @click.option(
     "--threads",
     type=click.IntRange(1),
-    help="Of each worker on the CPU.  [default: cores of this machine / workers]",
+    help="CPU threads of each worker.  [default: cores of this machine / workers]",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="auto takes the GPUs where there are any.",
-)
+@device_option
 @click.option(
     "--max-failures",
     type=click.IntRange(-1),
     default=3,
     show_default=True,
-    help="How often workers that died are started again; -1: always.",
+    help="How often workers that died are restarted; -1: always.",
 )
 def train(stage: str, source: str, out: str, **options: Any) -> None:
     """Train a STAGE of the model on color photographs.

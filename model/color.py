@@ -1,6 +1,7 @@
-"""Symbols of color, as ColTran quantizes them (section 4.1 of the paper).
+"""Color as symbols, quantized as in ColTran (section 4.1 of the paper).
 
-Legend: B batch, H W rows and columns. A *bin* is one of 512 coarse colors, three bits a channel.
+Legend: B batch, H W rows and columns. A *bin* is one of 512 coarse colors, three bits per
+channel.
 """
 
 import torch
@@ -9,13 +10,13 @@ from torch import Tensor
 COARSE_LEVELS = 8
 NUM_BINS = COARSE_LEVELS**3
 COARSE_STEP = 256 // COARSE_LEVELS
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of R, G and B; pipeline.images knows no PyTorch
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, of R, G and B
 
 
 def gray_from_rgb(rgb: Tensor) -> Tensor:
-    """Gray as the published training sees it: floor(0.2989 R + 0.587 G + 0.114 B) in float32.
+    """Gray as in the published training: floor(0.2989 R + 0.587 G + 0.114 B), computed in float32.
 
-    rgb: (..., 3) integers [0, 255]. Returns (...) int64 [0, 254]: white gives 254, because the
+    rgb: integers [0, 255] (..., 3). Returns int64 [0, 254] (...): white becomes 254, because the
     published code truncates.
     """
     weights = torch.tensor([0.2989, 0.587, 0.114], dtype=torch.float32, device=rgb.device)
@@ -24,9 +25,9 @@ def gray_from_rgb(rgb: Tensor) -> Tensor:
 
 
 def saturate(rgb: Tensor, factor: float) -> Tensor:
-    """Colors that are so many times as far from gray of their own luma (ITU-R BT.601).
+    """Multiply each color's distance from the gray of the same luma (ITU-R BT.601) by a factor.
 
-    rgb: uint8 (..., 3). Returns the same shape, clipped; factor 1 returns the very values.
+    rgb: uint8 (..., 3). Returns uint8 (..., 3), clipped to 0..255; factor 1 returns rgb itself.
     """
     if factor == 1:
         return rgb
@@ -35,34 +36,38 @@ def saturate(rgb: Tensor, factor: float) -> Tensor:
 
 
 def coarse_from_rgb(rgb: Tensor) -> Tensor:
-    """Drop five of eight bits: (..., 3) integers [0, 255] -> int64 [0, 7]."""
+    """Keep the upper three of eight bits: integers [0, 255] (..., 3) -> int64 [0, 7] (..., 3)."""
     return rgb.long() // COARSE_STEP
 
 
 def bins_from_coarse(coarse: Tensor) -> Tensor:
-    """(..., 3) integers [0, 7] -> (...) int64 [0, 511]: red * 64 + green * 8 + blue."""
+    """Integers [0, 7] (..., 3) -> int64 [0, 511] (...): red * 64 + green * 8 + blue."""
     red, green, blue = coarse.long().unbind(-1)
     return (red * COARSE_LEVELS + green) * COARSE_LEVELS + blue
 
 
 def coarse_from_bins(bins: Tensor) -> Tensor:
-    """(...) integers [0, 511] -> (..., 3) int64 [0, 7]."""
+    """Integers [0, 511] (...) -> int64 [0, 7] (..., 3); the inverse of `bins_from_coarse`."""
     red, rest = bins.long() // COARSE_LEVELS**2, bins.long() % COARSE_LEVELS**2
     return torch.stack((red, rest // COARSE_LEVELS, rest % COARSE_LEVELS), dim=-1)
 
 
 def rgb_from_bins(bins: Tensor) -> Tensor:
-    """(...) integers [0, 511] -> (..., 3) int64 [0, 224]: the coarse color back on eight bits."""
+    """Integers [0, 511] (...) -> int64 [0, 224] (..., 3): the darkest color of each bin."""
     return coarse_from_bins(bins) * COARSE_STEP
 
 
-def check_symbols(name: str, symbols: Tensor, upper: int, shape: tuple[int, ...]) -> None:
-    """Refuse symbols of a wrong type, shape or range.
+def bin_centers() -> Tensor:
+    """RGB of the center of each bin, float64 (512, 3): 15.5 to 239.5."""
+    return rgb_from_bins(torch.arange(NUM_BINS)).double() + (COARSE_STEP - 1) / 2
 
-    shape holds the expected sizes after the batch.
+
+def check_symbols(name: str, symbols: Tensor, upper: int, shape: tuple[int, ...]) -> None:
+    """Check that symbols are integers [0, upper - 1] of shape (B, *shape).
 
     Raises:
-        ValueError: the message holds the name, what was expected and what came.
+        ValueError: another type, shape or range; the message has the name, what was expected and
+            what was found.
     """
     if symbols.is_floating_point() or symbols.dtype == torch.bool:
         raise ValueError(f"{name} must hold integers, not {symbols.dtype}")

@@ -1,4 +1,4 @@
-"""What a colorizer gives, whatever its model: pictures and their scores.
+"""The result of a colorizer, the same for all models: pictures and their scores.
 
 Legend: B batch, R low resolution, S high resolution.
 """
@@ -12,15 +12,18 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Colorized:
-    """Pictures and their scores; all arrays have the batch first.
+    """Pictures and their scores; the first axis of all arrays is the batch.
 
-    rgb: uint8 (B, S, S, 3), or (B, R, R, 3) where the spatial upsampler is left out. What a method
-    does not compute is NaN. log_likelihood: float64 (B,), nats, of the core's picture at
-    temperature 1, summed over pixels. bits_per_pixel: the same as bits, per pixel (uniform: 9).
-    color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per channel value that the
-    upsamplers give to their own, most likely, picture. entropy: float32 (B, R, R), bits [0, 9], as
-    in CoreSample. excess_bits, mean_distance, chroma_excess: float64 (B,), as in `model.ranking`,
-    of drawn pictures.
+    rgb: uint8 (B, S, S, 3), or (B, R, R, 3) without the spatial upsampler. A score that the method
+    or model does not compute is NaN.
+
+    log_likelihood: float64 (B,), nats, of the small picture at temperature 1, summed over pixels.
+    bits_per_pixel: float64 (B,), -log_likelihood as bits per pixel; ColTran's core with uniform
+    probabilities would have 9. color_bits_per_dim, spatial_bits_per_dim: float64 (B,), bits per
+    channel value that each upsampler assigns to its own picture, the most likely one. entropy:
+    float32 (B, R, R), bits, of the distribution at each pixel, as in `CoreSample` (ColTran: 0 to
+    9). excess_bits, mean_distance, chroma_excess: float64 (B,), of drawn pictures, as in
+    `model.ranking`.
     """
 
     rgb: NDArray[np.uint8]
@@ -37,7 +40,7 @@ class Colorized:
 def check_batch(
     gray_low: NDArray[np.uint8], gray_high: NDArray[np.uint8], seeds: Sequence[int]
 ) -> None:
-    """Raise ValueError where there are not as many of each, or none."""
+    """Raise ValueError unless there are equally many of each, and at least one."""
     sizes = len(gray_low), len(gray_high), len(seeds)
     if len(set(sizes)) > 1 or not sizes[0]:
         found = "{}, {} and {}".format(*sizes)

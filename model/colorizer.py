@@ -1,6 +1,6 @@
-"""The three stages as one: a gray photograph in, color and likelihoods out.
+"""ColTran's three stages in a row: gray photographs in, color pictures and their scores out.
 
-Legend: B batch, R low resolution (of core and color upsampler), S high resolution.
+Legend: B batch, R low resolution (of core and color upsampler), S high resolution, V = 512 bins.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from model.draft import expected_color, log_likelihood_of, with_hints
 from model.encoder import Extras
 from model.likelihood import BITS_PER_NAT
 from model.method import PUBLISHED_METHOD, Method
-from model.ranking import beside_parallel_head, excess_bits
+from model.ranking import compare_with_parallel_head, excess_bits
 from model.sampling.cached import encode, sample_encoded
 from model.sampling.draw import draw_uniforms
 from model.sampling.inference import most_likely
@@ -31,8 +31,8 @@ from model.weights import STAGES, WeightsError, load_stage, stage_path
 class Batch(NamedTuple):
     """Photographs that are colorized together.
 
-    low_BRR, high_BSS: integers [0, 255], the same photographs in two sizes. extras: what the core
-    is given beside low_BRR. seeds, temperature: as in `Colorizer.colorize`.
+    low_BRR, high_BSS: integers [0, 255], the same photographs in two sizes. extras: the core's
+    other inputs. seeds, temperature: as in `Colorizer.colorize`.
     """
 
     low_BRR: Tensor
@@ -42,8 +42,8 @@ class Batch(NamedTuple):
     temperature: float
 
 
-class Picture(NamedTuple):
-    """Pictures and scores of a batch: tensors, shaped and named as the arrays of Colorized."""
+class Pictures(NamedTuple):
+    """Pictures and scores of a batch, as tensors; names, shapes and units as in `Colorized`."""
 
     rgb: Tensor
     log_likelihood: Tensor
@@ -58,9 +58,10 @@ class Picture(NamedTuple):
 class Colorizer:
     """Gray photographs in two sizes -> color at the high resolution, with scores.
 
-    The result for a photograph depends on its pixels, its seed and the weights, but not on its
-    company: the core always draws `batch_size` pictures at once (repeating the last photograph if
-    there are fewer), and everything else takes one photograph at a time.
+    The result for a photograph depends on its pixels, its seed and the weights, but not on the
+    other photographs of its batch: the core always draws `batch_size` pictures at once (it repeats
+    the last photograph if there are fewer), and everything else is computed one photograph at a
+    time.
     """
 
     def __init__(
@@ -71,7 +72,11 @@ class Colorizer:
         batch_size: int = 8,
         method: Method = PUBLISHED_METHOD,
     ) -> None:
-        """Raises ValueError where the stages' resolutions do not fit each other."""
+        """batch_size: how many photographs the core draws together.
+
+        Raises:
+            ValueError: resolutions that do not fit each other, or a batch size below 1.
+        """
         self.core, self.color, self.spatial, self.batch_size = core, color, spatial, batch_size
         self.method, self._runners = method, RowRunners(core)
         self.low_resolution = core.config.resolution
@@ -87,7 +92,7 @@ class Colorizer:
 
     @property
     def knows(self) -> frozenset[str]:
-        """What of a photograph's color the core can be told: "hints", "palette"."""
+        """Which known colors the core can take into account: any of "hints" and "palette"."""
         config = self.core.config
         told = ("hints", config.hints), ("palette", config.palette)
         return frozenset(name for name, able in told if able)
@@ -100,10 +105,11 @@ class Colorizer:
         batch_size: int = 8,
         method: Method = PUBLISHED_METHOD,
     ) -> Self:
-        """The three stages of a folder of weights.
+        """Load the three stages from a folder of weights, with the dtype of method.precision.
 
         Raises:
-            WeightsError: a file is missing, unreadable, of another stage, or they do not fit.
+            WeightsError: a file is missing, unreadable or of another stage, or stages do not fit
+                each other.
         """
         stages = [load_stage(stage_path(folder, name), device) for name in STAGES]
         core, color, spatial = stages
@@ -133,13 +139,14 @@ class Colorizer:
     ) -> Colorized:
         """Colorize any number of photographs.
 
-        gray_low: uint8 (B, R, R); gray_high: uint8 (B, S, S), the same photographs; seeds: one a
-        photograph, 0..2^63 - 1; temperature as in `sample_core`. hints (B, R, R) and palette
-        (B, 512): what is known of their colors, as in model.encoder.Extras.
+        gray_low: uint8 (B, R, R), and gray_high: uint8 (B, S, S), the same photographs. seeds: one
+        per photograph, 0..2^63 - 1. temperature: at least 0; it divides the logits that bins are
+        drawn from. hints: int64 (B, R, R), and palette: float32 (B, V), are known colors, as in
+        model.encoder.Extras.
 
         Raises:
-            ValueError: shapes or seeds that do not fit, or hints or a palette that the weights
-                cannot use.
+            ValueError: a wrong shape, temperature or number of seeds, or hints or a palette that
+                these weights cannot use.
         """
         check_batch(gray_low, gray_high, seeds)
         device, parts = self.core.head.weight.device, []
@@ -163,22 +170,22 @@ class Colorizer:
         return Colorized(rgb, log_likelihood, bits_per_pixel, *others)
 
     @torch.inference_mode()
-    def _colorize(self, batch: Batch) -> Picture:
+    def _colorize(self, batch: Batch) -> Pictures:
         context = encode(self.core, batch.low_BRR, *batch.extras)
-        make = self._draft if self.method.draft else self._draw
-        return Picture(*(part.cpu() for part in make(batch, context)))
+        method = self._draft if self.method.draft else self._draw
+        return Pictures(*(part.cpu() for part in method(batch, context)))
 
-    def _draft(self, batch: Batch, context: Tensor) -> Picture:
-        """One pass of the core's parallel head."""
+    def _draft(self, batch: Batch, context: Tensor) -> Pictures:
+        """Mean colors by one pass of the parallel head. context: of `encode`, (B, R, R, D)."""
         low = batch.low_BRR
         rgb, entropy = expected_color(self.core, context, low, batch.temperature)
         rgb = with_hints(saturate(rgb, self.method.saturation), batch.extras.hints_BHW)
         log_likelihood = log_likelihood_of(self.core, context, low, rgb)
         unknown = unknown_score(rgb)
-        return Picture(rgb, log_likelihood, unknown, unknown, entropy, *[unknown] * 3)
+        return Pictures(rgb, log_likelihood, unknown, unknown, entropy, *[unknown] * 3)
 
-    def _draw(self, batch: Batch, context: Tensor) -> Picture:
-        """The core drawn pixel by pixel, then the upsamplers."""
+    def _draw(self, batch: Batch, context: Tensor) -> Pictures:
+        """Bins drawn pixel by pixel, then the upsamplers. context: of `encode`, (B, R, R, D)."""
         low, temperature = batch.low_BRR, batch.temperature
         uniforms = draw_uniforms(low, batch.seeds, temperature)
         sample = sample_encoded(
@@ -193,22 +200,23 @@ class Colorizer:
         rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
         log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
         excess = excess_bits(sample.log_prob_BHW, sample.expected_BHW)
-        beside = beside_parallel_head(self.core, context, low, sample.bins_BHW)
+        compared = compare_with_parallel_head(self.core, context, low, sample.bins_BHW)
         entropy = sample.entropy_BHW
-        return Picture(rgb, log_likelihood, color_bits, spatial_bits, entropy, excess, *beside)
+        return Pictures(rgb, log_likelihood, color_bits, spatial_bits, entropy, excess, *compared)
 
 
 def unknown_score(rgb: Tensor) -> Tensor:
-    """NaN for each picture, float64 (B,): a score that the method does not compute."""
+    """A score that the method does not compute: NaN for each picture, float64 (B,)."""
     return torch.full((len(rgb),), torch.nan, dtype=torch.float64)
 
 
 def upsample(
     upsampler: ChannelUpsampler, values_BHW3: Tensor, gray_BHW: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`most_likely` of each photograph, int64 (B, H, W, 3) and float64 (B,).
+    """Apply `most_likely` to each photograph: int64 (B, H, W, 3) [0, 255], and bits, float64 (B,).
 
-    One after the other, because each takes much memory, and so that company does not matter.
+    values_BHW3, gray_BHW: as in `ChannelUpsampler.forward`. Photographs are done one at a time,
+    which saves memory and keeps each result independent of the rest of the batch.
     """
     pairs = zip(values_BHW3, gray_BHW, strict=True)
     values, bits = zip(*(most_likely(upsampler, *pair) for pair in pairs), strict=True)

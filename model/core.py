@@ -2,9 +2,10 @@
 
 Legend: B batch, H W rows and columns (both `resolution`), D features, V = 512 bins of color.
 
-The encoder (model.encoder) reads the gray photograph; the outer decoder carries finished rows down;
-the inner decoder carries finished pixels of a row to the right. Causality comes from two shifts:
-the outer decoder's output moves one row down, the inner decoder's input one column to the right.
+The encoder (model.encoder) reads the gray photograph. The outer decoder makes a context of finished
+rows for the rows below; the inner decoder makes features for the next pixel of finished pixels of
+its row. The model is autoregressive by masks and two shifts: the outer decoder's output moves down
+by one row, the inner decoder's input to the right by one column.
 """
 
 from dataclasses import asdict, dataclass
@@ -30,9 +31,10 @@ from model.layers import (
 class CoreConfig(EncoderConfig, ConditioningConfig):
     """Sizes and options of the core; the defaults are the published model.
 
-    `outer` and `inner` count the decoders' layers; `skip` adds the context to their inputs.
-    `histogram`, which the published model lacks, adds log p(bin | gray) of the training photographs
-    to both heads, which then start at zero.
+    outer, inner: layers of the decoders; one of the outer decoder is a pair, row and column. skip:
+    add the context to the decoders' inputs. histogram (not in the published model): add the
+    training photographs' log p(bin | gray) to the logits of both heads, which are initialized to
+    zero.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -51,7 +53,7 @@ class CoreConfig(EncoderConfig, ConditioningConfig):
 
 
 class OuterDecoder(nn.Module):
-    """Finished rows -> context for the rows below: unmasked rows, masked columns, shift down."""
+    """Finished rows -> context for the rows below: unmasked rows, masked columns, a shift down."""
 
     def __init__(self, config: CoreConfig) -> None:
         super().__init__()
@@ -74,7 +76,7 @@ class OuterDecoder(nn.Module):
 
 
 class InnerDecoder(nn.Module):
-    """Finished pixels of a row, above and gray context -> features of the next pixel."""
+    """Finished pixels of a row, context from above, gray context -> features of the next pixel."""
 
     def __init__(self, config: CoreConfig) -> None:
         super().__init__()
@@ -92,7 +94,7 @@ class InnerDecoder(nn.Module):
             x = x + gray_context + upper
         context = torch.cat((gray_context, upper), dim=-1)
         for layer in self.layers:
-            # The norms look at gray alone: a mean over `upper` would let later rows leak in.
+            # Norms take a mean over the picture; over `upper` it would leak later rows.
             x = layer(x, layer.modulate_positions(context), layer.modulate_norms(gray_context))
         return x
 
@@ -124,14 +126,14 @@ class ColTranCore(nn.Module):
         hints_BHW: Tensor | None = None,
         palette_BV: Tensor | None = None,
     ) -> Tensor:
-        """Teacher-forced logits.
+        """Teacher-forced logits of the autoregressive head.
 
-        bins_BHW: int64 [0, 511]; gray_BHW: integers [0, 255]; the others are as in Extras. Returns
-        float32 (B, H, W, 512); position (i, j) sees all that the encoder does, and bins above row i
-        or left of it in row i.
+        bins_BHW: integers [0, 511], the true bins; gray_BHW: integers [0, 255]; the others are as
+        in `Extras`. Returns float32 (B, H, W, 512); position (i, j) depends on the encoder's inputs
+        and on bins above row i or left of column j in row i.
 
         Raises:
-            ValueError: inputs of a wrong type, shape or range, or for which the core was not built.
+            ValueError: inputs of a wrong type, shape or range, or that this core was not built for.
         """
         context = self.encode(gray_BHW, high_BSS, hints_BHW, palette_BV)
         return self.decode(bins_BHW, context, gray_BHW)
@@ -143,12 +145,12 @@ class ColTranCore(nn.Module):
         hints_BHW: Tensor | None = None,
         palette_BV: Tensor | None = None,
     ) -> Tensor:
-        """The part of `forward` that sees no color, (B, H, W, D): needed once per photograph."""
+        """The encoder's context, (B, H, W, D), which depends on no bins; inputs as in `forward`."""
         context: Tensor = self.encoder(gray_BHW, Extras(high_BSS, hints_BHW, palette_BV))
         return context
 
     def decode(self, bins_BHW: Tensor, context: Tensor, gray_BHW: Tensor) -> Tensor:
-        """The part of `forward` after the encoder."""
+        """The logits of `forward`, given the encoder's context (B, H, W, D)."""
         check_symbols("bins", bins_BHW, NUM_BINS, (self.config.resolution,) * 2)
         pixels = self.pixel_embedding(bins_BHW.long())
         upper = self.outer(pixels, context)
@@ -162,16 +164,22 @@ class ColTranCore(nn.Module):
         hints_BHW: Tensor | None = None,
         palette_BV: Tensor | None = None,
     ) -> Tensor:
-        """All pixels at once, each independent of the others: float32 (B, H, W, 512)."""
+        """Logits of the parallel head, where pixels are independent: float32 (B, H, W, 512).
+
+        Inputs as in `forward`.
+        """
         context = self.encode(gray_BHW, high_BSS, hints_BHW, palette_BV)
         return self.parallel_from(context, gray_BHW)
 
     def parallel_from(self, context: Tensor, gray_BHW: Tensor) -> Tensor:
-        """The parallel head on the encoder's context: float32 (B, H, W, 512)."""
+        """`parallel_logits`, given the encoder's context (B, H, W, D): float32 (B, H, W, 512)."""
         return self._with_prior(self.parallel_head(context).float(), gray_BHW)
 
     def prior(self, gray: Tensor) -> Tensor | None:
-        """log p(bin | gray) of the training photographs, (...) -> float32 (..., 512); or None."""
+        """The training photographs' log p(bin | gray), or None without a histogram.
+
+        gray: integers [0, 255] (...). Returns float32 (..., 512).
+        """
         if not self.config.histogram:
             return None
         return self.log_histogram[self.encoder.seen(gray)].float()
@@ -181,5 +189,5 @@ class ColTranCore(nn.Module):
         return logits if prior is None else logits + prior
 
     def describe(self) -> dict[str, object]:
-        """What a weights file carries in its header."""
+        """Stage and configuration, for the header of a weights file."""
         return {"stage": "core", **asdict(self.config)}

@@ -1,12 +1,12 @@
-"""Criss-cross attention and full attention: what the core's encoder can use beside axial layers.
+"""Criss-cross and full attention: alternatives to axial layers in the core's encoder.
 
 Huang et al., "CCNet: Criss-Cross Attention for Semantic Segmentation", ICCV 2019. Each pixel
-attends to its row and its column at once, itself counted once, with one softmax over H + W - 1
-places. Done twice with the same weights, every pixel reaches every other, by way of the crossing of
-one's row and the other's column. Full attention is what it is compared with (the paper's non-local
-block).
+attends to its row and its column at once, by one softmax over H + W - 1 positions (itself once).
+After two passes with the same weights, every pixel has seen every other, by way of the pixel where
+the row of one crosses the column of the other. Full attention, the paper's non-local block, is
+there for comparison.
 
-Both have, unlike the paper, heads and a bias by distance, as axial attention has.
+Unlike the paper's, both have several heads and a learned relative bias, as axial attention does.
 
 Legend: B batch, H W rows and columns (both L), D features, N heads, C features of a head.
 """
@@ -32,14 +32,14 @@ PASSES = 2
 
 
 class GridAttention(AxialAttention):
-    """Attention beyond one line: a bias by distance along rows, and one along columns."""
+    """Attention in two dimensions: one relative bias along rows, and one along columns."""
 
     def __init__(self, hidden: int, heads: int, length: int) -> None:
         super().__init__(hidden, heads, length, "row", masked=False)
         self.column_relative_bias = nn.Parameter(torch.zeros(heads, 2 * length))
 
     def biases(self) -> tuple[Tensor, Tensor]:
-        """By query and key along a row, and along a column: (N, L, L) each."""
+        """Biases by head, query and key, within a row and within a column: (N, L, L) each."""
         place = torch.arange(self.length, device=self.relative_bias.device)
         distance = place[None, :] - place[:, None] + self.length - 1
         return self.relative_bias[:, distance], self.column_relative_bias[:, distance]
@@ -49,7 +49,7 @@ class CrissCrossAttention(GridAttention):
     """Recurrent criss-cross attention: two passes with the same weights."""
 
     def forward(self, x: Tensor, modulations: PositionModulations = NO_POSITIONS) -> Tensor:
-        """(B, H, W, D) -> (B, H, W, D), to be added to x, as each pass adds its own."""
+        """(B, H, W, D) -> (B, H, W, D): the sum of what each pass adds to x."""
         total, current = torch.zeros_like(x), x
         for _ in range(PASSES):
             attended = self.attend(current, modulations)
@@ -62,8 +62,8 @@ class CrissCrossAttention(GridAttention):
         q = q * q.shape[-1] ** -0.5
         row_bias, column_bias = self.biases()
         itself = torch.eye(self.length, dtype=torch.bool, device=x.device)
-        column_bias = column_bias.masked_fill(itself, float("-inf"))  # counted in the row already
-        # Batches of lines: (B, H, N, W, C) along rows, (B, W, N, H, C) along columns.
+        column_bias = column_bias.masked_fill(itself, float("-inf"))  # it is part of the row
+        # One line per batch entry: (B, H, N, W, C) for rows, (B, W, N, H, C) for columns.
         rows = [part.permute(0, 1, 3, 2, 4) for part in (q, k, v)]
         columns = [part.permute(0, 2, 3, 1, 4) for part in (q, k, v)]
         row_scores = rows[0] @ rows[1].transpose(-1, -2) + row_bias
@@ -79,7 +79,7 @@ class CrissCrossAttention(GridAttention):
 
 
 class FullAttention(GridAttention):
-    """Every pixel attends to every pixel; the bias is that of the row plus that of the column."""
+    """Every pixel attends to every pixel; the bias is the row's plus the column's."""
 
     def forward(self, x: Tensor, modulations: PositionModulations = NO_POSITIONS) -> Tensor:
         """(B, H, W, D) -> (B, H, W, D)."""
@@ -92,7 +92,7 @@ class FullAttention(GridAttention):
 
 
 def build_encoder(size: LayerSize, layers: int, attention: EncoderAttention) -> AxialLayers:
-    """The core's encoder. A layer reaches every pixel: an axial one is a pair, row and column."""
+    """The layers of the core's encoder. One axial layer counts as a pair, row and column."""
     if attention == "axial":
         return axial_encoder(size, layers)
     kind = CrissCrossAttention if attention == "criss_cross" else FullAttention

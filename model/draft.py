@@ -1,4 +1,4 @@
-"""The draft: coarse color from the core's parallel head in one pass, without drawing.
+"""The draft: coarse color by one pass of the core's parallel head, without drawing.
 
 Legend: B batch, H W rows and columns (both R, the low resolution), D features.
 """
@@ -21,9 +21,11 @@ from model.core import ColTranCore
 def expected_color(
     core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor]:
-    """The parallel head's mean color, uint8 (B, H, W, 3), and entropy at temperature 1, in bits.
+    """The parallel head's mean color at a temperature, and its entropy at temperature 1.
 
-    context_BHWD: of `encode`. temperature 0 takes its most likely bin.
+    context_BHWD: of `encode`; gray_BHW: integers [0, 255]. Colors are the centers of bins;
+    temperature 0 takes the most likely bin. Returns uint8 (B, H, W, 3), and bits, float32 (B, H,
+    W).
     """
     pairs = zip(context_BHWD.split(1), gray_BHW.split(1), strict=True)
     logits = torch.cat([core.parallel_from(context, gray) for context, gray in pairs])
@@ -36,7 +38,10 @@ def expected_color(
 
 
 def with_hints(rgb_BHW3: Tensor, hints_BHW: Tensor | None) -> Tensor:
-    """Pictures, uint8, whose hinted pixels have the middle of the hint's bin."""
+    """Set each hinted pixel to the center of its hint's bin.
+
+    rgb_BHW3: uint8. hints_BHW: integers [0, 512], 512 where there is no hint. Returns uint8.
+    """
     if hints_BHW is None:
         return rgb_BHW3
     hinted = (hints_BHW < NUM_BINS)[..., None]
@@ -47,7 +52,10 @@ def with_hints(rgb_BHW3: Tensor, hints_BHW: Tensor | None) -> Tensor:
 def log_likelihood_of(
     core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, rgb_BHW3: Tensor
 ) -> Tensor:
-    """Nats, float64 (B,), that the core gives to pictures, uint8 (B, H, W, 3): teacher-forced."""
+    """Log-likelihood of pictures under the core, teacher-forced: nats, float64 (B,).
+
+    context_BHWD: of `encode`; rgb_BHW3: integers [0, 255].
+    """
     bins_BHW = bins_from_coarse(coarse_from_rgb(rgb_BHW3))
     totals = []
     for bins, context, gray in zip(

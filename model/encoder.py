@@ -1,4 +1,4 @@
-"""The core's encoder: a gray photograph, and whatever is known of its color -> context.
+"""The core's encoder: gray photographs, and known colors if there are any -> context.
 
 Legend: B batch, H W rows and columns (both `resolution`), S the high resolution, D features,
 V = 512 bins of color.
@@ -15,16 +15,16 @@ from model.criss_cross import EncoderAttention, build_encoder
 from model.layers import LayerSize, PositionEmbedding, embedding, fourier_features, linear
 from model.trunk import PhotoContext, Trunk, check_high, check_trunk
 
-UNKNOWN = NUM_BINS  # the hint of a pixel whose color nobody knows
+UNKNOWN = NUM_BINS  # the hint of a pixel whose color is not known
 
 
 class Extras(NamedTuple):
-    """What the encoder may be given beside the small gray photographs.
+    """Inputs of the encoder beside the small gray photographs.
 
     high_BSS: integers [0, 255], the same photographs at the high resolution; required by a core
-    with a trunk, refused by all others. hints_BHW: known bins [0, 511], or 512 where the color is
-    unknown. palette_BV: a distribution over bins for the whole picture, or a row of zeros for an
-    unknown one.
+    with a trunk, refused by all others. hints_BHW: integers [0, 512], the bins of known pixels and
+    512 elsewhere. palette_BV: float, each picture's distribution over bins, or a row of zeros if it
+    is unknown.
     """
 
     high_BSS: Tensor | None = None
@@ -32,25 +32,29 @@ class Extras(NamedTuple):
     palette_BV: Tensor | None = None
 
     def of_photo(self, photo: int) -> "Extras":
-        """Those of one photograph, as a batch of one."""
+        """The inputs of one photograph, as a batch of one."""
         return Extras(*(None if part is None else part[photo, None] for part in self))
 
     def to(self, device: torch.device) -> "Extras":
+        """The inputs on a device."""
         return Extras(*(None if part is None else part.to(device) for part in self))
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig:
-    """Sizes of all parts of the core, and what its encoder is shown.
+    """Sizes of all parts of the core, and the encoder's inputs; defaults are the published model.
 
-    `encoder_attention` other than axial is that of model.criss_cross. `unconditional` looks at no
-    gray photograph: then the core is the Axial Transformer (Ho et al. 2019) with a learned context
-    at each position.
+    hidden: D. ff: features inside of feed-forward layers. heads: of attention. enc: layers of the
+    encoder; an axial one is a pair, row and column. resolution: H and W. dropout: share of features
+    that training drops. encoder_attention: axial, or one of model.criss_cross.
 
-    The published model has neither of the following. `trunk` shows the encoder the photograph at
-    the high resolution, through a pretrained network; `trunk_dropout` is the share of that
-    network's channels that training drops. `hints` and `palette` let the encoder know the colors of
-    single pixels and of the whole picture.
+    unconditional: ignore the gray photograph. The core is then the Axial Transformer (Ho et al.
+    2019) with a learned context at each position.
+
+    The published model has none of the following. trunk: show the encoder the photograph at the
+    high resolution through a pretrained network (model.trunk). trunk_dropout: share of that
+    network's channels that training drops. hints, palette: tell the encoder the colors of single
+    pixels, and of the whole picture.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -83,10 +87,12 @@ class EncoderConfig:
 
     @property
     def size(self) -> LayerSize:
+        """The sizes of its layers. Raises ValueError for one that cannot be built."""
         return LayerSize(self.hidden, self.ff, self.heads, self.resolution, self.dropout)
 
 
 def check_booleans(config: object, *names: str) -> None:
+    """Raise ValueError unless the named settings are True or False."""
     for name in names:
         value = getattr(config, name)
         if not isinstance(value, bool):
@@ -94,7 +100,7 @@ def check_booleans(config: object, *names: str) -> None:
 
 
 class Encoder(nn.Module):
-    """Gray photographs, and what is known of their color -> context at each position."""
+    """Gray photographs, and known colors -> context at each position."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -119,7 +125,7 @@ class Encoder(nn.Module):
         """gray_BHW: integers [0, 255] -> (B, H, W, D).
 
         Raises:
-            ValueError: inputs of a wrong type, shape or range, or extras that the core was not
+            ValueError: inputs of a wrong type, shape or range, or extras that this core was not
                 built for.
         """
         self.check(gray_BHW, extras)
@@ -129,7 +135,7 @@ class Encoder(nn.Module):
         return x
 
     def embed(self, gray_BHW: Tensor, extras: Extras) -> Tensor:
-        """What enters the layers, (B, H, W, D)."""
+        """The input of the first layer, (B, H, W, D)."""
         x = self.embedding(self.seen(gray_BHW)) + self.embedding_bias + self.position()
         if extras.high_BSS is not None:
             x = x + self.photo(extras.high_BSS)
@@ -142,14 +148,14 @@ class Encoder(nn.Module):
         return x
 
     def seen(self, gray_BHW: Tensor) -> Tensor:
-        """The gray that the model is given, int64: zeros where it is unconditional."""
+        """The gray that the model sees, int64: zeros if it is unconditional."""
         gray = gray_BHW.long()
         return torch.zeros_like(gray) if self.config.unconditional else gray
 
     def embed_palette(self, palette_BV: Tensor | None) -> Tensor:
-        """(B, V), rows of zeros for unknown ones -> (B, D).
+        """(B, V) -> (B, D), or (1, D) for None; rows of zeros are unknown palettes.
 
-        The square roots of the shares are projected, so that rare colors count.
+        It projects the square roots of the shares, which gives rare colors more weight.
         """
         if palette_BV is None:
             return self.no_palette[None]

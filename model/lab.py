@@ -1,6 +1,6 @@
-"""CIE Lab and the difference of two colors as people see it.
+"""CIE Lab, and the difference that people see between two colors.
 
-Numbers are float64. sRGB as IEC 61966-2-1 defines it, on eight bits; white is that of sRGB itself
+Numbers are float64. RGB is sRGB (IEC 61966-2-1) in 0..255. The white point is that of sRGB itself
 (D65), so that gray has exactly a* = b* = 0.
 """
 
@@ -16,7 +16,7 @@ _WHITE = _XYZ_FROM_LIGHT.sum(axis=1)
 
 
 def lab_from_rgb(rgb: ArrayLike) -> Floats:
-    """Values 0..255 (..., 3) -> L* 0..100, a*, b* (..., 3)."""
+    """sRGB 0..255 (..., 3) -> L* (0..100), a* and b* (..., 3)."""
     encoded = np.asarray(rgb, np.float64) / 255
     light = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
     relative = light @ (_XYZ_FROM_LIGHT / _WHITE[:, None]).T
@@ -29,7 +29,7 @@ def lab_from_rgb(rgb: ArrayLike) -> Floats:
 
 
 def rgb_from_lab(lab: ArrayLike) -> Floats:
-    """The inverse of lab_from_rgb, (..., 3) -> 0..255; what no screen can show is clipped."""
+    """L*, a*, b* (..., 3) -> sRGB 0..255 (..., 3); colors outside of sRGB are clipped."""
     lightness, a, b = np.moveaxis(np.asarray(lab, np.float64), -1, 0)
     y = (lightness + 16) / 116
     x, z = y + a / 500, y - b / 200
@@ -41,7 +41,7 @@ def rgb_from_lab(lab: ArrayLike) -> Floats:
 
 
 def ciede2000(first: ArrayLike, second: ArrayLike) -> Floats:
-    """CIEDE2000 (CIE 142:2001) of two arrays of Lab (..., 3) -> (...); 1 is just noticeable.
+    """CIEDE2000 (CIE 142:2001) between two arrays of Lab (..., 3) -> (...); 1 is just noticeable.
 
     In the notation of Sharma, Wu and Dalal (2005), with kL = kC = kH = 1.
     """

@@ -3,9 +3,9 @@
 Legend: B batch, H W rows and columns, D features, N heads, C features of a head (D / N),
 L length of the attended axis, F features of a conditioning context.
 
-A conditioned layer never mixes its input with the context directly: the context is turned into
-`Modulation`s (a scale and a shift) first, and these are applied. So whatever depends on the context
-alone can be computed once and kept, which is what makes cached sampling exact.
+A conditioned layer first turns its context into `Modulation`s (a scale and a shift) and then
+applies these to its input. What depends on the context alone can therefore be computed once and
+kept, which is what makes cached sampling exact.
 """
 
 from collections.abc import Callable, Iterator
@@ -33,12 +33,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class Modulation(NamedTuple):
-    """x -> x * scale + shift; None stands for 1 and 0."""
+    """x -> x * scale + shift; None stands for a scale of 1 or a shift of 0."""
 
     scale: Tensor | None = None
     shift: Tensor | None = None
 
     def apply(self, x: Tensor) -> Tensor:
+        """Modulate x, which broadcasts with scale and shift."""
         if self.scale is not None:
             x = x * self.scale
         return x if self.shift is None else x + self.shift
@@ -48,7 +49,7 @@ IDENTITY = Modulation()
 
 
 class PositionModulations(NamedTuple):
-    """What a layer takes from its context: q, k, v (B, H, W, N, C) and mlp (B, H, W, D)."""
+    """A layer's modulations at each position: q, k, v (B, H, W, N, C), and mlp (B, H, W, D)."""
 
     q: Modulation = IDENTITY
     k: Modulation = IDENTITY
@@ -57,7 +58,7 @@ class PositionModulations(NamedTuple):
 
 
 class NormModulations(NamedTuple):
-    """What a layer's two norms take from the whole gray context: each (B, 1, 1, D)."""
+    """The modulations of a layer's two norms, from the whole gray context: each (B, 1, 1, D)."""
 
     attention: Modulation = IDENTITY
     mlp: Modulation = IDENTITY
@@ -67,7 +68,7 @@ NO_POSITIONS, NO_NORMS = PositionModulations(), NormModulations()
 
 
 class PositionEmbedding(nn.Module):
-    """Learned embeddings of rows and columns, added: (H, 1, D) + (W, D) -> (H, W, D)."""
+    """Learned embeddings of row and column, summed: (H, 1, D) + (W, D) -> (H, W, D)."""
 
     def __init__(self, resolution: int, hidden: int) -> None:
         super().__init__()
@@ -77,17 +78,18 @@ class PositionEmbedding(nn.Module):
         nn.init.normal_(self.column, std=hidden**-0.5)
 
     def forward(self) -> Tensor:
+        """(H, W, D)."""
         return self.row + self.column
 
 
 class AxialAttention(nn.Module):
-    """Self-attention along rows or columns, with a learned bias by distance."""
+    """Self-attention along rows or columns, with a learned relative bias (paper, section 3)."""
 
     def __init__(self, hidden: int, heads: int, length: int, axis: Axis, masked: bool) -> None:
         super().__init__()
         self.heads, self.length, self.axis, self.masked = heads, length, axis, masked
         self.q, self.k, self.v, self.output = (linear(hidden, hidden, bias=False) for _ in range(4))
-        # Entry [n, key - query + L - 1]; the last column is never read, as published.
+        # Indexed by [head, key - query + L - 1]; as published, the last column is never read.
         self.relative_bias = nn.Parameter(torch.zeros(heads, 2 * length))
 
     def project(self, x: Tensor, modulations: PositionModulations) -> tuple[Tensor, Tensor, Tensor]:
@@ -96,14 +98,14 @@ class AxialAttention(nn.Module):
         return modulations.q.apply(q), modulations.k.apply(k), modulations.v.apply(v)
 
     def bias(self) -> Tensor:
-        """Relative bias of every query and key, and the mask: (N, L, L)."""
+        """Relative bias by head, query and key, -inf where masked: (N, L, L)."""
         position = torch.arange(self.length, device=self.relative_bias.device)
         distance = position[None, :] - position[:, None]  # (query, key)
         bias = self.relative_bias[:, distance + self.length - 1]
         return bias.masked_fill(distance > 0, float("-inf")) if self.masked else bias
 
     def forward(self, x: Tensor, modulations: PositionModulations) -> Tensor:
-        """(B, H, W, D) -> (B, H, W, D); along the other axis positions do not see each other."""
+        """(B, H, W, D) -> (B, H, W, D); each row (or column) attends to itself alone."""
         # (B, H, W, N, C) -> (B, H, N, W, C) for rows, (B, W, N, H, C) for columns.
         order = (0, 1, 3, 2, 4) if self.axis == "row" else (0, 2, 3, 1, 4)
         back = (0, 1, 3, 2, 4) if self.axis == "row" else (0, 3, 1, 2, 4)
@@ -123,12 +125,17 @@ class Mlp(nn.Module):
         self.output = linear(ff, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(..., D) -> (..., D)."""
         return self.output(torch.relu(self.input(x)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConditioningConfig:
-    """The options of conditioned layers, under their published names and with published values."""
+    """Options of conditioned layers; names and defaults are those of the published code.
+
+    Raises:
+        ValueError: a value that an option cannot have.
+    """
 
     cond_mlp: MlpCondition = "affine"
     cond_mlp_act: Activation = "identity"
@@ -158,9 +165,20 @@ class ConditioningConfig:
                 raise ValueError(f"{field.name} must be one of {wanted}, not {value!r}")
 
 
+def check_whole(**values: object) -> None:
+    """Raise ValueError unless each value is a positive whole number."""
+    for name, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+
+
 @dataclass(frozen=True)
 class LayerSize:
-    """Sizes that all layers of a stack share."""
+    """Sizes that all layers of a stack share: D, hidden features of the MLP, N, H = W.
+
+    Raises:
+        ValueError: a size that cannot be built, with its name and value.
+    """
 
     hidden: int
     ff: int
@@ -169,10 +187,9 @@ class LayerSize:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "ff", "heads", "resolution"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        check_whole(
+            **{name: getattr(self, name) for name in ("hidden", "ff", "heads", "resolution")}
+        )
         if self.hidden % self.heads:
             raise ValueError(f"hidden {self.hidden} is not divisible by {self.heads} heads")
         if self.resolution < 2:
@@ -183,10 +200,8 @@ class LayerSize:
             raise ValueError(f"dropout must be at least 0 and below 1, not {self.dropout!r}")
 
     def check_layers(self, **layers: int) -> None:
-        """Refuse a number of layers that is not a positive whole number."""
-        for name, count in layers.items():
-            if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-                raise ValueError(f"{name} must be a positive whole number, not {count!r}")
+        """Raise ValueError unless each number of layers is a positive whole number."""
+        check_whole(**layers)
 
 
 class AttentionCondition(nn.Module):
@@ -216,14 +231,14 @@ class MlpConditioning(nn.Module):
         self.affine, self.act = kind == "affine", ACTIVATIONS[act]
         self.projection = linear(features, 2 * hidden if self.affine else hidden)
         if self.affine:
-            nn.init.ones_(self.projection.bias[hidden:])  # start as the unconditioned layer
+            nn.init.ones_(self.projection.bias[hidden:])  # initially no modulation
 
     def forward(self, context: Tensor) -> Modulation:
         """(B, H, W, F) -> (B, H, W, D)."""
         projected = self.projection(context)
         if not self.affine:
             return Modulation(shift=projected)  # the published code has no activation here
-        shift, scale = projected.chunk(2, dim=-1)  # the opposite order of attention, as published
+        shift, scale = projected.chunk(2, dim=-1)  # published: here the shift comes first
         return Modulation(self.act(scale), self.act(shift))
 
 
@@ -234,14 +249,14 @@ class NormCondition(nn.Module):
         super().__init__()
         self.project_first, self.act = config.cond_ln_seq == "cs", ACTIVATIONS[config.cond_ln_act]
         self.projection = linear(size.hidden, 2 * size.hidden)
-        nn.init.ones_(self.projection.bias[: size.hidden])  # start as the unconditioned layer
+        nn.init.ones_(self.projection.bias[: size.hidden])  # initially a scale of 1
         self.spatial_average: nn.Parameter | None = None
         if config.cond_ln_sp_ave == "learnable":
             shape = (1, size.resolution, size.resolution, 1)
             self.spatial_average = nn.Parameter(torch.ones(shape))
 
     def average(self, context: Tensor) -> Tensor:
-        """(B, H, W, D) -> (B, 1, 1, D), divided by H * W and not by the sum of the weights."""
+        """Weighted sum, divided by H * W as published: (B, H, W, D) -> (B, 1, 1, D)."""
         weighted = context if self.spatial_average is None else self.spatial_average * context
         return weighted.mean(dim=(1, 2), keepdim=True)
 
@@ -266,7 +281,7 @@ class AxialLayer(nn.Module):
         conditioning: ConditioningConfig | None = None,
         context_features: int = 0,
     ) -> None:
-        """conditioning: None for the encoders, which look at nothing but their input."""
+        """conditioning: None for encoders, which have no context. context_features: F."""
         super().__init__()
         hidden = size.hidden
         self.attention = AxialAttention(hidden, size.heads, size.resolution, axis, masked)
@@ -298,17 +313,17 @@ class AxialLayer(nn.Module):
         if config.cond_ln:
             self.attention_norm_condition = NormCondition(size, config)
             self.mlp_norm_condition = NormCondition(size, config)
-            # Published: the norm inside a conditional norm has a gain and offset that never train.
+            # Published: gain and offset of the norm inside of a conditional norm are not trained.
             self.attention_norm.requires_grad_(False)
             self.mlp_norm.requires_grad_(False)
 
     def modulate_positions(self, context: Tensor) -> PositionModulations:
-        """context (B, H, W, F) -> what attention and feed-forward take from it."""
+        """Modulations of attention and feed-forward by their context (B, H, W, F)."""
         parts = (self.q_condition, self.k_condition, self.v_condition, self.mlp_condition)
         return PositionModulations(*(IDENTITY if part is None else part(context) for part in parts))
 
     def modulate_norms(self, gray_context: Tensor) -> NormModulations:
-        """gray_context (B, H, W, D), always whole -> what the two norms take from it."""
+        """Modulations of the two norms by the gray context of the whole picture, (B, H, W, D)."""
         parts = (self.attention_norm_condition, self.mlp_norm_condition)
         return NormModulations(
             *(IDENTITY if part is None else part(gray_context) for part in parts)
@@ -331,9 +346,10 @@ class AxialLayer(nn.Module):
         norms: NormModulations,
         mlp: Callable[[Tensor], Tensor] | None = None,
     ) -> Tensor:
-        """All that follows attention, position by position: residual, norm, feed-forward, norm.
+        """Everything after attention: residual, norm, feed-forward, residual, norm.
 
-        mlp: the layer's own in a faster form.
+        Each position is computed by itself, so x and attended may be (B, H, W, D) or a part of it.
+        mlp: a faster equivalent of the layer's own.
         """
         x = norms.attention.apply(self.attention_norm(x + self.dropout(attended)))
         changed = positions.mlp.apply((mlp or self.mlp)(x))
@@ -348,13 +364,13 @@ class AxialLayers(nn.ModuleList):
 
 
 def axial_encoder(size: LayerSize, layers: int) -> AxialLayers:
-    """The unconditioned stack of all three stages: row, column, row, column ..."""
+    """The encoder of each stage, without context: pairs of a row and a column layer."""
     axes = get_args(Axis)
     return AxialLayers(AxialLayer(size, axis) for _ in range(layers) for axis in axes)
 
 
 def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
-    """A dense layer with the published start: Glorot-uniform weights, zero biases."""
+    """A dense layer initialized as published: Glorot-uniform weights, zero biases."""
     layer = nn.Linear(inputs, outputs, bias=bias)
     nn.init.xavier_uniform_(layer.weight)
     if layer.bias is not None:
@@ -363,8 +379,8 @@ def linear(inputs: int, outputs: int, bias: bool = True) -> nn.Linear:
 
 
 def fourier_features(values: int, hidden: int) -> Tensor:
-    """Waves over a range of values, (values, D): a start from which near values look alike."""
-    if torch.get_default_device().type == "meta":  # its arithmetic would load PyTorch's compiler
+    """Initial embeddings, sines and cosines, in which near values are alike: (values, D)."""
+    if torch.get_default_device().type == "meta":  # computing there would load PyTorch's compiler
         return torch.empty(values, hidden)
     waves = torch.logspace(-1, 4, -(-hidden // 2), base=2.0)
     angles = 2 * torch.pi * torch.arange(values)[:, None] / values * waves
@@ -372,7 +388,7 @@ def fourier_features(values: int, hidden: int) -> Tensor:
 
 
 def embedding(symbols: int, hidden: int) -> nn.Embedding:
-    """One-hot times a dense layer without bias, as a lookup: (...) -> (..., D)."""
+    """A dense layer without bias on one-hot symbols, as a lookup: (...) -> (..., D)."""
     layer = nn.Embedding(symbols, hidden)
     nn.init.xavier_uniform_(layer.weight)
     return layer

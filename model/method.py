@@ -1,4 +1,4 @@
-"""How ColTran's stages are used: the choices a user has beside weights and seeds."""
+"""How ColTran's stages are run: what a user can choose apart from weights and seeds."""
 
 from dataclasses import dataclass
 
@@ -8,22 +8,25 @@ PRECISIONS, UPSAMPLERS = ("float32", "bfloat16"), ("spatial", "guided")
 
 @dataclass(frozen=True)
 class Method:
-    """How ColTran's stages are used.
+    """How ColTran's stages are run.
 
-    precision: of weights and activations; sums inside of products, softmax and likelihoods are
-    float32 or more in both. upsampler: spatial, or guided: the color upsampler's small picture is
-    the result, for whoever enlarges it along the photograph's contours.
+    precision: of weights and activations, "float32" or "bfloat16". With either, sums within matrix
+    products, softmax and likelihoods are computed in float32 or float64.
 
-    draft: the core's parallel head in one pass replaces all stages. A pixel gets the mean of the
-    head's colors, weighted by their distribution at the temperature (the annealed mean of Zhang et
-    al., ECCV 2016, equation 5), or the color of its hint, at any saturation. The likelihood is what
-    the core gives to that picture.
+    upsampler: "spatial" runs all three stages. "guided" leaves out the spatial upsampler and
+    returns the color upsampler's small picture, to be enlarged along the contours of the
+    photograph.
 
-    saturation: how many times as far from gray as the model predicts them colors are shown. The
-    mean of possible colors is paler than any of them.
+    draft: use nothing but the core's parallel head, in one pass. Each pixel gets the mean of the
+    512 bin colors, weighted by the head's distribution at the temperature (the annealed mean of
+    Zhang et al., ECCV 2016, equation 5). A pixel with a hint gets the hint's color, whatever the
+    saturation. The likelihood is the one that the autoregressive core assigns to that picture.
+
+    saturation: 0 to 4, a factor on each color's distance from gray. The mean of several possible
+    colors is paler than each of them; a factor above 1 makes up for that.
 
     Raises:
-        ValueError: a setting that does not exist.
+        ValueError: an unknown precision or upsampler, or a saturation out of range.
     """
 
     precision: str = "float32"

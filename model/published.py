@@ -1,10 +1,10 @@
 """Import of published ColTran variables: a table of names, strict both ways.
 
 The published code saves variables under the names that Keras gave them. A layer without a name of
-its own carries a counter that runs over the whole process (`dense_13`), and feed-forward layers
-come bare or inside scopes (`.../sequential_3/dense_13`), as the version of TensorFlow wants it. So
-names are unified first: scopes that say nothing are dropped, and a counter becomes the place of the
-layer among its kind, in order of construction. Both of the above become `feed_forward#11`. The
+its own has a counter that runs over the whole process (`dense_13`), and depending on the version of
+TensorFlow, feed-forward layers are within scopes (`.../sequential_3/dense_13`) or not. Names are
+therefore unified first: meaningless scopes are dropped, and a counter becomes the rank of the layer
+among those of its kind, in order of construction. Both names above become `feed_forward#11`. The
 table is written in unified names.
 """
 
@@ -22,7 +22,7 @@ from model.core import CoreConfig
 from model.upsamplers import ColorUpsamplerConfig
 from model.weights import Stage, StageConfig, WeightsError, build_stage
 
-PublishedConfig = CoreConfig | ColorUpsamplerConfig  # the spatial one is of the latter kind
+PublishedConfig = CoreConfig | ColorUpsamplerConfig  # SpatialUpsamplerConfig is a subclass
 
 AVERAGE = "/ExponentialMovingAverage"
 ROOTS = {"core": "col_tran_core", "color": "color_upsampler", "spatial": "spatial_upsampler"}
@@ -33,7 +33,10 @@ Layout = Literal["same", "dense", "split", "merge"]
 
 
 class Source(NamedTuple):
-    """Where one of our tensors comes from; without its source an optional one stays fresh."""
+    """The published variable of one of our tensors; an optional one may be missing.
+
+    A tensor whose optional variable is missing keeps its initial values.
+    """
 
     name: str
     layout: Layout = "same"
@@ -41,7 +44,7 @@ class Source(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """A stage in eval mode, and the variables that were left behind on purpose."""
+    """A stage in eval mode, and the variables that it does not need (optimizer slots, counters)."""
 
     stage: Stage
     dropped: list[str]
@@ -50,12 +53,13 @@ class Imported(NamedTuple):
 def import_stage(
     config: StageConfig, variables: Mapping[str, np.ndarray], raw: bool = False
 ) -> Imported:
-    """Build a stage from published variables: moving averages, or raw values where `raw`.
+    """Build a stage from published variables: from moving averages, or with `raw` raw values.
 
     variables: named as `dense_13/kernel` and `dense_13/kernel/ExponentialMovingAverage`.
 
     Raises:
-        WeightsError: variables are of another stage, missing, unexpected or of a wrong shape.
+        WeightsError: variables that belong to another stage, are missing or unexpected, or have a
+            wrong shape.
     """
     if not isinstance(config, PublishedConfig):
         raise WeightsError("checkpoints of ColTran's own stages can be imported, and no others")
@@ -96,7 +100,7 @@ def _check_root(stage: str, names: Iterable[str]) -> None:
 
 
 def _check_names(table: Mapping[str, Source], sources: Mapping[str, str], raw: bool) -> None:
-    """Every source has its place, every target its source, and only the untrained no average."""
+    """Refuse unknown and missing variables, and trained ones without a moving average."""
     wanted = {source.name: source for source in table.values()}
     _refuse("unexpected", [key for unified, key in sources.items() if unified not in wanted])
     missing = [name for name in wanted if name not in sources and not wanted[name].optional]
@@ -114,7 +118,7 @@ def _refuse(problem: str, names: list[str]) -> None:
 
 
 def _respell(missing: str, sources: Mapping[str, str]) -> str:
-    """The published name of a missing variable, after a neighbor's in the same layer or scope."""
+    """A missing variable's published name, guessed from another in the same layer or scope."""
     for depth in range(1, missing.count("/") + 1):
         scope, *rest = missing.rsplit("/", depth)
         for unified, key in sources.items():
@@ -186,7 +190,7 @@ _LAYER = {
 }
 _NORM = {".weight": Source("{norm}/gamma"), ".bias": Source("{norm}/beta")}
 _CONDITIONAL_NORM = {
-    # The norm inside is never trained: it has no average, and not every version saves it.
+    # The norm inside is not trained: it has no average, and not all versions save it.
     ".weight": Source("{norm}/normalize/gamma", optional=True),
     ".bias": Source("{norm}/normalize/beta", optional=True),
     "_condition.spatial_average": Source("{norm}/spatial_average"),
@@ -211,7 +215,7 @@ class _Stack(NamedTuple):
 
 
 def name_table(config: PublishedConfig) -> dict[str, Source]:
-    """The source of every tensor that a stage of this configuration can have."""
+    """The published variable of every tensor that a stage of this configuration can have."""
     table = dict(_CORE if isinstance(config, CoreConfig) else _UPSAMPLER)
     feed_forwards = count()
     for stack in _stacks(config):
@@ -260,8 +264,8 @@ def _stacks(config: PublishedConfig) -> list[_Stack]:
 
 # --- Published names -> unified names -----------------------------------------------------------
 
-# The end of a published name, and the group that it belongs to; the first rule that fits counts.
-# N is a counter that says nothing, C one to be ranked, ... the rest, which is kept.
+# The end of a published name, and its group; the first rule that matches applies. N is a counter
+# without meaning, C one that is replaced by its rank, and ... the rest, which is kept.
 _RULES = (
     ("self_attention_ndC/...", "encoder/self_attention_nd"),
     ("factorized_attentionN/layer_normalizationC/...", "encoder/layer_normalization"),
@@ -277,8 +281,8 @@ _RULES = (
     ("ROOTN/denseC/...", "dense"),
     ("ROOTN/parallel_logits/...", "parallel_logits"),
     ("ROOTN/auto_logits/...", "auto_logits"),
-    # All other Dense layers are feed-forwards, in whatever scope. (The scopes of the inner decoder
-    # are called dense_0, dense_1 ... themselves: it is the last part that counts.)
+    # All other Dense layers are feed-forwards, in whatever scope. (Scopes of the inner decoder are
+    # called dense_0, dense_1 ... as well; the last part of the name decides.)
     ("denseC/(?P<leaf>kernel|bias)", "feed_forward"),
     ("outer_decoderN/...", "outer_decoder"),
     ("inner_decoderN/...", "inner_decoder"),
@@ -286,10 +290,10 @@ _RULES = (
 
 
 def unify_names(stage: str, names: Iterable[str]) -> dict[str, str]:
-    """Unified name -> published name; a name that fits no rule comes under `unknown`.
+    """Map unified to published names; a name that matches no rule gets the group `unknown`.
 
     Raises:
-        WeightsError: two variables come to the same name.
+        WeightsError: two variables with the same unified name.
     """
     rules = [(_compile(ending, ROOTS[stage]), group) for ending, group in _RULES]
     places = {name: _place(name, rules) for name in names}
@@ -318,11 +322,11 @@ def _compile(ending: str, root: str) -> re.Pattern[str]:
 
 
 def _place(name: str, rules: list[tuple[re.Pattern[str], str]]) -> tuple[str, int | None, str]:
-    """Group, counter where it is to be ranked, and the rest of a published name."""
+    """Group, counter if it is to be ranked, and the rest of a published name."""
     for pattern, group in rules:
         if match := pattern.fullmatch(name):
             parts = match.groupdict()
             counter = int(parts["counter"] or 0) if "counter" in parts else None
-            # The projection of a conditional norm is alone in its scope: its counter says nothing.
+            # A conditional norm has one projection in its scope: its counter has no meaning.
             return group, counter, re.sub(r"^dense(_\d+)?/", "dense/", parts["leaf"])
     return "unknown", None, name

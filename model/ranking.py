@@ -1,6 +1,6 @@
-"""Scores by which candidates of one photograph can be ranked, beside their likelihood.
+"""Scores, other than likelihood, by which the candidates of a photograph can be ranked.
 
-Likelihood alone prefers gray, which is likely everywhere.
+Likelihood by itself prefers gray, which is likely everywhere.
 
 Legend: B batch, H W rows and columns, V = 512 bins.
 """
@@ -8,36 +8,38 @@ Legend: B batch, H W rows and columns, V = 512 bins.
 import torch
 from torch import Tensor
 
-from model.color import COARSE_STEP, NUM_BINS, rgb_from_bins
+from model.color import bin_centers
 from model.core import ColTranCore
 from model.lab import lab_from_rgb
 from model.likelihood import BITS_PER_NAT
 
 
 def excess_bits(log_prob_BHW: Tensor, expected_BHW: Tensor) -> Tensor:
-    """Bits per pixel that pictures have beyond those expected along their own paths, float64 (B,).
+    """Bits of the drawn colors minus the bits expected of a draw, mean over pixels: float64 (B,).
 
-    Of a CoreSample or PixelSample. A picture near 0 is typical of what the model draws: below lie
-    those that took the likely color more often than chance does, above those that took odd ones.
+    log_prob_BHW, expected_BHW: nats, of a CoreSample or PixelSample. Pictures near 0 are typical
+    draws. Below 0, likely colors were drawn more often than chance would draw them; above 0,
+    unlikely ones.
     """
     return (expected_BHW - log_prob_BHW).mean(dim=(1, 2)) * BITS_PER_NAT
 
 
-def beside_parallel_head(
+def compare_with_parallel_head(
     core: ColTranCore, context_BHWD: Tensor, gray_BHW: Tensor, bins_BHW: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Pictures beside what the parallel head expects of each pixel, in a* and b* of bins' centers:
-    how far they are from its mean color, and how much more chroma they have than it expects.
+    """Compare pictures with what the parallel head expects of each pixel, in a* and b*.
 
-    The mean color of red or blue is a gray one, but the chroma that is expected then is high.
-    context_BHWD: of `encode`. Returns means over pixels, float64 (B,) each.
+    context_BHWD: of `encode`; gray_BHW: integers [0, 255]; bins_BHW: int64 [0, 511], the pictures,
+    whose colors are the centers of bins. Returns two means over pixels, float64 (B,) each: the
+    distance from the expected color, and the chroma minus the expected chroma. The two differ: if a
+    pixel may be red or blue, its expected color is grayish, but its expected chroma is high.
     """
     chroma_V2 = bin_chroma(gray_BHW.device)
     table_V3 = torch.cat((chroma_V2, chroma_V2.norm(dim=-1, keepdim=True)), dim=-1)
     distances, excesses = [], []
     for context, gray, bins in zip(
         context_BHWD.split(1), gray_BHW.split(1), bins_BHW.split(1), strict=True
-    ):  # one at a time: company does not matter then
+    ):  # one at a time: results do not depend on the rest of the batch
         shares = core.parallel_from(context, gray).double().softmax(dim=-1)
         difference = table_V3[bins] - shares @ table_V3
         distances.append(difference[..., :2].norm(dim=-1).mean(dim=(1, 2)))
@@ -46,6 +48,5 @@ def beside_parallel_head(
 
 
 def bin_chroma(device: torch.device | str = "cpu") -> Tensor:
-    """a* and b* in the middle of each bin, float64 (V, 2)."""
-    centers = rgb_from_bins(torch.arange(NUM_BINS)).double() + (COARSE_STEP - 1) / 2
-    return torch.from_numpy(lab_from_rgb(centers.numpy())[:, 1:].copy()).to(device)
+    """a* and b* of the center of each bin, float64 (V, 2)."""
+    return torch.from_numpy(lab_from_rgb(bin_centers())[:, 1:].copy()).to(device)

@@ -1,4 +1,4 @@
-"""The models that colorize, by their names: which files they are, and how they are loaded."""
+"""Loading a model that colorizes by its name: coltran or pic."""
 
 from pathlib import Path
 
@@ -20,10 +20,15 @@ def load_colorizer(
     batch_size: int = 8,
     method: Method = PUBLISHED_METHOD,
 ) -> AnyColorizer:
-    """The colorizer `coltran` or `pic` of a folder of weights; only coltran has methods.
+    """Load the colorizer "coltran" or "pic" from a folder of weights.
+
+    batch_size: photographs per batch. method: how coltran's stages are run; pic takes only the
+    default.
 
     Raises:
-        WeightsError: no such model, or its files are missing, unreadable or do not fit.
+        WeightsError: an unknown model, a method that it lacks, or files that are missing,
+        unreadable
+            or do not fit each other.
     """
     if model not in MODELS:
         raise WeightsError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")

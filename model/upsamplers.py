@@ -1,7 +1,7 @@
 """The two parallel upsamplers of ColTran (section 4.3 of the paper).
 
 Legend: B batch, H W rows and columns (both `resolution`), D features, V = 256 values of a channel.
-Both treat the three channels as independent pictures that share one network.
+Both run one network on each of the three channels by itself.
 """
 
 from dataclasses import asdict, dataclass
@@ -19,7 +19,11 @@ NUM_VALUES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class ColorUpsamplerConfig:
-    """Sizes of the color upsampler; the defaults are the published model."""
+    """Sizes of the color upsampler, as in `EncoderConfig`; the defaults are the published model.
+
+    Raises:
+        ValueError: a size that cannot be built, with its name and value.
+    """
 
     hidden: int = 512
     ff: int = 512
@@ -33,6 +37,7 @@ class ColorUpsamplerConfig:
 
     @property
     def size(self) -> LayerSize:
+        """The sizes of its layers. Raises ValueError for one that cannot be built."""
         return LayerSize(self.hidden, self.ff, self.heads, self.resolution, self.dropout)
 
 
@@ -45,7 +50,10 @@ class SpatialUpsamplerConfig(ColorUpsamplerConfig):
 
 
 class ChannelUpsampler(nn.Module):
-    """One channel of a poor picture and the gray photograph -> logits of the channel's values."""
+    """One channel of a coarse or blurry picture, and gray -> logits of the channel's true values.
+
+    stage: its name in weights files. levels: how many values a channel of its input has.
+    """
 
     stage: ClassVar[str]
     levels: ClassVar[int]
@@ -61,10 +69,10 @@ class ChannelUpsampler(nn.Module):
         self.head = linear(config.hidden, NUM_VALUES)
 
     def channel_logits(self, values_BHW: Tensor, gray_BHW: Tensor, channel_B: Tensor) -> Tensor:
-        """Logits of one channel a picture, as in training.
+        """Logits of one channel per picture, as training computes them.
 
-        values_BHW: integers [0, levels - 1], one channel of each picture; channel_B: which one,
-        int64 [0, 2]; gray_BHW: integers [0, 255]. Returns float32 (B, H, W, 256).
+        values_BHW: integers [0, levels - 1], one channel of each picture; channel_B: int64 [0, 2],
+        which one; gray_BHW: integers [0, 255]. Returns float32 (B, H, W, 256).
         """
         symbols = values_BHW.long() + self.levels * channel_B[:, None, None]
         parts = (self.channel_embedding(symbols), self.gray_embedding(gray_BHW.long()))
@@ -90,18 +98,18 @@ class ChannelUpsampler(nn.Module):
         return logits.unflatten(0, (CHANNELS, batch)).permute(1, 2, 3, 0, 4)
 
     def check(self, values_BHW3: Tensor, gray_BHW: Tensor) -> None:
-        """Raise ValueError where symbols have a wrong type, shape or range."""
+        """Raise ValueError for symbols of a wrong type, shape or range."""
         sides = (self.config.resolution,) * 2
         check_symbols("values", values_BHW3, self.levels, (*sides, CHANNELS))
         check_symbols("gray", gray_BHW, 256, sides)
 
     def describe(self) -> dict[str, object]:
-        """What a weights file carries in its header."""
+        """Stage and configuration, for the header of a weights file."""
         return {"stage": self.stage, **asdict(self.config)}
 
 
 class ColorUpsampler(ChannelUpsampler):
-    """Coarse color, three bits a channel, -> eight bits a channel at the same resolution."""
+    """Coarse color, three bits per channel -> eight bits per channel at the same resolution."""
 
     stage = "color"
     levels = COARSE_LEVELS

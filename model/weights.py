@@ -30,8 +30,8 @@ StageConfig = (
 )
 
 STAGES = ("core", "color", "spatial")
-MODELS = {"coltran": STAGES, "pic": ("pic",)}  # what colorizes, and the stages that it is made of
-# Each stage's configuration, and the network that is built of it.
+MODELS = {"coltran": STAGES, "pic": ("pic",)}  # models that colorize, and their stages
+# The configuration and the network of each stage.
 NETWORKS: dict[str, tuple[Callable[..., StageConfig], Callable[..., Stage]]] = {
     "core": (CoreConfig, ColTranCore),
     "color": (ColorUpsamplerConfig, ColorUpsampler),
@@ -39,7 +39,7 @@ NETWORKS: dict[str, tuple[Callable[..., StageConfig], Callable[..., Stage]]] = {
     "pic": (PicConfig, Pic),
     "pixelcnn": (PixelCnnConfig, PixelCnn),
 }
-# Where the defaults are not the published sizes: those of the largest published network.
+# Published sizes of stages whose defaults are smaller: those of the largest published network.
 PUBLISHED: dict[str, dict[str, object]] = {
     "pic": {
         "form": "published",
@@ -62,17 +62,17 @@ PUBLISHED: dict[str, dict[str, object]] = {
 TRAINABLE = tuple(NETWORKS)
 WEIGHTS = Path(__file__).parent / "weights"
 FORMAT = 1
-_REPEATS, _FEW = ("enc", "outer", "inner", "levels"), 64  # settings that count layers
-_SMALL = 2**12  # numbers of a configuration that need no weights to speak for them
-HEADER = "autochrome"  # one entry only: safetensors writes several in any order
+_REPEATS, _FEW = ("enc", "outer", "inner", "levels"), 64  # settings that are numbers of layers
+_SMALL = 2**12  # a configuration may have numbers up to this in any file
+HEADER = "autochrome"  # a single entry, as safetensors writes several in random order
 
 
 class WeightsError(ValueError):
-    """A weights file that cannot be used; the message is one line for people."""
+    """A weights file that cannot be used; the message is one line that a user can act on."""
 
 
 def build_config(stage: str, settings: dict[str, object]) -> StageConfig:
-    """The configuration of a stage; settings that are absent have their published value.
+    """The configuration of a stage; settings that are absent have the default of its class.
 
     Raises:
         ValueError: an unknown stage or setting, or a value that cannot be built.
@@ -89,24 +89,25 @@ def build_config(stage: str, settings: dict[str, object]) -> StageConfig:
 
 
 def build_stage(config: StageConfig) -> Stage:
-    """An untrained stage of a configuration."""
+    """Build an untrained stage."""
     network = next(network for kind, network in NETWORKS.values() if kind is type(config))
     return network(config)
 
 
 def save_stage(model: Stage, path: Path | str, dtype: torch.dtype = torch.float32) -> None:
-    """Write the weights of a stage; dtype bfloat16 halves the file."""
+    """Write the weights of a stage to a safetensors file; dtype bfloat16 halves its size."""
     tensors = {name: value.to(dtype).contiguous() for name, value in model.state_dict().items()}
     header = json.dumps({"format": FORMAT, **model.describe()}, sort_keys=True)
-    # Not its save_file, whose files nobody else may read, whatever the umask says.
+    # Not by save_file, which ignores the umask and lets nobody else read the file.
     Path(path).write_bytes(safetensors.torch.save(tensors, metadata={HEADER: header}))
 
 
 def read_config(path: Path | str) -> tuple[str, StageConfig]:
-    """Stage and configuration of a weights file, from its header alone.
+    """Read the stage and configuration of a weights file from its header alone.
 
     Raises:
-        WeightsError: no such file, not a weights file of ours, or an impossible configuration.
+        WeightsError: no such file, not a weights file of Autochrome, or a configuration that cannot
+            be built.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
@@ -137,8 +138,10 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
 
 
 def _check_sizes(settings: object, elements: int) -> None:
-    """No number of a configuration is larger than what the file holds: else a few bytes could ask
-    for any amount of memory. Raises ValueError."""
+    """Raise ValueError for a number larger than the count of weights in the file.
+
+    Otherwise a file of a few bytes could make us allocate any amount of memory.
+    """
     inner = settings.values() if isinstance(settings, dict) else settings
     for value in inner if isinstance(inner, Iterable) and not isinstance(inner, str) else ():
         if isinstance(value, int) and abs(value) > max(elements, _SMALL):
@@ -147,8 +150,11 @@ def _check_sizes(settings: object, elements: int) -> None:
 
 
 class _NoRandomStart(TorchFunctionMode):
-    """Leaves out the random values that modules start with. On the meta device there are none, and
-    asking for them would load PyTorch's compiler, which takes more than a second."""
+    """Skip the random initialization of modules.
+
+    On the meta device there are no values to initialize, and asking for them would load PyTorch's
+    compiler, which takes more than a second.
+    """
 
     def __torch_function__(
         self,
@@ -166,7 +172,7 @@ class _NoRandomStart(TorchFunctionMode):
 
 
 def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
-    """A stage in eval mode, float32, from a weights file; every tensor must fit.
+    """Load a stage from a weights file, in eval mode and float32; every tensor must fit.
 
     Raises:
         WeightsError: the file cannot be read, or its tensors do not fit its configuration.
@@ -190,7 +196,7 @@ def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
 
 
 def file_digests(folder: Path | str, stages: Iterable[str] = STAGES) -> dict[str, str]:
-    """SHA-256 of the files of some stages in a folder of weights.
+    """SHA-256, in hexadecimal, of the weights file of each stage in a folder.
 
     Raises:
         WeightsError: a stage's file is missing or of another stage.

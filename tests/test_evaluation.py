@@ -7,10 +7,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
+from model.color import bin_centers, bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.evaluation.frechet import Inception, frechet_distance
 from model.evaluation.scores import (
-    bin_centers,
     block_means,
     compare,
     explained_variance,
@@ -99,7 +98,7 @@ def test_blocks_are_eight_a_side_at_any_resolution() -> None:
 
 
 def test_centers_lie_in_their_bins() -> None:
-    centers = torch.from_numpy(bin_centers())
+    centers = bin_centers()
     assert torch.equal(bins_from_coarse(coarse_from_rgb(centers)), torch.arange(512))
     assert centers[0].tolist() == [15.5] * 3 and centers[511].tolist() == [239.5] * 3
 

@@ -19,12 +19,13 @@ from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.results import image_path, read_results
 from pipeline.ledger.run_file import open_run
 from pipeline.ledger.selection import parse_selection, take_selection
-from pipeline.provenance.premis import PREMIS, write_premis
+from pipeline.provenance.premis import PREMIS
 from pipeline.review.pages import write_review
 from pipeline.run.steps import write_shard
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.verify import verify
+from support.premis_rules import write_premis
 from support.written_shards import RECIPE, candidates_of, gray_photo
 
 NAMES = [b"caf\xe9.png", b"\xff\xfe/b\xfcro.png", "\uf7e9.png".encode(), b"broken\x80.png"]

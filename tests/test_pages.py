@@ -30,14 +30,13 @@ from pipeline.ledger.run_file import Run
 from pipeline.ledger.seeds import photo_seed
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.status import Ledger
-from pipeline.provenance.premis import write_premis
 from pipeline.run.operators import pack, read_row
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import verify
-from support.premis_rules import breaches
+from support.premis_rules import breaches, write_premis
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 
 RECIPE = Recipe(

@@ -19,11 +19,11 @@ from hypothesis import strategies as some
 
 from pipeline.images.encoding import encode
 from pipeline.ledger.results import SCHEMA, Result, read_results
-from pipeline.provenance.premis import PREMIS, write_premis
+from pipeline.provenance.premis import PREMIS
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from support import premis_rules
-from support.premis_rules import breaches
+from support.premis_rules import breaches, write_premis
 from support.written_shards import RECIPE, gray_photo, run_of, write
 
 P = {"": premis_rules.SPACE.strip("{}")}

@@ -10,7 +10,7 @@ import torch
 
 from model.colorizer import Colorizer
 from model.lab import lab_from_rgb
-from model.ranking import beside_parallel_head, excess_bits
+from model.ranking import compare_with_parallel_head, excess_bits
 from model.sampling import sample_core
 from pipeline.errors import DestinationMismatch, UsageError
 from pipeline.ledger.plan import RUN, Schedule
@@ -43,7 +43,7 @@ def test_scores_are_what_they_are_said_to_be() -> None:
     torch.testing.assert_close(excess, expected.detach(), rtol=0, atol=1e-4)
 
     context = core.encode(gray)
-    distance, more = beside_parallel_head(core, context, gray, sample.bins_BHW)
+    distance, more = compare_with_parallel_head(core, context, gray, sample.bins_BHW)
     odds = core.parallel_logits(gray).double().softmax(dim=-1).detach().numpy()
     levels = np.arange(8) * 32 + 15.5
     lab = lab_from_rgb(np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1))

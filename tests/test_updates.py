@@ -26,7 +26,6 @@ from pipeline.ledger.results import committed_shards, read_results
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare, plan_update, refuse_other_list
-from pipeline.provenance.premis import write_premis
 from pipeline.review.pages import write_review
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import prepare_job
@@ -37,6 +36,7 @@ from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.verify import verify
 from support.commands import run_command
+from support.premis_rules import write_premis
 from support.simulated_runs import RECIPE, as_before, commit, planned
 from support.written_shards import candidates_of
 

@@ -1,4 +1,4 @@
-"""Scores of stages and pictures against the truth, and histograms to compare with.
+"""Scores of stages and pictures against the truth, and histograms as baselines.
 
-Arrays in, figures out; no files of photographs are read here.
+Everything works on arrays; nothing here reads photographs from files.
 """

@@ -1,11 +1,12 @@
-"""Three histograms of color: the rulers that a trained core is measured with.
+"""Three histograms of color, as baselines for a trained core.
 
-Each knows how often a bin came in training photographs: at all, at a gray value, or at a gray value
-beside a left and below an upper neighbor. What was rare leans on something simpler:
+They count how often a bin occurs in training photographs: overall; at a gray value; or at a gray
+value, with the bins of the left and the upper neighbor. Rare contexts are smoothed toward simpler
+ones:
 
     gray and both neighbors -> mean of (gray, left) and (gray, upper) -> gray -> all -> uniform
 
-The more often a context came, the less it leans: p = (count + w * p_simpler) / (total + w).
+p = (count + w * p_simpler) / (total + w): the more frequent a context, the weaker the smoothing.
 
 Legend: N photographs, R their side, 512 bins. A neighbor outside of the picture is symbol 512.
 """
@@ -31,8 +32,8 @@ MAX_BYTES = 1_500_000
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-# The contexts by name, each with its weight w. Chosen on training photographs that were left out of
-# the counts, at 16 and 32 pixels; half or twice of one costs 0.005 bits at most.
+# The contexts by name, each with its weight w. Chosen on training photographs that were not
+# counted, at 16 and 32 pixels; halving or doubling one of them costs at most 0.005 bits.
 _WEIGHTS = {"all": 10.0, "gray": 10.0, "left": 2.0, "upper": 2.0, "both": 12.0}
 _SYMBOLS = NUM_BINS + 1
 _PHOTOS_AT_ONCE = 256
@@ -40,7 +41,7 @@ _FORMAT = 1
 
 
 class BaselineBits(NamedTuple):
-    """Bits per pixel of each photograph, float64 (N,), by what is known of a pixel."""
+    """Bits per pixel of each photograph, float64 (N,), given nothing, gray, or also neighbors."""
 
     marginal: Floats
     gray: Floats
@@ -48,7 +49,7 @@ class BaselineBits(NamedTuple):
 
 
 class Counts:
-    """How often each bin came in each context; keys are context * 512 + bin, sorted."""
+    """How often each bin occurs in each context; keys are context * 512 + bin, sorted."""
 
     def __init__(self, keys: Ints, counts: Ints) -> None:
         self.keys, self.counts = keys, counts
@@ -56,7 +57,7 @@ class Counts:
         self.totals = np.add.reduceat(counts, starts) if len(keys) else counts
 
     def smoothed(self, contexts: Ints, bins: Ints, weight: float, simpler: Floats) -> Floats:
-        """Probability of each bin in its context; contexts, bins and simpler have one shape."""
+        """Probability of each bin in its context; contexts, bins and simpler have equal shapes."""
         count = _look_up(self.keys, self.counts, contexts * NUM_BINS + bins)
         total = _look_up(self.contexts, self.totals, contexts)
         return (count + weight * simpler) / (total + weight)
@@ -70,7 +71,7 @@ class Baselines:
 
     @classmethod
     def fit(cls, rgb_NRR3: NDArray[np.uint8]) -> Self:
-        """Count the colors of photographs, uint8 (N, R, R, 3). Raises ValueError where N is 0."""
+        """Count the colors of photographs, uint8 (N, R, R, 3). Raises ValueError if N is 0."""
         if not len(rgb_NRR3):
             raise ValueError("baselines need at least one photograph")
         parts: dict[str, list[tuple[Ints, Ints]]] = {name: [] for name in _WEIGHTS}
@@ -82,7 +83,7 @@ class Baselines:
         return cls(rgb_NRR3.shape[1], len(rgb_NRR3), counts)
 
     def bits(self, rgb_NRR3: NDArray[np.uint8]) -> BaselineBits:
-        """Bits per pixel that the three histograms need for photographs, uint8 (N, R, R, 3).
+        """Bits per pixel that the three histograms assign to photographs, uint8 (N, R, R, 3).
 
         Raises:
             ValueError: photographs of another resolution.
@@ -113,9 +114,10 @@ class Baselines:
         return self._smoothed("gray", contexts, bins, marginal)
 
     def save(self, path: Path | str, max_bytes: int = MAX_BYTES) -> None:
-        """Write as one file; where neighbors are known, what was rarest goes until it fits.
+        """Write one file of at most max_bytes.
 
-        The counts of those are rounded to 10 %.
+        Counts of contexts with neighbors are rounded to 10 %, and the smallest are left out until
+        the file is small enough.
 
         Raises:
             OSError: the file cannot be written.
@@ -129,7 +131,7 @@ class Baselines:
         Path(path).write_bytes(data)
 
     def _packed(self, least: int, metadata: dict[str, str]) -> bytes:
-        """A file without counts below `least`, or half of it where one neighbor is known."""
+        """The file without counts below `least`, or half of it in contexts of one neighbor."""
         tensors = {}
         for name, table in self.counts.items():
             keys, counts = table.keys, table.counts
@@ -143,7 +145,7 @@ class Baselines:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Raises WeightsError: no such file, or not one of `save`."""
+        """Read a file written by `save`. Raises WeightsError: no such file, or not a valid one."""
         try:
             with safetensors.safe_open(path, framework="np") as file:
                 about = json.loads((file.metadata() or {}).get(HEADER, "{}"))
@@ -169,7 +171,7 @@ class Baselines:
 
 
 def _contexts(rgb_NRR3: NDArray[np.uint8]) -> Iterator[tuple[slice, dict[str, Ints], Ints]]:
-    """Some photographs at a time: which, their contexts by name and their bins, int64 (n, R, R)."""
+    """Groups of photographs: their places, contexts by name, and bins, int64 (n, R, R)."""
     for start in range(0, len(rgb_NRR3), _PHOTOS_AT_ONCE):
         photos = slice(start, start + _PHOTOS_AT_ONCE)
         rgb = torch.from_numpy(rgb_NRR3[photos])
@@ -187,14 +189,14 @@ def _contexts(rgb_NRR3: NDArray[np.uint8]) -> Iterator[tuple[slice, dict[str, In
 
 
 def _merged(parts: list[tuple[Ints, Ints]]) -> Counts:
-    """The sum of counts of several parts."""
+    """Add up the counts of several parts."""
     keys, place = np.unique(np.concatenate([part[0] for part in parts]), return_inverse=True)
     counts = np.concatenate([part[1] for part in parts])
     return Counts(keys, np.bincount(place, counts, len(keys)).astype(np.int64))
 
 
 def _look_up(sorted_keys: Ints, values: Ints, wanted: Ints) -> Ints:
-    """The value of each wanted key, 0 where there is none."""
+    """The value of each wanted key, or 0 if it is absent."""
     if not len(sorted_keys):
         return np.zeros_like(wanted)
     place = np.searchsorted(sorted_keys, wanted).clip(max=len(sorted_keys) - 1)
@@ -202,7 +204,7 @@ def _look_up(sorted_keys: Ints, values: Ints, wanted: Ints) -> Ints:
 
 
 def _pack(values: Ints) -> NDArray[np.uint8]:
-    """Whole numbers from 0 up as seven bits a byte, the high bit saying that more follow; bzip2."""
+    """Non-negative integers as bytes of seven bits, with a high bit if more follow; then bzip2."""
     digits, rest = [values & 127], values >> 7
     while rest.any():
         digits.append(rest & 127)

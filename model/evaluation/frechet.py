@@ -1,8 +1,8 @@
-"""FID: how far one set of pictures is from another, as the features of an Inception network see it.
+"""FID: the distance between two sets of pictures in the features of an Inception network.
 
-The network is the user's own: a TorchScript file that takes uint8 (B, 3, H, W) and returns features
-(B, D), as NVIDIA's `inception-2015-12-05.pt` does (its option `return_features` is used where it
-is understood).
+The user provides the network: a TorchScript file that takes uint8 (B, 3, H, W) and returns features
+(B, D), such as NVIDIA's `inception-2015-12-05.pt`. If its forward method has the argument
+`return_features`, it is set.
 """
 
 import warnings
@@ -19,10 +19,10 @@ _BATCH = 16
 
 
 class Inception:
-    """Pictures -> features."""
+    """An Inception network from a TorchScript file: pictures -> features."""
 
     def __init__(self, path: Path | str, device: str) -> None:
-        """Raises ValueError: the file cannot be read, or is no TorchScript."""
+        """device: where it runs. Raises ValueError: not a TorchScript file that can be read."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript as a whole
@@ -37,7 +37,11 @@ class Inception:
 
     @torch.inference_mode()
     def features(self, rgb_NHW3: NDArray[np.uint8]) -> Floats:
-        """Features (N, D) of pictures, uint8 (N, H, W, 3). Raises ValueError: it returns others."""
+        """Pictures, uint8 (N, H, W, 3) -> features, float64 (N, D).
+
+        Raises:
+            ValueError: the network fails, or does not return features (B, D).
+        """
         parts = []
         for start in range(0, len(rgb_NHW3), _BATCH):
             batch = torch.from_numpy(rgb_NHW3[start : start + _BATCH]).to(self._device)
@@ -53,10 +57,13 @@ class Inception:
 
 
 def frechet_distance(first: Floats, second: Floats) -> float:
-    """Distance of the Gaussians that fit two sets of features (N, D), (M, D); N, M at least 2.
+    """Frechet distance between Gaussians fitted to features (N, D) and (M, D), N and M at least 2.
 
-    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), the last trace by the eigenvalues of the symmetric
-    S1^(1/2) S2 S1^(1/2).
+    |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)); the last trace is computed from the eigenvalues of
+    the symmetric S1^(1/2) S2 S1^(1/2).
+
+    Raises:
+        ValueError: fewer than two pictures in a set.
     """
     if min(len(first), len(second)) < 2:
         raise ValueError("FID needs at least two pictures in each set")

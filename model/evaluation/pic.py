@@ -1,5 +1,4 @@
-"""How good PIC is on color photographs whose truth is known, as model.evaluation.scores tells of
-ColTran.
+"""Scores of PIC on color photographs, like those of ColTran in model.evaluation.scores.
 
 Legend: N photographs, S side of the gray photograph, R side of the chroma, 8 x 8 blocks.
 """
@@ -19,12 +18,12 @@ from model.scaling import scale_by_area
 
 
 class PicScores(NamedTuple):
-    """Of each photograph, batch first.
+    """Scores of each photograph.
 
-    pic_bits, parallel_bits: bits per pixel (N,) of true a and b together, pixel by pixel and
-    without neighbors (a blind guess: 16). true_chroma, expected_chroma: (N, 8, 8, 2), means of a*,
-    b* over blocks, of the truth and as the parallel head expects them. expected_rgb: uint8
-    (N, R, R, 3).
+    pic_bits, parallel_bits: bits per pixel (N,) that PIC and its parallel head assign to true a*
+    and b* together (uniform: 16). true_chroma, expected_chroma: (N, 8, 8, 2), means of a* and b*
+    over blocks, of the truth and of the parallel head's expected color. expected_rgb: uint8 (N, R,
+    R, 3), that color.
     """
 
     pic_bits: Floats
@@ -36,12 +35,12 @@ class PicScores(NamedTuple):
 
 @torch.inference_mode()
 def score(pic: Pic, rgb_NSS3: Pixels) -> PicScores:
-    """Teacher-forced scores of photographs, uint8 (N, S, S, 3), one batch."""
+    """Teacher-forced scores of photographs, uint8 (N, S, S, 3), which are one batch."""
     rgb = torch.from_numpy(rgb_NSS3).to(pic.encoder.lightness.device)
     chroma = chroma_from_rgb(rgb, pic.config.factor)
     embedding = pic.encode(gray_from_rgb(rgb))
     mixture = pic.parallel_mixture(embedding)
-    # Each channel's mean is that of its component, with the earlier channel at its own mean.
+    # The mean of b* in a component is that at the component's mean of a*, on which it depends.
     weights = torch.softmax(mixture.logits.double(), dim=-1)
     a, _ = mixture.component(0, mixture.means.new_zeros((*mixture.logits.shape[:-1], 0)))
     link = torch.tanh(mixture.coefficients[..., 0, :])

@@ -1,4 +1,4 @@
-"""PIC (Royer et al. 2017): PixelCNN++ given an embedding of gray, as a network and a colorizer.
+"""PIC (Royer et al. 2017): a PixelCNN++ conditioned on an embedding of gray; network and colorizer.
 
-It stands beside ColTran and knows nothing of its core or upsamplers.
+It is an alternative to ColTran, and uses neither its core nor its upsamplers.
 """

@@ -1,9 +1,9 @@
-"""What the cached sampler of PixelCNN++ keeps of the pixels that were drawn.
+"""The caches of the PixelCNN++ sampler: inputs of each convolution at the pixels drawn so far.
 
-Each convolution keeps what it was given in the row above and the row being drawn (Ramachandran et
-al. 2017, "Fast Generation for Convolutional Autoregressive Models"). The stream of rows above is
-computed once a row, the other one once a pixel, and each only where it is new. With strides, an
-activation of a coarser level belongs to several pixels: each level has a clock of its own.
+Each convolution keeps its inputs in the rows above that it sees, and in the row being drawn
+(Ramachandran et al. 2017, "Fast Generation for Convolutional Autoregressive Models"). The stream of
+rows above is computed once per row, the other one once per pixel. With strides, an activation of a
+coarser level belongs to several pixels and is computed only for the first of them.
 
 Legend: B batch, H W rows and columns, D features, F features of a context, P parameters.
 """
@@ -17,7 +17,7 @@ from model.pic.pixelcnn import GatedBlock, PixelCnn
 
 
 class Window:
-    """What a convolution has been given: the rows that it still sees, with its padding."""
+    """The inputs of a convolution, with padding, in the rows that its window still covers."""
 
     def __init__(self, convolution: Convolution, batch: int, width: int) -> None:
         self.convolution, self.left = convolution, convolution.padding[0]
@@ -27,15 +27,16 @@ class Window:
         self.kept = convolution.weight.new_zeros(shape)
 
     def next_row(self) -> None:
+        """Drop the oldest row, and begin a new one with zeros."""
         self.kept = functional.pad(self.kept[:, 1:], (0, 0, 0, 0, 0, 1))
 
     def see_row(self, x: Tensor) -> None:
-        """A whole new row, (B, W, in)."""
+        """Keep a whole new row, (B, W, in)."""
         self.next_row()
         self.kept[:, -1, self.left : self.left + x.shape[1]] = x
 
     def row(self, x: Tensor) -> Tensor:
-        """The convolution at a whole new row: (B, W, in) -> (B, W / stride, out)."""
+        """Convolve a whole new row: (B, W, in) -> (B, W / stride, out)."""
         self.see_row(x)
         columns, stride = self.convolution.window[1], self.convolution.stride
         windows = self.kept.unfold(2, columns, stride)  # (B, rows, W / stride, in, columns)
@@ -43,18 +44,18 @@ class Window:
         return functional.linear(windows, self.convolution.weight, self.convolution.bias)
 
     def see_pixel(self, x: Tensor, column: int) -> None:
-        """The next pixel of the newest row, (B, in)."""
+        """Keep the next pixel of the newest row, (B, in)."""
         self.kept[:, -1, self.left + column] = x
 
     def pixel(self, x: Tensor, column: int) -> Tensor:
-        """The convolution at the next pixel of the newest row: (B, in) -> (B, out)."""
+        """Convolve at the next pixel of the newest row: (B, in) -> (B, out)."""
         self.see_pixel(x, column)
         window = self.kept[:, :, column : column + self.convolution.window[1]].flatten(1)
         return functional.linear(window, self.convolution.weight, self.convolution.bias)
 
 
 class CachedBlock:
-    """A gated block with the windows of its two convolutions and its context, projected once."""
+    """A gated block: windows of its two convolutions, and its projected context."""
 
     def __init__(self, block: GatedBlock, batch: int, width: int, context: Tensor | None) -> None:
         self.block, self.projected = block, block.project(context)
@@ -80,14 +81,15 @@ class CachedBlock:
         return self.block.finish(x, self.second.pixel(inner, column), projected)
 
     def next_row(self) -> None:
+        """Begin a new row in both windows."""
         self.first.next_row()
         self.second.next_row()
 
 
 class CachedHalving:
-    """A convolution of stride 2: it sees every place, and has news at every second row and column.
+    """A convolution of stride 2: it takes every position, and has a result at even ones.
 
-    Elsewhere what it returns means nothing, and no step asks for it.
+    At the others it returns its input, which no step reads.
     """
 
     def __init__(self, convolution: Convolution, batch: int, width: int) -> None:
@@ -101,24 +103,25 @@ class CachedHalving:
         return x
 
     def pixel(self, x: Tensor, short_cut: Tensor | None, row: int, column: int) -> Tensor:
-        """(B, D) -> (B, D) at even places."""
+        """(B, D) -> (B, D) in even rows and columns."""
         if row % 2 == 0 and column % 2 == 0:
             return self.window.pixel(x, column)
         self.window.see_pixel(x, column)
         return x
 
     def next_row(self) -> None:
+        """Begin a new row in its window."""
         self.window.next_row()
 
 
 class CachedDoubling:
-    """A transposed convolution, and the newest coarse row: four fine places see each of its own."""
+    """A transposed convolution, and the newest coarse row; its pixels make four each."""
 
     def __init__(self, doubling: Doubling, batch: int, width: int) -> None:
         self.bias = doubling.bias
         weight = doubling.weight.unflatten(1, (*doubling.window, -1))  # (out, rows, columns, in)
-        # Zeros up to a multiple of eight: products of six or ten numbers a row may differ in the
-        # last bit from row to row (x86-64), and a picture must not depend on its company.
+        # Zeros up to a multiple of eight: with six or ten numbers per row, the last bits of
+        # products may depend on the row (x86-64), and so a picture on its batch.
         self.zeros = (0, -weight.shape[-1] % 8)
         self.weight = functional.pad(weight, self.zeros)
         self.coarse = weight.new_zeros(batch, width // 2, self.weight.shape[-1])
@@ -126,7 +129,7 @@ class CachedDoubling:
     def row(self, x: Tensor, short_cut: Tensor | None, row: int) -> Tensor:
         """The newest coarse row (B, W / 2, D) -> (B, W, D)."""
         weight, x = self.weight[:, row % 2], functional.pad(x, self.zeros)
-        # Column 2 j of the window's middle sees coarse place j, column 2 j + 1 also place j + 1.
+        # Column 2 j sees coarse column j; column 2 j + 1 sees coarse columns j and j + 1.
         after = functional.pad(x[:, 1:], (0, 0, 0, 1))
         middle = torch.cat((x, after), dim=-1), weight[:, (2, 0)].flatten(1)
         even = functional.linear(x, weight[:, 1], self.bias)
@@ -134,25 +137,24 @@ class CachedDoubling:
         return torch.stack((even, odd), dim=2).flatten(1, 2)
 
     def pixel(self, x: Tensor, short_cut: Tensor | None, row: int, column: int) -> Tensor:
-        """x: the newest coarse pixel, (B, D), new at even places -> (B, D)."""
+        """x: the newest coarse pixel, (B, D), new in even rows and columns -> (B, D)."""
         if row % 2 == 0 and column % 2 == 0:
             self.coarse[:, column // 2] = functional.pad(x, self.zeros)
         weight = self.weight[:, row % 2, column % 2]
         return functional.linear(self.coarse[:, column // 2], weight, self.bias)
 
     def next_row(self) -> None:
-        """The coarse row is written over where it is new, and stays where it is not."""
+        """Nothing to do: new coarse pixels overwrite the old ones."""
 
 
 CachedStep = CachedBlock | CachedHalving | CachedDoubling
 
 
 class Cache:
-    """All that is kept of the pixels that were drawn, with a clock for each level.
+    """The caches of all steps of a network, and which steps run at which pixel.
 
-    Level n has news at the rows and columns that 2 ** n divides. Only steps of such levels run; the
-    features of the others stay as they were, which is what a step from a coarser level to a finer
-    one is given between its ticks.
+    A step of level n runs only in rows and columns that are multiples of 2 ** n. Elsewhere it keeps
+    its features, and a step from a coarser level to a finer one is given these again.
     """
 
     def __init__(self, model: PixelCnn, batch: int, context: Tensor | None) -> None:
@@ -167,7 +169,7 @@ class Cache:
         )
         self.nothing = model.head.weight.new_zeros(*size, model.config.hidden)
         levels = range(model.config.levels)
-        # The steps that run where the levels 0 .. n tick.
+        # By level n: the steps that run where levels 0 .. n do.
         self.ticking = [
             [place for place, step in enumerate(model.steps) if step.clock <= level]
             for level in levels
@@ -183,10 +185,11 @@ class Cache:
         return kind(module, batch, width)  # type: ignore[arg-type]
 
     def clock(self, place: int) -> int:
+        """The level at whose positions a step runs."""
         return self.model.steps[place].clock
 
     def _ticking(self, *place: int) -> list[int]:
-        """The steps that have something new at a row, or at a row and column."""
+        """The steps that run in a row, or at a row and column."""
         together, most = 0, len(self.ticking) - 1
         for each in place:
             together |= each
@@ -194,9 +197,10 @@ class Cache:
         return self.ticking[level]
 
     def start_row(self, row: int, above: Tensor | None) -> Tensor:
-        """What a row takes from the finished one above, (B, W, INPUTS), None for the first row.
+        """Begin a row: run the stream `down` for all of it.
 
-        Returns what its pixels start from, (B, W, D); the stream `down` is run for the whole row.
+        above: the finished row above, (B, W, INPUTS); None for the first row. Returns that row's
+        part of the input of the stream `right`, (B, W, D).
         """
         start = down = self.nothing
         if above is not None:
@@ -212,9 +216,9 @@ class Cache:
         return start
 
     def next_pixel(self, place: tuple[int, int], before: Tensor | None, start: Tensor) -> Tensor:
-        """Parameters of the mixture at (row, column), (B, P).
+        """Parameters of the mixture at place = (row, column), (B, P).
 
-        before: the pixel to the left, (B, INPUTS), None in the first column. start: of its row.
+        before: the pixel to the left, (B, INPUTS); None in the first column. start: of `start_row`.
         """
         row, column = place
         self.rights[0] = start[:, column]

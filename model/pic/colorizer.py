@@ -1,4 +1,4 @@
-"""PIC as a colorizer: what model.colorizer.Colorizer is for ColTran, with the same results.
+"""PIC as a colorizer, with the interface and the results of model.colorizer.Colorizer.
 
 Legend: B batch, S side of the gray photograph and of the result, R side of the drawn chroma.
 """
@@ -21,12 +21,12 @@ from model.ranking import excess_bits
 class PicColorizer:
     """Gray photographs -> color with the likelihood of their chroma.
 
-    There are no upsamplers: their bits are NaN. The result for a photograph depends on its pixels,
-    its seed and the weights, and not on its company.
+    PIC has no upsamplers, so their bits are NaN. The result for a photograph depends on its pixels,
+    its seed and the weights, and not on the other photographs of its batch.
     """
 
     def __init__(self, pic: Pic, batch_size: int = 8) -> None:
-        """Raises ValueError: an impossible batch size."""
+        """Raises ValueError for a batch size below 1."""
         if batch_size < 1:
             raise ValueError(f"batch size must be at least 1, not {batch_size}")
         self.pic, self.batch_size = pic, batch_size
@@ -35,7 +35,7 @@ class PicColorizer:
 
     @property
     def knows(self) -> frozenset[str]:
-        """What of a photograph's color the model can be told: nothing."""
+        """Which known colors the model can take into account: none."""
         return frozenset()
 
     def colorize(
@@ -45,13 +45,13 @@ class PicColorizer:
         seeds: Sequence[int],
         temperature: float = 1.0,
     ) -> Colorized:
-        """Colorize any number of photographs, from their large gray alone.
+        """Colorize any number of photographs.
 
-        gray_low: uint8 (B, R, R), not looked at; gray_high: uint8 (B, S, S); seeds: one a
-        photograph, 0..2^63 - 1; temperature as in `sample_pixels`.
+        gray_low: uint8 (B, R, R), not used. gray_high: uint8 (B, S, S). seeds: one per photograph,
+        0..2^63 - 1. temperature: at least 0; it divides the logits that values are drawn from.
 
         Raises:
-            ValueError: shapes or seeds that do not fit.
+            ValueError: a wrong shape, temperature or number of seeds.
         """
         check_batch(gray_low, gray_high, seeds)
         count, step = len(gray_high), self.batch_size
@@ -72,10 +72,9 @@ class PicColorizer:
     def _draw(
         self, gray_BSS: NDArray[np.uint8], seeds: Sequence[int], temperature: float
     ) -> tuple[NDArray[np.generic], ...]:
-        """Chroma (B, R, R, 2), its log-likelihood (B,), the entropy of each pixel (B, R, R), and
-        the excess of bits (B,)."""
+        """Chroma (B, R, R, 2), log-likelihood (B,), entropy (B, R, R) and excess bits (B,)."""
         gray = torch.from_numpy(gray_BSS.astype(np.int64)).to(self.pic.encoder.lightness.device)
-        # One at a time: convolutions may choose their order of sums by the size of a batch.
+        # One at a time: the order of sums in convolutions may depend on the batch size.
         embedding = torch.cat([self.pic.encode(one[None]) for one in gray])
         sample = sample_pixels(self.pic.pixelcnn, seeds, embedding, temperature)
         chroma = (sample.values_BHWC - CHROMA_ZERO).double()
@@ -86,7 +85,10 @@ class PicColorizer:
 
 
 def put_chroma_on(gray_SS: NDArray[np.uint8], chroma_RR2: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Lightness of a gray photograph, a and b brought to its size smoothly -> uint8 (S, S, 3)."""
+    """Combine lightness and chroma, enlarged bilinearly, to RGB: uint8 (S, S, 3).
+
+    gray_SS: uint8. chroma_RR2: a* and b*.
+    """
     planes = torch.from_numpy(chroma_RR2).permute(2, 0, 1)[None]
     large: Tensor = functional.interpolate(planes, gray_SS.shape, mode="bilinear")[0]
     lightness = lab_from_rgb(gray_SS[..., None].repeat(3, -1))[..., :1]

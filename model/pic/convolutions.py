@@ -1,6 +1,6 @@
-"""Convolutions of PixelCNN++ that see finished pixels only, and those between its levels.
+"""Causal convolutions of PixelCNN++, which see finished pixels only, and those between its levels.
 
-Salimans et al. 2017, section 2.3; which windows and paddings: the published code.
+Salimans et al. 2017, section 2.3; windows and paddings are those of the published code.
 
 Legend: B batch, H W rows and columns, D features. Channels come last.
 """
@@ -11,9 +11,9 @@ from torch.nn import functional
 
 
 class Convolution(nn.Linear):
-    """A convolution, channels last, whose weights are the matrix of one window.
+    """A convolution, channels last, with its weights as a matrix (out, rows * columns * in).
 
-    (out, rows * columns * in): so it can be applied to one window alone, and learn as matrices do.
+    The matrix can be applied to a single window, and optimizers for matrices can train it.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class Convolution(nn.Linear):
         stride: int = 1,
         dilation: int = 1,
     ) -> None:
-        """padding: left, right, above, below."""
+        """window: rows, columns. padding: left, right, above, below."""
         super().__init__(window[0] * window[1] * inputs, outputs)
         self.window, self.padding, self.stride, self.dilation = window, padding, stride, dilation
         nn.init.xavier_uniform_(self.weight)
@@ -40,10 +40,10 @@ class Convolution(nn.Linear):
 
 
 class Doubling(nn.Linear):
-    """A transposed convolution of stride 2: each place becomes two rows of two columns.
+    """A transposed convolution of stride 2: each position becomes two rows of two columns.
 
-    Its weights are a matrix as those of a convolution are, (out, rows * columns * in). `left`: how
-    many columns of its result are cut off at the left, so that the window is centered.
+    Its weights are a matrix (out, rows * columns * in), too. left: how many columns of the result
+    are cut off at the left, which centers the window.
     """
 
     def __init__(self, inputs: int, outputs: int, window: tuple[int, int], left: int) -> None:
@@ -64,7 +64,7 @@ class Doubling(nn.Linear):
 def down_shifted(
     inputs: int, outputs: int, window: tuple[int, int] = (2, 3), stride: int = 1
 ) -> Convolution:
-    """Sees its own row and those above, as far to the left as to the right."""
+    """Sees its own row and rows above, equally far to the left and to the right."""
     rows, columns = window
     padding = (columns // 2, columns // 2, rows - 1, 0)
     return Convolution(inputs, outputs, window, padding, stride)
@@ -73,31 +73,31 @@ def down_shifted(
 def down_right_shifted(
     inputs: int, outputs: int, window: tuple[int, int] = (2, 2), stride: int = 1
 ) -> Convolution:
-    """Sees its own place, what is above and what is left of both."""
+    """Sees its own position, those to the left of it, and those above these."""
     rows, columns = window
     return Convolution(inputs, outputs, window, (columns - 1, 0, rows - 1, 0), stride)
 
 
 def down_doubling(features: int) -> Doubling:
-    """Finished rows stay finished: an odd column sees its coarse place and the next one."""
+    """Doubling for the stream of rows above: an odd column sees its coarse column and the next."""
     return Doubling(features, features, (2, 3), left=1)
 
 
 def down_right_doubling(features: int) -> Doubling:
-    """Each place sees its own coarse one alone."""
+    """Doubling for the stream of pixels to the left: each position sees its own coarse one only."""
     return Doubling(features, features, (2, 2), left=0)
 
 
 def concat_elu(x: Tensor) -> Tensor:
-    """(..., D) -> (..., 2 D)."""
+    """ELU of x and of -x, concatenated: (..., D) -> (..., 2 D)."""
     return functional.elu(torch.cat((x, -x), dim=-1))
 
 
 def shift_down(x: Tensor) -> Tensor:
-    """Row i becomes row i + 1, the first is zeros: (B, H, W, D)."""
+    """Row i becomes row i + 1, and the first row zeros: (B, H, W, D)."""
     return functional.pad(x, (0, 0, 0, 0, 1, 0))[:, :-1]
 
 
 def shift_right(x: Tensor) -> Tensor:
-    """Column j becomes column j + 1, the first is zeros: (B, H, W, D)."""
+    """Column j becomes column j + 1, and the first column zeros: (B, H, W, D)."""
     return functional.pad(x, (0, 0, 1, 0))[:, :, :-1]

@@ -1,6 +1,6 @@
 """PIC's published embedding of a gray photograph (Royer et al. 2017, section 3, and its code).
 
-Gated blocks as those of PixelCNN++, at a resolution that is halved with the chroma's, then with
+Gated blocks like those of PixelCNN++, first at resolutions down to that of the chroma, then with
 dilations of 2 and 4.
 
 Legend: B batch, S side of the gray photograph, R side of its chroma, F features.
@@ -17,30 +17,31 @@ from model.lab import lab_from_rgb
 from model.pic.convolutions import Convolution
 from model.pic.pixelcnn import BlockSize, GatedBlock
 
-# Of each part: features, as a multiple of the first; gated blocks; dilation of their first half.
+# For each part: features as a multiple of the first part's, gated blocks, and the dilation of each
+# block's first convolution.
 _PARTS = ((1, 2, 1), (2, 2, 1), (4, 2, 1), (8, 3, 2), (8, 3, 4))
-MOST_HALVINGS = 2  # the second and third part begin with one
+MOST_HALVINGS = 2  # at the beginning of the second and third part
 
 
 def lightness_table() -> Tensor:
-    """Lightness of each gray, scaled to -1..1: float32 (256,)."""
+    """L* of each gray value, scaled to -1..1: float32 (256,)."""
     grays = np.arange(256)[:, None].repeat(3, 1)
     return torch.from_numpy(lab_from_rgb(grays)[:, 0]).float() / 50 - 1
 
 
 def same_size(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> Convolution:
-    """3 x 3, padded as TensorFlow does: with stride 2 at the right and below alone."""
+    """A 3 x 3 convolution with TensorFlow's padding "same": at stride 2, right and below only."""
     padding = (0, 1, 0, 1) if stride == 2 else (dilation,) * 4
     return Convolution(inputs, outputs, (3, 3), padding, stride, dilation)
 
 
 class GatedEmbedding(nn.Module):
-    """Gray photograph -> embedding at the resolution of chroma."""
+    """Gray photographs -> embedding at the resolution of chroma."""
 
     lightness: Tensor
 
     def __init__(self, width: int, outputs: int, halvings: int, dropout: float) -> None:
-        """width: features of the first part, published 64; outputs: F."""
+        """width: features of the first part, published 64. outputs: F. halvings: log2(S / R)."""
         super().__init__()
         self.register_buffer("lightness", lightness_table(), persistent=False)
         stack: list[nn.Module] = []

@@ -1,10 +1,11 @@
 """The discretized mixture of logistics of PixelCNN++ (Salimans et al. 2017, sections 2.1 and 2.2).
 
-A pixel has one choice of component for all its channels. Within a component, the mean of a channel
-depends linearly on the values of those before it. The probability of a value is the mass of a
-logistic between half a step below and above; 0 and 255 also get all that is beyond.
+All channels of a pixel have the same component. Within it, the mean of a channel depends linearly
+on the values of the channels before. The probability of a value is the mass of a logistic
+distribution between half a step below and half a step above; 0 and 255 also get the mass beyond.
 
-Legend: C channels, K components, V = 256 values. Values are scaled to -1..1.
+Legend: C channels, K components, V = 256 values, P parameters. Means and scales are in units of
+values scaled to -1..1.
 """
 
 from typing import NamedTuple, Self
@@ -21,7 +22,7 @@ LEAST_LOG_SCALE = -7.0  # published
 class Mixture(NamedTuple):
     """logits (..., K); means, log_scales (..., C, K); coefficients (..., C (C - 1) / 2, K).
 
-    Coefficients, before their tanh: of channel 1 on 0, of 2 on 0, of 2 on 1, and so on.
+    Coefficients, before tanh, are those of channel 1 on 0, of 2 on 0, of 2 on 1, and so on.
     """
 
     logits: Tensor
@@ -31,14 +32,14 @@ class Mixture(NamedTuple):
 
     @classmethod
     def read(cls, parameters: Tensor, channels: int) -> Self:
-        """Take the parameters of pixels (..., P) apart."""
+        """Split the parameters of pixels, (..., P), into their parts."""
         pairs = channels * (channels - 1) // 2
         rows = parameters.unflatten(-1, (1 + 2 * channels + pairs, -1))
         logits, means, log_scales, coefficients = rows.split((1, channels, channels, pairs), dim=-2)
         return cls(logits.squeeze(-2), means, log_scales, coefficients)
 
     def component(self, channel: int, earlier: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log scale of a channel, each (..., K), given scaled values (..., channel)."""
+        """Mean and log scale of a channel, each (..., K); earlier: scaled values (..., channel)."""
         first = channel * (channel - 1) // 2
         weights = torch.tanh(self.coefficients[..., first : first + channel, :])
         mean = self.means[..., channel, :] + (weights * earlier[..., None]).sum(dim=-2)
@@ -46,7 +47,7 @@ class Mixture(NamedTuple):
 
 
 def parameters_of_mixture(channels: int, mixtures: int) -> int:
-    """P: 100 for three channels and ten components."""
+    """P, which is 100 for three channels and ten components."""
     return mixtures * (1 + 2 * channels + channels * (channels - 1) // 2)
 
 
@@ -56,10 +57,11 @@ def scaled(values: Tensor) -> Tensor:
 
 
 def log_mass(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """Nats of integers 0..255 under discretized logistics; all shapes broadcast.
+    """Log-probability, nats, of integers 0..255 under discretized logistics; shapes broadcast.
 
-    sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)): exact where both are near 0
-    or 1, without the published fallback to a density, so that the 256 values always sum to one.
+    It uses sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a)), which is precise even
+    where both are near 0 or 1. The published code approximates by a density there; here the
+    probabilities of the 256 values always sum to one.
     """
     sharpness = torch.exp(-log_scale)
     centered = scaled(values) - mean
@@ -70,7 +72,7 @@ def log_mass(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
 
 
 def log_prob(mixture: Mixture, values: Tensor) -> Tensor:
-    """Nats of pixels, integers 0..255 (..., C) -> (...), all channels together."""
+    """Log-probability, nats, of whole pixels: integers 0..255 (..., C) -> (...)."""
     total = torch.log_softmax(mixture.logits, dim=-1)
     earlier = scaled(values)
     for channel in range(values.shape[-1]):
@@ -84,8 +86,8 @@ def channel_logits(
 ) -> tuple[Tensor, Tensor]:
     """The distribution of one channel given those before it.
 
-    earlier: scaled values (..., channel). weights: log-probability of each component together with
-    these, (..., K). Returns logits (..., V), and the same of each component, (..., K, V).
+    earlier: scaled values (..., channel). weights: joint log-probability of each component and
+    these values, (..., K). Returns logits (..., V), and their parts by component (..., K, V).
     """
     mean, log_scale = mixture.component(channel, earlier)
     every = torch.arange(NUM_VALUES, device=mean.device)

@@ -1,11 +1,11 @@
-"""PIC, probabilistic image colorization: chroma by PixelCNN++, given an embedding of gray.
+"""PIC, probabilistic image colorization: chroma by a PixelCNN++ conditioned on the gray photograph.
 
 Royer, Kolesnikov and Lampert, "Probabilistic Image Colorization", BMVC 2017. A convolutional
-network embeds the lightness L; the embedding conditions a PixelCNN++ over the channels a and b of
-CIE Lab at a reduced resolution. Trained by maximum likelihood.
+network embeds the lightness L*; the embedding conditions a PixelCNN++ over the channels a* and b*
+of CIE Lab at a reduced resolution. Both are trained by maximum likelihood.
 
-The embedding also has a head of its own that guesses each pixel without any neighbor, like the
-parallel head of ColTran's core; the paper has none.
+A parallel head, which the paper does not have, predicts each pixel from the embedding without any
+neighbor, as in ColTran's core.
 
 Legend: B batch, S side of the gray photograph, R = S / factor side of its chroma, F features.
 Chroma is discretized by rounding a* and b* to whole numbers: symbol = value + 128, 0..255.
@@ -22,15 +22,14 @@ from torch.nn import functional
 
 from model.color import check_symbols, gray_from_rgb
 from model.lab import lab_from_rgb
+from model.layers import check_whole
 from model.pic.convolutions import Convolution
 from model.pic.embedding import MOST_HALVINGS, GatedEmbedding, lightness_table
 from model.pic.mixture import Mixture, log_prob
 from model.pic.pixelcnn import (
-    LN2,
     PixelCnn,
     PixelCnnConfig,
     check_dropout,
-    check_whole,
     mixture_head,
 )
 from model.trunk import STRIDE, PhotoContext, Trunk, check_trunk
@@ -44,13 +43,17 @@ _GROUPS = 8  # of features that are normalized together
 
 @dataclass(frozen=True, kw_only=True)
 class PicConfig:
-    """Sizes. enc: residual blocks of the embedding; inner: of the PixelCNN++, as there.
+    """Sizes of PIC.
 
-    resolution: S. factor: S / R, a power of two. No weight depends on the resolution. trunk: a
-    pretrained network that looks at the photograph, too, as the paper's does; trunk_dropout: share
-    of its channels that are dropped in training. form "published": the PixelCNN++ and the embedding
-    of the published code (model/pic/embedding.py, whose first part has `embedding` features; enc
-    counts nothing), or with a trunk the embedding that the small form has with it.
+    hidden: F, also the features of the PixelCNN++. enc: residual blocks of the embedding. inner:
+    blocks of the PixelCNN++, as in `PixelCnnConfig`. mixtures: K. resolution: S; no weight depends
+    on it. factor: S / R, a power of two. dropout: share of features that training drops. trunk: a
+    pretrained network that also sees the photograph, as in the paper. trunk_dropout: share of its
+    channels that training drops.
+
+    form: "small", or "published": the PixelCNN++ of the published code, with the embedding of that
+    code (model/pic/embedding.py; `embedding` is the number of features of its first part, and enc
+    is not used), or, if there is a trunk, with that of the small form.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -89,16 +92,17 @@ class PicConfig:
 
     @property
     def halvings(self) -> int:
-        """From the photograph to its chroma."""
+        """How often the photograph's side is halved to get that of its chroma."""
         return self.factor.bit_length() - 1
 
     @property
     def chroma_resolution(self) -> int:
+        """R."""
         return self.resolution // self.factor
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions of 3 x 3, each after a norm and a ReLU."""
+    """Two 3 x 3 convolutions, each after a norm and a ReLU."""
 
     def __init__(self, features: int, dilation: int, dropout: float) -> None:
         super().__init__()
@@ -116,12 +120,12 @@ class ResidualBlock(nn.Module):
 
 
 def normalized(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    """A norm of channels first on a picture with channels last."""
+    """Apply a norm, which wants channels first, to a picture with channels last."""
     return norm(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
 class LightnessEncoder(nn.Module):
-    """Gray photograph -> embedding at the resolution of chroma."""
+    """Gray photographs -> embedding at the resolution of chroma: the small form."""
 
     lightness: Tensor
 
@@ -157,7 +161,7 @@ class LightnessEncoder(nn.Module):
 
 
 class Pic(nn.Module):
-    """The embedding and the PixelCNN++ that it conditions."""
+    """The embedding of gray, the PixelCNN++ that it conditions, and the parallel head."""
 
     stage: ClassVar[str] = "pic"
 
@@ -183,12 +187,16 @@ class Pic(nn.Module):
         self.pixelcnn = PixelCnn(size, config.hidden, one_way=published)
 
     def encode(self, gray_BSS: Tensor) -> Tensor:
-        """Embedding (B, R, R, F) of integers [0, 255] (B, S, S). Raises ValueError."""
+        """Integers [0, 255] (B, S, S) -> embedding (B, R, R, F).
+
+        Raises:
+            ValueError: gray of a wrong type, shape or range.
+        """
         check_symbols("gray", gray_BSS, 256, (self.config.resolution,) * 2)
         return self.encoder(gray_BSS.long())
 
     def forward(self, chroma_BRR2: Tensor, gray_BSS: Tensor) -> Tensor:
-        """Nats of each pixel's true chroma, symbols 0..255: float32 (B, R, R).
+        """Log-likelihood of chroma, integers [0, 255], in nats per pixel: float32 (B, R, R).
 
         Raises:
             ValueError: symbols of a wrong type, shape or range.
@@ -196,11 +204,14 @@ class Pic(nn.Module):
         return self.pixelcnn.log_likelihood(chroma_BRR2, self.encode(gray_BSS))
 
     def parallel_mixture(self, embedding: Tensor) -> Mixture:
-        """Each pixel's chroma without its neighbors."""
+        """The parallel head's distribution of each pixel. embedding: (B, R, R, F)."""
         return Mixture.read(self.parallel_head(embedding).float(), CHROMA)
 
     def log_likelihoods(self, rgb_BSS3: Tensor, autoregressive: bool = True) -> dict[str, Tensor]:
-        """Nats (B, R, R) of true chroma: `pic` pixel by pixel, `parallel` without neighbors."""
+        """Log-likelihoods of true chroma, nats (B, R, R): `pic`, and `parallel` of that head.
+
+        rgb_BSS3: integers [0, 255]. autoregressive: compute `pic`, too.
+        """
         chroma = chroma_from_rgb(rgb_BSS3, self.config.factor)
         embedding = self.encode(gray_from_rgb(rgb_BSS3))
         found = {"parallel": log_prob(self.parallel_mixture(embedding), chroma)}
@@ -209,19 +220,19 @@ class Pic(nn.Module):
         return found
 
     def losses(self, rgb_BSS3: Tensor, autoregressive: bool = True) -> dict[str, Tensor]:
-        """Mean bits per pixel, a and b together; a blind guess of 256 values each: 16."""
+        """Mean bits per pixel, of a* and b* together; uniform probabilities would have 16."""
         found = self.log_likelihoods(rgb_BSS3, autoregressive)
-        return {name: -nats.mean() / LN2 for name, nats in found.items()}
+        return {name: -nats.mean() / math.log(2) for name, nats in found.items()}
 
     def describe(self) -> dict[str, object]:
-        """What a weights file carries in its header."""
+        """Stage and configuration, for the header of a weights file."""
         return {"stage": self.stage, **asdict(self.config)}
 
 
 def chroma_from_rgb(rgb_BSS3: Tensor, factor: int) -> Tensor:
-    """Integers [0, 255] (B, S, S, 3) -> symbols of a and b, int64 (B, S / factor, S / factor, 2).
+    """The chroma of the mean color of each block of factor x factor pixels, as symbols.
 
-    Of the mean color of each block.
+    rgb_BSS3: integers [0, 255]. Returns int64 [0, 255] (B, R, R, 2): a* and b*, plus 128.
     """
     planes = rgb_BSS3.permute(0, 3, 1, 2).double()
     blocks = functional.avg_pool2d(planes, factor).permute(0, 2, 3, 1)
@@ -231,5 +242,5 @@ def chroma_from_rgb(rgb_BSS3: Tensor, factor: int) -> Tensor:
 
 
 def bits_per_pixel(nats: Tensor) -> Tensor:
-    """Mean bits per pixel of each picture: (B, R, R) -> (B,)."""
+    """Log-likelihoods (B, R, R), nats -> mean bits per pixel of each picture, float64 (B,)."""
     return -nats.double().mean(dim=(1, 2)) / math.log(2)

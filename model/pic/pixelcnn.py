@@ -1,4 +1,4 @@
-"""PixelCNN++: pictures value by value, by convolutions that see finished pixels only.
+"""PixelCNN++: an autoregressive model of pictures, by convolutions that see finished pixels only.
 
 Salimans, Karpathy, Chen and Kingma, "PixelCNN++: Improving the PixelCNN with Discretized Logistic
 Mixture Likelihood and Other Modifications", ICLR 2017.
@@ -6,13 +6,14 @@ Mixture Likelihood and Other Modifications", ICLR 2017.
 Legend: B batch, H W rows and columns, C channels, D features, F features of a context, K components
 of the mixture, P parameters of a pixel's mixture, V = 256 values of a channel.
 
-Two streams: `down` knows all rows above a pixel, `right` knows these and the pixels left of it.
-Gated residual blocks with concat ELU; short-cuts from the way down to the way back (section 2.4).
-`levels` 3 is as published: strided convolutions halve the picture twice on the way down, transposed
-ones double it on the way back (section 2.3). `levels` 1 has no strides, so that every activation
-belongs to one pixel.
+There are two streams: `down` sees all rows above a pixel; `right` sees these, and the pixels to its
+left. Blocks are gated and residual, with concat ELU, and those of the way down have short-cuts to
+those of the way back (section 2.4). With `levels` 3, as published, strided convolutions halve the
+picture twice on the way down, and transposed ones double it on the way back (section 2.3). With
+`levels` 1 there are no strides, so that each activation belongs to one pixel.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import check_symbols
-from model.layers import linear
+from model.layers import check_whole, linear
 from model.pic.convolutions import (
     Convolution,
     Doubling,
@@ -37,22 +38,24 @@ from model.pic.convolutions import (
 )
 from model.pic.mixture import Mixture, log_prob, parameters_of_mixture, scaled
 
-LN2 = 0.6931471805599453
 MOST_CHANNELS = 3
-# Of the first convolutions: values, ones, and zeros up to four. Products of six numbers a row, as
-# two windows of two values and ones would be, differ in the last bit from row to row (x86-64).
+# Input channels of the first convolutions: values, ones, and zeros up to four. Without the zeros,
+# two channels would make rows of six numbers, whose products differ in the last bit by row
+# (x86-64).
 INPUTS = MOST_CHANNELS + 1
 
-# Runs step number `place` on x with a short-cut, in all places at once or in the next one.
+# Runs step number `place` on x and a short-cut, at all pixels at once or at the next one.
 Run = Callable[[int, Tensor, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelCnnConfig:
-    """Sizes; `inner` blocks a level on the way down, and as many on the way back.
+    """Sizes of a PixelCNN++; published are hidden 160, inner 5 and levels 3.
 
-    hidden: published 160, inner: 5, levels: 3. The finer levels have one block more on the way
-    back, which takes the features that the level began with.
+    hidden: D. inner: blocks per level on the way down, and as many on the way back, where all but
+    the coarsest level have one more, for the features that the level began with. levels: 1, or more
+    with strides between them. mixtures: K. channels: C, 1 to 3. resolution: H and W. dropout: share
+    of features that training drops.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
@@ -79,25 +82,18 @@ class PixelCnnConfig:
             )
 
 
-def check_whole(**values: object) -> None:
-    """Refuse what is not a positive whole number."""
-    for name, value in values.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, not {value!r}")
-
-
 def check_dropout(value: object) -> None:
-    """Refuse what is not a share below 1."""
+    """Raise ValueError unless the value is at least 0 and below 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, not {value!r}")
 
 
 class Step(NamedTuple):
-    """A block, or the way to the next level.
+    """A block, or a change of level.
 
-    level: of its result; level n has a place for 2 ** n rows and columns. source: that of what it
-    is given. short_cut: where a block of the way back takes its short-cut from: 0 is what the first
-    step is given, n + 1 the features after step n.
+    source, level: of its input, and of its result; at level n a position stands for 2 ** n rows and
+    columns. short_cut: of a block of the way back, the features that it takes: 0 is the input of
+    the first step, n + 1 the result of step n.
     """
 
     source: int
@@ -106,13 +102,16 @@ class Step(NamedTuple):
 
     @property
     def clock(self) -> int:
-        """The level whose every place is news to this step."""
+        """The level at whose positions this step runs: the finer one of its two."""
         return min(self.source, self.level)
 
 
 def steps_of(levels: int, inner: int) -> list[Step]:
-    """The way down and the way back. Each block of the latter takes what is left over, last first;
-    the last block before the middle leaves nothing, as its features are what goes on."""
+    """The steps of the way down, then those of the way back.
+
+    Each block of the way back has a short-cut from a step of the way down, the last one first. The
+    result of the last step down is no short-cut, as it is the input of the way back.
+    """
     steps: list[Step] = []
     left_over = [0]
     for level in range(levels):
@@ -132,9 +131,9 @@ def steps_of(levels: int, inner: int) -> list[Step]:
 
 
 class BlockSize(NamedTuple):
-    """Features of a block, of its short-cut and of its context; 0 where there is none.
+    """Features of a block, of its short-cut and of its context; 0 if it has none.
 
-    joined: the context is part of the short-cut, as PIC has it, and not added at the gate.
+    joined: the context is concatenated to the short-cut, as in PIC, and not added at the gate.
     """
 
     hidden: int
@@ -145,7 +144,7 @@ class BlockSize(NamedTuple):
 
 
 class GatedBlock(nn.Module):
-    """Two convolutions with a short-cut after the first, a context and a gate after the second."""
+    """Two convolutions: a short-cut is added after the first, context and gate after the second."""
 
     def __init__(
         self,
@@ -165,23 +164,23 @@ class GatedBlock(nn.Module):
         self.context = linear(gated, 2 * hidden, bias=False) if gated else None
 
     def beside(self, short_cut: Tensor | None, context: Tensor | None) -> Tensor | None:
-        """The short-cut, and the context where it is part of it."""
+        """The short-cut, concatenated with the context if they are joined."""
         if not self.joined or context is None:
             return short_cut
         return context if short_cut is None else torch.cat((short_cut, context), dim=-1)
 
     def project(self, context: Tensor | None) -> Tensor | None:
-        """What the gate takes from the context, (..., F) -> (..., 2 D)."""
+        """The context as it is added at the gate, (..., F) -> (..., 2 D); None if it is not."""
         return None if self.context is None or context is None else self.context(context)
 
     def between(self, convolved: Tensor, short_cut: Tensor | None) -> Tensor:
-        """From the first convolution to the second, place by place: (..., D) -> (..., 2 D)."""
+        """All between the two convolutions, for each position: (..., D) -> (..., 2 D)."""
         if self.short_cut is not None and short_cut is not None:
             convolved = convolved + self.short_cut(concat_elu(short_cut))
         return self.dropout(concat_elu(convolved))
 
     def finish(self, x: Tensor, convolved: Tensor, projected: Tensor | None) -> Tensor:
-        """All after the second convolution, place by place: (..., D)."""
+        """All after the second convolution, for each position: (..., D)."""
         if projected is not None:
             convolved = convolved + projected
         value, gate = convolved.chunk(2, dim=-1)
@@ -198,7 +197,7 @@ StepModule = GatedBlock | Convolution | Doubling
 
 
 class TwoStreams(nn.Module):
-    """A step of each stream; a block of `right` has the other stream as a short-cut."""
+    """One step in both streams; a block of `right` has the result of `down` as a short-cut, too."""
 
     def __init__(self, step: Step, config: PixelCnnConfig, context: int, one_way: bool) -> None:
         super().__init__()
@@ -225,17 +224,20 @@ class TwoStreams(nn.Module):
 
 
 class PixelCnn(nn.Module):
-    """Values of finished pixels, and perhaps a context -> a mixture for each pixel."""
+    """Values of finished pixels, and a context if there is one -> a mixture for each pixel."""
 
     stage: ClassVar[str] = "pixelcnn"
 
     def __init__(
         self, config: PixelCnnConfig, context_features: int = 0, one_way: bool = False
     ) -> None:
-        """one_way: the form of PIC's published code. `inner` blocks of 3 x 3 windows and no way
-        back; the context is part of their short-cuts.
+        """context_features: F, 0 without a context.
 
-        Raises ValueError: a context with strides.
+        one_way: the form of PIC's published code, `inner` blocks of 3 x 3 windows and no way back;
+        the context is part of their short-cuts.
+
+        Raises:
+            ValueError: a context together with several levels.
         """
         super().__init__()
         if context_features and config.levels > 1:
@@ -261,8 +263,8 @@ class PixelCnn(nn.Module):
     def forward(self, values_BHWC: Tensor, context: Tensor | None = None) -> Tensor:
         """Parameters of the mixture of each pixel, (B, H, W, P), as `model.pic.mixture` reads them.
 
-        values_BHWC: integers [0, 255]; pixel (i, j) sees those above row i and left of it in row
-        i. context: (B, H, W, F), seen whole.
+        values_BHWC: integers [0, 255]; the result at (i, j) depends on those above row i, and on
+        those left of column j in row i. context: (B, H, W, F), all of which it may depend on.
 
         Raises:
             ValueError: values of a wrong type, shape or range.
@@ -288,8 +290,10 @@ class PixelCnn(nn.Module):
         return self.parameters_of(rights[-1])
 
     def run_down(self, features: list[Tensor], run: Run, places: Iterable[int]) -> None:
-        """The stream of rows above. features[0] is what it starts from; features[n + 1] becomes
-        what it has after step n, for the steps `places` and no others."""
+        """Run steps `places` of the stream of rows above.
+
+        features[0]: its input. features[n + 1] is set to the result of step n.
+        """
         for place in places:
             short_cut = self.steps[place].short_cut
             before = None if short_cut is None else features[short_cut]
@@ -302,7 +306,7 @@ class PixelCnn(nn.Module):
         run: Run,
         places: Iterable[int],
     ) -> None:
-        """The stream of pixels to the left, given the other one's features, numbered alike."""
+        """Run steps of the stream of pixels to the left; down(n): features[n] of the other one."""
         for place in places:
             source, level, short_cut = self.steps[place]
             beside = None
@@ -313,31 +317,31 @@ class PixelCnn(nn.Module):
             features[place + 1] = run(place, features[place], beside)
 
     def inputs_of(self, values: Tensor) -> Tensor:
-        """Values 0..255 (..., C) -> (..., INPUTS), in the precision of the weights."""
+        """Values 0..255 (..., C) -> (..., INPUTS), in the dtype of the weights."""
         return with_ones(values).to(self.head.weight.dtype)
 
     def parameters_of(self, right: Tensor) -> Tensor:
-        """(..., D) -> (..., P) float32, or float64 where the weights are."""
+        """(..., D) -> parameters of mixtures (..., P), float64 if the weights are, else float32."""
         parameters = self.head(functional.elu(right))
         return parameters if parameters.dtype == torch.float64 else parameters.float()
 
     def losses(self, rgb_BHW3: Tensor) -> dict[str, Tensor]:
         """Mean bits per channel value (bits per dim) of pictures, integers [0, 255]."""
         nats = -self.log_likelihood(rgb_BHW3)
-        return {self.stage: nats.mean() / (LN2 * self.config.channels)}
+        return {self.stage: nats.mean() / (math.log(2) * self.config.channels)}
 
     def log_likelihood(self, values_BHWC: Tensor, context: Tensor | None = None) -> Tensor:
-        """Nats of each pixel, all its channels together: float32 (B, H, W)."""
+        """Log-likelihood, nats of each whole pixel, (B, H, W); inputs as in `forward`."""
         mixture = Mixture.read(self(values_BHWC, context), self.config.channels)
         return log_prob(mixture, values_BHWC)
 
     def describe(self) -> dict[str, object]:
-        """What a weights file carries in its header."""
+        """Stage and configuration, for the header of a weights file."""
         return {"stage": self.stage, **asdict(self.config)}
 
 
 def mixture_head(features: int, channels: int, mixtures: int) -> nn.Linear:
-    """Features -> parameters of a mixture that starts broad, with its components apart."""
+    """Features -> parameters of a mixture; initially it is broad, with components apart."""
     head = linear(features, parameters_of_mixture(channels, mixtures))
     with torch.no_grad():
         head.weight.mul_(0.3)
@@ -348,6 +352,6 @@ def mixture_head(features: int, channels: int, mixtures: int) -> nn.Linear:
 
 
 def with_ones(values: Tensor) -> Tensor:
-    """Values 0..255 (..., C) -> (..., INPUTS) in -1..1; ones tell the picture from its edge."""
+    """Values 0..255 (..., C) -> -1..1 (..., INPUTS); a channel of ones marks what is no padding."""
     ones = functional.pad(scaled(values), (0, 1), value=1.0)
     return functional.pad(ones, (0, INPUTS - ones.shape[-1]))

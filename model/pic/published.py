@@ -1,10 +1,10 @@
-"""Import of PixelCNN++ as a public PyTorch port of the published code saves it (pixel-cnn-pp).
+"""Import of PixelCNN++ weights in the format of pixel-cnn-pp, a PyTorch port of the published code.
 
-The port's own names and layouts: convolutions (out, in, rows, columns), transposed ones (in, out,
-rows, columns), dense layers (out, in). A weight may be normalized (Salimans and Kingma 2016): then
-it comes as `weight_g`, its length, and `weight_v`, its direction, for each place of the first axis.
-All sizes but the resolution, which no weight depends on, are read from the tensors. Strict both
-ways: every name is used, every tensor of ours is filled, all shapes are checked first.
+Layouts of the port: convolutions (out, in, rows, columns), transposed ones (in, out, rows,
+columns), dense layers (out, in). A weight under weight norm (Salimans and Kingma 2016) is stored as
+`weight_g`, its length, and `weight_v`, its direction, for each index of the first axis. All sizes
+are read from the tensors, except the resolution, which no weight depends on. The import is strict:
+each name must be used, each tensor of ours is filled, and all shapes are checked first.
 """
 
 import math
@@ -23,32 +23,32 @@ from model.pic.pixelcnn import INPUTS, PixelCnn, PixelCnnConfig, steps_of
 PORT_RESOLUTION = 32  # of the pictures that the published weights were trained on
 Layout = Literal["window", "transposed", "dense", "head"]
 
-# Of the port's head, in our order, K rows each: logits; means, log scales and coefficients of all
-# channels. The port has the three of a channel together.
+# The order of the port's head, in groups of K rows. Ours: logits, then means, log scales and
+# coefficients, each of all channels. The port has these three together for each channel.
 _HEAD_ROWS = {1: (0, 1, 2), 3: (0, 1, 4, 7, 2, 5, 8, 3, 6, 9)}
-_LEAST_MASS = 1e-5  # below it the published loss takes the density in the middle
-_WRAPPED = "module."  # what PyTorch's DataParallel puts before every name
+_LEAST_MASS = 1e-5  # below it the published loss uses a density
+_WRAPPED = "module."  # prefix of all names within PyTorch's DataParallel
 
 
 class Source(NamedTuple):
-    """The port's module that one of ours comes from; both have a weight and a bias."""
+    """The port's module that corresponds to one of ours; both have a weight and a bias."""
 
     name: str
     layout: Layout
 
 
 def published_parameters(parameters: Tensor, channels: int) -> Tensor:
-    """Our parameters of mixtures, (..., P), in the published order."""
+    """Bring our parameters of mixtures, (..., P), into the published order."""
     rows = _HEAD_ROWS[channels]
     order = torch.tensor(rows, device=parameters.device).argsort()
     return parameters.unflatten(-1, (len(rows), -1))[..., order, :].flatten(-2)
 
 
 def published_loss(parameters: Tensor, values_BHWC: Tensor) -> Tensor:
-    """Nats of each picture, float64 (B,), by the published loss, whose rounding differs from ours.
+    """The published loss, to compare with published figures: nats of each picture, float64 (B,).
 
-    The difference of two sigmoids in float32, and a density where that is below 1e-5. To compare
-    with published figures; `model.pic.mixture.log_prob` is exact and sums to one.
+    It takes the difference of two sigmoids in float32, or a density where that is below 1e-5. Ours,
+    `model.pic.mixture.log_prob`, is precise everywhere, and its probabilities sum to one.
     """
     mixture = Mixture.read(parameters, values_BHWC.shape[-1])
     scaled_values = values_BHWC.float() / 127.5 - 1
@@ -70,10 +70,10 @@ def published_loss(parameters: Tensor, values_BHWC: Tensor) -> Tensor:
 
 
 def import_port(tensors: Mapping[str, Tensor], resolution: int = PORT_RESOLUTION) -> PixelCnn:
-    """A PixelCNN++ in eval mode, of the sizes that the tensors have.
+    """Build a PixelCNN++ in eval mode from a state dict of the port; sizes are read from it.
 
     Raises:
-        ValueError: names or shapes that do not fit, or an impossible resolution.
+        ValueError: names or shapes that do not fit, or a resolution that cannot be built.
     """
     found = fold_weight_norm(_unwrapped(tensors))
     config = read_sizes(found, resolution)
@@ -115,10 +115,10 @@ def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Each pair `weight_g` and `weight_v` as one weight; all others as they are.
+    """Multiply each pair `weight_g` and `weight_v` into one weight; others stay as they are.
 
     Raises:
-        ValueError: one of a pair is missing, or lengths that do not fit their directions.
+        ValueError: one of a pair is missing, or their shapes do not fit each other.
     """
     folded = {}
     for name, value in tensors.items():
@@ -139,11 +139,12 @@ def fold_weight_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_sizes(tensors: Mapping[str, Tensor], resolution: int) -> PixelCnnConfig:
-    """The configuration that tensors are of. Each size is what most tensors agree on, so that a
-    wrong one is named, and not all the others.
+    """Read a configuration from the shapes of tensors.
+
+    Each size is the one that most tensors have, so that an error names the tensor that differs.
 
     Raises:
-        ValueError: none of the port's variables, or sizes that cannot be.
+        ValueError: variables of the port are missing, or sizes that cannot be built.
     """
     blocks = [name.split(".") for name in tensors if name.startswith("up_layers.")]
     levels = {parts[1] for parts in blocks}
@@ -176,9 +177,9 @@ def _dims(tensors: Mapping[str, Tensor], name: str) -> int:
 
 
 def name_table(config: PixelCnnConfig) -> dict[str, Source]:
-    """The source of every module of ours that has weights.
+    """The port's module for each module of ours that has weights.
 
-    The port numbers the levels of its way back, `down_layers`, from the coarsest on.
+    The port counts the levels of its way back, `down_layers`, from the coarsest.
     """
     table = {
         "rows_above": Source("u_init.conv", "window"),
@@ -210,21 +211,21 @@ def name_table(config: PixelCnnConfig) -> dict[str, Source]:
 
 
 def _port_shape(outline: PixelCnn, ours: str, source: Source, kind: str) -> tuple[int, ...]:
-    """The shape that a tensor of the port must have."""
+    """The shape that the port's tensor must have."""
     module = outline.get_submodule(ours)
     shape = tuple(module.get_parameter(kind).shape)
     if kind == "bias" or not isinstance(module, Convolution | Doubling):
         return shape
     outputs, (rows, columns) = shape[0], module.window
     inputs = shape[1] // (rows * columns)
-    if ours in ("rows_above", "row_above", "left"):  # ours have zeros beside values and ones
+    if ours in ("rows_above", "row_above", "left"):  # ours have more inputs, which are zeros
         inputs = outline.config.channels + 1
     pair = (inputs, outputs) if source.layout == "transposed" else (outputs, inputs)
     return (*pair, rows, columns)
 
 
 def _convert(value: Tensor, layout: Layout, config: PixelCnnConfig) -> Tensor:
-    """A tensor of the port in our layout."""
+    """Bring a tensor of the port into our layout."""
     if layout == "head":
         rows = list(_HEAD_ROWS[config.channels])
         return value.unflatten(0, (len(rows), -1))[rows].flatten(0, 1)

@@ -1,9 +1,9 @@
-"""Drawing pictures from a PixelCNN++, value by value, and fast from caches.
+"""Drawing pictures from a PixelCNN++, value by value, with caches.
 
-`sample_pixels_slow` is the definition: one full forward pass for each pixel. `sample_pixels` draws
-the same pictures from what `model.pic.cache` keeps. Their sums differ in order alone: in float32 a
-number that falls within some 1e-6 of the edge between two values may be drawn as either, in float64
-(`model.double()`) none is.
+`sample_pixels_slow` is the definition: one full forward pass per pixel. `sample_pixels` draws the
+same pictures with the caches of `model.pic.cache`. The two differ only in the order of sums. In
+float32, they may therefore draw different values where a random number falls within about 1e-6 of
+the boundary between two; in float64 (`model.double()`) they do not.
 
 Legend: B batch, H W rows and columns, C channels, D features, F features of a context.
 """
@@ -22,9 +22,10 @@ from model.sampling.draw import draw, draw_uniforms
 
 
 class PixelSample(NamedTuple):
-    """values_BHWC: int64 [0, 255]. log_prob_BHW: float64, nats, of pixels at temperature 1.
+    """Drawn pictures with the scores of each pixel.
 
-    entropy_BHW, expected_BHW: as in `CoreSample`, summed over a pixel's channels.
+    values_BHWC: int64 [0, 255]. log_prob_BHW: float64, nats, of whole pixels at temperature 1.
+    entropy_BHW, expected_BHW: float64, as in `CoreSample`, summed over the channels of a pixel.
     """
 
     values_BHWC: Tensor
@@ -40,13 +41,14 @@ def sample_pixels(
     context: Tensor | None = None,
     temperature: float = 1.0,
 ) -> PixelSample:
-    """Draw one picture for each seed, 0..2^63 - 1, and row of the context (B, H, W, F), if any.
+    """Draw one picture for each seed.
 
-    A picture depends on its seed and context and not on its company. temperature divides the
-    logits of each value given those before it; 0 takes the most likely one.
+    seeds_B: 0..2^63 - 1. context: (B, H, W, F), if the model has one. temperature: at least 0; it
+    divides the logits of each value given those before it, and 0 takes the most likely value. A
+    picture depends on its seed and its context, and not on the rest of its batch.
 
     Raises:
-        ValueError: no seed, a wrong number of contexts, or a wrong temperature.
+        ValueError: no seed, a wrong number of contexts, or a temperature below 0.
     """
     uniforms = _uniforms(model, seeds_B, context, temperature)
     count, side, channels = len(seeds_B), model.config.resolution, model.config.channels
@@ -74,7 +76,7 @@ def sample_pixels_slow(
     context: Tensor | None = None,
     temperature: float = 1.0,
 ) -> PixelSample:
-    """The same pictures as `sample_pixels`, by one full forward pass for each pixel."""
+    """Draw the pictures of `sample_pixels` by one full forward pass per pixel; inputs as there."""
     uniforms = _uniforms(model, seeds_B, context, temperature)
     values = torch.zeros(uniforms.shape, dtype=torch.long, device=uniforms.device)
     log_prob, entropy, expected = (torch.zeros_like(uniforms[..., 0]) for _ in range(3))
@@ -90,9 +92,11 @@ def sample_pixels_slow(
 def draw_pixel(
     parameters_BP: Tensor, uniforms_BC: Tensor, temperature: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The channels of a pixel one after the other: int64 (B, C), and, at temperature 1, their nats
-    and the sums of the entropies, in bits, and of the expected nats, of each given those before it
-    (B,)."""
+    """Draw the channels of a pixel one after the other, and score them.
+
+    uniforms_BC: float64 [0, 1). Returns values, int64 [0, 255] (B, C), and log-probability, entropy
+    and expected log-probability of the pixel, (B,) each, as in `PixelSample`.
+    """
     channels = uniforms_BC.shape[1]
     mixture = Mixture.read(parameters_BP, channels)
     weights = torch.log_softmax(mixture.logits, dim=-1)
@@ -114,7 +118,7 @@ def draw_pixel(
 def _uniforms(
     model: PixelCnn, seeds_B: Sequence[int], context: Tensor | None, temperature: float
 ) -> Tensor:
-    """Numbers in [0, 1) for each value, float64 (B, H, W, C), from each picture's own seed."""
+    """One random number in [0, 1) per value, float64 (B, H, W, C), from each picture's seed."""
     side, channels = model.config.resolution, model.config.channels
     count = len(seeds_B) if context is None else len(context)
     shape = (count, side, side * channels)

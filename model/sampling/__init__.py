@@ -1,6 +1,6 @@
-"""Drawing coarse color from the core: the cached sampler, and the slow one that proves it.
+"""Drawing coarse color from the core: a cached sampler, and the slow one that it is tested against.
 
-`sample_core` and `sample_core_slow` are for everybody; files and training are unknown here.
+Use `sample_core` and `sample_core_slow`. Nothing here knows of files or training.
 """
 
 from model.sampling.cached import sample_core

@@ -3,9 +3,10 @@
 Legend: B batch, H W rows and columns, D features, N heads, C features of a head, V = 512 bins,
 M lines attended side by side (the columns of a row, or the one row being drawn), L their length.
 
-`sample_core_slow` is the definition: call `forward` for each pixel and draw. `sample_core` makes
-the same picture from caches: the encoder runs once, each row of the outer decoder once, each pixel
-of the inner decoder once (`row`), and every modulation once, where its context is first complete.
+`sample_core_slow` is the definition: for each pixel, call `forward` and draw. `sample_core` draws
+the same picture with caches: it runs the encoder once, each row of the outer decoder once, and each
+pixel of the inner decoder once (`row`), and computes each modulation as soon as its context is
+known.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,25 +30,26 @@ from model.sampling.inference import attend, run_layers
 from model.sampling.row import RowInputs, RowRunner, StepInputs
 from model.sampling.runners import RowRunners
 
-# Matrix products of few rows take other kernels, whose sums differ in the last bit: measured on
-# x86-64, at fewer than four rows a thread. So that company never changes a picture, batches are
-# filled up to a multiple of this by repeating the last photograph.
+# Matrix products with few rows use other kernels, whose sums differ in the last bit (measured on
+# x86-64: fewer than four rows per thread). Batches are therefore filled up to a multiple of this by
+# repeating the last photograph, so that a picture never depends on the rest of its batch.
 LANES = 8
 
-# Up to so many photographs are drawn by forecasts, one after the other: one takes about a quarter
-# of the time of eight lanes (docs/benchmarks.md).
+# Batches of at most so many photographs are drawn by forecasts, one photograph after the other:
+# each takes about a quarter of the time of eight lanes (docs/benchmarks.md).
 MOST_FORECAST = 2
 
 
 @dataclass
 class KeyValueCache:
-    """Keys and values of the finished places along the attended axis: each (B, M, N, L, C)."""
+    """Keys and values of finished positions along the attended axis: each (B, M, N, L, C)."""
 
     keys: Tensor
     values: Tensor
 
     @classmethod
     def empty(cls, batch: int, lines: int, attention: AxialAttention) -> "KeyValueCache":
+        """Zeros, in the dtype and on the device of the layer's weights."""
         weight, heads = attention.k.weight, attention.heads
         shape = (batch, lines, heads, attention.length, weight.shape[0] // heads)
         return cls(weight.new_zeros(shape), weight.new_zeros(shape))
@@ -69,15 +71,19 @@ def sample_core(
 ) -> CoreSample:
     """Draw one picture for each gray photograph.
 
-    seeds_B: one seed a photograph, 0..2^63 - 1, which alone decides its random numbers. temperature
-    divides the logits; 0 takes the most likely bin of each pixel. lanes: so many pictures are drawn
-    at least, by repeating the last photograph. runners: of this core, for those who draw many
-    batches. forecast: draw each picture by itself, by exact forecasts; None for where that pays.
-    Both ways draw the same to the bit. The others are as in model.encoder.Extras.
+    gray_BHW: integers [0, 255]. seeds_B: one per photograph, 0..2^63 - 1; it determines the random
+    numbers of its picture. temperature: at least 0; it divides the logits, and 0 takes the most
+    likely bin of each pixel. high_BSS, hints_BHW, palette_BV: as in model.encoder.Extras.
+
+    lanes: draw at least so many pictures at once, by repeating the last photograph. runners: those
+    of this core, to be kept by callers that draw many batches. forecast: draw each picture by
+    itself with exact forecasts (model.sampling.forecast); None chooses the faster way. Both ways
+    draw identical pictures.
 
     Raises:
-        ValueError: a wrong shape, range, number of seeds or temperature, another core's runners, or
-            forecasts where there are none.
+        ValueError: a wrong shape, range, number of seeds or temperature, runners of another core,
+        or
+            forecasts where `can_forecast` is false.
     """
     runners = RowRunners(core) if runners is None else runners
     if runners.core is not core:
@@ -97,9 +103,9 @@ def sample_encoded(
     lanes: int = LANES,
     forecast: bool | None = None,
 ) -> CoreSample:
-    """`sample_core` after its encoder, for callers that need the context, too.
+    """`sample_core` without its encoder, for callers that need the context themselves.
 
-    context: of `encode`, (B, H, W, D). uniforms: of `draw_uniforms`.
+    context: of `encode`, (B, H, W, D). uniforms: of `draw_uniforms`, (B, H, W).
     """
     core, count = runners.core, len(gray_BHW)
     if forecast is None:
@@ -118,9 +124,9 @@ def sample_encoded(
 
 @torch.no_grad()
 def ways_agree(runners: RowRunners) -> bool:
-    """Whether forecasts draw two rows of a made-up photograph as lanes do, to the bit.
+    """Whether forecasts and lanes draw two rows of a random photograph identically, to the bit.
 
-    Tried once for a core: what libraries promise on no processor is known for this one.
+    Tested once for each core, since no library guarantees it.
     """
     if runners.ways_agree is None:
         core, side = runners.core, runners.core.config.resolution
@@ -145,9 +151,10 @@ def draw_rows(
     context: Tensor,
     uniforms_BHW: Tensor,
 ) -> CoreSample:
-    """Draw pictures row by row, without a look at any value: on a GPU, nothing waits for the host.
+    """Draw pictures row by row, without reading any value on the host, which a GPU would wait for.
 
-    context: of `encode`, (B, H, W, D). gray and uniforms may end after some rows.
+    runner: draws one row of all pictures. context: of `encode`, (B, H, W, D). gray_BHW and
+    uniforms_BHW may have fewer rows than the context: then only these are drawn.
     """
     batch, height, width = gray_BHW.shape
     outer_norms = [modulate_norms(layer, context) for layer in core.outer.layers]
@@ -159,7 +166,7 @@ def draw_rows(
     expected = torch.empty_like(uniforms_BHW)
     upper = torch.zeros_like(context[:, :1])
     for row in range(height):
-        # Contiguous, as one picture's always is: elsewhere a bias is added in a step of its own.
+        # Contiguous, like a single picture: otherwise a bias is added in a separate step.
         gray_row, prior = context[:, row, None].contiguous(), core.prior(gray_BHW[:, row])
         start, steps = start_row(core, row, upper, gray_row, inner_norms)
         drawn = runner(RowInputs(uniforms_BHW[:, row], prior, start, steps))
@@ -176,9 +183,9 @@ def encode(
     hints_BHW: Tensor | None = None,
     palette_BV: Tensor | None = None,
 ) -> Tensor:
-    """`core.encode`, one photograph at a time: in less memory, and company does not matter.
+    """`core.encode`, one photograph at a time, in less memory and apart from its batch.
 
-    Only once where the next photograph is the same, as for several candidates.
+    A photograph that comes again right away, as for several candidates, is encoded once.
     """
     extras = Extras(high_BSS, hints_BHW, palette_BV)
     core.encoder.check(gray_BHW, extras)
@@ -201,8 +208,10 @@ def _is_repeated(photo: int, *inputs: Tensor | None) -> bool:
 
 
 def modulate_norms(layer: AxialLayer, context: Tensor) -> NormModulations:
-    """`AxialLayer.modulate_norms`, one photograph at a time: it is a sum and a product of one row,
-    which would come out otherwise in company."""
+    """`AxialLayer.modulate_norms`, one photograph at a time.
+
+    A photograph is one row of its matrix product, whose last bits would depend on the batch.
+    """
     photos = [layer.modulate_norms(photo) for photo in context.split(1)]
     return NormModulations(*(_join(parts) for parts in zip(*photos, strict=True)))
 
@@ -215,9 +224,11 @@ def _join(parts: Sequence[Modulation]) -> Modulation:
 def start_row(
     core: ColTranCore, row: int, upper: Tensor, gray_row: Tensor, norms: list[NormModulations]
 ) -> tuple[Tensor, list[StepInputs]]:
-    """All that a row of the inner decoder owes to finished rows and gray, both (B, 1, W, D).
+    """What a row of the inner decoder computes from finished rows and gray, both (B, 1, W, D).
 
-    Returns what is added to each shifted pixel, (W, B, D), and each layer's inputs.
+    upper: context of the rows above, of `finish_row`. norms: modulations of each layer's norms.
+    Returns the part of the first layer's input that does not depend on the row's own pixels,
+    (W, B, D), and the other inputs of each layer.
     """
     start = (core.inner.position.row[row] + core.inner.position.column).expand_as(upper)
     if core.inner.skip:
@@ -236,7 +247,10 @@ def finish_row(
     norms: list[NormModulations],
     columns: list[KeyValueCache],
 ) -> Tensor:
-    """The outer decoder at one finished row: the context of the row below, (B, 1, W, D)."""
+    """Run the outer decoder on a finished row: context of the row below, (B, 1, W, D).
+
+    columns: caches of all layers, of which only the masked ones, along columns, are used.
+    """
     x = core.pixel_embedding(bins_BHW[:, row, None]) + core.outer.position.row[row]
     x = x + core.outer.position.column
     if core.outer.skip:
@@ -258,7 +272,10 @@ def step_layer(
     cache: KeyValueCache,
     place: int,
 ) -> Tensor:
-    """A masked layer at one place of its axis, (B, 1, M, D) -> (B, 1, M, D), on cached places."""
+    """Run a masked layer at one position of its axis, with cached earlier ones.
+
+    (B, 1, M, D) -> (B, 1, M, D).
+    """
     attended = attend_cached(layer.attention, x, positions, cache, place)
     return layer.finish(x, attended, positions, norms)
 
@@ -270,7 +287,7 @@ def attend_cached(
     cache: KeyValueCache,
     place: int,
 ) -> Tensor:
-    """Attend from one place to itself and all before it; (B, 1, M, D) -> (B, 1, M, D)."""
+    """Attend from one position to itself and all before it: (B, 1, M, D) -> (B, 1, M, D)."""
     q, k, v = (part[:, 0].flatten(0, 1) for part in attention.project(x, positions))
     keys, values = cache.keys.flatten(0, 1), cache.values.flatten(0, 1)  # (B M, N, L, C)
     keys[:, :, place], values[:, :, place] = k, v

@@ -1,4 +1,4 @@
-"""Drawing a symbol, and what drawing a picture gives.
+"""Drawing a symbol from its logits, and the result of drawing a picture.
 
 Legend: B batch, H W rows and columns, V = 512 bins.
 """
@@ -12,11 +12,12 @@ from torch import Tensor
 
 
 class CoreSample(NamedTuple):
-    """bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of each drawn bin at temperature 1.
+    """Drawn pictures with the scores of each pixel.
 
-    entropy_BHW: float32, bits [0, 9], of the distribution that each was drawn from, at temperature
-    1: how undecided the core was there. expected_BHW: float64, nats, the mean of log_prob over what
-    could have been drawn there, each bin as often as the temperature draws it.
+    bins_BHW: int64 [0, 511]. log_prob_BHW: float64, nats, of the drawn bin at temperature 1.
+    entropy_BHW: float32, bits [0, 9], of the core's distribution at temperature 1: how uncertain it
+    was. expected_BHW: float64, nats, the expected value of log_prob, if bins are drawn at the
+    temperature that was used.
     """
 
     bins_BHW: Tensor
@@ -26,9 +27,7 @@ class CoreSample(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """What was drawn: bins, int64 [0, 511], and, at temperature 1, their log-probabilities in nats,
-    the entropy of what they were drawn from, in bits, and the mean of the former over all that the
-    temperature of the draw could have given, in nats."""
+    """Drawn bins, int64 [0, 511], with their scores as in `CoreSample`; all of the same shape."""
 
     bins: Tensor
     log_prob: Tensor
@@ -37,9 +36,12 @@ class Drawn(NamedTuple):
 
 
 def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) -> Tensor:
-    """One number in [0, 1) for each pixel, float64 (B, H, W), from each photograph's own seed.
+    """One random number in [0, 1) per pixel, float64 (B, H, W), from the seed of each photograph.
 
-    They are made on the CPU, so that every device draws from the same numbers.
+    They are generated on the CPU, so that all devices use the same numbers.
+
+    Raises:
+        ValueError: a temperature below 0, gray that is not (B, H, W), or a wrong number of seeds.
     """
     if not temperature >= 0:
         raise ValueError(f"temperature must be 0 or more, not {temperature!r}")
@@ -54,7 +56,10 @@ def draw_uniforms(gray_BHW: Tensor, seeds_B: Sequence[int], temperature: float) 
 
 
 def draw(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Drawn:
-    """Draw a bin from each row of logits, and score it."""
+    """Draw a bin from each row of logits, and score it.
+
+    uniform_B: float64 [0, 1), the random number that decides. temperature: 0 takes the most likely.
+    """
     log_prob_BV = torch.log_softmax(logits_BV.double(), dim=-1)
     entropy_B = (log_prob_BV.exp() * log_prob_BV).sum(dim=-1) / -math.log(2)
     if temperature == 0:
@@ -75,8 +80,10 @@ def draw_bins(logits_BV: Tensor, uniform_B: Tensor, temperature: float) -> Tenso
 
 
 def _shares(logits_BV: Tensor, temperature: float) -> Tensor:
-    """How often each bin is drawn; float64 keeps the sums of 512 terms from deciding which side of
-    a bin's edge a number falls."""
+    """Probability of each bin at a temperature, in float64.
+
+    In float32, rounding in sums of 512 terms could decide which bin a number falls into.
+    """
     return torch.softmax(logits_BV.double() / temperature, dim=-1)
 
 

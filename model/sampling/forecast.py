@@ -1,12 +1,12 @@
-"""Rows of single photographs by exact forecasts (Wiggers and Hoogeboom, ICML 2020).
+"""Drawing rows of single photographs by exact forecasts (Wiggers and Hoogeboom, ICML 2020).
 
 Legend: W columns, P pixels of a window, D features, V = 512 bins.
 
-Each pixel's random number is fixed before anything is drawn, so its bin is a function of the pixels
-before it. A row is guessed, and all its pixels are drawn at once as if the guess were right; up to
-and with the first pixel that comes out otherwise, they are. What came out behind it is the next
-guess. Each pass settles at least one pixel, on average about five. `RowRunner` needs one for each
-pixel, and fills eight lanes with one photograph.
+The random number of each pixel is fixed beforehand, so its bin is a function of the pixels before
+it. Guess a row, and draw all its pixels at once as if the guess were right. The results are correct
+up to and including the first pixel that differs from the guess; the results after it are the next
+guess. Each pass settles at least one pixel, about five on average. `RowRunner` needs one pass per
+pixel, and would fill eight lanes with one photograph.
 """
 
 import torch
@@ -17,20 +17,23 @@ from model.sampling.draw import Drawn, draw, draw_bins
 from model.sampling.inference import Dense, packs
 from model.sampling.row import InnerStep, RowInputs
 
-# Of pixels that are drawn in one pass, so that a product has few shapes.
+# Windows start at multiples of this, so that matrix products have few different shapes.
 BLOCK = 8
 
 
 def can_forecast(core: ColTranCore) -> bool:
-    """Whether no product's sums depend on how many rows it has: oneDNN's never do, those of the
-    outer decoder not in float32 with four rows a thread (in bfloat16 they do, one in thousands)."""
+    """Whether the sums of matrix products are independent of their number of rows.
+
+    Those of oneDNN always are. Those of the outer decoder are in float32 with at least four rows
+    per thread; in bfloat16 one in thousands is not.
+    """
     width, weight = core.config.resolution, core.head.weight
     exact = packs(weight) and weight.dtype == torch.float32
     return exact and width % BLOCK == 0 and width >= 4 * torch.get_num_threads()
 
 
 class RowForecaster:
-    """Draws one row of one picture as `RowRunner` does, to the bit, in fewer passes; on CPUs."""
+    """Draws a row of one picture, identical to that of `RowRunner`, in fewer passes; on CPUs."""
 
     def __init__(self, core: ColTranCore, temperature: float) -> None:
         width = core.config.resolution
@@ -42,7 +45,7 @@ class RowForecaster:
 
     @torch.no_grad()
     def __call__(self, given: RowInputs) -> Drawn:
-        """Draw a row: (1, W) each. The guess is the row drawn last: mostly the one above."""
+        """Draw a row, (1, W) each. The first guess is the row drawn last, usually the one above."""
         bins, width = self._guess_W, len(self._guess_W)
         uniforms, logits = given.uniforms_BW[0], list[Tensor]()
         settled = 0
@@ -59,7 +62,7 @@ class RowForecaster:
         return Drawn(*(part[None] for part in row))
 
     def _logits(self, bins_W: Tensor, start: int, given: RowInputs) -> Tensor:
-        """Of the pixels from column `start` on, as if those before each were right: (P, V)."""
+        """Logits (P, V) of the pixels from column `start` on, given the bins of a guess."""
         core, x = self._core, given.start_WBD[start:, 0]
         left = core.pixel_embedding(bins_W[max(start - 1, 0) : -1])
         x = left + x if start else torch.cat((x[:1], left + x[1:]))

@@ -1,11 +1,11 @@
-"""Axial layers without training: fused products, line by line in place, dense layers for few rows.
+"""Faster axial layers for inference: fused products, computed in place by lines, packed weights.
 
 Legend: P pictures, H W rows and columns, D features, N heads, C features of a head,
 M lines (rows or columns) of length L.
 
-A layer's lines do not see each other, so a layer is computed a few lines at a time and written over
-its input: what it needs beside that fits the processor's cache, and no attention matrix and no
-feed-forward of a whole picture is ever in memory.
+The lines of a layer are independent, so a layer is computed on a few lines at a time, and its
+output overwrites its input. Intermediate results then fit into the processor's cache, and attention
+weights or feed-forward activations of a whole picture are never in memory.
 """
 
 import math
@@ -18,8 +18,8 @@ from torch.nn import functional
 from model.layers import NO_NORMS, NO_POSITIONS, AxialAttention, AxialLayer
 from model.upsamplers import CHANNELS, ChannelUpsampler
 
-# Of the activations of the lines that go through a layer together. On a CPU, they and what comes of
-# them stay in its cache; larger ones also cost page faults at each allocation.
+# Activations of the lines that go through a layer together. On a CPU, they and the intermediate
+# results stay in its cache; larger chunks also cost page faults at each allocation.
 CHUNK_BYTES = {"cpu": 2**22, "cuda": 2**28}
 
 
@@ -28,9 +28,9 @@ def _chunk_bytes(x: Tensor) -> int:
 
 
 class Dense:
-    """A dense layer for a fixed, small number of rows: (rows, inputs) -> (rows, outputs).
+    """A dense layer for a small number of rows: (rows, inputs) -> (rows, outputs).
 
-    On a CPU its weight is laid out once as oneDNN wants it, which halves the time for 8 rows.
+    On a CPU its weight is packed once into the layout of oneDNN, which halves the time for 8 rows.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
@@ -40,7 +40,7 @@ class Dense:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)
 
     def __call__(self, x: Tensor, activation: str = "none") -> Tensor:
-        """activation: none or relu, of the result."""
+        """activation: "none" or "relu", applied to the result."""
         if self._packed is not None:
             result: Tensor = torch.ops.mkldnn._linear_pointwise(
                 x, self._packed, self._bias, activation, [], ""
@@ -51,7 +51,7 @@ class Dense:
 
 
 def packs(weight: Tensor) -> bool:
-    """Whether oneDNN multiplies by a weight of this kind here."""
+    """Whether oneDNN can pack this weight on this machine."""
     if weight.device.type != "cpu" or not torch.backends.mkldnn.is_available():
         return False
     if weight.dtype == torch.bfloat16:
@@ -62,18 +62,19 @@ def packs(weight: Tensor) -> bool:
 def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """softmax(q k / sqrt(C) + bias) v of q (M, N, Q, C), k and v (M, N, L, C), bias (N, Q, L)."""
     if q.device.type == "cpu" and q.shape[-2] == 1:
-        # There, the fused kernel's sums depend on how many lines there are, and in bfloat16 it
-        # takes 2.5 to 5 times as long.
+        # For these, the sums of the fused kernel depend on the number of lines, and in bfloat16 the
+        # kernel takes 2.5 to 5 times as long.
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias
         return torch.softmax(scores, dim=-1) @ v
     return functional.scaled_dot_product_attention(q, k, v, bias[None])
 
 
 def attend_masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """`attend` on a CPU in float32, of q (M, N, Q, C) and all L keys, some hidden by -inf in bias.
+    """`attend` on a CPU in float32 to all L keys, some of which are masked by -inf in bias.
 
-    The sums are written out, so that those of a query are the same to the bit in any company, which
-    MKL's are not; for single queries that is the faster way too.
+    q (M, N, Q, C), k and v (M, N, L, C), bias (N, Q, L). Products are multiplications and sums,
+    whose last bits do not depend on the number of queries, unlike those of MKL; for single queries
+    this is faster, too.
     """
     scores = ((q * q.shape[-1] ** -0.5)[..., None, :] * k[..., None, :, :]).sum(dim=-1)
     weights = torch.softmax(scores + bias, dim=-1)  # (M, N, Q, L)
@@ -81,19 +82,19 @@ def attend_masked(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
 
 def fuse_projections(layer: AxialLayer) -> Tensor:
-    """The weights of q, k and v as one, (3 D, D)."""
+    """The weights of q, k and v as one matrix, (3 D, D)."""
     attention = layer.attention
     return torch.cat((attention.q.weight, attention.k.weight, attention.v.weight))
 
 
 def run_layers(layers: Iterable[AxialLayer], pictures: Tensor) -> None:
-    """Send pictures (P, H, W, D) through layers without conditions, in place.
+    """Run layers without conditioning on pictures (P, H, W, D), in place.
 
-    P decides how many lines are computed together, and so the last bits of sums: give it the
-    pictures of one photograph, and its company does not matter.
+    P affects how many lines are computed together, and so the last bits of sums. To keep results
+    independent of the batch, pass only the pictures of one photograph.
     """
     for layer in layers:
-        if type(layer.attention) is not AxialAttention:  # a grid, whose lines see each other
+        if type(layer.attention) is not AxialAttention:  # its lines interact
             pictures.copy_(layer(pictures))
             continue
         weight, bias = fuse_projections(layer), layer.attention.bias().to(pictures.dtype)
@@ -103,7 +104,7 @@ def run_layers(layers: Iterable[AxialLayer], pictures: Tensor) -> None:
 
 
 def split_lines(pictures: Tensor) -> Iterator[Tensor]:
-    """Views of pictures (P, M, L, D): whole ones where several fit, else a few lines of one."""
+    """Views of pictures (P, M, L, D) of CHUNK_BYTES at most: whole pictures, or lines of one."""
     count, lines, length, features = pictures.shape
     at_once = max(1, _chunk_bytes(pictures) // (length * features * pictures.element_size()))
     if at_once >= lines:
@@ -114,10 +115,10 @@ def split_lines(pictures: Tensor) -> Iterator[Tensor]:
 
 
 def _run_lines(layer: AxialLayer, weight: Tensor, bias: Tensor, lines: Tensor) -> Tensor:
-    """A layer on some lines (P, M, L, D), along L."""
+    """Run a layer on some lines (P, M, L, D), along L."""
     shape, heads = lines.shape, layer.attention.heads
     length, features = shape[-2:]
-    x = lines.reshape(-1, features)  # a plain product: of more axes, slower ones would be taken
+    x = lines.reshape(-1, features)  # with more axes, PyTorch would choose slower products
     qkv = functional.linear(x, weight).view(-1, length, 3, heads, features // heads)
     q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (P M, N, L, C)
     mixed = attend(q, k, v, bias).transpose(1, 2).reshape(-1, features)
@@ -127,10 +128,10 @@ def _run_lines(layer: AxialLayer, weight: Tensor, bias: Tensor, lines: Tensor) -
 def most_likely(
     upsampler: ChannelUpsampler, values_HW3: Tensor, gray_HW: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The most likely value of each channel of one photograph (published: argmax), and its cost.
+    """The most likely value of each channel of one photograph (as published), and its bits.
 
     values_HW3, gray_HW: as in `ChannelUpsampler.forward`. Returns int64 (H, W, 3) [0, 255], and
-    float64 (), the mean bits per channel value that the upsampler gives to its own choice.
+    float64 (), the mean bits per channel value that the upsampler assigns to this choice.
 
     Raises:
         ValueError: symbols of a wrong type, shape or range.
@@ -150,7 +151,7 @@ def most_likely(
 
 
 def _embed(upsampler: ChannelUpsampler, values_HW3: Tensor, gray_HW: Tensor) -> Tensor:
-    """What enters the layers, (3, H, W, D): the dense layer of the input is folded into tables."""
+    """The first layer's input, (3, H, W, D); the input's dense layer is folded into embeddings."""
     weight, hidden = upsampler.input.weight, upsampler.config.hidden
     of_channel = upsampler.channel_embedding.weight @ weight[:, :hidden].T
     of_gray = upsampler.gray_embedding.weight @ weight[:, hidden:].T + upsampler.input.bias

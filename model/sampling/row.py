@@ -1,11 +1,11 @@
-"""One row of the core's inner decoder, drawn pixel by pixel: the loop that all else waits for.
+"""One row of the core's inner decoder, drawn pixel by pixel: the innermost loop of sampling.
 
 Legend: B batch, W columns, D features, N heads, C features of a head, V = 512 bins.
 
-Whatever does not depend on the row's own pixels comes in as modulations that are ready to be
-applied; what is left of a pixel are the products of the inner layers and of the head. The shapes of
-a row are always the same, and the host never looks at a value, so on a GPU a row is recorded once
-as a CUDA graph and replayed for all rows of all batches.
+Everything that does not depend on the row's own pixels is computed before, as modulations; what is
+left per pixel are the matrix products of the inner layers and of the head. All rows have the same
+shapes, and the host reads no values, so on a GPU a row is recorded once as a CUDA graph and
+replayed for all rows of all batches.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,19 +22,20 @@ from model.sampling.draw import Drawn, draw
 from model.sampling.inference import Dense, attend, attend_masked, fuse_projections
 
 
-class OnePass(Modulation):
-    """A modulation that is applied in one pass over x where it has both parts."""
+class FusedModulation(Modulation):
+    """A modulation whose scale and shift, if it has both, are applied in one pass over x."""
 
     def apply(self, x: Tensor) -> Tensor:
+        """As `Modulation.apply`."""
         if self.scale is not None and self.shift is not None:
             return torch.addcmul(self.shift, x, self.scale)
         return super().apply(x)
 
 
 class StepInputs(NamedTuple):
-    """What an inner layer takes from its context at each pixel of a row.
+    """An inner layer's modulations at each pixel of a row.
 
-    qkv: (W, B, 3, N, C); mlp: (W, B, D); the norms, the same at all pixels: (B, D).
+    qkv: (W, B, 3, N, C); mlp: (W, B, D); those of the norms are the same at all pixels: (B, D).
     """
 
     qkv: Modulation
@@ -53,14 +54,14 @@ class StepInputs(NamedTuple):
         return cls(Modulation(scale, shift), Modulation(*by_column), *flat)
 
     def copy(self) -> Self:
-        """The same in memory of its own."""
+        """A copy in its own memory."""
         return type(self)(
             *(Modulation(*(None if x is None else _copy(x) for x in part)) for part in self)
         )
 
 
 def _stack(parts: Sequence[Tensor | None], absent: Callable[[Tensor], Tensor]) -> Tensor | None:
-    """q's, k's and v's part as one, (W, B, 3, N, C), the last three side by side in memory."""
+    """The parts of q, k and v, each (B, 1, W, N, C), as one contiguous tensor (W, B, 3, N, C)."""
     present = [part for part in parts if part is not None]
     if not present:
         return None
@@ -73,10 +74,11 @@ def _copy(x: Tensor) -> Tensor:
 
 
 class RowInputs(NamedTuple):
-    """All that changes from row to row and from batch to batch.
+    """Everything that differs between rows and batches.
 
-    uniforms_BW: float64 [0, 1). prior_BWV: what is added to the logits, None without a histogram.
-    start_WBD: what is added to each shifted pixel. steps: of each inner layer.
+    uniforms_BW: float64 [0, 1). prior_BWV: added to the logits; None without a histogram.
+    start_WBD: added to the embedding of the pixel to the left, as the first layer's input. steps:
+    one for each inner layer.
     """
 
     uniforms_BW: Tensor
@@ -85,15 +87,15 @@ class RowInputs(NamedTuple):
     steps: Sequence[StepInputs]
 
     def copy(self) -> Self:
-        """The same in memory of its own."""
+        """A copy in its own memory."""
         prior = None if self.prior_BWV is None else _copy(self.prior_BWV)
         steps = [step.copy() for step in self.steps]
         return type(self)(_copy(self.uniforms_BW), prior, _copy(self.start_WBD), steps)
 
     def fill(self, given: Self) -> None:
-        """Overwrite each tensor with the one in its place. Raises ValueError for another shape."""
+        """Copy the values of all tensors of `given` here. Raises ValueError if shapes differ."""
         for own, new in zip(self._tensors(), given._tensors(), strict=True):
-            if own.shape != new.shape:  # it would be stretched
+            if own.shape != new.shape:  # copy_ would broadcast
                 raise ValueError(f"a row takes {tuple(own.shape)} here, not {tuple(new.shape)}")
             own.copy_(new)
 
@@ -108,9 +110,9 @@ class RowInputs(NamedTuple):
 class InnerStep:
     """An inner layer at one pixel of each picture, or at some pixels of one picture's row.
 
-    Both ways give a pixel the same features to the bit, on a CPU in float32: oneDNN's sums do not
-    depend on the number of rows, those of `attend_masked` not on the number of queries, and all
-    else is done feature by feature or within one pixel.
+    On a CPU in float32, both compute identical features for a pixel: the sums of oneDNN do not
+    depend on the number of rows, those of `attend_masked` do not depend on the number of queries,
+    and everything else is elementwise or within one pixel.
     """
 
     layer: AxialLayer
@@ -123,7 +125,7 @@ class InnerStep:
 
     @classmethod
     def of(cls, layer: AxialLayer, batch: int, rows: int) -> Self:
-        """rows: of its products, at most."""
+        """batch: pictures. rows: the most rows that a matrix product will have."""
         attention, mlp = layer.attention, layer.mlp
         weight = fuse_projections(layer)
         heads, length = attention.heads, attention.length
@@ -138,7 +140,7 @@ class InnerStep:
         )
 
     def __call__(self, x: Tensor, column: int, inputs: StepInputs) -> Tensor:
-        """One pixel of each picture, (B, D) -> (B, D), on the keys and values of those before."""
+        """One pixel of each picture, given cached keys and values: (B, D) -> (B, D)."""
         qkv_here, mlp_here = (_pick(each, column) for each in (inputs.qkv, inputs.mlp))
         batch, _, heads, _, features = self.cache.shape
         qkv = qkv_here.apply(self.qkv(x).view(batch, 3, heads, features))
@@ -153,7 +155,7 @@ class InnerStep:
         return self._finish(x, mixed.reshape(batch, -1), mlp_here, inputs)
 
     def run_window(self, x: Tensor, start: int, inputs: StepInputs) -> Tensor:
-        """Pixels of one picture from column `start` on, (P, D) -> (P, D), all at once."""
+        """Some pixels of one picture at once, from column `start` on: (P, D) -> (P, D)."""
         places = slice(start, start + len(x))
         qkv_here, mlp_here = (_pick(each, (places, 0)) for each in (inputs.qkv, inputs.mlp))
         _, _, heads, _, features = self.cache.shape
@@ -164,7 +166,9 @@ class InnerStep:
         return self._finish(x, mixed[0].transpose(0, 1).reshape(len(x), -1), mlp_here, inputs)
 
     def _finish(self, x: Tensor, mixed: Tensor, mlp: Modulation, inputs: StepInputs) -> Tensor:
-        norms = NormModulations(OnePass(*inputs.attention_norm), OnePass(*inputs.mlp_norm))
+        norms = NormModulations(
+            FusedModulation(*inputs.attention_norm), FusedModulation(*inputs.mlp_norm)
+        )
         positions = PositionModulations(mlp=mlp)
         return self.layer.finish(x, self.output(mixed), positions, norms, self._mlp)
 
@@ -172,17 +176,17 @@ class InnerStep:
         return self.mlp_output(self.mlp_input(x, "relu"))
 
 
-def _pick(modulation: Modulation, place: Any) -> OnePass:
-    return OnePass(*(None if part is None else part[place] for part in modulation))
+def _pick(modulation: Modulation, place: Any) -> FusedModulation:
+    return FusedModulation(*(None if part is None else part[place] for part in modulation))
 
 
 class RowRunner:
-    """Draws one row of each of a number of pictures, any number of times, at one temperature.
+    """Draws one row of each picture of a batch, at one temperature; to be called for every row.
 
-    What it is given is copied into buffers of its own, and what it returns is a copy, so no row or
-    batch sees another. On a GPU, which takes longer to be told about a row's 3,000 small kernels
-    than to run them, the first row is recorded on these buffers, and all rows are replays. The
-    core's weights must stay what and where they are meanwhile.
+    Inputs are copied into its own buffers, and results are copies, so rows and batches are
+    independent of each other. On a GPU, launching a row's 3,000 small kernels would take longer
+    than running them, so the first call records them on these buffers, and each call replays the
+    recording. The core's weights must not be changed or moved meanwhile.
     """
 
     def __init__(self, core: ColTranCore, batch: int, temperature: float) -> None:
@@ -195,7 +199,7 @@ class RowRunner:
 
     @torch.no_grad()
     def __call__(self, given: RowInputs) -> Drawn:
-        """Draw a row: (B, W) each. Raises ValueError where inputs come or go between rows."""
+        """Draw a row, (B, W) each. Raises ValueError if an input has another shape than before."""
         if self._buffers is None:
             with torch.inference_mode(False), torch.no_grad():
                 self._buffers = given.copy()
@@ -221,14 +225,15 @@ class RowRunner:
 
 
 def record(draw_row: Callable[[], Drawn], device: torch.device) -> Callable[[], Drawn]:
-    """The same work as one CUDA graph, whose inputs and results stay where they are."""
+    """Record the work as a CUDA graph, whose inputs and results keep their memory."""
     with torch.cuda.device(device):
         graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # libraries set themselves up, outside of the recording
+        with torch.cuda.stream(stream):  # libraries initialize themselves, which cannot be recorded
             draw_row()
         torch.cuda.current_stream().wait_stream(stream)
-        # What other threads of the process do meanwhile is no part of it, and no fault.
+        # Other threads of the process may use CUDA meanwhile; this is neither recorded nor an
+        # error.
         with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             drawn = draw_row()
 

@@ -1,4 +1,4 @@
-"""The runners of rows of one core, kept from batch to batch."""
+"""The row runners of one core, kept from batch to batch."""
 
 from model.core import ColTranCore
 from model.sampling.forecast import RowForecaster, can_forecast
@@ -6,11 +6,11 @@ from model.sampling.row import RowRunner
 
 
 class RowRunners:
-    """The runners of one core, made as they are needed and kept: one for each shape of a row.
+    """The row runners of one core, created when needed: one per temperature, for one batch size.
 
-    Only one batch size is kept, with as many temperatures as come: who asks for another one ran
-    out of memory with the last, which its recordings would go on holding. ways_agree: whether
-    forecasts draw what lanes do here; None as long as nobody tried.
+    Runners of another batch size are dropped. The batch size changes after running out of memory,
+    which the recordings of the old runners would go on holding. ways_agree: whether forecasts and
+    lanes draw identical pictures on this machine; None until that has been tested.
     """
 
     def __init__(self, core: ColTranCore) -> None:
@@ -21,6 +21,7 @@ class RowRunners:
         self._forecasters: dict[float, RowForecaster] = {}
 
     def of(self, batch: int, temperature: float) -> RowRunner:
+        """The runner for a batch size and temperature."""
         if batch != self._batch:
             self._by_temperature.clear()
             self._batch = batch
@@ -29,7 +30,7 @@ class RowRunners:
         return self._by_temperature[temperature]
 
     def forecaster(self, temperature: float) -> RowForecaster:
-        """Raises ValueError where there are no forecasts."""
+        """The forecaster for a temperature. Raises ValueError where `can_forecast` is false."""
         if not can_forecast(self.core):
             raise ValueError("forecasts need a CPU with oneDNN, float32, and rows of whole blocks")
         if temperature not in self._forecasters:

@@ -1,8 +1,8 @@
-"""The slow, obvious sampler: the definition that the cached one is proved against.
+"""The slow, obvious sampler: the definition that the cached one is tested against.
 
-The published sampler hands the conditional layer norm only the row being drawn. Ours give it the
-whole gray context, as training does, so that the log-probabilities are those of the picture that is
-returned.
+The published sampler gives the conditional layer norm only the row being drawn. Ours give it the
+whole gray context, as training does, so that the log-probabilities are those of the returned
+picture.
 
 Legend: B batch, H W rows and columns, V = 512 bins.
 """
@@ -26,7 +26,7 @@ def sample_core_slow(
     hints_BHW: Tensor | None = None,
     palette_BV: Tensor | None = None,
 ) -> CoreSample:
-    """The same picture as `sample_core`, by one full forward pass for each pixel."""
+    """Draw the pictures of `sample_core` by one full forward pass per pixel; inputs as there."""
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
     bins, log_prob = torch.zeros_like(gray_BHW, dtype=torch.long), torch.empty_like(uniforms)
     entropy = torch.empty_like(uniforms, dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""The training loop of all stages, and what it does to photographs.
+"""The training loop of all stages, their losses, and the augmentation of photographs.
 
-It runs without Ray, files or storage; `pipeline.training` feeds it.
+It knows nothing of Ray, files or storage: `pipeline.training` gives it photographs in memory.
 """

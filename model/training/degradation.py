@@ -1,8 +1,8 @@
-"""What time does to a photograph: training on it prepares for scans of old prints.
+"""Augmentation that imitates aged prints, so that the model learns to colorize scans of these.
 
-Photographs to train on are modern: full contrast, no grain. A model that has only seen those takes
-a faded print for fog. Only the brightness of a photograph is changed, not its colors, so that what
-is learned is to color a faded scan as if it were not faded.
+Training photographs are modern, with full contrast and without grain; a model that has seen nothing
+else mistakes a faded print for fog. Only the luminance of a photograph is degraded, while its
+colors stay, so the model learns to color a faded scan as if it were not faded.
 """
 
 import torch
@@ -11,18 +11,18 @@ from torch.nn import functional
 
 from model.color import gray_from_rgb
 
-GAMMA_STOPS = 0.7  # tone curves between powers of 2 ** -0.7 and 2 ** 0.7
-FADING = 0.25  # the darkest value rises, and the lightest falls, by at most this share of the range
-GRAIN = 0.04  # largest standard deviation of the grain, as a share of the range
-BLUR = 0.008  # largest radius of a blur, as a share of the side
+GAMMA_STOPS = 0.7  # exponents of tone curves lie between 2 ** -0.7 and 2 ** 0.7
+FADING = 0.25  # black rises and white falls by at most this share of the range
+GRAIN = 0.04  # largest standard deviation of grain, as a share of the range
+BLUR = 0.008  # largest radius of blur, as a share of the side
 BORDERS = 0.3  # share of degraded pictures that get a border
-BORDER = 0.15  # of the side, at most, on each side
+BORDER = 0.15  # largest width of a border, as a share of the side
 
 
 def degrade_some(rgb_BHW3: Tensor, share: float, seeds_B: Tensor) -> Tensor:
-    """Fade about `share` of the pictures at random: uint8 (B, H, W, 3) -> uint8 (B, H, W, 3).
+    """Degrade pictures at random, each with the probability `share`: uint8 (B, H, W, 3), a copy.
 
-    What happens to a picture depends on its own seed, int64 (B,), alone.
+    seeds_B: int64; what happens to a picture depends on nothing but its seed.
     """
     faded = rgb_BHW3.clone()
     for picture, seed in zip(faded, seeds_B.tolist(), strict=True):
@@ -33,7 +33,7 @@ def degrade_some(rgb_BHW3: Tensor, share: float, seeds_B: Tensor) -> Tensor:
 
 
 def degrade(rgb_HW3: Tensor, generator: torch.Generator) -> Tensor:
-    """Blur, a tone curve, a narrower range, grain and a border, at random: uint8 (H, W, 3)."""
+    """Random blur, tone curve, contrast, grain and border: uint8 (H, W, 3) -> uint8 (H, W, 3)."""
     gamma, dark, light, grain, blurred, framed = torch.rand(6, generator=generator).tolist()
     low, high = FADING * dark, 1 - FADING * light
     gray_HW = gray_from_rgb(rgb_HW3) / 255
@@ -46,7 +46,7 @@ def degrade(rgb_HW3: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def blur(gray_HW: Tensor, radius: int) -> Tensor:
-    """Means of squares of 2 * radius + 1 pixels, as a lens out of focus gives."""
+    """Average squares with a side of 2 * radius + 1, like a lens out of focus: float (H, W)."""
     if not radius:
         return gray_HW
     padded = functional.pad(gray_HW[None, None], (radius,) * 4, mode="replicate")
@@ -54,7 +54,7 @@ def blur(gray_HW: Tensor, radius: int) -> Tensor:
 
 
 def add_border(rgb_HW3: Tensor, generator: torch.Generator) -> Tensor:
-    """Cover the edges with one gray, as mounts and film do, so that borders are learned as gray."""
+    """Cover the edges with one gray, like a mount or film, so that borders are learned as gray."""
     side = min(rgb_HW3.shape[:2])
     top, bottom, left, right = (
         (BORDER * side * torch.rand(4, generator=generator) ** 2).long().tolist()

@@ -1,7 +1,7 @@
-"""What training lets the core know of a photograph's color: hints and palettes, at random.
+"""Known colors for training: random hints and palettes from the true photograph.
 
-Half of the photographs come without hints, three of four without a palette, so that the model
-learns to color without either, and to follow them where they are given.
+Half of the photographs get no hints, and three of four no palette, so that the model learns to
+colorize without them, and to follow them if they are given.
 
 Legend: B batch, R the core's resolution, V = 512 bins.
 """
@@ -15,22 +15,22 @@ from model.color import NUM_BINS, bins_from_coarse, coarse_from_rgb
 from model.encoder import UNKNOWN
 from model.training.photographs import draw_rectangle
 
-NO_HINTS = 0.5  # share of the photographs
+NO_HINTS = 0.5  # share of photographs without hints
 NO_PALETTE = 0.75
-MOST_HINTS = 48  # their number is drawn evenly along its logarithm
-LEAST_CROP = 0.5  # share of each side of the crop that a palette is taken from
-CAST = 0.1  # each channel of it is made brighter or darker by at most this share
+MOST_HINTS = 48  # the logarithm of their number is uniform
+LEAST_CROP = 0.5  # smallest share of each side in the crop that a palette is taken from
+CAST = 0.1  # largest relative change of each channel of that crop
 
 
 class KnownColor(NamedTuple):
-    """hints_BRR: int64 [0, 512], 512 for unknown. palette_BV: float32, zeros for none."""
+    """hints_BRR: int64 [0, 512], 512 for unknown. palette_BV: float32, zeros if unknown."""
 
     hints_BRR: Tensor
     palette_BV: Tensor
 
 
 def draw_known_color(rgb_BRR3: Tensor, seeds_B: Tensor) -> KnownColor:
-    """Hints and palettes of true photographs, uint8 (B, R, R, 3), each from its own seed."""
+    """Random hints and palettes of true photographs, uint8, each from its own seed, int64."""
     bins = bins_from_coarse(coarse_from_rgb(rgb_BRR3))
     hints = torch.full_like(bins, UNKNOWN)
     palettes = torch.zeros(len(bins), NUM_BINS)
@@ -47,7 +47,7 @@ def draw_known_color(rgb_BRR3: Tensor, seeds_B: Tensor) -> KnownColor:
 
 
 def draw_palette(rgb_RR3: Tensor, generator: torch.Generator) -> Tensor:
-    """The colors of a random crop with a random cast: float32 (V,), sums to 1."""
+    """The palette of a random crop with a random color cast: float32 (V,), with sum 1."""
     side = rgb_RR3.shape[0]
     least = max(1, round(LEAST_CROP * side))
     rows, columns = draw_rectangle(side, least, generator)
@@ -57,6 +57,6 @@ def draw_palette(rgb_RR3: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def palette_of(rgb: Tensor) -> Tensor:
-    """Share of each bin among colors, (..., 3) [0, 255] -> float32 (V,)."""
+    """Share of each bin among colors 0..255 (..., 3): float32 (V,), with sum 1."""
     counts = torch.bincount(bins_from_coarse(coarse_from_rgb(rgb)).flatten(), minlength=NUM_BINS)
     return counts.float() / counts.sum()

@@ -21,12 +21,13 @@ from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler
 
 @dataclass(frozen=True)
 class LossInputs:
-    """What a loss depends on beside the photographs; each stage takes what it knows of.
+    """Inputs of the losses beside the photographs; each stage uses some of them.
 
-    autoregressive: the decoders of core and PIC are run, too. known_seeds_B: seeds of the hints and
-    palettes that the core is given; None: none are. channel_B: which channel of each picture an
-    upsampler predicts (published: drawn at random); None: all, and their mean. low_resolution: side
-    of what the spatial upsampler sharpens.
+    autoregressive: compute the autoregressive losses of core and PIC, too. known_seeds_B: int64,
+    seeds of the core's random hints and palettes; None for no hints and palettes. channel_B: int64
+    [0, 2], the channel of each picture that an upsampler predicts (published: a random one); None
+    for the mean over all three. low_resolution: side of the picture that the spatial upsampler
+    enlarges.
     """
 
     autoregressive: bool = True
@@ -39,10 +40,14 @@ class LossInputs:
 def stage_losses(
     model: nn.Module, rgb_BSS3: Tensor, inputs: LossInputs = LossInputs()
 ) -> dict[str, Tensor]:
-    """Losses by name, in bits: per pixel of core (`core`, `parallel`) and PIC, else per value.
+    """Losses by name, scalars in bits.
 
-    rgb_BSS3: true photographs, integers [0, 255]; at the high resolution for a core with a trunk,
-    at the stage's own for all others. Raises TypeError (no stage).
+    The core has `core` and `parallel`, PIC `pic` and `parallel`, per pixel; others have their own
+    name, per channel value. rgb_BSS3: true photographs, integers [0, 255], at the high resolution
+    for a core with a trunk, else at the stage's own.
+
+    Raises:
+        TypeError: the model is not a stage.
     """
     raise TypeError(f"{type(model).__name__} is not a stage that can be trained")
 
@@ -90,7 +95,7 @@ def _(
 def _channel_loss(
     model: ChannelUpsampler, rgb_BSS3: Tensor, channel_B: Tensor, low_resolution: int
 ) -> Tensor:
-    """Bits per value, of one channel a picture."""
+    """Mean bits per value of one channel of each picture."""
     coarse = isinstance(model, ColorUpsampler)
     poor = coarse_from_rgb(rgb_BSS3) if coarse else blur(rgb_BSS3, low_resolution)
     picture, channel_B = torch.arange(len(rgb_BSS3)), channel_B.to(rgb_BSS3.device)

@@ -1,4 +1,4 @@
-"""Photographs to train on: random crops of a set in memory, and the colors that grays have in it.
+"""Photographs to train on: random crops, and a histogram of the colors at each gray value.
 
 Legend: N photographs, S their side, R the resolution of crops.
 """
@@ -22,20 +22,21 @@ HISTOGRAM_SPREAD = 3.0  # of 255
 class Share:
     """The part of every batch that one of several workers computes.
 
-    Each worker draws the randomness of the whole batch, computes the losses of its own pictures,
-    and gets the gradients of the whole: so training is the same with any number of workers, but
-    for the order of sums and for dropout. Several workers need a torch.distributed process group.
+    Each worker draws the random numbers of the whole batch, computes the losses of its own
+    pictures, and gets the gradients of the whole batch. Training is therefore the same with any
+    number of workers, except for the order of sums and for dropout. Several workers need a
+    torch.distributed process group.
     """
 
     rank: int = 0
     workers: int = 1
 
     def of(self, count: int) -> slice:
-        """The places of a batch, or of any list of that length, that are this worker's."""
+        """This worker's part of a batch, or of any list of that length."""
         return slice(self.rank * count // self.workers, (self.rank + 1) * count // self.workers)
 
     def add_up(self, tensors: list[Tensor]) -> None:
-        """Replace each tensor by its sum over all workers, in one message."""
+        """Replace each tensor by its sum over all workers, by a single all-reduce."""
         if self.workers == 1:
             return
         flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -49,7 +50,7 @@ ALONE = Share()
 
 
 class Squares(Protocol):
-    """N pictures, uint8 (S, S, 3) each: a tensor (N, S, S, 3), or what finds them one by one."""
+    """N pictures, uint8 (S, S, 3) each: a tensor (N, S, S, 3), or an object that looks them up."""
 
     def __len__(self) -> int: ...
 
@@ -58,7 +59,11 @@ class Squares(Protocol):
 
 @dataclass(frozen=True)
 class Photographs:
-    """A data set in memory, and how often each photograph is drawn (N,), in any scale."""
+    """A data set, with a weight (N,) for each photograph that is proportional to its probability.
+
+    Raises:
+        ValueError: no photographs, or a first one that is not uint8 (S, S, 3).
+    """
 
     rgb: Squares
     weights: Tensor
@@ -79,7 +84,11 @@ class Photographs:
         generator: torch.Generator,
         share: Share = ALONE,
     ) -> Tensor:
-        """Random, flipped crops scaled by averaging areas: uint8 (count, R, R, 3), or a share."""
+        """Random crops, half of them mirrored, resized by averaging areas: uint8 (count, R, R, 3).
+
+        least: smallest share, 0 to 1, of each side in a crop. share: return only this worker's
+        part.
+        """
         picked = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         side = self.rgb[0].shape[0]
         low = max(round(least * side), min(resolution, side))
@@ -96,7 +105,7 @@ class Photographs:
 
 
 def draw_rectangle(side: int, least: int, generator: torch.Generator) -> tuple[slice, slice]:
-    """Rows and columns of a random part of a square, of at least so many pixels each way."""
+    """Rows and columns of a random rectangle within a square, at least `least` pixels each way."""
     height, width = torch.randint(least, side + 1, (2,), generator=generator).tolist()
     top = int(torch.randint(side - height + 1, (1,), generator=generator))
     left = int(torch.randint(side - width + 1, (1,), generator=generator))
@@ -104,9 +113,9 @@ def draw_rectangle(side: int, least: int, generator: torch.Generator) -> tuple[s
 
 
 def fit_histogram(core: ColTranCore, photographs: Photographs) -> None:
-    """Fill the table log p(bin | gray) from photographs, drawn as training draws them.
+    """Set the core's table log p(bin | gray) from photographs, drawn as in training.
 
-    Smoothed along gray, where neighbors look alike, and by the colors of all photographs.
+    Counts are smoothed over neighboring gray values by a Gaussian of HISTOGRAM_SPREAD.
     """
     generator = torch.Generator().manual_seed(0)
     counts = torch.zeros(256, NUM_BINS, dtype=torch.float64)
@@ -118,7 +127,7 @@ def fit_histogram(core: ColTranCore, photographs: Photographs) -> None:
     gray = torch.arange(256, dtype=torch.float64)
     near = torch.exp(-0.5 * ((gray[:, None] - gray) / HISTOGRAM_SPREAD) ** 2)
     smooth = near @ counts
-    # A bin whose brightness is far from a gray value never comes with it; a thousandth of a count
-    # keeps it possible, as saved weights are rounded and photographs are degraded.
+    # A bin never occurs with a gray value far from its own luminance. A thousandth of a count keeps
+    # it possible all the same, as saved weights are rounded and photographs are degraded.
     smooth += 1e-3
     core.log_histogram.copy_((smooth / smooth.sum(dim=1, keepdim=True)).log())

@@ -1,9 +1,9 @@
-"""The training loop of all three stages, on one process and without Ray (paper, section 5.1).
+"""The training loop of all stages, without Ray (paper, section 5.1).
 
 Legend: B batch, H W rows and columns (the stage's resolution), N photographs, S their side.
 
-Everything random in step `i` is drawn from generators seeded by (seed, i), so a run that is resumed
-from a checkpoint repeats the very steps that it would have made.
+Everything random in step `i` comes from generators seeded by (seed, i), so a run that is resumed
+from a checkpoint makes exactly the steps that it would have made without the interruption.
 """
 
 import copy
@@ -36,17 +36,23 @@ StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler, Pic, P
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of one phase of training; the defaults are the published ones where it has them.
+    """Settings of one phase of training; defaults are those of the paper for settings that it has.
 
-    steps: length of the phase, over which the schedule runs. learning_rate is reached after
-    `warmup` steps; the encoder of core or PIC learns at `encoder_rate` times it, its trunk at
-    `trunk_rate` times it (0: not at all). high_resolution: side of what a trunk sees. The loss of
-    core and PIC is autoregressive_weight * autoregressive bits + parallel_weight * bits of the
-    parallel head; with autoregressive_weight 0 the decoders are neither run nor changed. crop: the
-    least share of a photograph's height and width, drawn apart, that a random crop keeps. degrade:
-    the share of pictures that are made to look like scans of old prints. bfloat16 computes the
-    forward pass in mixed precision. weight_norm and data_init: of PIC and PixelCNN++, see
-    model/training/weight_norm.py.
+    steps: length of the phase, and of the learning rate's schedule. batch_size: pictures per step,
+    of all workers together. learning_rate: reached after `warmup` steps. encoder_rate, trunk_rate:
+    factors on it for the encoder of core or PIC, and for its trunk (0: frozen). high_resolution:
+    side of the photographs that a trunk sees.
+
+    autoregressive_weight, parallel_weight: the loss of core and PIC is the first times the
+    autoregressive bits plus the second times the parallel head's; with autoregressive_weight 0 the
+    decoders are neither run nor trained. average_decay: of the moving average of the weights.
+    clip_norm: largest norm of the gradient. crop: smallest share of height and of width, drawn
+    independently, that a random crop keeps. degrade: share of pictures that are made to look like
+    scans of old prints. bfloat16: compute the forward pass in mixed precision. weight_norm,
+    data_init: of PIC and PixelCNN++, see model/training/weight_norm.py.
+
+    Raises:
+        ValueError: a setting out of its range, or weight_norm together with muon.
     """
 
     steps: int
@@ -86,7 +92,7 @@ class TrainingConfig:
             raise ValueError(f"degrade must be between 0 and 1, not {self.degrade!r}")
 
     def rate_at(self, step: int) -> float:
-        """Share of the learning rate that step `step` uses, 0..1."""
+        """Factor on the learning rate in a step, 0..1."""
         if step < self.warmup:
             return (step + 1) / self.warmup
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
@@ -96,9 +102,10 @@ class TrainingConfig:
 
 
 class Trainer:
-    """One stage in training: the model, its optimizer and its moving average.
+    """One stage in training: the model, its optimizers and its moving average.
 
-    `low_resolution` is the side of what the spatial upsampler sharpens; the others ignore it.
+    low_resolution: side of the picture that the spatial upsampler enlarges; other stages ignore it.
+    share: this worker's part of each batch.
     """
 
     def __init__(
@@ -130,7 +137,7 @@ class Trainer:
             yield self.train_on(batch, generator)
 
     def start_from(self, photographs: Photographs) -> None:
-        """Scale all layers by what they make of one batch, which all workers see alike."""
+        """Initialize all layers from their outputs for one batch, the same for all workers."""
         config, generator = self.config, torch.Generator().manual_seed(self.config.seed)
         resolution = seen_resolution(self.model, config)
         rgb = photographs.crops(resolution, config.crop, config.batch_size, generator)
@@ -140,14 +147,14 @@ class Trainer:
         self.average.load_state_dict(self.model.state_dict())
 
     def weights(self) -> nn.Module:
-        """The moving average, as it is kept: a copy, on the CPU."""
+        """The moving average in the form of a weights file: a copy, on the CPU."""
         return fold_weight_norm(self.average).cpu()
 
     def train_on(self, rgb_BHW3: Tensor, generator: torch.Generator) -> dict[str, float]:
-        """One step on one batch, uint8 (B, H, W, 3) at the model's resolution.
+        """Make one step on one batch, uint8 (B, H, W, 3), at the side of `seen_resolution`.
 
         With several workers, B is this worker's share of the configured batch size. Returns the
-        losses of the whole batch.
+        losses of the whole batch by name, in bits.
         """
         self.model.train()
         device = next(self.model.parameters()).device
@@ -182,6 +189,7 @@ class Trainer:
         return dict(zip(losses, values.tolist(), strict=True))
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
+        """The weighted sum of the losses, a scalar."""
         config = self.config
         autoregressive, parallel = config.autoregressive_weight, config.parallel_weight
         weights = {"core": autoregressive, "pic": autoregressive, "parallel": parallel}
@@ -190,14 +198,15 @@ class Trainer:
 
     @torch.no_grad()
     def update_average(self) -> None:
-        # Early on the plain mean of all steps so far: otherwise the average remembers its start.
+        """Move the average of the weights toward their current values."""
+        # A smaller decay in early steps: or the average would keep the first weights for long.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         averages: list[Tensor] = list(self.average.parameters())
         values: list[Tensor] = list(self.model.parameters())
         get_ema_multi_avg_fn(decay)(averages, values, self.step)
 
     def state(self) -> dict[str, Any]:
-        """All that an exact continuation needs, for `torch.save`."""
+        """All that is needed to continue exactly, for `torch.save`."""
         return {
             "step": self.step,
             "model": self.model.state_dict(),
@@ -224,16 +233,16 @@ def trunk_of(model: nn.Module) -> EfficientNetLite | None:
 
 
 def seen_resolution(model: nn.Module, config: TrainingConfig) -> int:
-    """Side of the photographs that a stage is trained on."""
+    """Side, in pixels, of the photographs that a stage is trained on."""
     if isinstance(model, ColTranCore) and model.config.trunk != "none":
         return config.high_resolution
     return int(model.config.resolution)  # type: ignore[union-attr, arg-type]
 
 
 def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch.optim.Optimizer]:
-    """The optimizers of a phase; each group remembers its full learning rate as `full_rate`.
+    """The optimizers of a phase; each parameter group has its full learning rate as `full_rate`.
 
-    "muon" trains the matrices inside the layers by Muon and all the rest by AdamW.
+    "muon" trains the matrices within layers by Muon, and all other parameters by AdamW.
     """
     muon: list[dict[str, Any]] = []
     other: list[dict[str, Any]] = []
@@ -260,10 +269,11 @@ def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch
 
 @torch.no_grad()
 def grow(model: StageT, resolution: int) -> StageT:
-    """The same stage at another resolution, with all that depends on place interpolated.
+    """Copy a stage to another resolution, and interpolate all weights that depend on position.
 
-    Position embeddings and spatial averages are stretched over the new grid, relative biases over
-    the new distances, so that a photograph in the new size is seen as it was in the old one.
+    Position embeddings and spatial averages are interpolated to the new grid, and relative biases
+    to the new distances, so that the stage sees a photograph of the new size as it saw the old
+    size.
     """
     grown = type(model)(dataclasses.replace(model.config, resolution=resolution))
     old, new = model.state_dict(), grown.state_dict()
@@ -286,7 +296,7 @@ def grow(model: StageT, resolution: int) -> StageT:
 
 
 def stretch_relative_bias(bias: Tensor, scale: float) -> Tensor:
-    """(N, 2 L) -> (N, 2 L'): the bias at distance d becomes that of d / scale, interpolated."""
+    """(N, 2 L) -> (N, 2 L'): the new bias at distance d is the old one at d / scale."""
     length = bias.shape[1] // 2
     new_length = round(length * scale)
     distance = torch.arange(2 * new_length, device=bias.device) - (new_length - 1)

@@ -1,10 +1,10 @@
-"""Weight normalization and a start that depends on data, as PixelCNN++ and PIC were trained.
+"""Weight normalization and data-dependent initialization, used to train PixelCNN++ and PIC.
 
 Salimans and Kingma, "Weight Normalization: A Simple Reparameterization to Accelerate Training of
-Deep Neural Networks", 2016, sections 2 and 3; Salimans et al. 2017 use both (published code). Each
-row of a weight learns as a length and a direction, and they are folded into one weight where it is
-kept. Before the first step, each layer is scaled and shifted so that what it makes of some
-photographs has mean 0 and deviation 1, or 0.1 before a gate.
+Deep Neural Networks", 2016, sections 2 and 3; the published code of PixelCNN++ (2017) uses both.
+Each row of a weight is trained as a length and a direction, which weights files hold as one weight
+again. Before the first step, each layer is scaled and shifted so that its outputs for one batch
+have mean 0 and standard deviation 1, or 0.1 before a gate.
 """
 
 import copy
@@ -21,13 +21,13 @@ from model.pic.network import Pic
 from model.pic.pixelcnn import PixelCnn
 
 M = TypeVar("M", bound=nn.Module)
-BEFORE_A_GATE = 0.1  # deviation at the start, so that a block begins as little more than its input
-_NORMAL = ".parametrizations."  # in the names of lengths and directions
+BEFORE_A_GATE = 0.1  # initial standard deviation; a block then changes its input only a little
+_NORMAL = ".parametrizations."  # part of the names of lengths and directions
 _LEAST_VARIANCE = 1e-8  # published
 
 
 def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
-    """The layers that are normalized, all but those of a pretrained trunk, by their names.
+    """Names and layers that are normalized: all dense layers outside of a pretrained trunk.
 
     Raises:
         ValueError: a stage that was not published with weight normalization.
@@ -40,19 +40,19 @@ def layers_of(model: nn.Module) -> Iterator[tuple[str, nn.Linear]]:
 
 
 def add_weight_norm(model: nn.Module) -> None:
-    """Let weights learn as lengths and directions; what the model computes does not change."""
+    """Parametrize weights as lengths and directions; the outputs of the model stay the same."""
     for _, layer in list(layers_of(model)):
         weight_norm(layer, dim=0)
 
 
 def fold_weight_norm(model: M) -> M:
-    """A copy of a model, with single weights where it has lengths and directions."""
+    """Copy a model, with each pair of length and direction multiplied into one weight."""
     if not any(parametrize.is_parametrized(module) for module in model.modules()):
         return copy.deepcopy(model)
     state = {name: each for name, each in model.state_dict().items() if _NORMAL not in name}
     for name, layer in layers_of(model):
         state[f"{name}.weight"] = layer.weight.detach()
-    # Not by removing the parametrizations of a copy, whose classes are those of the original.
+    # A deep copy cannot remove its parametrizations: it shares their classes with the original.
     with torch.random.fork_rng(devices=()):
         folded = type(model)(model.config)
     folded.load_state_dict(state)
@@ -61,7 +61,7 @@ def fold_weight_norm(model: M) -> M:
 
 @torch.no_grad()
 def start_from_data(model: nn.Module, run: Callable[[], object]) -> None:
-    """Scale and shift every layer by what it makes of data; `run` calls the model on some once."""
+    """Scale and shift every layer by its outputs; `run` calls the model on data once."""
     hooks = []
     for name, layer in layers_of(model):
         deviation = BEFORE_A_GATE if name.endswith(".second") else 1.0

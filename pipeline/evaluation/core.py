@@ -97,8 +97,8 @@ def _score_baselines(
     """Bits and chroma of the histograms on the same photographs; null without histograms."""
     import torch
 
-    from model.color import gray_from_rgb
-    from model.evaluation.scores import bin_centers, block_means, explained_variance
+    from model.color import bin_centers, gray_from_rgb
+    from model.evaluation.scores import block_means, explained_variance
     from model.lab import lab_from_rgb
 
     figures = result.figures

@@ -1,19 +1,19 @@
-"""What a run has done, in PREMIS 3: for archives, whose systems take in such records.
+"""The record of a run in PREMIS 3, for archives whose systems ingest such records.
 
-One file of all photographs: the master and its pictures as objects, each with its digest; what was
-done, when and with which outcome as events; the program and the weights as agents. PREMIS wants
-objects before events, so events wait in a temporary file: memory does not grow with the photos.
+One file for all photographs. Objects are masters and their pictures, each with its digest; events
+say what was done, when, and with which outcome; agents are the program and its weights. PREMIS
+wants objects before events, so events are kept in a temporary file, and memory does not grow with
+photos.
 """
 
 import re
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from datetime import UTC
 from pathlib import PurePosixPath
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 from xml.sax.saxutils import escape
@@ -44,19 +44,8 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _URI_SAFE = "/:@!$&'()*+,;=~"
 
 
-def write_premis(destination: Storage, results: Iterable[pa.Table], run: Run) -> str | None:
-    """Write the record of all that is committed; its URI, or None where nothing is.
-
-    results: as Record.add takes them. Raises StorageError.
-    """
-    with Record(run) as record:
-        for table in results:
-            record.add(table)
-        return record.write(destination)
-
-
 class Record:
-    """The record of a run, made while somebody reads its results; left when the block ends."""
+    """A context manager that makes the record of a run while its caller reads the results."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -70,16 +59,11 @@ class Record:
         self._objects.write(_HEAD.encode())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._files.close()
 
     def add(self, table: pa.Table) -> None:
-        """Rows of photos' last attempts; those of a photo follow each other."""
+        """Add rows, of the last attempt at each photo; those of one photo must be adjacent."""
         for row in table.select(_COLUMNS).to_pylist():
             if row["photo"] != self._photo:
                 self._photo = row["photo"]
@@ -90,8 +74,11 @@ class Record:
             self._events.write(_event(row, event, self._run.recipe).encode())
 
     def write(self, destination: Storage) -> str | None:
-        """Complete the record, once all is added; its URI, or None where nothing was. Raises
-        StorageError."""
+        """Write the record, after everything was added; its URI, or None if nothing was.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
         if self._photo is None:
             return None  # PREMIS knows no record without an object
         self._events.seek(0)

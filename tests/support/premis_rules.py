@@ -6,7 +6,14 @@ Python package ships. Each rule lists all that the schema allows in an element o
 often: 1 exactly once, ? at most once, + at least once, * any number. A rule of None is text.
 """
 
+from collections.abc import Iterable
 from xml.etree.ElementTree import Element
+
+import pyarrow as pa
+
+from pipeline.ledger.run_file import Run
+from pipeline.provenance.premis import Record
+from pipeline.storage.base import Storage
 
 SPACE = "{http://www.loc.gov/premis/v3}"
 TYPE = "{http://www.w3.org/2001/XMLSchema-instance}type"
@@ -83,3 +90,11 @@ def breaches(element: Element) -> list[str]:
     if rest:
         found.append(f"{name} has {rest[0]} where it may not stand")
     return found + [breach for child in element for breach in breaches(child)]
+
+
+def write_premis(destination: Storage, results: Iterable[pa.Table], run: Run) -> str | None:
+    """Write the record of results, as a run does when it ends; its URI, or None without any."""
+    with Record(run) as record:
+        for table in results:
+            record.add(table)
+        return record.write(destination)
