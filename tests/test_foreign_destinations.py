@@ -20,7 +20,7 @@ from pipeline.ledger.recipe import ALWAYS_FROZEN
 from pipeline.ledger.results import read_results, results_path
 from pipeline.ledger.run_file import RUN, load_run, open_run
 from pipeline.ledger.status import Ledger
-from pipeline.provenance.premis import PREMIS, write_premis
+from pipeline.provenance.premis import PREMIS
 from pipeline.review.pages import write_review
 from pipeline.run.options import method_of
 from pipeline.storage.memory import MemoryStorage
@@ -28,6 +28,7 @@ from pipeline.storage.open_storage import open_storage
 from pipeline.verify import verify
 from support.colored_places import color
 from support.commands import run_command
+from support.premis_rules import write_premis
 from support.simulated_runs import write_run
 from support.written_shards import RECIPE, gray_photo
 
