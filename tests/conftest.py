@@ -31,24 +31,15 @@ for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "AWS_ENDPOI
 
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from xdist.remote import Producer  # noqa: E402
 
 from support import s3_servers  # noqa: E402
 from support.fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 from support.local_ray import LocalRay  # noqa: E402
+from support.order_of_files import LONG, LONGEST, SharedRayScheduling  # noqa: E402
 from support.signing_chains import Chain, write_chain  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-# Files that wait for clusters and killed processes for a minute or more. They come first, so that
-# none of them is what the others are waited for at the end; those that share a Ray follow each
-# other in a process.
-LONGEST = (
-    *("test_simulated_clusters", "test_chaos", "test_submit_command"),
-    *("test_end_to_end", "test_interrupted", "test_train", "test_train_command", "test_durability"),
-    "test_document_examples",
-)
-# What comes next: one more that shares a Ray, if only for a test, and what computes for long.
-LONG = ("test_hints", "test_training")
 
 TOLD_SECONDS = 10.0
 
@@ -64,6 +55,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.stem in LONGEST:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be switched off
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedRayScheduling | None:
+    """With --dist loadfile, files that share a Ray go to one process, too."""
+    return SharedRayScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -49,6 +49,7 @@ def test_forecasts_are_lanes_to_the_bit(options: dict[str, object], temperature:
         check_same(alone, lanes)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("two_threads")
 def test_forecasts_are_lanes_with_two_threads() -> None:
     core, gray = tiny_core(SIDE), gray_photographs(9)
@@ -63,32 +64,40 @@ def shipped(repository: Path) -> ColTranCore:
     return core
 
 
-def with_known_color(extras: Extras, side: int) -> Extras:
-    hints = torch.full((1, side, side), 512)
+def with_known_color(extras: Extras, count: int, side: int) -> Extras:
+    hints = torch.full((count, side, side), 512)
     hints[:, side // 3 : side // 2, side // 2] = 301
     palette = torch.rand(1, 512, generator=torch.Generator().manual_seed(2)) ** 8
-    return extras._replace(hints_BHW=hints, palette_BV=palette / palette.sum())
+    return extras._replace(hints_BHW=hints, palette_BV=(palette / palette.sum()).repeat(count, 1))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_the_shipped_core_draws_photographs_the_same_both_ways(
-    shipped: ColTranCore, repository: Path, name: str
+    shipped: ColTranCore, repository: Path
 ) -> None:
-    core, side = shipped, shipped.config.resolution
-    with Image.open(repository / "examples/photos" / name) as picture:
-        gray, high = (
-            torch.from_numpy(np.asarray(picture.convert("L").resize((size, size))).astype(int))
-            for size in (side, 256)
-        )
-    runners, plain = RowRunners(core), Extras(high[None])
-    for temperature, extras in ((0, plain), (0.7, with_known_color(plain, side)), (1.0, plain)):
+    """Lanes take the same time for one photograph as for all of them, and so draw them together."""
+    core, side, count = shipped, shipped.config.resolution, len(PHOTOGRAPHS)
+
+    def read(size: int) -> torch.Tensor:
+        photographs = []
+        for name in PHOTOGRAPHS:
+            with Image.open(repository / "examples/photos" / name) as picture:
+                gray = np.asarray(picture.convert("L").resize((size, size)))
+            photographs.append(torch.from_numpy(gray.astype(int)))
+        return torch.stack(photographs)
+
+    gray, plain = read(side), Extras(read(256))
+    runners, told = RowRunners(core), with_known_color(plain, count, side)
+    for temperature, extras in ((0, plain), (0.7, told), (1.0, plain)):
         lanes, alone = (
-            sample_core(core, gray[None], [7], temperature, *extras, runners=runners, forecast=way)
+            sample_core(
+                core, gray, [7] * count, temperature, *extras, runners=runners, forecast=way
+            )
             for way in (False, True)
         )
         check_same(alone, lanes)
-        assert len(alone.bins_BHW.unique()) > 5, "a picture, not a color"
+        for bins in alone.bins_BHW:
+            assert len(bins.unique()) > 5, "a picture, not a color"
 
 
 def test_a_row_takes_fewer_passes_than_it_has_pixels(monkeypatch: pytest.MonkeyPatch) -> None:

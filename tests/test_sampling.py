@@ -11,7 +11,7 @@ from model.sampling.cached import encode
 from model.sampling.draw import draw
 from support.tiny_models import tiny_core
 
-SEEDS = [3, 2**63 - 1, 11]
+SLOW, SEEDS = pytest.mark.slow, [3, 2**63 - 1, 11]
 
 
 def gray_photographs(count: int = 3, resolution: int = 8) -> torch.Tensor:
@@ -23,7 +23,9 @@ def teacher_forced(core: ColTranCore, bins: torch.Tensor, gray: torch.Tensor) ->
     return log_prob.gather(-1, bins[..., None])[..., 0]
 
 
-@pytest.mark.parametrize("temperature", [0, 0.7, 1.0])
+@pytest.mark.parametrize(
+    "temperature", [pytest.param(0, marks=SLOW), 0.7, pytest.param(1.0, marks=SLOW)]
+)
 @pytest.mark.parametrize("options", OPTIONS)
 @pytest.mark.usefixtures("two_threads")
 def test_cached_equals_slow_bin_by_bin(options: dict[str, object], temperature: float) -> None:
