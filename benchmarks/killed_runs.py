@@ -15,7 +15,7 @@ from random import Random
 from typing import get_args
 
 from compared_runs import REPOSITORY, Archive, Kill, Tally
-from killing import ENDING, kill_one, members
+from killing import ENDING, kill_one, kinds_in, members
 from pipeline.errors import ObjectMissing
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.run_file import load_run
@@ -32,11 +32,12 @@ OUR_LINE = re.compile(
     r"[\d,]+ of [\d,]+ photos(, .*)?|no shard was done for \d+ s .*|autochrome: .*|"
     + r"|".join(PHASES)
 )
-PATIENCE = 2.0  # seconds for a kind of victim to appear, else another is chosen
+PATIENCE = 10.0  # seconds for a kind of victim to appear, else it is put off
 STALL = 600.0  # seconds without a commit or a kill after which a run is given up
 START_SECONDS = 30.0  # within which a command may be ended while it starts
 # How often a moment is one of these: a command that starts, a file that is being written.
 AT_START, AT_WRITE = 0.25, 0.3
+HALF_SECONDS = 1.0  # for such a file to appear
 AT_SHUTDOWN = 0.004  # of looks between the last commit and the report, of which there are hundreds
 PAIRS = 0.25  # of moments at which two are killed
 # Of commands: done, Ray died (its raylet or control store), done in part, killed.
@@ -175,6 +176,8 @@ class KilledRun:
                 elif time.monotonic() > moment.since + moment.seconds + PATIENCE:
                     victims.append(victims.pop(0))
                     moment = self._next_moment(victims)
+                else:
+                    time.sleep(0.2)  # a look at all processes is work
             waits = moment.half_written and self._commits >= moment.commits
             time.sleep(0.002 if waits else 0.02)
 
@@ -240,7 +243,7 @@ class KilledRun:
             moment.since = now
         if now < moment.since + moment.seconds:
             return False
-        return not moment.half_written or self._half_written() or now > moment.since + PATIENCE / 2
+        return not moment.half_written or self._half_written() or now > moment.since + HALF_SECONDS
 
     def _half_written(self) -> bool:
         """Whether a picture or a commit is being written into the folder."""
@@ -252,23 +255,33 @@ class KilledRun:
         return False
 
     def _strike(self, victims: list[str], living: list[Command], moment: _Moment) -> bool:
-        """Kill the next victim, or two at once; False where there is none of its kind."""
-        half = moment.half_written and self._half_written()
-        kinds = victims[:1]
-        if self._random.random() < PAIRS:
-            kinds += [kind for kind in victims[1:2] if kind not in ENDING or kinds[0] in ENDING]
-        struck = []
-        for kind in kinds:
+        """Kill the next victim, or two at once; False where there is none."""
+        half, struck = moment.half_written and self._half_written(), list[Kill]()
+        pair = self._random.random() < PAIRS
+        for _ in range(2 if pair else 1):
             command = self._random.choice(living)
-            phase = command.phase()
-            busy = kill_one(command.number, kind, self._random)
-            if busy is not None:
+            phase, kind = command.phase(), self._choose(victims, command)
+            if struck and kind in ENDING and struck[0].kind not in ENDING:
+                break
+            busy = kill_one(command.number, kind, self._random) if kind else None
+            if kind and busy is not None:
                 struck.append(Kill(kind, phase, self._store(), busy, half))
                 victims.remove(kind)
-            elif not struck:
-                return False
         self._note_kills(struck)
-        return True
+        return bool(struck)
+
+    def _choose(self, victims: list[str], command: Command) -> str | None:
+        """The first that is there, but none of those that come after one whose death ends the
+        command, and that one only if it is the first."""
+        if not victims or victims[0] in ENDING:
+            return victims[0] if victims else None
+        there = kinds_in(command.number)
+        for kind in victims:
+            if kind in ENDING:
+                return None
+            if kind in there:
+                return kind
+        return None
 
     def _strike_at_the_end(self, victims: list[str], living: list[Command], left: int) -> int:
         """Kill a command that writes its report, now and then; returns how many."""
@@ -287,6 +300,8 @@ class KilledRun:
         return "folder" if self._local else "bucket"
 
     def _note_kills(self, struck: list[Kill]) -> None:
+        if not struck:
+            return
         self._tally.kills += [
             Kill(each.kind, each.phase, each.place, each.at_work, each.half, len(struck) > 1)
             for each in struck

@@ -17,15 +17,15 @@ VICTIMS = {
     "driver": 2,
     "raylet": 1,
     "control store": 1,  # Ray's own: the GCS
-    "session": 3,  # all that a command has started, and itself, as when a machine fails
-    "actor": 10,
-    "reader": 13,
-    "writer": 15,
-    "starting worker": 5,  # Ray has not told it yet what it is for
-    "idle worker": 3,
-    "helper": 3,  # actors of Ray Data that hold statistics and the like
     "agent": 1,  # of the raylet, which ends with it
-    "daemon": 1,  # of Ray: logs, dashboard and autoscaler
+    "session": 3,  # all that a command has started, and itself, as when a machine fails
+    "actor": 14,
+    "reader": 24,
+    "writer": 28,
+    "starting worker": 14,  # Ray has not told it yet what it is for
+    "idle worker": 4,
+    "helper": 6,  # actors of Ray Data that hold statistics and the like
+    "daemon": 2,  # of Ray: logs, dashboard and autoscaler
 }
 ENDING = {"driver", "raylet", "control store", "agent", "session"}  # whose death ends a command
 _STARTS = {
@@ -74,6 +74,11 @@ def at_work(title: str) -> bool:
     if kind in ("actor", "helper"):
         return "." in title
     return kind not in ("idle worker", "daemon")
+
+
+def kinds_in(session: int) -> set[str | None]:
+    """What could be killed."""
+    return {"session", *(kind_of(*each, session) for each in members(session))}
 
 
 def kill_one(session: int, kind: str, random: Random) -> bool | None:
