@@ -154,6 +154,7 @@ def clear(place: Path, tally: Tally) -> None:
 @click.option("--between", default=0.1, show_default=True, help="Mean seconds, commit to kill.")
 @click.option("--store", type=click.Choice(["both", "folder", "bucket"]), default="both")
 @click.option("--commands", default=0, help="At once; by default two in every third run.")
+@click.option("--actors", default="1:2", show_default=True, help="As of autochrome.")
 @click.option("--single-writer", is_flag=True, help="Commands take a lease.")
 @click.option("--minutes", default=600.0, show_default=True, help="Nothing is killed after these.")
 def main(
@@ -164,6 +165,7 @@ def main(
     between: float,
     store: str,
     commands: int,
+    actors: str,
     single_writer: bool,
     minutes: float,
 ) -> None:
@@ -180,6 +182,7 @@ def main(
             at_once = commands or (2 if number % 3 == 2 and not single_writer else 1)
             run = KilledRun(
                 *(archive, destination, random, tally, place),
+                actors=actors,
                 between=between,
                 single_writer=single_writer,
             )

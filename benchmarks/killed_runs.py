@@ -76,7 +76,7 @@ class Command:
             "XDG_STATE_HOME": str(place / "state"),
             "RAY_worker_niceness": "0",  # else whatever else runs here starves the workers
         }
-        self.log = log
+        self.log, self.doomed = log, False  # once that was killed without which it cannot go on
         with open(log, "w") as file:
             self._process = subprocess.Popen(
                 [
@@ -171,7 +171,7 @@ class KilledRun:
             if victims and living and self.complete():
                 report_kills -= self._strike_at_the_end(victims, living, report_kills)
             elif victims and living and self._due(moment):
-                if self._strike(victims, living, moment):
+                if self._strike(victims, [each for each in living if not each.doomed], moment):
                     moment = self._next_moment(victims)
                 elif time.monotonic() > moment.since + moment.seconds + PATIENCE:
                     victims.append(victims.pop(0))
@@ -259,6 +259,8 @@ class KilledRun:
         half, struck = moment.half_written and self._half_written(), list[Kill]()
         pair = self._random.random() < PAIRS
         for _ in range(2 if pair else 1):
+            if not living:
+                break
             command = self._random.choice(living)
             phase, kind = command.phase(), self._choose(victims, command)
             if struck and kind in ENDING and struck[0].kind not in ENDING:
@@ -267,6 +269,8 @@ class KilledRun:
             if kind and busy is not None:
                 struck.append(Kill(kind, phase, self._store(), busy, half))
                 victims.remove(kind)
+                command.doomed = kind in ENDING
+                living = [each for each in living if not each.doomed]
         self._note_kills(struck)
         return bool(struck)
 

@@ -20,11 +20,11 @@ VICTIMS = {
     "agent": 1,  # of the raylet, which ends with it
     "session": 3,  # all that a command has started, and itself, as when a machine fails
     "actor": 14,
-    "reader": 24,
-    "writer": 28,
-    "starting worker": 14,  # Ray has not told it yet what it is for
-    "idle worker": 4,
-    "helper": 6,  # actors of Ray Data that hold statistics and the like
+    "reader": 50,
+    "writer": 60,
+    "starting worker": 30,  # Ray has not told it yet what it is for
+    "idle worker": 6,
+    "helper": 8,  # actors of Ray Data that hold statistics and the like
     "daemon": 2,  # of Ray: logs, dashboard and autoscaler
 }
 ENDING = {"driver", "raylet", "control store", "agent", "session"}  # whose death ends a command
