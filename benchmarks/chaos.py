@@ -185,6 +185,7 @@ def main(
                 actors=actors,
                 between=between,
                 single_writer=single_writer,
+                edges=(random.choice([0, 2, 4, 6]), random.choice([0, 1, 2, 4])),
             )
             try:
                 run.finish(victims, at_once, until)

@@ -38,6 +38,8 @@ START_SECONDS = 30.0  # within which a command may be ended while it starts
 # How often a moment is one of these: a command that starts, a file that is being written.
 AT_START, AT_WRITE = 0.25, 0.3
 HALF_SECONDS = 1.0  # for such a file to appear
+PLANNING = ("start", "listing", "planning")
+AT_PLANNING = 0.03  # of looks at a command that plans
 AT_SHUTDOWN = 0.004  # of looks between the last commit and the report, of which there are hundreds
 PAIRS = 0.25  # of moments at which two are killed
 # Of commands: done, Ray died (its raylet or control store), done in part, killed.
@@ -116,9 +118,11 @@ class KilledRun:
         actors: str = "1:2",
         between: float = 0.1,
         single_writer: bool = False,
+        edges: tuple[int, int] = (0, 0),
     ) -> None:
         """destination: a folder, or s3://bucket/prefix. place: as of a command. actors,
-        single_writer: as the options. between: mean seconds from a commit to a kill."""
+        single_writer: as the options. between: mean seconds from a commit to a kill. edges: how
+        often, at most, a command is killed before all work, and after it; each takes a victim."""
         self._archive, self._destination = archive, open_storage(destination)
         self._random, self._tally, self._place = random, tally, place
         self._arguments = [
@@ -126,6 +130,7 @@ class KilledRun:
             *("--shard-size", str(archive.shard_size), "--actors", actors),
             *(["--single-writer"] if single_writer else []),
         ]
+        self._edges = edges
         self._between, self._single_writer = between, single_writer
         self._local = isinstance(self._destination, LocalStorage)
         self._commits, self._news, self._looked = 0, time.monotonic(), 0.0
@@ -154,7 +159,7 @@ class KilledRun:
 
     def _finish(self, victims: list[str], slots: list[Command | None], until: float) -> None:
         moment = self._next_moment(victims)
-        report_kills = self._random.choice([0, 1, 1, 2])
+        plans, reports = self._edges
         while True:
             self._look(slots)
             for number, command in enumerate(slots):
@@ -169,7 +174,9 @@ class KilledRun:
             if time.monotonic() > until:
                 victims.clear()
             if victims and living and self.complete():
-                report_kills -= self._strike_at_the_end(victims, living, report_kills)
+                reports -= reports > 0 and self._strike_at_the_end(victims, living[0])
+            elif victims and living and plans > 0 and living[0].phase() in PLANNING:
+                plans -= self._strike_plan(victims, living[0])
             elif victims and living and self._due(moment):
                 if self._strike(victims, [each for each in living if not each.doomed], moment):
                     moment = self._next_moment(victims)
@@ -178,8 +185,8 @@ class KilledRun:
                     moment = self._next_moment(victims)
                 else:
                     time.sleep(0.2)  # a look at all processes is work
-            waits = moment.half_written and self._commits >= moment.commits
-            time.sleep(0.002 if waits else 0.02)
+            at_write = moment.half_written and self._commits >= moment.commits
+            time.sleep(0.002 if at_write or plans else 0.02)
 
     def complete(self) -> bool:
         """Whether each shard is committed."""
@@ -246,8 +253,8 @@ class KilledRun:
         return not moment.half_written or self._half_written() or now > moment.since + HALF_SECONDS
 
     def _half_written(self) -> bool:
-        """Whether a picture or a commit is being written into the folder."""
-        for folder in ("results", "images"):
+        """Whether a file is being written into the folder."""
+        for folder in ("results", "images", "plan", "report", "report/previews", ""):
             with suppress(OSError):
                 for entry in os.scandir(Path(self._destination.uri, folder)):
                     if PARTIAL.fullmatch(entry.name):
@@ -287,18 +294,27 @@ class KilledRun:
                 return kind
         return None
 
-    def _strike_at_the_end(self, victims: list[str], living: list[Command], left: int) -> int:
-        """Kill a command that writes its report, now and then; returns how many."""
-        command, shutting_down = living[0], self._random.random() < AT_SHUTDOWN
-        if left <= 0 or not (shutting_down or command.phase() == "writing the report"):
-            return 0
+    def _strike_plan(self, victims: list[str], command: Command) -> bool:
+        """Kill a command that plans its run: at a write, or at any moment."""
+        written = self._local and self._half_written()
+        at_once = command.phase() != "start" and self._random.random() < AT_PLANNING
+        return (written or at_once) and self._kill_driver(victims, command, written)
+
+    def _strike_at_the_end(self, victims: list[str], command: Command) -> bool:
+        """Kill a command that ends its workers or writes its report, now and then."""
+        shutting_down = self._random.random() < AT_SHUTDOWN
+        if not (shutting_down or command.phase() == "writing the report"):
+            return False
         time.sleep(self._random.uniform(0, 0.3))
+        return self._kill_driver(victims, command, self._local and self._half_written())
+
+    def _kill_driver(self, victims: list[str], command: Command, half: bool) -> bool:
         phase = command.phase()
         if not kill_one(command.number, "driver", self._random):
-            return 0
+            return False
         victims.remove("driver" if "driver" in victims else victims[-1])
-        self._note_kills([Kill("driver", phase, self._store())])
-        return 1
+        self._note_kills([Kill("driver", phase, self._store(), half=half)])
+        return True
 
     def _store(self) -> str:
         return "folder" if self._local else "bucket"
