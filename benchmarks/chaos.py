@@ -37,6 +37,7 @@ from model.weights import build_config, build_stage, save_stage, stage_path
 from pipeline.cluster.session_folder import session_folder
 from pipeline.storage.open_storage import open_storage
 
+AT_START = 0.25  # of kills that end a command
 SIZES = {"hidden": 16, "ff": 24, "heads": 2, "enc": 1}
 
 
@@ -185,6 +186,7 @@ def main(
                 actors=actors,
                 between=between,
                 single_writer=single_writer,
+                at_start=AT_START,
                 edges=(random.choice([0, 2, 4, 6]), random.choice([0, 1, 2, 4])),
             )
             try:

@@ -35,8 +35,7 @@ OUR_LINE = re.compile(
 PATIENCE = 10.0  # seconds for a kind of victim to appear, else it is put off
 STALL = 600.0  # seconds without a commit or a kill after which a run is given up
 START_SECONDS = 30.0  # within which a command may be ended while it starts
-# How often a moment is one of these: a command that starts, a file that is being written.
-AT_START, AT_WRITE = 0.25, 0.3
+AT_WRITE = 0.3  # of moments: as soon as a file is being written
 HALF_SECONDS = 1.0  # for such a file to appear
 PLANNING = ("start", "listing", "planning")
 AT_PLANNING = 0.03  # of looks at a command that plans
@@ -118,11 +117,13 @@ class KilledRun:
         actors: str = "1:2",
         between: float = 0.1,
         single_writer: bool = False,
+        at_start: float = 0.0,
         edges: tuple[int, int] = (0, 0),
     ) -> None:
         """destination: a folder, or s3://bucket/prefix. place: as of a command. actors,
-        single_writer: as the options. between: mean seconds from a commit to a kill. edges: how
-        often, at most, a command is killed before all work, and after it; each takes a victim."""
+        single_writer: as the options. between: mean seconds from a commit to a kill. at_start:
+        how many of those that end a command come while it starts. edges: how often, at most, a
+        command is killed before all work, and after it; each takes a victim."""
         self._archive, self._destination = archive, open_storage(destination)
         self._random, self._tally, self._place = random, tally, place
         self._arguments = [
@@ -130,7 +131,7 @@ class KilledRun:
             *("--shard-size", str(archive.shard_size), "--actors", actors),
             *(["--single-writer"] if single_writer else []),
         ]
-        self._edges = edges
+        self._share_at_start, self._edges = at_start, edges
         self._between, self._single_writer = between, single_writer
         self._local = isinstance(self._destination, LocalStorage)
         self._commits, self._news, self._looked = 0, time.monotonic(), 0.0
@@ -236,7 +237,7 @@ class KilledRun:
     def _next_moment(self, victims: list[str]) -> _Moment:
         now, commits = time.monotonic(), self._commits
         ends = bool(victims) and victims[0] in ENDING
-        if ends and self._random.random() < AT_START:
+        if ends and self._random.random() < self._share_at_start:
             return _Moment(commits, self._random.uniform(0, START_SECONDS), now)
         commits += self._random.choice([0, 0, 0, 1])
         if ends:  # else most would die while they start, as then there is nothing else to kill
