@@ -4,10 +4,12 @@
 
 Runs of a few dozen small photographs and tiny random weights, each on a Ray of its own, every third
 by two commands at once, every second into a bucket of moto's server of the S3 protocol. Single
-processes are killed, and whole sessions. Whatever is killed, the same command is started again
-until all is committed; then the destination is verified, and its pictures, sidecars, previews and
-rows are compared with those of an undisturbed run. Fails where anything is wrong. Prints a table,
-and one JSON line.
+processes are killed, pairs, and whole sessions; most between two commits, some while a command
+starts, while a file is being written, or while the report is. Whatever is killed, the same command
+is started again until all is committed and reported; then the destination is verified, and its
+pictures, sidecars, previews and rows are compared with those of an undisturbed run. In the end,
+nothing may be left in the folder for temporary files. Fails where anything is wrong, and keeps the
+evidence. Prints a table, and one JSON line.
 """
 
 import json
@@ -16,19 +18,26 @@ import socket
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 
 import click
 import torch
 
-from killed_runs import KilledRun, Stalled, Tally, check, choose_victims, make_archive
+from compared_runs import Tally, check, make_archive
+from killed_runs import KilledRun, Stalled, left_files
+from killing import choose_victims
 from machine import describe_machine
 from model.weights import build_config, build_stage, save_stage, stage_path
+from pipeline.cluster.session_folder import session_folder
+from pipeline.storage.open_storage import open_storage
 
+AT_START = 0.25  # of kills that end a command
 SIZES = {"hidden": 16, "ff": 24, "heads": 2, "enc": 1}
 
 
@@ -73,10 +82,29 @@ def bucket() -> Iterator[str]:
             server.terminate()
 
 
+def count_kills(tally: Tally) -> dict[str, Counter[str]]:
+    """By kind and place, and what else they were."""
+    kills = tally.kills
+    return {
+        "kills": Counter(kill.kind for kill in kills),
+        "kills_in_bucket": Counter(kill.kind for kill in kills if kill.place == "bucket"),
+        "kills_of_idle": Counter(kill.kind for kill in kills if not kill.at_work),
+        "kills_by_phase": Counter(kill.phase for kill in kills),
+        "kills_at_moments": Counter(
+            {
+                "two at once": sum(kill.paired for kill in kills),
+                "a file was being written": sum(kill.half for kill in kills),
+            }
+        ),
+    }
+
+
 def describe(tally: Tally) -> str:
     """The table."""
-    lines = [f"{kind + 's killed':24}{count:8,}" for kind, count in tally.kills.most_common()]
-    lines.append(f"{'all kills':24}{tally.kills.total():8,}")
+    lines = []
+    for name, counts in count_kills(tally).items():
+        lines.append(f"{name.replace('_', ' ')}: {counts.total():,}")
+        lines += [f"    {each:24}{count:6,}" for each, count in counts.most_common()]
     for name in ("runs", "commands", "photos", "partial_files"):
         lines.append(f"{name.replace('_', ' '):24}{getattr(tally, name):8,}")
     for name, found in tally.faults().items():
@@ -88,40 +116,104 @@ def describe(tally: Tally) -> str:
     return "\n".join(lines)
 
 
+@contextmanager
+def evidence(tally: Tally) -> Iterator[tuple[Path, Path]]:
+    """A folder for data, and one with a short path for what commands need while they run; removed
+    after the block, unless something was wrong."""
+    places = Path(mkdtemp(prefix="chaos-")), Path(mkdtemp(prefix="killed-"))
+    try:
+        yield places
+    finally:
+        if any(tally.faults().values()):
+            print("the evidence is in", *places, file=sys.stderr)
+        else:
+            for place in places:
+                rmtree(place)
+
+
+def copy_bucket(uri: str, folder: Path) -> None:
+    """What a run has left in a bucket, which goes with its server."""
+    storage = open_storage(uri)
+    for each in storage.list():
+        target = folder / each.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(storage.read(each.path))
+
+
+def clear(place: Path, tally: Tally) -> None:
+    """Remove what killed commands have left, as the next command does; what stays is a fault."""
+    os.environ["RAY_TMPDIR"] = str(place)
+    with session_folder() as own:
+        tally.left_files += [name for name in left_files(place) if name != own.name]
+
+
 @click.command()
 @click.option("--kills", default=200, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--photos", default=48, show_default=True, help="Of each run.")
-@click.option("--shard-size", default=2, show_default=True)
-@click.option("--minutes", default=600.0, show_default=True, help="No run is started after these.")
-def main(kills: int, seed: int, photos: int, shard_size: int, minutes: float) -> None:
+@click.option("--shard-size", default=1, show_default=True)
+@click.option("--between", default=0.1, show_default=True, help="Mean seconds, commit to kill.")
+@click.option("--store", type=click.Choice(["both", "folder", "bucket"]), default="both")
+@click.option("--commands", default=0, help="At once; by default two in every third run.")
+@click.option("--actors", default="1:2", show_default=True, help="As of autochrome.")
+@click.option("--single-writer", is_flag=True, help="Commands take a lease.")
+@click.option("--minutes", default=600.0, show_default=True, help="Nothing is killed after these.")
+def main(
+    kills: int,
+    seed: int,
+    photos: int,
+    shard_size: int,
+    between: float,
+    store: str,
+    commands: int,
+    actors: str,
+    single_writer: bool,
+    minutes: float,
+) -> None:
     """Kill processes of real commands at random, and count what is lost or different."""
     tally, random, start = Tally(), Random(seed), time.monotonic()
-    with TemporaryDirectory() as place, bucket() as store:
-        folder, weights = Path(place), write_weights(Path(place, "weights"))
-        archive = make_archive(folder, photos, weights, shard_size)
+    until = start + 60 * minutes
+    with evidence(tally) as (data, place), bucket() as uri:
+        archive = make_archive(data, photos, write_weights(data / "weights"), shard_size)
         victims = choose_victims(kills, random)
-        while victims and time.monotonic() < start + 60 * minutes:
-            destination = f"{place if tally.runs % 2 else store}/{tally.runs:04d}"
-            run = KilledRun(archive, destination, random, tally)
+        while victims and time.monotonic() < until:
+            number = tally.runs
+            in_bucket = store == "bucket" or store == "both" and number % 2 == 0
+            destination = f"{uri if in_bucket else data}/{number:04d}"
+            at_once = commands or (2 if number % 3 == 2 and not single_writer else 1)
+            run = KilledRun(
+                *(archive, destination, random, tally, place),
+                actors=actors,
+                between=between,
+                single_writer=single_writer,
+                at_start=AT_START,
+                edges=(random.choice([0, 2, 4, 6]), random.choice([0, 1, 2, 4])),
+            )
             try:
-                run.finish(victims, commands=2 if tally.runs % 3 == 2 else 1)
+                run.finish(victims, at_once, until)
+                check(archive, destination, tally)
             except Stalled as stalled:
-                print(f"stalled: {stalled}")
-                sys.exit(1)
-            check(archive, destination, tally)
-            print(f"{tally.kills.total():,} kills, {tally.runs:,} runs", file=sys.stderr)
+                tally.strange.append(f"stalled: {stalled}")
+            print(f"{len(tally.kills):,} kills, {tally.runs:,} runs", file=sys.stderr)
+            if any(tally.faults().values()):
+                if in_bucket:
+                    copy_bucket(destination, data / f"{number:04d}")
+                break
+        clear(place, tally)
     print(describe(tally))
     facts = {
         "benchmark": "chaos",
         "seed": seed,
-        "kills": dict(tally.kills),
+        **count_kills(tally),
         "runs": tally.runs,
         "commands": tally.commands,
         "photos": tally.photos,
+        "partial_files": tally.partial_files,
         **{name: len(found) for name, found in tally.faults().items()},
+        "endings": tally.endings,
         "longest_wait_seconds": round(tally.longest_wait, 1),
         "minutes": round((time.monotonic() - start) / 60, 1),
+        "load": [round(each, 1) for each in os.getloadavg()],
         **describe_machine("cpu"),
     }
     print(json.dumps(facts))

@@ -1,68 +1,51 @@
-"""Real commands that are killed at random, started again until all is done, and what they leave.
+"""Real commands that are killed at random, and started again until all is done."""
 
-Each command runs in a session of its own, which all that it starts belongs to, Ray's daemons and
-workers included: so no process of anyone else can be a victim. Linux only, as it reads /proc.
-"""
-
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import get_args
 
-import pyarrow as pa
-from PIL import Image
-
+from compared_runs import REPOSITORY, Archive, Kill, Tally
+from killing import ENDING, kill_one, kinds_in, members
 from pipeline.errors import ObjectMissing
-from pipeline.ledger.plan import Schedule
-from pipeline.ledger.results import committed_shards, read_results
-from pipeline.ledger.run_file import load_run, open_run
+from pipeline.ledger.results import committed_shards
+from pipeline.ledger.run_file import load_run
 from pipeline.run.listener import Phase
-from pipeline.run.options import RecipeOptions, Resources, method_of
-from pipeline.run.request import prepare_job
-from pipeline.run.steps import colorize_shard, read_shard, write_shard
-from pipeline.storage.base import Storage
+from pipeline.storage.lease import LEASE
 from pipeline.storage.local import PARTIAL, LocalStorage
 from pipeline.storage.open_storage import open_storage
-from pipeline.storage.probe import PROBE
-from pipeline.verify import prune, verify
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-# What may be killed, and how often `choose_victims` takes it. Processes of pipeline.run.isolation
-# are spared: one that is killed is a photo's own failure, by design.
-VICTIMS = {
-    "driver": 3,
-    "raylet": 2,
-    "control store": 1,  # Ray's own: the GCS
-    "actor": 6,
-    "reader": 4,
-    "writer": 4,
-    "idle worker": 2,
-    "helper": 2,  # actors of Ray Data that hold statistics and the like
-    "session": 3,  # all that a command has started, and itself, as when a machine fails
-}
-# Columns that say when a row was made, and where to; all others are the same however often.
-PASSING = {"read_seconds", "model_seconds", "write_seconds", "finished_at", "output_uri"}
-FOLDERS = ("images", "report/previews")  # sidecars are beside images
-LOOK_SECONDS = 0.5  # between listings of a store, which are work for it
+LOOK_SECONDS = (0.1, 0.5)  # between listings: of a folder, and of a bucket, which are work for it
+FORGET_SECONDS = 10.0  # a machine's numbers of processes may be through in minutes
+PHASES = get_args(Phase)
 # The line of the watchdog among them: on a busy machine minutes may pass without a commit.
 OUR_LINE = re.compile(
     r"[\d,]+ of [\d,]+ photos(, .*)?|no shard was done for \d+ s .*|autochrome: .*|"
-    + r"|".join(get_args(Phase))
+    + r"|".join(PHASES)
 )
-PATIENCE = 2.0  # seconds for a kind of victim to appear, else another is chosen
+PATIENCE = 10.0  # seconds for a kind of victim to appear, else it is put off
 STALL = 600.0  # seconds without a commit or a kill after which a run is given up
+START_SECONDS = 30.0  # within which a command may be ended while it starts
+AT_WRITE = 0.3  # of moments: as soon as a file is being written
+HALF_SECONDS = 1.0  # for such a file to appear
+PLANNING = ("start", "listing", "planning")
+AT_PLANNING = 0.03  # of looks at a command that plans
+AT_SHUTDOWN = 0.004  # of looks between the last commit and the report, of which there are hundreds
+PAIRS = 0.25  # of moments at which two are killed
 # Of commands: done, Ray died (its raylet or control store), done in part, killed.
 ENDINGS = (0, 1, 3, -signal.SIGKILL)
+REFUSED = 2  # as is a command while another holds the lease
+SESSION_FOLDER = re.compile(r"autochrome-[0-9a-f]{6}")  # the next command there removes it
+OURS = ("logs", "state")  # folders of these measurements among those of commands
 
 
 class Stalled(Exception):
@@ -70,67 +53,31 @@ class Stalled(Exception):
 
 
 @dataclass
-class Tally:
-    """What happened to runs, and what they left; all but the first five should stay empty.
-
-    failed: photos whose row is no success. differing: files (images, sidecars, previews) and values
-    of rows that are not those of an undisturbed run. findings: of `verify`, but for what kills
-    leave of writes that they cut off (partial_files) and `--prune` deletes. strange: lines on the
-    screen that are not ours.
-    left_behind: processes that outlived their command by a minute. longest_wait: seconds without
-    a commit or a kill, starts of commands included.
-    """
-
-    kills: Counter[str] = field(default_factory=Counter)
-    commands: int = 0
-    runs: int = 0
-    photos: int = 0
-    partial_files: int = 0
-    lost: list[str] = field(default_factory=list)
-    duplicated: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    differing: list[str] = field(default_factory=list)
-    findings: list[str] = field(default_factory=list)
-    strange: list[str] = field(default_factory=list)
-    left_behind: list[str] = field(default_factory=list)
-    endings: Counter[int] = field(default_factory=Counter)  # exit codes
-    longest_wait: float = 0.0
-
-    def faults(self) -> dict[str, list[str]]:
-        names = ("lost", "duplicated", "failed", "differing", "findings", "strange", "left_behind")
-        return {name: getattr(self, name) for name in names}
-
-
-@dataclass(frozen=True)
-class Archive:
-    """Photos, weights, and what an undisturbed run makes of them: files by path, rows by photo."""
-
-    source: Path
-    weights: Path
-    shard_size: int
-    files: dict[str, bytes]
-    rows: dict[str, dict[str, Any]]
-
-
-@dataclass
 class _Moment:
-    """When to kill next: after so many commits in all, and so many seconds since `since`."""
+    """When to kill next: after so many commits in all, and so many seconds since `since`; if
+    half_written, as soon as a file is being written then."""
 
     commits: int
     seconds: float
     since: float
+    half_written: bool = False
 
 
 class Command:
-    """`autochrome colorize`, in a session of its own; `number` is that of its leader."""
+    """`autochrome colorize`, in a session of its own; `number` is that of its leader.
 
-    def __init__(self, arguments: Sequence[str], log: Path, ray_folder: Path) -> None:
+    place: a folder with a short path, as Ray's sockets are below it, for all that is temporary.
+    """
+
+    def __init__(self, arguments: Sequence[str], log: Path, place: Path) -> None:
         environment = os.environ | {
             "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), *sys.path])),
-            "RAY_TMPDIR": str(ray_folder),
+            "RAY_TMPDIR": str(place),
+            "TMPDIR": str(place),
+            "XDG_STATE_HOME": str(place / "state"),
             "RAY_worker_niceness": "0",  # else whatever else runs here starves the workers
         }
-        self.log = log
+        self.log, self.doomed = log, False  # once that was killed without which it cannot go on
         with open(log, "w") as file:
             self._process = subprocess.Popen(
                 [
@@ -148,78 +95,13 @@ class Command:
     def exit_code(self) -> int | None:
         return self._process.poll()
 
+    def phase(self) -> str:
+        """The last that it has told."""
+        told = [line for line in self.log.read_text().splitlines() if line in PHASES]
+        return told[-1] if told else "start"
+
     def strange_lines(self) -> list[str]:
         return [line for line in self.log.read_text().splitlines() if not OUR_LINE.fullmatch(line)]
-
-
-def choose_victims(kills: int, random: Random) -> list[str]:
-    return random.choices(list(VICTIMS), list(VICTIMS.values()), k=kills)
-
-
-def members(session: int) -> Iterator[tuple[int, str]]:
-    """Processes of a session that live, each with its title."""
-    for place in Path("/proc").iterdir():
-        if place.name.isdecimal():
-            with suppress(OSError):  # gone meanwhile
-                state, _, _, own, *_ = (place / "stat").read_text().rpartition(")")[2].split()
-                if int(own) == session and state not in "ZX":
-                    title = (place / "cmdline").read_bytes().split(b"\0")[0]
-                    yield int(place.name), title.decode(errors="replace")
-
-
-def kind_of(process: int, title: str, session: int) -> str | None:
-    """One of VICTIMS; None for what is none of them."""
-    starts = {
-        "ray::MapWorker(Map(ColorizeActor))": "actor",
-        "ray::Map(read_row)": "reader",
-        "ray::Map(write_row)": "writer",
-        "ray::IDLE": "idle worker",
-        "ray::_": "helper",
-        "ray::ActorLocationTracker": "helper",
-    }
-    if process == session:
-        return "driver"
-    if title.endswith("/raylet"):
-        return "raylet"
-    if title.endswith("/gcs_server"):
-        return "control store"
-    return next((kind for start, kind in starts.items() if title.startswith(start)), None)
-
-
-def kill_one(session: int, kind: str, random: Random) -> bool:
-    """SIGKILL to a process of this kind, or to all; False where there is none."""
-    if kind == "session":
-        return kill_session(session)
-    found = sorted(
-        process for process, title in members(session) if kind_of(process, title, session) == kind
-    )
-    if not found:
-        return False
-    return _kill(random.choice(found), session)
-
-
-def kill_session(session: int) -> bool:
-    """SIGKILL to all of a session until none is left; False where none was."""
-    if not any(members(session)):
-        return False
-    with suppress(ProcessLookupError):
-        os.killpg(session, signal.SIGKILL)  # its leader's group, at one blow; then all others
-    while processes := [process for process, _ in members(session)]:
-        for process in processes:
-            _kill(process, session)
-    return True
-
-
-def _kill(victim: int, session: int) -> bool:
-    with suppress(ProcessLookupError):
-        handle = os.pidfd_open(victim)
-        try:
-            if os.getsid(victim) == session:  # its number is not that of another meanwhile
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
-                return True
-        finally:
-            os.close(handle)
-    return False
 
 
 class KilledRun:
@@ -231,97 +113,231 @@ class KilledRun:
         destination: str,
         random: Random,
         tally: Tally,
+        place: Path,
         actors: str = "1:2",
+        between: float = 0.1,
+        single_writer: bool = False,
+        at_start: float = 0.0,
+        edges: tuple[int, int] = (0, 0),
     ) -> None:
-        """destination: a folder, or s3://bucket/prefix. actors: as the option."""
+        """destination: a folder, or s3://bucket/prefix. place: as of a command. actors,
+        single_writer: as the options. between: mean seconds from a commit to a kill. at_start:
+        how many of those that end a command come while it starts. edges: how often, at most, a
+        command is killed before all work, and after it; each takes a victim."""
         self._archive, self._destination = archive, open_storage(destination)
-        self._random, self._tally = random, tally
+        self._random, self._tally, self._place = random, tally, place
         self._arguments = [
             *(str(archive.source), destination, "--weights", str(archive.weights), "--sidecar"),
             *("--shard-size", str(archive.shard_size), "--actors", actors),
+            *(["--single-writer"] if single_writer else []),
         ]
+        self._share_at_start, self._edges = at_start, edges
+        self._between, self._single_writer = between, single_writer
+        self._local = isinstance(self._destination, LocalStorage)
         self._commits, self._news, self._looked = 0, time.monotonic(), 0.0
+        self._shards: int | None = None  # of the run, once it is planned
+        self._at_start, self._succeeded = 0, False
         self._sessions: list[int] = []
+        self._forgot = time.monotonic()
 
-    def finish(self, victims: list[str], commands: int) -> None:
-        """Run so many commands at once, again and again, until all is committed.
+    def finish(self, victims: list[str], commands: int, until: float = float("inf")) -> None:
+        """Run so many commands at once, again and again, until all is committed and reported.
 
         victims: kinds of processes to be killed, in this order where possible; taken from the list
-        as it is done. Raises Stalled.
+        as it is done. until: by time.monotonic, after which no more are. Raises Stalled.
         """
-        # A short path, as Ray's sockets are below it.
-        with TemporaryDirectory(prefix="killed-", ignore_cleanup_errors=True) as place:
-            try:
-                self._finish(victims, [None] * commands, Path(place))
-            except BaseException:
-                self._end_processes(patience=0)
-                raise
-            self._end_processes(patience=60)
+        for name in OURS:
+            (self._place / name).mkdir(exist_ok=True, mode=0o700)
+        try:
+            self._finish(victims, [None] * commands, until)
+        except BaseException:
+            self._end_processes(patience=0)
+            raise
+        self._end_processes(patience=60)
+        self._tally.left_files += [
+            name for name in left_files(self._place) if not SESSION_FOLDER.fullmatch(name)
+        ]
 
-    def _finish(self, victims: list[str], slots: list[Command | None], place: Path) -> None:
-        moment = self._next_moment()
+    def _finish(self, victims: list[str], slots: list[Command | None], until: float) -> None:
+        moment = self._next_moment(victims)
+        plans, reports = self._edges
         while True:
             self._look(slots)
-            complete = self.complete()
             for number, command in enumerate(slots):
                 if command and command.exit_code() is not None:
                     self._note_end(command)
                     slots[number] = command = None
-                if not command and not complete:
-                    slots[number] = self._start(place)
+                if not command and self._wanted(any(slots)):
+                    slots[number] = self._start()
             living = [command for command in slots if command]
-            if not living:
+            if not living and self._succeeded:
                 return
-            if victims and self._due(moment):
-                if self._strike(victims[0], self._random.choice(living)):
-                    victims.pop(0)
-                    moment = self._next_moment()
+            if time.monotonic() > until:
+                victims.clear()
+            if victims and living and self.complete():
+                reports -= reports > 0 and self._strike_at_the_end(victims, living[0])
+            elif victims and living and plans > 0 and living[0].phase() in PLANNING:
+                plans -= self._strike_plan(victims, living[0])
+            elif victims and living and self._due(moment):
+                if self._strike(victims, [each for each in living if not each.doomed], moment):
+                    moment = self._next_moment(victims)
                 elif time.monotonic() > moment.since + moment.seconds + PATIENCE:
                     victims.append(victims.pop(0))
-                    moment = self._next_moment()
-            time.sleep(0.02)
+                    moment = self._next_moment(victims)
+                else:
+                    time.sleep(0.2)  # a look at all processes is work
+            at_write = moment.half_written and self._commits >= moment.commits
+            time.sleep(0.002 if at_write or plans else 0.02)
 
     def complete(self) -> bool:
         """Whether each shard is committed."""
-        run = load_run(self._destination) if self._commits else None
-        return run is not None and self._commits == run.plan.shards
+        if self._shards is None and self._commits:
+            run = load_run(self._destination)
+            self._shards = run.plan.shards if run else None
+        return self._commits == self._shards
 
-    def _start(self, place: Path) -> Command:
+    def _wanted(self, living: bool) -> bool:
+        """Whether to start one more command; once all is committed, it writes the report."""
+        if self.complete() or self._single_writer:
+            return not (living or self._succeeded or self._lease_is_held())
+        return True
+
+    def _lease_is_held(self) -> bool:
+        with suppress(ObjectMissing, ValueError):
+            return float(json.loads(self._destination.read(LEASE))["until"]) > time.time()
+        return False
+
+    def _start(self) -> Command:
         self._tally.commands += 1
-        command = Command(self._arguments, place / f"{self._tally.commands}.log", place)
+        self._at_start = self._commits
+        log = self._place / "logs" / f"{self._tally.commands}.log"
+        command = Command(self._arguments, log, self._place)
+        self._forget_ended()
         self._sessions.append(command.number)
         return command
+
+    def _forget_ended(self) -> None:
+        """Sessions without processes, whose numbers may become those of others."""
+        self._sessions = [each for each in self._sessions if any(members(each))]
+        self._forgot = time.monotonic()
 
     def _note_end(self, command: Command) -> None:
         code = command.exit_code()
         assert code is not None
         self._tally.endings[code] += 1
         self._tally.strange += command.strange_lines()
-        if code not in ENDINGS:
+        if code not in ENDINGS and not (code == REFUSED and self._single_writer):
             raise Stalled(f"exit code {code}:\n{command.log.read_text()}")
+        if code == 0:
+            self._commits = max(self._commits, len(committed_shards(self._destination)))
+            self._succeeded = True
+            if not self.complete():
+                raise Stalled(f"done, it said, after {self._commits} shards of {self._shards}")
 
-    def _next_moment(self) -> _Moment:
-        # Some at once, while a run starts; most between commits.
-        commits = self._commits + self._random.choice([0, 0, 1, 1, 2])
-        return _Moment(commits, self._random.uniform(0, 0.2), time.monotonic())
+    def _next_moment(self, victims: list[str]) -> _Moment:
+        now, commits = time.monotonic(), self._commits
+        ends = bool(victims) and victims[0] in ENDING
+        if ends and self._random.random() < self._share_at_start:
+            return _Moment(commits, self._random.uniform(0, START_SECONDS), now)
+        commits += self._random.choice([0, 0, 0, 1])
+        if ends:  # else most would die while they start, as then there is nothing else to kill
+            commits = max(commits, self._at_start + 1)
+        half = self._local and self._random.random() < AT_WRITE
+        return _Moment(commits, self._random.uniform(0, 2 * self._between), now, half)
 
     def _due(self, moment: _Moment) -> bool:
         now = time.monotonic()
         if self._commits < moment.commits:
             moment.since = now
-        return now >= moment.since + moment.seconds
-
-    def _strike(self, kind: str, command: Command) -> bool:
-        if not kill_one(command.number, kind, self._random):
+        if now < moment.since + moment.seconds:
             return False
-        self._tally.kills[kind] += 1
-        self._told()
+        return not moment.half_written or self._half_written() or now > moment.since + HALF_SECONDS
+
+    def _half_written(self) -> bool:
+        """Whether a file is being written into the folder."""
+        for folder in ("results", "images", "plan", "report", "report/previews", ""):
+            with suppress(OSError):
+                for entry in os.scandir(Path(self._destination.uri, folder)):
+                    if PARTIAL.fullmatch(entry.name):
+                        return True
+        return False
+
+    def _strike(self, victims: list[str], living: list[Command], moment: _Moment) -> bool:
+        """Kill the next victim, or two at once; False where there is none."""
+        half, struck = moment.half_written and self._half_written(), list[Kill]()
+        pair = self._random.random() < PAIRS
+        for _ in range(2 if pair else 1):
+            if not living:
+                break
+            command = self._random.choice(living)
+            phase, kind = command.phase(), self._choose(victims, command)
+            if struck and kind in ENDING and struck[0].kind not in ENDING:
+                break
+            busy = kill_one(command.number, kind, self._random) if kind else None
+            if kind and busy is not None:
+                struck.append(Kill(kind, phase, self._store(), busy, half))
+                victims.remove(kind)
+                command.doomed = kind in ENDING and kind != "control store"  # works on for a minute
+                living = [each for each in living if not each.doomed]
+        self._note_kills(struck)
+        return bool(struck)
+
+    def _choose(self, victims: list[str], command: Command) -> str | None:
+        """The first that is there, but none of those that come after one whose death ends the
+        command, and that one only if it is the first."""
+        if not victims or victims[0] in ENDING:
+            return victims[0] if victims else None
+        there = kinds_in(command.number)
+        for kind in victims:
+            if kind in ENDING:
+                return None
+            if kind in there:
+                return kind
+        return None
+
+    def _strike_plan(self, victims: list[str], command: Command) -> bool:
+        """Kill a command that plans its run: at a write, or at any moment."""
+        written = self._local and self._half_written()
+        at_once = command.phase() != "start" and self._random.random() < AT_PLANNING
+        return (written or at_once) and self._kill_driver(victims, command, written)
+
+    def _strike_at_the_end(self, victims: list[str], command: Command) -> bool:
+        """Kill a command that ends its workers or writes its report, now and then."""
+        shutting_down = self._random.random() < AT_SHUTDOWN
+        if not (shutting_down or command.phase() == "writing the report"):
+            return False
+        time.sleep(self._random.uniform(0, 0.3))
+        return self._kill_driver(victims, command, self._local and self._half_written())
+
+    def _kill_driver(self, victims: list[str], command: Command, half: bool) -> bool:
+        phase = command.phase()
+        if not kill_one(command.number, "driver", self._random):
+            return False
+        victims.remove("driver" if "driver" in victims else victims[-1])
+        self._note_kills([Kill("driver", phase, self._store(), half=half)])
         return True
 
+    def _store(self) -> str:
+        return "folder" if self._local else "bucket"
+
+    def _note_kills(self, struck: list[Kill]) -> None:
+        if not struck:
+            return
+        self._tally.kills += [
+            Kill(each.kind, each.phase, each.place, each.at_work, each.half, len(struck) > 1)
+            for each in struck
+        ]
+        with open(self._place / "logs" / "kills.log", "a") as log:
+            now = time.monotonic()
+            log.writelines(f"{now:.1f} {self._commits} commits: {each}\n" for each in struck)
+        self._told()
+
     def _look(self, slots: list[Command | None]) -> None:
-        if time.monotonic() < self._looked + LOOK_SECONDS and "://" in self._destination.uri:
+        if time.monotonic() < self._looked + LOOK_SECONDS[not self._local]:
             return
         self._looked, commits = time.monotonic(), 0
+        if self._looked > self._forgot + FORGET_SECONDS:
+            self._forget_ended()
         with suppress(ObjectMissing):  # a folder that is made with the first write
             commits = len(committed_shards(self._destination))
         if commits > self._commits:
@@ -353,76 +369,6 @@ class KilledRun:
                     os.kill(process, signal.SIGKILL)
 
 
-def make_archive(folder: Path, photos: int, weights: Path, shard_size: int) -> Archive:
-    """Small photographs, cut out of an example, and what an undisturbed run makes of them."""
-    source = folder / "photos"
-    source.mkdir()
-    with Image.open(REPOSITORY / "examples/photos/animals/cat.jpg") as cat:
-        for number in range(photos):
-            left, suffix = 2 * number, ("jpg", "png", "tif")[number % 3]
-            crop = cat.convert("L").crop((left, left, left + 160, left + 120))
-            crop.save(source / f"{number:03d}.{suffix}")
-    return undisturbed(source, weights, RecipeOptions(shard_size=shard_size, sidecar=True))
-
-
-def undisturbed(source: Path, weights: Path, options: RecipeOptions) -> Archive:
-    """With what a run without Ray leaves, to which nothing happens."""
-    from model.colorizer import Colorizer
-
-    with TemporaryDirectory() as folder:
-        resources = Resources(str(weights))
-        job = prepare_job(str(source), LocalStorage(folder), options, resources)
-        recipe = job.run.recipe
-        colorizer = Colorizer.load(weights, "cpu", job.resources.batch_size, method_of(recipe))
-        for shard in Schedule(job.destination, job.run).open():
-            read = read_shard(shard, job.source, job.sizes)
-            colored = colorize_shard(read, colorizer, job.run.recipe, "cpu")
-            write_shard(shard.number, colored, job.source, job.destination, job.run)
-        rows = {row["photo"]: lasting(row) for row in all_rows(job.destination)}
-        size = job.run.plan.shard_size
-        return Archive(source, weights, size, made_files(job.destination), rows)
-
-
-def made_files(storage: Storage) -> dict[str, bytes]:
-    return {each.path: storage.read(each.path) for place in FOLDERS for each in storage.list(place)}
-
-
-def all_rows(storage: Storage) -> list[dict[str, Any]]:
-    return pa.concat_tables(read_results(storage, open_run(storage))).to_pylist()
-
-
-def lasting(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in PASSING}
-
-
-def check(archive: Archive, destination: str, tally: Tally) -> None:
-    """Compare what a run has left with what it should have."""
-    storage, source = open_storage(destination), LocalStorage(str(archive.source))
-    run, rows = open_run(storage), all_rows(open_storage(destination))
-    counts = Counter(row["photo"] for row in rows)
-    planned = [photo.path for photo in source.list()]
-    tally.runs, tally.photos = tally.runs + 1, tally.photos + len(planned)
-    tally.lost += [photo for photo in planned if not counts[photo]]
-    tally.duplicated += [photo for photo, count in counts.items() if count > 1]
-    tally.failed += [f"{row['photo']}: {row['reason']}" for row in rows if row["status"] != "ok"]
-    findings = verify(source, storage, run)
-    orphans = [problem.path.rpartition("/")[2] for problem in findings.of_kind("orphan")]
-    cut_off = [name for name in orphans if PARTIAL.fullmatch(name) or name.startswith(PROBE)]
-    tally.partial_files += len(cut_off)
-    tally.findings += sorted(set(orphans) - set(cut_off))
-    prune(storage, findings)
-    tally.findings += [f"{each.kind} {each.path}" for each in verify(source, storage, run).problems]
-    own = {"images", "plan", "premis.xml", "report", "results", "run.json"}
-    tally.findings += sorted({each.path.split("/")[0] for each in storage.list()} - own)
-    files = made_files(storage)
-    tally.differing += [
-        path
-        for path in sorted(files.keys() | archive.files.keys())
-        if files.get(path) != archive.files.get(path)
-    ]
-    tally.differing += [
-        f"{row['photo']}: {name} is {value!r}"
-        for row in rows
-        for name, value in lasting(row).items()
-        if row["photo"] in archive.rows and archive.rows[row["photo"]][name] != value
-    ]
+def left_files(place: Path) -> list[str]:
+    """What commands have left in their folder for what is temporary."""
+    return sorted(each.name for each in place.iterdir() if each.name not in OURS)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from killed_runs import members, undisturbed
+from compared_runs import undisturbed
+from killing import members
 from pipeline.ledger.results import read_results
 from pipeline.ledger.run_file import open_run
 from pipeline.run.options import RecipeOptions

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from engine import Quiet
 
-from killed_runs import undisturbed
+from compared_runs import undisturbed
 from pipeline.colorize import colorize
 from pipeline.run.operators import ColorizeActor, Row
 from pipeline.run.options import RecipeOptions, Resources

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from killed_runs import undisturbed
+from compared_runs import undisturbed
 from pipeline.cluster import submission
 from pipeline.run.options import RecipeOptions
 from pipeline.storage.s3 import S3Storage

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.cluster.session_folder import session_folder, settings_for
+from pipeline.cluster.time_limit import time_limit
 from pipeline.errors import EngineError, UsageError
 from pipeline.user_folders import state_folder
 
@@ -24,6 +25,7 @@ ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_SCHEDULER_EVENTS": "0",
     "GRPC_ENABLE_FORK_SUPPORT": "0",  # else gRPC, on a busy machine, waits before forks and says so
     "RAY_task_oom_retries": "2",  # else a task that takes all memory would come again for ever
+    "RAY_prestart_worker_first_driver": "0",  # else a start waits for ever if one of these dies
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
 _START_SECONDS = 180.0
@@ -170,6 +172,13 @@ def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
         if folder:
             stack.enter_context(_set(settings_for(folder)))
             stack.enter_context(_loopback())
+        # Ray may wait for ever: for workers that were killed while they started, say.
+        stack.enter_context(
+            time_limit(
+                _START_SECONDS,
+                f"autochrome: Ray did not start within {_START_SECONDS:g} s; try again",
+            )
+        )
         stack.enter_context(_standard_error_closed())
         stack.enter_context(_signals_kept())
         # Else its token would be that of a session before; there is no public way to forget it.
@@ -257,26 +266,12 @@ def _signals_kept() -> Iterator[None]:
 
 @contextmanager
 def _standard_error_closed() -> Iterator[None]:
-    """While Ray starts: its C++ part announces there that it was told to be quiet.
-
-    On a machine with far too much to do, it may wait for an answer of its own that was lost, for
-    ever and deaf to signals; then this process ends, with the code of an EngineError.
-    """
+    """While Ray starts: its C++ part announces there that it was told to be quiet."""
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-
-    def give_up() -> None:
-        message = f"autochrome: Ray did not start within {_START_SECONDS:g} s; try again\n"
-        os.write(saved, message.encode())
-        os._exit(EngineError.exit_code)
-
-    timer = threading.Timer(_START_SECONDS, give_up)
-    timer.daemon = True
-    timer.start()
     try:
         os.dup2(nowhere, 2)
         yield
     finally:
-        timer.cancel()
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
