@@ -5,9 +5,12 @@ Legend: B batch, R low resolution, S high resolution.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,19 @@ class Colorized:
     chroma_excess: NDArray[np.float64]
 
 
+class Pictures(NamedTuple):
+    """Pictures and scores of a batch, as tensors; names, shapes and units as in `Colorized`."""
+
+    rgb: Tensor
+    log_likelihood: Tensor
+    color_bits_per_dim: Tensor
+    spatial_bits_per_dim: Tensor
+    entropy: Tensor
+    excess_bits: Tensor
+    mean_distance: Tensor
+    chroma_excess: Tensor
+
+
 def check_batch(
     gray_low: NDArray[np.uint8], gray_high: NDArray[np.uint8], seeds: Sequence[int]
 ) -> None:
@@ -45,3 +61,8 @@ def check_batch(
     if len(set(sizes)) > 1 or not sizes[0]:
         found = "{}, {} and {}".format(*sizes)
         raise ValueError(f"as many small and large photographs and seeds are needed, not {found}")
+
+
+def unknown_score(rgb: Tensor) -> Tensor:
+    """A score that the method does not compute: NaN for each picture, float64 (B,)."""
+    return torch.full((len(rgb),), torch.nan, dtype=torch.float64)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.color import coarse_from_bins, saturate
-from model.colorized import Colorized, check_batch
+from model.colorized import Colorized, Pictures, check_batch, unknown_score
 from model.core import ColTranCore
 from model.draft import expected_color, log_likelihood_of, with_hints
 from model.encoder import Extras
@@ -22,9 +22,9 @@ from model.method import PUBLISHED_METHOD, Method
 from model.ranking import compare_with_parallel_head, excess_bits
 from model.sampling.cached import encode, sample_encoded
 from model.sampling.draw import draw_uniforms
-from model.sampling.inference import most_likely
+from model.sampling.inference import upsample
 from model.sampling.runners import RowRunners
-from model.upsamplers import ChannelUpsampler, ColorUpsampler, SpatialUpsampler
+from model.upsamplers import ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
 
 
@@ -40,19 +40,6 @@ class Batch(NamedTuple):
     extras: Extras
     seeds: Sequence[int]
     temperature: float
-
-
-class Pictures(NamedTuple):
-    """Pictures and scores of a batch, as tensors; names, shapes and units as in `Colorized`."""
-
-    rgb: Tensor
-    log_likelihood: Tensor
-    color_bits_per_dim: Tensor
-    spatial_bits_per_dim: Tensor
-    entropy: Tensor
-    excess_bits: Tensor
-    mean_distance: Tensor
-    chroma_excess: Tensor
 
 
 class Colorizer:
@@ -203,21 +190,3 @@ class Colorizer:
         compared = compare_with_parallel_head(self.core, context, low, sample.bins_BHW)
         entropy = sample.entropy_BHW
         return Pictures(rgb, log_likelihood, color_bits, spatial_bits, entropy, excess, *compared)
-
-
-def unknown_score(rgb: Tensor) -> Tensor:
-    """A score that the method does not compute: NaN for each picture, float64 (B,)."""
-    return torch.full((len(rgb),), torch.nan, dtype=torch.float64)
-
-
-def upsample(
-    upsampler: ChannelUpsampler, values_BHW3: Tensor, gray_BHW: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Apply `most_likely` to each photograph: int64 (B, H, W, 3) [0, 255], and bits, float64 (B,).
-
-    values_BHW3, gray_BHW: as in `ChannelUpsampler.forward`. Photographs are done one at a time,
-    which saves memory and keeps each result independent of the rest of the batch.
-    """
-    pairs = zip(values_BHW3, gray_BHW, strict=True)
-    values, bits = zip(*(most_likely(upsampler, *pair) for pair in pairs), strict=True)
-    return torch.stack(values), torch.stack(bits)

@@ -19,7 +19,7 @@ UNKNOWN = NUM_BINS  # the hint of a pixel whose color is not known
 
 
 class Extras(NamedTuple):
-    """Inputs of the encoder beside the small gray photographs.
+    """Inputs of the encoder other than the small gray photographs.
 
     high_BSS: integers [0, 255], the same photographs at the high resolution; required by a core
     with a trunk, refused by all others. hints_BHW: integers [0, 512], the bins of known pixels and

@@ -67,16 +67,16 @@ class CachedBlock:
     def row(self, x: Tensor, short_cut: Tensor | None, row: int) -> Tensor:
         """(B, W, D) -> (B, W, D)."""
         context = None if self.context is None else self.context[:, row]
-        beside = self.block.beside(short_cut, context)
-        inner = self.block.between(self.first.row(concat_elu(x)), beside)
+        joined = self.block.join_context(short_cut, context)
+        inner = self.block.between(self.first.row(concat_elu(x)), joined)
         projected = None if self.projected is None else self.projected[:, row]
         return self.block.finish(x, self.second.row(inner), projected)
 
     def pixel(self, x: Tensor, short_cut: Tensor | None, row: int, column: int) -> Tensor:
         """(B, D) -> (B, D)."""
         context = None if self.context is None else self.context[:, row, column]
-        beside = self.block.beside(short_cut, context)
-        inner = self.block.between(self.first.pixel(concat_elu(x), column), beside)
+        joined = self.block.join_context(short_cut, context)
+        inner = self.block.between(self.first.pixel(concat_elu(x), column), joined)
         projected = None if self.projected is None else self.projected[:, row, column]
         return self.block.finish(x, self.second.pixel(inner, column), projected)
 

@@ -155,15 +155,15 @@ class GatedBlock(nn.Module):
         super().__init__()
         hidden = size.hidden
         self.joined = size.joined
-        beside = size.short_cut + (size.context if size.joined else 0)
+        joined = size.short_cut + (size.context if size.joined else 0)
         gated = 0 if size.joined else size.context
         self.first = first(2 * hidden, hidden)
-        self.short_cut = linear(2 * beside, hidden) if beside else None
+        self.short_cut = linear(2 * joined, hidden) if joined else None
         self.dropout = nn.Dropout(size.dropout)
         self.second = second(2 * hidden, 2 * hidden)
         self.context = linear(gated, 2 * hidden, bias=False) if gated else None
 
-    def beside(self, short_cut: Tensor | None, context: Tensor | None) -> Tensor | None:
+    def join_context(self, short_cut: Tensor | None, context: Tensor | None) -> Tensor | None:
         """The short-cut, concatenated with the context if they are joined."""
         if not self.joined or context is None:
             return short_cut
@@ -188,8 +188,8 @@ class GatedBlock(nn.Module):
 
     def forward(self, x: Tensor, short_cut: Tensor | None, context: Tensor | None) -> Tensor:
         """(B, H, W, D), (B, H, W, short-cut) and (B, H, W, F) -> (B, H, W, D)."""
-        beside = self.beside(short_cut, context)
-        inner = self.between(self.first(concat_elu(x)), beside)
+        joined = self.join_context(short_cut, context)
+        inner = self.between(self.first(concat_elu(x)), joined)
         return self.finish(x, self.second(inner), self.project(context))
 
 
@@ -309,12 +309,12 @@ class PixelCnn(nn.Module):
         """Run steps of the stream of pixels to the left; down(n): features[n] of the other one."""
         for place in places:
             source, level, short_cut = self.steps[place]
-            beside = None
+            joined = None
             if source == level:
                 above = down(place + 1)
                 before = None if short_cut is None else features[short_cut]
-                beside = above if before is None else torch.cat((above, before), dim=-1)
-            features[place + 1] = run(place, features[place], beside)
+                joined = above if before is None else torch.cat((above, before), dim=-1)
+            features[place + 1] = run(place, features[place], joined)
 
     def inputs_of(self, values: Tensor) -> Tensor:
         """Values 0..255 (..., C) -> (..., INPUTS), in the dtype of the weights."""

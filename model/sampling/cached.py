@@ -35,7 +35,7 @@ from model.sampling.runners import RowRunners
 # repeating the last photograph, so that a picture never depends on the rest of its batch.
 LANES = 8
 
-# Batches of at most so many photographs are drawn by forecasts, one photograph after the other:
+# Batches of up to this many photographs are drawn by forecasts, one photograph after the other:
 # each takes about a quarter of the time of eight lanes (docs/benchmarks.md).
 MOST_FORECAST = 2
 
@@ -75,8 +75,8 @@ def sample_core(
     numbers of its picture. temperature: at least 0; it divides the logits, and 0 takes the most
     likely bin of each pixel. high_BSS, hints_BHW, palette_BV: as in model.encoder.Extras.
 
-    lanes: draw at least so many pictures at once, by repeating the last photograph. runners: those
-    of this core, to be kept by callers that draw many batches. forecast: draw each picture by
+    lanes: draw at least this many pictures at once, by repeating the last photograph. runners:
+    those of this core, to be kept by callers that draw many batches. forecast: draw each picture by
     itself with exact forecasts (model.sampling.forecast); None chooses the faster way. Both ways
     draw identical pictures.
 

@@ -150,6 +150,19 @@ def most_likely(
     return values.permute(1, 2, 0), cost / values.numel() / math.log(2)
 
 
+def upsample(
+    upsampler: ChannelUpsampler, values_BHW3: Tensor, gray_BHW: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Apply `most_likely` to each photograph: int64 (B, H, W, 3) [0, 255], and bits, float64 (B,).
+
+    values_BHW3, gray_BHW: as in `ChannelUpsampler.forward`. Photographs are done one at a time,
+    which saves memory and keeps each result independent of the rest of the batch.
+    """
+    pairs = zip(values_BHW3, gray_BHW, strict=True)
+    values, bits = zip(*(most_likely(upsampler, *pair) for pair in pairs), strict=True)
+    return torch.stack(values), torch.stack(bits)
+
+
 def _embed(upsampler: ChannelUpsampler, values_HW3: Tensor, gray_HW: Tensor) -> Tensor:
     """The first layer's input, (3, H, W, D); the input's dense layer is folded into embeddings."""
     weight, hidden = upsampler.input.weight, upsampler.config.hidden

@@ -21,7 +21,7 @@ from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler
 
 @dataclass(frozen=True)
 class LossInputs:
-    """Inputs of the losses beside the photographs; each stage uses some of them.
+    """Inputs of the losses other than the photographs; each stage uses some of them.
 
     autoregressive: compute the autoregressive losses of core and PIC, too. known_seeds_B: int64,
     seeds of the core's random hints and palettes; None for no hints and palettes. channel_B: int64
