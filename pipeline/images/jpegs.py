@@ -119,10 +119,12 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
         found = imagecodecs.jpeg8_decode(data, tables=tables)
         if only_if_filled and (found[-1, -1] != 1 << (frame.bits - 1)).any():
             return False
+        first = zlib.crc32(found.data)
+        del found  # of a large picture, two would take much memory
         more = imagecodecs.jpeg8_decode(data[:end] + _MORE + data[end:], tables=tables)
     except imagecodecs.Jpeg8Error:  # of a kind that other decoders read
         return False
-    return zlib.crc32(found.data) != zlib.crc32(more.data)
+    return zlib.crc32(more.data) != first
 
 
 def check_scans(data: bytes) -> None:

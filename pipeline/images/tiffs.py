@@ -209,8 +209,8 @@ def _values(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
             return _with_whole_last_strip(page, data)
         except MemoryError:
             raise
-        except Exception:  # the first explains more to people
-            raise error from None
+        except Exception as second:
+            raise error from second  # the first explains more to people
 
 
 def _with_whole_last_strip(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
