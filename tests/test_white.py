@@ -41,6 +41,13 @@ def test_a_few_hot_pixels_do_not_darken_a_pfm() -> None:
     assert elsewhere(read(data)) <= 1
 
 
+@pytest.mark.parametrize("opaque", [1, 255, 65535])
+def test_the_white_of_alpha_is_not_that_of_gray(opaque: int) -> None:
+    pixels = np.stack([GRAY / 255, np.full(GRAY.shape, opaque)], axis=-1).astype(np.float32)
+    fields = {338: (SHORT, [2]), 339: (SHORT, [3, 3])}
+    assert np.array_equal(read(tiff(pixels.tobytes(), 32, 1, 2, fields=fields)), GRAY)
+
+
 def test_bright_lights_in_floats_are_no_hot_pixels() -> None:
     pixels = np.full((HEIGHT, WIDTH), 1.0, np.float32)
     pixels[:6] = 200.0

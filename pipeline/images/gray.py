@@ -93,7 +93,7 @@ def color_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
 def thinned(samples: Samples, most: int) -> Samples:
     """Every n-th pixel, so that about `most` are left per side."""
     rows, columns = (max(1, length // most) for length in samples.values.shape[:2])
-    white = _guessed_white(samples.values) if samples.white is None else samples.white
+    white = _guessed_white(samples) if samples.white is None else samples.white
     return replace(samples, values=samples.values[::rows, ::columns], white=white)
 
 
@@ -118,7 +118,7 @@ class _Levels:
         few = values.dtype.kind in "bui" and white is not None and white <= 255
         self.dtype = np.uint8 if few else np.uint16
         self.highest = int(np.iinfo(self.dtype).max)
-        self._white = _guessed_white(values) if white is None else white
+        self._white = _guessed_white(samples) if white is None else white
 
     def band(self, values: np.ndarray) -> np.ndarray:
         band = _scaled(values, self._white, self.highest).astype(self.dtype, copy=False)
@@ -220,8 +220,9 @@ def _without_alpha(band: np.ndarray, count: int, highest: int) -> np.ndarray:
     )
 
 
-def _guessed_white(values: Rows) -> float:
-    usual, largest = _largest(values)
+def _guessed_white(samples: Samples) -> float:
+    values = samples.values
+    usual, largest = _largest(values, _CHANNELS[samples.kind])
     for level in (1, 255, 65535):
         if usual <= 2 * level:
             return float(level)
@@ -230,17 +231,18 @@ def _guessed_white(values: Rows) -> float:
     return most if largest >= most / 2 else largest
 
 
-def _largest(values: Rows) -> tuple[float, float]:
-    """The largest value without the few that lie in the highest octaves, and the largest of all."""
+def _largest(values: Rows, channels: int) -> tuple[float, float]:
+    """The largest value without the few that lie in the highest octaves, and the largest of all; of
+    the first channels, as alpha may have a white of its own."""
     height, width = values.shape[:2]
     counts, tops = np.zeros(_OCTAVES, np.int64), np.zeros(_OCTAVES)
     for rows in bands(height, width):
-        band = values[rows].reshape(-1)
+        band = values[rows][..., :channels].reshape(-1)
         band = band[np.isfinite(band) & (band > 0)].astype(np.float64)
         octaves = (np.frexp(band)[1] + _OCTAVES // 2).clip(0, _OCTAVES - 1)
         counts += np.bincount(octaves, minlength=_OCTAVES)
         np.maximum.at(tops, octaves, band)
-    few = _FEW * values.shape[2] * height * width
+    few = _FEW * channels * height * width
     usual = np.flatnonzero(counts[::-1].cumsum()[::-1] > few)
     return (float(tops[: usual[-1] + 1].max()) if len(usual) else 0.0), float(tops.max())
 
