@@ -1,14 +1,17 @@
-"""PNGs whose stream ends before their pixels do, and EXIF as ImageMagick once wrote it."""
+"""PNGs whose stream ends before their pixels do, EXIF as ImageMagick once wrote it, and texts and
+profiles that are long."""
 
 import io
 import struct
 import zlib
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
 
 from pipeline.errors import PhotoError
+from pipeline.images.gray import eight_bits
 from pipeline.images.pillow import read_full, read_small
 
 RAMP = (np.mgrid[:47, :61][0] * 4 + np.mgrid[:47, :61][1] + 1).astype(np.uint8)
@@ -77,3 +80,43 @@ def test_the_orientation_of_exif_as_text_is_honored(name: bytes) -> None:
     data = png(rows_of(RAMP))
     profile = chunk(b"zTXt", b"Raw profile type " + name + b"\0\0" + zlib.compress(text))
     assert np.array_equal(read_full(data[:33] + profile + data[33:]).gray, np.rot90(RAMP, -1))
+
+
+def linear_profile(size: int) -> bytes:
+    """A profile of linear gray with as much behind it as a scanner's tables take."""
+    profile = imagecodecs.cms_profile("gray", gamma=1.0)
+    whole = profile + np.random.default_rng(0).bytes(size - len(profile))
+    return struct.pack(">I", size) + whole[4:]
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_a_profile_of_megabytes_is_honored(depth: int) -> None:
+    data = png(rows_of(RAMP if depth == 8 else (RAMP * 257.0).astype(">u2")), depth)
+    short, long = (
+        read_full(data[:33] + profile_chunk(linear_profile(size)) + data[33:])
+        for size in (1000, 3 * 2**20)
+    )
+    assert np.array_equal(short.gray, long.gray) and short.gray.mean() > 1.2 * RAMP.mean()
+
+
+def profile_chunk(profile: bytes) -> bytes:
+    return chunk(b"iCCP", b"scanner\0\0" + zlib.compress(profile))
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+def test_texts_that_would_take_gigabytes_do_not_harm_the_picture(depth: int) -> None:
+    data = png(rows_of(RAMP if depth == 8 else (RAMP * 257.0).astype(">u2")), depth)
+    bomb = zlib.compress(bytes(2**25))
+    kinds = {
+        "one text": chunk(b"zTXt", b"a\0\0" + bomb),
+        "a profile": chunk(b"iCCP", b"a\0\0" + bomb),
+        "XMP": chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + bomb),
+        "many": chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(2**23))) * 7,
+    }
+    for parts in kinds.values():
+        for place in (33, len(data) - 12):
+            master = read_full(data[:place] + parts + data[place:])
+            assert np.array_equal(eight_bits(master.gray), RAMP)
+            assert "texts or a profile left out: too long" in master.metadata.notes
+    kept = read_full(data[:33] + chunk(b"tEXt", b"Title\0Harbor") + data[33:])
+    assert kept.metadata.texts["Title"] == "Harbor" and not kept.metadata.notes

@@ -202,6 +202,14 @@ def test_jpeg_ls(dtype: Any) -> None:
     assert refusal(data[: len(data) // 2]).reason == "corrupt"
 
 
+def test_a_bitmap_of_rare_masks_is_unsupported() -> None:
+    head = struct.pack("<IiiHHIIiiII", 40, 64, 48, 1, 32, 3, 4 * 64 * 48, 0, 0, 0, 0)
+    masks = struct.pack("<3I", 0x3FF00000, 0xFFC00, 0x3FF)
+    body = head + masks + bytes(4 * 64 * 48)
+    error = refusal(b"BM" + struct.pack("<IHHI", 14 + len(body), 0, 0, 66) + body)
+    assert error.reason == "unsupported" and "bitfields layout" in str(error)
+
+
 def test_a_hierarchical_jpeg_is_unsupported_by_name() -> None:
     data = bytearray(by_pillow(Image.fromarray(EIGHT), "JPEG"))
     data[data.index(b"\xff\xc0") + 1] = 0xC5

@@ -1,6 +1,7 @@
 """Boxes, the building blocks of JPEG 2000 and AVIF files.
 
-For JPEG 2000, also where the codestream is and which colors the container declares.
+For JPEG 2000, also where the codestream is, which colors the container declares, and whether all
+tiles are there.
 """
 
 import struct
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # SOC, SIZ: how every codestream starts
 _SIGNATURE = b"\0\0\0\x0cjP  "
+_TILE_PART = b"\xff\x90"
 _FOLDERS = (b"jp2h", b"jplh", b"cgrp")  # boxes of boxes
 _MOST_BOXES = 10_000
 _DEEPEST = 4
@@ -46,6 +48,34 @@ def open_container(data: bytes) -> Container | None:
     if start < 0 or data[start : start + 4] != CODESTREAM:
         return None
     return Container(start, space, icc, palette)
+
+
+def tiles_missing(data: bytes, start: int) -> str:
+    """Which tiles a JPEG 2000 codestream lacks, for people; empty if none. OpenJPEG leaves them
+    black.
+
+    start: of the codestream. Raises struct.error (cut in its header).
+    """
+    sides = struct.unpack_from(">8I", data, start + 8)
+    width, height, across, down = sides[0], sides[1], sides[4], sides[5]
+    if not across or not down:
+        return ""
+    number = -(-(width - sides[6]) // across) * -(-(height - sides[7]) // down)
+    found: dict[int, list[int]] = {}  # of each tile: its parts, and how many there should be
+    at = start + 2
+    while data[at : at + 2] not in (_TILE_PART, b""):
+        at += 2 + max(2, *struct.unpack_from(">H", data, at + 2))
+    while data[at : at + 2] == _TILE_PART and at + 12 <= len(data):
+        tile, length, _, parts = struct.unpack_from(">HIBB", data, at + 4)
+        seen, told = found.get(tile, (0, 0))
+        found[tile] = [seen + 1, max(told, parts)]
+        if length < 14:  # the last one, up to the end
+            break
+        at += length
+    if len(found) < number:
+        return f"{number - len(found):,} of {number:,} tiles are missing"
+    lacking = sum(seen < told for seen, told in found.values())
+    return f"{lacking:,} of {number:,} tiles are incomplete" if lacking else ""
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int, int]]:

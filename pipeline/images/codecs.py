@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import PhotoError
 from pipeline.images.avif import open_avif
-from pipeline.images.boxes import CMYK, LAB, SYCC, open_container
+from pipeline.images.boxes import CMYK, LAB, SYCC, open_container, tiles_missing
 from pipeline.images.gray import Kind, Profile, Samples, rgb_of_ycc
 from pipeline.images.jpegs import open_jpeg
 from pipeline.images.masters import DeepMaster
@@ -161,6 +162,7 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
     white = float(2 ** (bits - signed) - 1)
 
     def decode() -> Samples:
+        check_tiles(data)
         # Given the container, this library would apply the profile, and leave half of gray
         # unwritten.
         values = _as_HWC(imagecodecs.jpeg2k_decode(data[container.start :]))
@@ -176,6 +178,13 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
         icc=container.icc,
         header=data,
     )
+
+
+def check_tiles(data: bytes) -> None:
+    """Raises PhotoError (corrupt) where a JPEG 2000 lacks tiles."""
+    container = open_container(data)
+    if container is not None and (missing := tiles_missing(data, container.start)):
+        raise PhotoError("corrupt", f"{missing} in the JPEG 2000")
 
 
 def _as_HWC(values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 
 from pipeline.deadline import allow
 from pipeline.errors import PhotoError
-from pipeline.images.codecs import color_profile, open_deep, own_profile
+from pipeline.images.codecs import check_tiles, color_profile, open_deep, own_profile
 from pipeline.images.curves import Curve, curve_profile
 from pipeline.images.formats import MasterInfo
 from pipeline.images.frames import (
@@ -40,12 +40,12 @@ from pipeline.images.gray import (
     thinned,
     upright,
 )
-from pipeline.images.jpegs import ends_early
+from pipeline.images.jpegs import check_scans, ends_early
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pngs import check_whole
 from pipeline.images.regions import Kept, Look, look_at
 from pipeline.images.stated import stated_curve, tiff_curve
-from pipeline.images.tiffs import open_refused
+from pipeline.images.tiffs import check_pieces, open_refused
 from pipeline.images.tones import LOOK
 
 READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
@@ -136,7 +136,7 @@ def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) ->
     found: Mapping[Any, Any] = {}
     if deep.header is not None:
         with Image.open(io.BytesIO(deep.header), formats=READABLE) as header:
-            orientation, dpi = orientation_of(header), resolution_of(header)
+            orientation, dpi = orientation_of(header, data), resolution_of(header)
             icc, found = icc or header.info.get("icc_profile"), header.info
     samples, look = checked_samples(deep), Look("gray")
     profile, note = _profile_of(icc, deep.curve or stated_curve(data), samples.kind)
@@ -147,7 +147,7 @@ def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) ->
     if keeps and look.cells is not None:
         kept = Kept(look.cells, color_of(samples, profile))
     facts = _facts(deep.width, deep.height, deep.mode, deep.format, orientation, dpi, found)
-    return Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
+    return Decoded(gray_of(samples, profile), facts.seen(look), kept, note or samples.note)
 
 
 def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, Facts]:
@@ -158,22 +158,28 @@ def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Im
     _check_pixels(width, height, max_pixels // (2 if costly else 1))
     format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
     mode = image.mode
+    if format == "JPEG":
+        check_scans(data)
     if reduce_to is not None:
         image = _reduced(image, data, reduce_to)
     image.load()
     if format == "PNG":
         check_whole(data, image)
+    if format == "JPEG2000":
+        check_tiles(data)
+    if format == "TIFF":
+        check_pieces(data)
     if format == "JPEG" and _ends_in_filling(image) and ends_early(data):
         raise PhotoError("corrupt", "the JPEG ends before its pixels do")
     repair_palette(image)
-    orientation = orientation_of(image)  # after load: Pillow has turned TIFF upright by now
+    orientation = orientation_of(image, data)  # after load: Pillow has turned TIFF upright by now
     dpi = resolution_of(image)
     return image, _facts(width, height, mode, format, orientation, dpi, image.info)
 
 
 def _ends_in_filling(image: Image.Image) -> bool:
-    """Whether the last row is what libjpeg puts where a JPEG has no data: middle gray."""
-    last = image.crop((0, image.height - 1, image.width, image.height))
+    """Whether the last pixel is what libjpeg puts where a JPEG has no data: middle gray."""
+    last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
     return last.mode in ("L", "RGB") and bool((np.asarray(last) == 128).all())
 
 

@@ -11,9 +11,10 @@ from PIL import ExifTags, Image
 from pipeline.images.chroma import resample
 from pipeline.images.gray import Kind, Profile, Samples, color_of, eight_bits, gray_of
 from pipeline.images.regions import Look, look_at
-from pipeline.images.tiffs import xmp_orientation
+from pipeline.images.tiff_fields import xmp_orientation
 from pipeline.images.tones import LOOK
 from pipeline.metadata.exif import older_exif
+from pipeline.metadata.segments import Parts, jpeg2000_parts
 
 _COLOR_MAP = 320  # a tag of TIFF
 MULTIPLIED = {"La": "LA", "RGBa": "RGBA"}  # modes with alpha multiplied in, and without
@@ -103,18 +104,19 @@ def _deep_samples(image: Image.Image) -> Samples:
     return Samples(ImageRows(image), "gray", white, inverted)
 
 
-def orientation_of(image: Image.Image) -> int:
+def orientation_of(image: Image.Image, data: bytes) -> int:
     """Orientation, 1..8, from EXIF or else from XMP; 1 if both are absent or damaged, which is no
-    fault of the picture."""
+    fault of the picture. data: the file."""
+    boxes = jpeg2000_parts(data) if image.format == "JPEG2000" else Parts()  # unknown to Pillow
     try:
         value = image.getexif().get(ExifTags.Base.Orientation)
-        if value is None and (block := older_exif(image.info)):
+        if value is None and (block := boxes.exif or older_exif(image.info)):
             exif = Image.Exif()
             exif.load(block)
             value = exif.get(ExifTags.Base.Orientation)
     except Exception:
         return 1
-    packet = image.info.get("xmp")
+    packet = boxes.xmp or image.info.get("xmp")
     if value is None and isinstance(packet, bytes):
         value = xmp_orientation(packet)
     return value if value in UPRIGHT else 1

@@ -5,10 +5,11 @@ Legend: H W rows and columns, C channels, h rows of one band. Gray is the Rec. 6
 65535] of those with more. Gray of 8 or 16 bits is not changed at all.
 
 - Other integers: value * 65535 / white, where white is that of the declared depth (4095, or 32767
-  if signed); below zero is black. A dark scan stays dark.
+  if signed); below zero is black. A dark scan stays dark, unless it states that its samples end at
+  the white of fewer bits.
 - Floats and 32 bits, which declare no white: white is the first of 1, 255 and 65535 that is at
-  least half of the largest value (scans overshoot); else the largest integer of this type, if
-  values reach half of it; else the largest value itself.
+  least half of nearly all values (scans overshoot, and hot pixels are far above the rest); else the
+  largest integer of this type, if values reach half of it; else the largest value itself.
 - CMYK without a profile: R = (1 - C)(1 - K), and so on. CIE Lab: the gray of the same lightness.
 """
 
@@ -23,6 +24,8 @@ import numpy as np
 from pipeline.images.chroma import LUMA_THOUSANDTHS, bands
 
 Kind = Literal["gray", "rgb", "cmyk", "lab"]
+_FEW, _HOT = 0.001, 8  # share of pixels that may be hot, and how many times as bright they are
+_OCTAVES = 2200  # of floats of 64 bits
 _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
 _RGB_OF_XYZ_D50 = np.array(
     [
@@ -53,7 +56,8 @@ class Samples:
     """Pixels as stored: (H, W, C) of any type, more channels than the kind has are dropped.
 
     white: the value of white; None if it must be guessed from the values. inverted: zero is white.
-    premultiplied: the first channel beyond the kind's is alpha, and is multiplied in.
+    premultiplied: the first channel beyond the kind's is alpha, and is multiplied in. note: for
+    people, what was concluded about white.
     """
 
     values: Rows
@@ -61,6 +65,7 @@ class Samples:
     white: float | None
     inverted: bool = False
     premultiplied: bool = False
+    note: str = ""
 
 
 def gray_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
@@ -88,7 +93,7 @@ def color_of(samples: Samples, profile: Profile | None = None) -> np.ndarray:
 def thinned(samples: Samples, most: int) -> Samples:
     """Every n-th pixel, so that about `most` are left per side."""
     rows, columns = (max(1, length // most) for length in samples.values.shape[:2])
-    white = _guessed_white(samples.values) if samples.white is None else samples.white
+    white = _guessed_white(samples) if samples.white is None else samples.white
     return replace(samples, values=samples.values[::rows, ::columns], white=white)
 
 
@@ -113,7 +118,7 @@ class _Levels:
         few = values.dtype.kind in "bui" and white is not None and white <= 255
         self.dtype = np.uint8 if few else np.uint16
         self.highest = int(np.iinfo(self.dtype).max)
-        self._white = _guessed_white(values) if white is None else white
+        self._white = _guessed_white(samples) if white is None else white
 
     def band(self, values: np.ndarray) -> np.ndarray:
         band = _scaled(values, self._white, self.highest).astype(self.dtype, copy=False)
@@ -215,13 +220,33 @@ def _without_alpha(band: np.ndarray, count: int, highest: int) -> np.ndarray:
     )
 
 
-def _guessed_white(values: Rows) -> float:
-    largest = 0.0
-    for rows in bands(*values.shape[:2]):
-        band = values[rows]
-        largest = max(largest, float(np.max(band, initial=0, where=np.isfinite(band))))
+def _guessed_white(samples: Samples) -> float:
+    values = samples.values
+    usual, largest = _largest(values, _CHANNELS[samples.kind])
     for level in (1, 255, 65535):
-        if largest <= 2 * level:
+        if usual <= 2 * level:
             return float(level)
+    largest = largest if largest <= _HOT * usual else usual
     most = float(np.iinfo(values.dtype).max) if values.dtype.kind in "ui" else largest
     return most if largest >= most / 2 else largest
+
+
+def _largest(values: Rows, channels: int) -> tuple[float, float]:
+    """The largest value without the few that lie in the highest octaves, and the largest of all; of
+    the first channels, as alpha may have a white of its own."""
+    height, width = values.shape[:2]
+    counts, tops = np.zeros(_OCTAVES, np.int64), np.zeros(_OCTAVES)
+    for rows in bands(height, width):
+        band = values[rows][..., :channels].reshape(-1)
+        band = band[np.isfinite(band) & (band > 0)].astype(np.float64)
+        octaves = (np.frexp(band)[1] + _OCTAVES // 2).clip(0, _OCTAVES - 1)
+        counts += np.bincount(octaves, minlength=_OCTAVES)
+        np.maximum.at(tops, octaves, band)
+    few = _FEW * channels * height * width
+    usual = np.flatnonzero(counts[::-1].cumsum()[::-1] > few)
+    return (float(tops[: usual[-1] + 1].max()) if len(usual) else 0.0), float(tops.max())
+
+
+def brightest(values: Rows) -> float:
+    """The largest value."""
+    return max(float(values[rows].max()) for rows in bands(*values.shape[:2]))

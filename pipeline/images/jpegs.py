@@ -39,6 +39,7 @@ _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _MORE = bytes(range(1, 250))
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MOST_SEGMENTS = 10_000
+_MOST_SCANS = 500  # encoders make 20 at most
 
 
 @dataclass(frozen=True)
@@ -101,18 +102,41 @@ def with_height(data: bytes) -> bytes:
     return data[:place] + data[told : told + 2] + data[place + 2 :]
 
 
-def ends_early(data: bytes) -> bool:
-    """Whether a JPEG of 8 bits that Pillow reads has fewer blocks than its header says, in spite of
-    its end: then, more bytes before that become pixels."""
+def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = False) -> bool:
+    """Whether a JPEG has fewer blocks than its header says, in spite of its end: then, more bytes
+    before that become pixels. tables: of a TIFF.
+
+    only_if_filled: false at once unless the last pixel is middle gray, as what libjpeg fills in is.
+    """
     import imagecodecs
 
     frame = _frame(data)
-    end = data.find(_END, frame.scan) if frame else -1
-    if end < 0:
+    if frame is None:
         return False
-    more = data[:end] + _MORE + data[end:]
-    first, second = (zlib.crc32(imagecodecs.jpeg8_decode(each).data) for each in (data, more))
-    return first != second
+    end = data.find(_END, frame.scan)
+    end = end if end >= 0 else len(data)
+    try:
+        found = imagecodecs.jpeg8_decode(data, tables=tables)
+        if only_if_filled and (found[-1, -1] != 1 << (frame.bits - 1)).any():
+            return False
+        first = zlib.crc32(found.data)
+        del found  # of a large picture, two would take much memory
+        more = imagecodecs.jpeg8_decode(data[:end] + _MORE + data[end:], tables=tables)
+    except imagecodecs.Jpeg8Error:  # of a kind that other decoders read
+        return False
+    return zlib.crc32(more.data) != first
+
+
+def check_scans(data: bytes) -> None:
+    """Raises PhotoError (unsupported) where a JPEG has so many scans that decoding takes hours."""
+    if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda") > _MOST_SCANS:
+        raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
+
+
+def size_of(data: bytes) -> tuple[int, int] | None:
+    """Width and height by the header of a JPEG; None if it is damaged."""
+    frame = _frame(data)
+    return (frame.width, frame.height) if frame else None
 
 
 def _frame(data: bytes) -> _Frame | None:

@@ -25,15 +25,16 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import PhotoError
-from pipeline.images.decoding import READABLE, decode, load
+from pipeline.images.decoding import READABLE, Decoded, decode, load
 from pipeline.images.formats import MasterInfo, describe_unknown, format_by_start
 from pipeline.images.frames import UPRIGHT, rgb_of, squeezed
 from pipeline.images.gray import eight_bits
 from pipeline.images.jpegs import with_height
 from pipeline.images.pages import page_alone
+from pipeline.images.pngs import MOST_TEXT, without_long_texts
 from pipeline.images.regions import Kept
 from pipeline.metadata.exif import Metadata, metadata_of
 
@@ -42,6 +43,11 @@ from pipeline.metadata.exif import Metadata, metadata_of
 # half of this for what takes twice as much to decode: WebP, JPEG 2000 in color, and any color of
 # more than 8 bits a sample.
 MAX_PIXELS = 500_000_000
+
+_DARK = 4095  # of 65535
+_FEWER_BITS = [str(bits) for bits in range(9, 16)]  # as modes name them
+# What decoders say of sound files beyond them.
+_BEYOND = re.compile("unsupported|not supported|not implemented|cannot handle", re.IGNORECASE)
 
 # How a frame becomes a square: all of it, or the largest square in its middle.
 Fit = Literal["squeeze", "crop"]
@@ -75,7 +81,7 @@ def read_small(
     page: of a TIFF, from 1. Raises PhotoError (corrupt, unsupported, too_large, out_of_memory).
     """
     with as_photo_error(data):
-        data = with_height(page_alone(data, page))
+        data = _readable(data, page)
         found = decode(data, max_pixels, reduce_to=4 * max(sizes))
         image = Image.fromarray(eight_bits(found.gray))
     return found.facts.info, [squeezed(image, size) for size in sizes]
@@ -103,16 +109,34 @@ def read_rgb(
 def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Master:
     """A master at full resolution; page and what is raised are as in read_small."""
     with as_photo_error(data):
-        data = with_height(page_alone(data, page))
+        given, data = data, _readable(data, page)
         found = decode(data, max_pixels)
         facts = found.facts
         metadata = metadata_of(facts.info.format, data, facts.found)
-        if found.note:
-            metadata = replace(metadata, notes=(*metadata.notes, found.note))
+        texts = (
+            "texts or a profile left out: too long"
+            if format_by_start(data) == "PNG" and len(data) < len(given)
+            else ""
+        )
+        notes = [note for note in (found.note, _note_on_dark(found), texts) if note]
+        metadata = replace(metadata, notes=(*metadata.notes, *notes))
     dpi = facts.dpi or metadata.dpi
     if facts.dpi is None and dpi is not None and facts.orientation >= 5:
         dpi = (dpi[1], dpi[0])
     return Master(found.gray, facts.info, dpi, metadata, found.kept)
+
+
+def _readable(data: bytes, page: int) -> bytes:
+    """The file that decoders are given."""
+    return without_long_texts(with_height(page_alone(data, page)))
+
+
+def _note_on_dark(found: Decoded) -> str:
+    """For people: a picture of 16 bits or more that looks as if it had fewer."""
+    highest, bits = int(found.gray.max(initial=0)), found.facts.info.mode.partition(";")[2]
+    if found.gray.dtype == np.uint8 or bits in _FEWER_BITS or not 0 < highest <= _DARK:
+        return ""
+    return f"no tone is brighter than {highest:,} of 65,535, as if it had 12 bits stored in 16"
 
 
 def read_header(data: bytes) -> Metadata:
@@ -147,7 +171,8 @@ def as_photo_error(data: bytes) -> Iterator[None]:
         raise _unidentified(data) from error
     except Exception as error:  # damaged files make decoders raise nearly everything
         cause = str(error)[:200] or type(error).__name__
-        raise PhotoError("corrupt", f"the picture cannot be decoded: {cause}") from error
+        reason = "unsupported" if _BEYOND.search(cause) else "corrupt"
+        raise PhotoError(reason, f"the picture cannot be decoded: {cause}") from error
 
 
 def _unidentified(data: bytes) -> PhotoError:
@@ -162,6 +187,7 @@ def _prepare_pillow() -> None:
     threads may race. Pillow's own pixel limit is off because max_pixels replaces it."""
     Image.MAX_IMAGE_PIXELS = None
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    PngImagePlugin.MAX_TEXT_CHUNK = MOST_TEXT  # profiles of scanners and printers have megabytes
     module = re.compile(r"PIL\.")
     if not any(entry[0] == "ignore" and entry[3] == module for entry in warnings.filters):
         warnings.filterwarnings("ignore", module=module.pattern)

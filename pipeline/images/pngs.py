@@ -1,17 +1,23 @@
-"""Whether the pixels of a PNG are all there.
+"""What Pillow does not tell of a PNG, and what it stumbles over.
 
 Where its stream ends in good order, but too early, as that of an interrupted scan may, Pillow
-leaves the rest black and tells nobody.
+leaves the rest black and tells nobody. Where texts or a profile are very long, it refuses the
+picture too.
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
 
 from pipeline.errors import PhotoError
 
+MOST_TEXT = 2**24  # bytes of a text or a profile
+_MOST_TEXTS = 3 * MOST_TEXT  # of all of them
+_LONG = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _START = 8  # bytes of the signature
 _AT_ONCE = 2**20
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of color
@@ -34,6 +40,43 @@ def check_whole(data: bytes, image: Image.Image) -> None:
         raise PhotoError("corrupt", "the PNG ends before its pixels do")
 
 
+def without_long_texts(data: bytes) -> bytes:
+    """A PNG without texts and profiles that are too long, once they are inflated; any other file as
+    it is."""
+    if data[:_START] != _SIGNATURE:
+        return data
+    parts, kept, room = [], 0, _MOST_TEXTS
+    for kind, at, end in _chunks(data):
+        if kind in _LONG:
+            size = _inflated(data[at:end], min(room, MOST_TEXT))
+            if size > min(room, MOST_TEXT):
+                parts.append(data[kept : at - 8])
+                kept, size = end + 4, 0
+            room -= size
+    return b"".join((*parts, data[kept:])) if parts else data
+
+
+def _inflated(body: bytes, most: int) -> int:
+    """Bytes of a text or a profile, or one more than `most`. Text without compression counts as it
+    is."""
+    start = body.find(b"\x78", body.find(b"\0"))  # how a stream of zlib starts
+    if start < 0 or len(body) > most:
+        return len(body)
+    try:
+        return max(len(body), len(zlib.decompressobj().decompress(body[start:], most + 1)))
+    except zlib.error:
+        return len(body)
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each chunk, and where its content starts and ends."""
+    at = _START
+    while at + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        yield kind, at + 8, at + 8 + length
+        at += 12 + length
+
+
 def _needed(data: bytes) -> int:
     """Bytes of all rows, each with its filter."""
     width, height, depth, color, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
@@ -49,13 +92,13 @@ def _needed(data: bytes) -> int:
 
 def _stored(data: bytes) -> int:
     """Bytes that the stream holds."""
-    stream, count, at = zlib.decompressobj(), 0, _START
-    while at + 8 <= len(data) and not stream.eof:
-        length, kind = struct.unpack_from(">I4s", data, at)
-        rest = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
+    stream, count = zlib.decompressobj(), 0
+    for kind, at, end in _chunks(data):
+        rest = data[at:end] if kind == b"IDAT" else b""
         part = b""
         while (rest or len(part) == _AT_ONCE) and not stream.eof:
             part = stream.decompress(rest, _AT_ONCE)
             count, rest = count + len(part), stream.unconsumed_tail
-        at += 12 + length
+        if stream.eof:
+            break
     return count
