@@ -114,6 +114,8 @@ def main(
                 for name, checkout in checkouts.items():
                     seconds = first_commit(checkout, source, weights.resolve(), place, options)
                     results.setdefault(f"{where}, {name}", []).append(seconds)
+                    # A run that is cut off has told what it has found.
+                    print(f"{where}, {name}: {seconds:.2f} s", flush=True)
 
         take("local", {})
         if nodes:
