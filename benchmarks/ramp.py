@@ -88,7 +88,9 @@ def take_turns(
     """Seconds by "WHERE, CHECKOUT" of so many commands of each checkout."""
     results: dict[str, list[float]] = {}
     for _, (name, checkout) in product(range(times), checkouts.items()):
-        results.setdefault(f"{where}, {name}", []).append(seconds_of(checkout))
+        seconds = seconds_of(checkout)
+        results.setdefault(f"{where}, {name}", []).append(seconds)
+        print(f"{where}, {name}: {seconds:.2f} s", flush=True)  # for runs that are cut off
     return results
 
 

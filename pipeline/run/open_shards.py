@@ -23,6 +23,7 @@ from pipeline.ledger.shard_report import ShardReport
 from pipeline.run.listener import Listener
 from pipeline.run.logs import LOGGER, replay
 from pipeline.run.metrics import Metrics
+from pipeline.run.operators import Row, pack
 from pipeline.run.request import Job
 from pipeline.run.wave import actor_need, gpu_share, run_wave
 from pipeline.storage.lease import Lease
@@ -72,8 +73,7 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
     """
     outage, trouble = 0, None
     gpus, metrics = gpu_share(job.resources, job.device), Metrics()
-    while wave := list(islice(shards, size_wave(capacity(), gpus, job.resources.actors))):
-        lost = {shard.number: shard for shard in wave}
+    while lost := _packed(shards, size_wave(capacity(), gpus, job.resources.actors)):
         for isolated in (False, True):
             for row in run_wave(list(lost.values()), job, isolated) if lost else ():
                 lost.pop(row["shard"], None)
@@ -92,6 +92,12 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
         gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
+
+
+def _packed(shards: Iterator[Shard], most: int) -> dict[int, Row]:
+    """The rows of the next shards by their numbers: of a wave, all are held, and packed, a shard
+    of 64 photos takes a quarter of the memory."""
+    return {shard.number: pack(shard) for shard in islice(shards, most)}
 
 
 def _may_pass(trouble: AutochromeError) -> bool:

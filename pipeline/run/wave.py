@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.cluster.pools import ACTOR_CORES, TASK_CORES, Pools, size_pools
 from pipeline.cluster.session import capacity, on_cluster
 from pipeline.errors import UsageError
-from pipeline.ledger.plan import Shard
-from pipeline.run.operators import ColorizeActor, Row, pack, read_row, write_row
+from pipeline.run.operators import ColorizeActor, Row, read_row, write_row
 from pipeline.run.options import Resources
 from pipeline.run.request import Job, pages_per_file
 
@@ -50,15 +49,16 @@ def actor_need(job: Job) -> tuple[str, float]:
     return ("GPU", gpus) if gpus else ("CPU", ACTOR_CORES)
 
 
-def run_wave(shards: Sequence[Shard], job: Job, isolated: bool) -> Iterator[Row]:
-    """Rows of `write_row`, as shards are done. isolated: each photo in a process of its own.
+def run_wave(shards: Sequence[Row], job: Job, isolated: bool) -> Iterator[Row]:
+    """Rows of `write_row`, as shards are done. shards: packed. isolated: each photo in a process of
+    its own.
 
     Raises UsageError (no GPU) and whatever Ray raises.
     """
     pools = _pools(len(shards), job)
     _configure(job, pools)
     with _quiet_warnings():
-        rows = _operators([pack(shard) for shard in shards], job, pools, isolated)
+        rows = _operators(shards, job, pools, isolated)
         batches: Iterable[Any] = rows.iter_batches(
             batch_size=None, batch_format="pyarrow", prefetch_batches=0
         )
@@ -76,7 +76,7 @@ def _pools(shards: int, job: Job) -> Pools:
     return size_pools(there, shards, shard_bytes, gpus, job.resources.actors)
 
 
-def _operators(rows: list[Row], job: Job, pools: Pools, isolated: bool) -> "Dataset":
+def _operators(rows: Sequence[Row], job: Job, pools: Pools, isolated: bool) -> "Dataset":
     import ray.data
     from ray.data import ActorPoolStrategy, TaskPoolStrategy
 
@@ -95,7 +95,7 @@ def _operators(rows: list[Row], job: Job, pools: Pools, isolated: bool) -> "Data
         enable_true_multi_threading=True,  # the actor lets one colorize at a time
     )
     return (
-        ray.data.from_items(rows, override_num_blocks=len(rows))
+        ray.data.from_items(list(rows), override_num_blocks=len(rows))
         .map(
             read_row,  # type: ignore[arg-type]
             fn_args=[unsigned, isolated],
