@@ -133,7 +133,7 @@ def write_samples(stages: list[Stage], path: Path, temperature: float) -> None:
         for j, picture in enumerate(row):
             top, left = i * (SEEN + 8), j * (SEEN + 8)
             sheet[top : top + SEEN, left : left + SEEN] = picture
-    path.write_bytes(encode(sheet, "JPEG", quality=90))
+    path.write_bytes(encode(sheet, "JPEG", quality=75))
 
 
 @click.command()
