@@ -1,16 +1,18 @@
-"""Train the four systems of docs/models.md alike and small, and compare them.
+"""Train the systems of docs/models.md alike and small, and compare them.
 
-    python benchmarks/systems.py train144.parquet out --split-column split --images 12800
+    python benchmarks/systems.py train144.parquet out --split-column split
 
 PixelCNN++ and the Axial Transformer know no gray photograph and draw whole pictures; PIC and
-ColTran's core draw the color of one. Each learns from the same number of random crops of the same
-photographs, by the same optimizer and schedule, and is scored on the same held-out ones. A system
-whose weights are in OUT already is not trained again. Prints a table, and one JSON line; writes
-OUT/samples.jpg, made of the photographs of examples/photos alone.
+ColTran's core draw the color of one, each without and with the photo trunk, and the core also with
+the table that its recipe starts it with. Needs the extra [train]. All learn from the same
+random crops, by the same optimizer and schedule, and are scored on the same held-out photographs. A
+system whose weights are in OUT already is not trained again. Prints a JSON line for each system,
+and one of all; writes OUT/samples.jpg, made of the photographs of examples/photos alone.
 """
 
 import json
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -20,71 +22,29 @@ import torch
 
 from machine import describe_machine, matmul_gflops
 from memory import peak_mib
-from model.color import COARSE_STEP, gray_from_rgb, rgb_from_bins
-from model.core import ColTranCore, CoreConfig
-from model.pic.colorizer import put_chroma_on
-from model.pic.network import CHROMA_ZERO, Pic, PicConfig
-from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
+from model.pic.pixelcnn import PixelCnn
 from model.pic.sampling import sample_pixels, sample_pixels_slow
-from model.sampling.cached import sample_core
 from model.scaling import scale_by_area
 from model.training.losses import stage_losses
-from model.training.photographs import Photographs
-from model.training.trainer import Trainer, TrainingConfig
-from model.weights import Stage, StageConfig, build_stage, load_stage, save_stage
-from pipeline.images.chroma import colorfulness, put_color_on
+from model.weights import Stage, load_stage, save_stage
+from pipeline.images.chroma import put_color_on
 from pipeline.images.encoding import encode
 from pipeline.images.pillow import read_small
 from pipeline.training.photographs import Wanted, read_photographs
-from pipeline.training.request import balanced_weights
+from small_systems import RESOLUTION, SEEN, SYSTEMS, as_seen, read_training, train
+from system_colors import BATCH, colorizes, draw, draw_all, mean_colorfulness, score_colors
 
-RESOLUTION, GRAY, SIDE = 16, 64, 92  # of color, of PIC's and of shown photographs, of the data
 EXAMPLES = Path(__file__).parents[1] / "examples" / "photos"
-LAYERS = {"hidden": 96, "ff": 192, "heads": 4, "outer": 1, "inner": 1, "resolution": RESOLUTION}
-SYSTEMS: dict[str, StageConfig] = {
-    "PixelCNN++": PixelCnnConfig(hidden=56, inner=2, resolution=RESOLUTION),
-    "Axial Transformer": CoreConfig(**LAYERS, enc=1, unconditional=True),  # type: ignore[arg-type]
-    "PIC": PicConfig(hidden=56, enc=6, inner=2, resolution=GRAY, factor=GRAY // RESOLUTION),
-    "ColTran core": CoreConfig(**LAYERS, enc=2),  # type: ignore[arg-type]
-}
-DIMS = {"PixelCNN++": 3, "Axial Transformer": 3, "PIC": 2, "ColTran core": 3}
-
-
-def train(
-    name: str, photographs: Photographs, images: int, batch: int, path: Path
-) -> dict[str, float]:
-    """Train one system and keep its moving average."""
-    torch.manual_seed(0)
-    settings = TrainingConfig(
-        images // batch,
-        batch,
-        learning_rate=3e-3,
-        optimizer="muon",
-        schedule="linear",
-        warmup=50,
-        autoregressive_weight=1.0,
-        parallel_weight=0.5,
-        average_decay=0.998,
-        bfloat16=True,
-    )
-    trainer = Trainer(build_stage(SYSTEMS[name]), settings)
-    started, told = time.monotonic(), time.monotonic()
-    losses: dict[str, float] = {}
-    for losses in trainer.run(photographs):
-        if time.monotonic() - told > 20:
-            told = time.monotonic()
-            print(f"  {name}: step {trainer.step} of {settings.steps}, {losses}", flush=True)
-    save_stage(trainer.average, path)  # type: ignore[arg-type]
-    return {"seconds": time.monotonic() - started, **losses}
+MADE_UP = 64  # pictures whose colorfulness is compared, of systems that know no photograph
+TIMED = 8
 
 
 @torch.inference_mode()
 def held_out_bits(stage: Stage, rgb_NSS3: torch.Tensor) -> dict[str, float]:
     """Mean bits per pixel of held-out photographs, by the names of losses."""
-    side, sums = stage.config.resolution, dict[str, float]()
-    for some in rgb_NSS3.split(32):
-        batch = scale_by_area(some, side)
-        losses = stage_losses(stage, batch)
+    sums = dict[str, float]()
+    for some in rgb_NSS3.split(BATCH):
+        losses = stage_losses(stage, as_seen(stage, some))
         if isinstance(stage, PixelCnn):
             losses = {"pixelcnn": 3 * losses["pixelcnn"]}
         for each, bits in losses.items():
@@ -92,35 +52,28 @@ def held_out_bits(stage: Stage, rgb_NSS3: torch.Tensor) -> dict[str, float]:
     return {each: total / len(rgb_NSS3) for each, total in sums.items()}
 
 
-@torch.inference_mode()
-def draw(stage: Stage, gray_BSS: np.ndarray, temperature: float) -> np.ndarray:
-    """Pictures uint8 (B, S or R, S or R, 3); those of PIC and the core have the gray's size."""
-    seeds, large = list(range(len(gray_BSS))), torch.from_numpy(gray_BSS)
-    if isinstance(stage, PixelCnn):
-        return sample_pixels(stage, seeds, None, temperature).values_BHWC.numpy().astype(np.uint8)
-    if isinstance(stage, Pic):
-        embedding = stage.encode(large)
-        chroma = sample_pixels(stage.pixelcnn, seeds, embedding, temperature).values_BHWC
-        small = (chroma - CHROMA_ZERO).double().numpy()
-        pairs = zip(gray_BSS, small, strict=True)
-        return np.stack([put_color_on(gray, put_chroma_on(gray, each)) for gray, each in pairs])
-    assert isinstance(stage, ColTranCore)
-    gray = scale_by_area(large[..., None].expand(-1, -1, -1, 3), RESOLUTION)[..., 0].long()
-    bins = sample_core(stage, gray, seeds, temperature).bins_BHW
-    coarse = (rgb_from_bins(bins) + COARSE_STEP // 2).numpy().astype(np.uint8)
-    if stage.config.unconditional:
-        return coarse
-    return np.stack([put_color_on(*pair) for pair in zip(gray_BSS, coarse, strict=True)])
+def score_made_up(stage: Stage, rgb_NSS3: torch.Tensor, temperature: float) -> dict[str, float]:
+    """Scores of a system that knows no photograph."""
+    some = rgb_NSS3[:MADE_UP]
+    [pictures] = draw_all(stage, some, 1, temperature)
+    truth = mean_colorfulness(scale_by_area(some, RESOLUTION).numpy())
+    [bits] = (bits for name, bits in held_out_bits(stage, rgb_NSS3).items() if name != "parallel")
+    return {
+        "bits_per_pixel": bits,
+        "true_colorfulness": truth,
+        "drawn_colorfulness_difference": mean_colorfulness(pictures.rgb) - truth,
+    }
 
 
-def time_sampling(path: Path, gray_BSS: np.ndarray, answer: "multiprocessing.Queue[float]") -> None:
-    """In a process of its own: images/s, and its peak before and after drawing."""
+def time_sampling(path: Path, rgb_BSS3: np.ndarray, answer: "multiprocessing.Queue[float]") -> None:
+    """In a process of its own: images/s, and its peak after drawing."""
     torch.set_num_threads(1)
-    stage = load_stage(path)
-    draw(stage, gray_BSS[:1], 1.0)
+    stage, photographs = load_stage(path), torch.from_numpy(rgb_BSS3)
+    seeds = list(range(len(photographs)))
+    draw(stage, photographs[:1], seeds[:1], 1.0)
     start = time.perf_counter()
-    draw(stage, gray_BSS, 1.0)
-    answer.put(len(gray_BSS) / (time.perf_counter() - start))
+    draw(stage, photographs, seeds, 1.0)
+    answer.put(len(seeds) / (time.perf_counter() - start))
     answer.put(peak_mib())
 
 
@@ -136,32 +89,63 @@ def cached_against_slow(model: PixelCnn, batch: int = 4) -> float:
     return seconds[1] / seconds[0]
 
 
-def write_samples(stages: dict[str, Stage], path: Path, temperature: float) -> None:
-    """Rows: gray, PIC, core; then pictures that PixelCNN++ and the Axial Transformer made up."""
+def score(
+    path: Path, rgb_NSS3: torch.Tensor, draws: int, temperature: float
+) -> dict[str, float | None]:
+    """All that the table says of one system."""
+    stage = load_stage(path)
+    spawn = multiprocessing.get_context("spawn")
+    answer = spawn.Queue()
+    child = spawn.Process(target=time_sampling, args=(path, rgb_NSS3[:TIMED].numpy(), answer))
+    child.start()
+    rate, peak = answer.get(), answer.get()
+    child.join()
+    facts: dict[str, float | None] = {
+        "parameters": sum(each.numel() for each in stage.parameters()),
+        "images_per_second": rate,
+        "peak_mib": peak,
+    }
+    if colorizes(stage):
+        facts |= score_colors(stage, rgb_NSS3, draws, temperature)
+    else:
+        facts |= score_made_up(stage, rgb_NSS3, temperature)
+    if isinstance(stage, PixelCnn):
+        facts["cached_against_slow"] = cached_against_slow(stage)
+    return facts
+
+
+def write_samples(stages: list[Stage], path: Path, temperature: float) -> None:
+    """Rows: gray; what is colorized, in the order of SYSTEMS; then pictures that are made up."""
     files = sorted(each for each in EXAMPLES.rglob("*") if each.suffix in (".jpg", ".png", ".tif"))
-    grays = np.stack([read_small(each.read_bytes(), [GRAY])[1][0] for each in files])
-    rows = [np.repeat(grays[..., None], 3, axis=-1)]
-    for name in ("PIC", "ColTran core", "PixelCNN++", "Axial Transformer"):
-        pictures = draw(stages[name], grays, temperature)
-        factor = GRAY // pictures.shape[1]
-        rows.append(pictures.repeat(factor, 1).repeat(factor, 2))
-    sheet = np.full((len(rows) * (GRAY + 4), len(grays) * (GRAY + 4), 3), 255, np.uint8)
+    grays = np.stack([read_small(each.read_bytes(), [SEEN])[1][0] for each in files])
+    shown = np.repeat(grays[..., None], 3, axis=-1)
+    rows, seeds = [shown], list(range(len(files)))
+    for stage in sorted(stages, key=colorizes, reverse=True):
+        drawn = draw(stage, torch.from_numpy(shown), seeds, temperature).rgb
+        if colorizes(stage):
+            pairs = zip(grays, drawn, strict=True)
+            rows.append(np.stack([put_color_on(*pair) for pair in pairs]))
+        else:
+            times = SEEN // RESOLUTION
+            rows.append(drawn.repeat(times, 1).repeat(times, 2))
+    sheet = np.full((len(rows) * (SEEN + 8), len(grays) * (SEEN + 8), 3), 255, np.uint8)
     for i, row in enumerate(rows):
         for j, picture in enumerate(row):
-            top, left = i * (GRAY + 4), j * (GRAY + 4)
-            sheet[top : top + GRAY, left : left + GRAY] = picture
-    path.write_bytes(encode(sheet.repeat(2, 0).repeat(2, 1), "JPEG", quality=90))
+            top, left = i * (SEEN + 8), j * (SEEN + 8)
+            sheet[top : top + SEEN, left : left + SEEN] = picture
+    path.write_bytes(encode(sheet, "JPEG", quality=75))
 
 
 @click.command()
 @click.argument("source")
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--system", "names", type=click.Choice(list(SYSTEMS)), multiple=True)
-@click.option("--images", default=12_800, show_default=True, help="Crops that each learns from.")
+@click.option("--images", default=4_800, show_default=True, help="Crops that each learns from.")
+@click.option("--photos", default=8_000, show_default=True, help="At most so many are cropped.")
 @click.option("--batch", default=16, show_default=True)
 @click.option("--split-column")
-@click.option("--held-out", default=512, show_default=True, help="Photographs that are scored.")
-@click.option("--drawn", default=64, show_default=True, help="Pictures drawn for colorfulness.")
+@click.option("--held-out", default=256, show_default=True, help="Photographs that are scored.")
+@click.option("--draws", default=4, show_default=True, help="Pictures drawn of each of these.")
 @click.option("--temperature", default=1.0, show_default=True, help="Of these.")
 @click.option("--train-only", is_flag=True)
 def main(
@@ -169,72 +153,47 @@ def main(
     out: Path,
     names: tuple[str, ...],
     images: int,
+    photos: int,
     batch: int,
     split_column: str | None,
     held_out: int,
-    drawn: int,
+    draws: int,
     temperature: float,
     train_only: bool,
 ) -> None:
-    """Train the four systems alike and small, and compare them."""
+    """Train the systems alike and small, and compare them."""
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     paths = {name: out / f"{name}.safetensors" for name in names or SYSTEMS}
     missing = [name for name, path in paths.items() if not path.exists()]
     if missing:
-        groups = "set" if split_column else None
-        wanted = Wanted(SIDE, "train", split_column=split_column, group_column=groups)
-        found = read_photographs(source, wanted)
-        weights = balanced_weights(found.groups, 0.5)
-        photographs = Photographs(torch.from_numpy(found.rgb), weights)
+        photographs = read_training(source, photos, split_column)
         for name in missing:
-            learned = train(name, photographs, images, batch, paths[name])
+            stage, learned = train(name, photographs, images, batch)
+            save_stage(stage, paths[name])
             (out / f"{name}.json").write_text(json.dumps(learned))
     if train_only:
         return
-    wanted = Wanted(GRAY, "validation", held_out, split_column=split_column)
-    true = read_photographs(source, wanted).rgb
-    rgb = torch.from_numpy(true)
-    gray = gray_from_rgb(rgb[:drawn]).numpy().astype(np.uint8)
-    stages = {name: load_stage(path) for name, path in paths.items()}
+    wanted = Wanted(SEEN, "validation", held_out, split_column=split_column)
+    rgb = torch.from_numpy(read_photographs(source, wanted).rgb)
     results = {}
-    spawn = multiprocessing.get_context("spawn")
-    for name, stage in stages.items():
-        answer = spawn.Queue()
-        child = spawn.Process(target=time_sampling, args=(paths[name], gray[:8], answer))
-        child.start()
-        rate, peak = answer.get(), answer.get()
-        child.join()
-        bits = held_out_bits(stage, rgb)
-        pictures = draw(stage, gray, temperature)
-        truth = scale_by_area(rgb[:drawn], pictures.shape[1]).numpy()
-        color, true_color = (
-            float(np.mean([colorfulness(each) for each in some])) for some in (pictures, truth)
-        )
-        main_loss = next(each for each in bits if each != "parallel")
-        results[name] = {
-            "parameters": sum(each.numel() for each in stage.parameters()),
-            "bits_per_pixel": bits[main_loss],
-            "bits_per_dim": bits[main_loss] / DIMS[name],
-            "parallel_bits_per_pixel": bits.get("parallel"),
-            "images_per_second": rate,
-            "peak_mib": peak,
-            "colorfulness": color,
-            "colorfulness_difference": color - true_color,
-            "training": json.loads((out / f"{name}.json").read_text()),
-        }
-        if isinstance(stage, PixelCnn):
-            results[name]["cached_against_slow"] = cached_against_slow(stage)
+    for name, path in paths.items():
+        training = json.loads((out / f"{name}.json").read_text())
+        results[name] = {**score(path, rgb, draws, temperature), "training": training}
         print(name, json.dumps(results[name]), flush=True)
-    if len(stages) == len(SYSTEMS):
+    if len(paths) == len(SYSTEMS):
+        stages = [load_stage(path) for path in paths.values()]
         write_samples(stages, out / "samples.jpg", temperature)
     facts = {
         "benchmark": "systems",
         "images": images,
         "batch": batch,
+        "held_out": len(rgb),
+        "draws": draws,
         "temperature": temperature,
         "systems": results,
         "matmul_gflops": matmul_gflops("cpu"),
+        "load": os.getloadavg(),
         **describe_machine("cpu"),
     }
     print(json.dumps(facts))
