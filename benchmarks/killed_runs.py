@@ -256,10 +256,9 @@ class KilledRun:
     def _half_written(self) -> bool:
         """Whether a file is being written into the folder."""
         for folder in ("results", "images", "plan", "report", "report/previews", ""):
-            with suppress(OSError):
-                for entry in os.scandir(Path(self._destination.uri, folder)):
-                    if PARTIAL.fullmatch(entry.name):
-                        return True
+            with suppress(OSError), os.scandir(Path(self._destination.uri, folder)) as entries:
+                if any(PARTIAL.fullmatch(entry.name) for entry in entries):
+                    return True
         return False
 
     def _strike(self, victims: list[str], living: list[Command], moment: _Moment) -> bool:
