@@ -130,8 +130,10 @@ def _grown(cells: np.ndarray, into: np.ndarray) -> np.ndarray:
 def _wider(cells: np.ndarray, by: int) -> np.ndarray:
     """Cells and their neighbors."""
     for _ in range(by):
-        framed = np.pad(cells, 1)
-        upright = framed[:-2, 1:-1] | framed[2:, 1:-1] | framed[1:-1, 1:-1]
-        framed = np.pad(upright, 1)
-        cells = framed[1:-1, :-2] | framed[1:-1, 2:] | upright
+        upright = cells.copy()
+        upright[1:] |= cells[:-1]
+        upright[:-1] |= cells[1:]
+        cells = upright.copy()
+        cells[:, 1:] |= upright[:, :-1]
+        cells[:, :-1] |= upright[:, 1:]
     return cells
