@@ -169,6 +169,7 @@ class KilledRun:
                     slots[number] = command = None
                 if not command and self._wanted(any(slots)):
                     slots[number] = self._start()
+                    moment = self._next_moment(victims)  # counted from what it starts with
             living = [command for command in slots if command]
             if not living and self._succeeded:
                 return
