@@ -20,6 +20,7 @@ from pipeline.errors import (
     StoreUnavailable,
     TooManyFailures,
     UsageError,
+    shown_in_line,
 )
 
 
@@ -40,6 +41,21 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
         DestinationMismatch: 5,
     }
     assert {error: error.exit_code for error in codes} == codes
+
+
+@pytest.mark.parametrize(
+    ("name", "on_screen"),
+    [
+        (
+            "写真\u3000館/a\u00a0b.jpg",
+            "写真\u3000館/a\u00a0b.jpg",
+        ),  # which may be copied from there
+        ("نیم\u200cفاصله.jpg", "نیم\u200cفاصله.jpg"),
+        ("a\x1b[2J\r\n\u2028\u202eb", r"a\x1b[2J\r\n\u2028\u202eb"),
+    ],
+)
+def test_what_is_shown_is_harmless_and_as_much_as_can_be_itself(name: str, on_screen: str) -> None:
+    assert shown_in_line(name) == on_screen
 
 
 def test_a_photo_error_is_one_line_with_a_known_reason() -> None:
