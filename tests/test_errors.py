@@ -20,6 +20,7 @@ from pipeline.errors import (
     StoreUnavailable,
     TooManyFailures,
     UsageError,
+    first_line,
     shown_in_line,
 )
 
@@ -56,6 +57,11 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
 )
 def test_what_is_shown_is_harmless_and_as_much_as_can_be_itself(name: str, on_screen: str) -> None:
     assert shown_in_line(name) == on_screen
+
+
+def test_an_error_of_a_library_is_told_in_its_first_line_or_by_its_kind() -> None:
+    assert first_line(ValueError("\n no footer\nat byte 3")) == "no footer"
+    assert first_line(EOFError()) == "EOFError"
 
 
 def test_a_photo_error_is_one_line_with_a_known_reason() -> None:
