@@ -26,6 +26,8 @@ SIGNED = "https://bucket.example/a.jpg?X-Amz-Signature=5ec2e7&X-Amz-Date=1"
         ('URL: "http://me:5ec2e7@store:9000/b?list-type=2"', 'URL: "http://...@store:9000/b?..."'),
         ("s3://bucket/user@home/a?b.jpg", "s3://bucket/user@home/a?b.jpg"),
         ("http://127.0.0.1:9000/b/user@home.jpg", "http://127.0.0.1:9000/b/user@home.jpg"),
+        ("http://[::1]:8265/user@home", "http://[::1]:8265/user@home"),
+        ("http://me:5ec2e7@[::1]:8265/", "http://...@[::1]:8265/"),
         ("/scans/a@b/c:d@e.jpg", "/scans/a@b/c:d@e.jpg"),
     ],
 )
