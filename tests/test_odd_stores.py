@@ -129,3 +129,8 @@ def test_parts_that_were_written_before_a_listing_got_out_of_order_are_kept(
     photos = planned(Unordered(*inside, "b/1.jpg", "a/x.jpg"), shard_size=2)
     assert [photo.path for photo in photos] == [*inside, "b/1.jpg", "a/x.jpg"]
     assert len({folded(str(photo.name)) for photo in photos}) == 6
+
+
+def test_a_key_that_stands_for_a_folder_is_no_photo_whatever_bytes_it_holds() -> None:
+    photos = planned(Unordered("box/", "box/a.jpg", "box/b.tif/"))
+    assert [photo.path for photo in photos] == ["box/a.jpg", "box/b.tif/"]
