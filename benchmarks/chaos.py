@@ -99,6 +99,23 @@ def count_kills(tally: Tally) -> dict[str, Counter[str]]:
     }
 
 
+def facts(tally: Tally, start: float) -> dict[str, object]:
+    """All of the JSON line but what was asked for."""
+    return {
+        **count_kills(tally),
+        "runs": tally.runs,
+        "commands": tally.commands,
+        "photos": tally.photos,
+        "partial_files": tally.partial_files,
+        **{name: len(found) for name, found in tally.faults().items()},
+        "endings": tally.endings,
+        "longest_wait_seconds": round(tally.longest_wait, 1),
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "load": [round(each, 1) for each in os.getloadavg()],
+        **describe_machine("cpu"),
+    }
+
+
 def describe(tally: Tally) -> str:
     """The table."""
     lines = []
@@ -147,6 +164,16 @@ def clear(place: Path, tally: Tally) -> None:
         tally.left_files += [name for name in left_files(place) if name != own.name]
 
 
+@contextmanager
+def stall_told(tally: Tally) -> Iterator[None]:
+    """A run that stalls in the block is a fault, and does not end the command."""
+    try:
+        yield
+    except Stalled as stalled:
+        tally.strange.append(f"stalled: {stalled}")
+    print(f"{len(tally.kills):,} kills, {tally.runs:,} runs", file=sys.stderr)
+
+
 @click.command()
 @click.option("--kills", default=200, show_default=True)
 @click.option("--seed", default=0, show_default=True)
@@ -176,47 +203,22 @@ def main(
     with evidence(tally) as (data, place), bucket() as uri:
         archive = make_archive(data, photos, write_weights(data / "weights"), shard_size)
         victims = choose_victims(kills, random)
-        while victims and time.monotonic() < until:
+        while victims and time.monotonic() < until and not any(tally.faults().values()):
             number = tally.runs
             in_bucket = store == "bucket" or store == "both" and number % 2 == 0
             destination = f"{uri if in_bucket else data}/{number:04d}"
             at_once = commands or (2 if number % 3 == 2 and not single_writer else 1)
-            run = KilledRun(
-                *(archive, destination, random, tally, place),
-                actors=actors,
-                between=between,
-                single_writer=single_writer,
-                at_start=AT_START,
-                edges=(random.choice([0, 2, 4, 6]), random.choice([0, 1, 2, 4])),
-            )
-            try:
+            edges = random.choice([0, 2, 4, 6]), random.choice([0, 1, 2, 4])
+            how = actors, between, single_writer, AT_START, edges
+            with stall_told(tally):
+                run = KilledRun(archive, destination, random, tally, place, *how)
                 run.finish(victims, at_once, until)
                 check(archive, destination, tally)
-            except Stalled as stalled:
-                tally.strange.append(f"stalled: {stalled}")
-            print(f"{len(tally.kills):,} kills, {tally.runs:,} runs", file=sys.stderr)
-            if any(tally.faults().values()):
-                if in_bucket:
-                    copy_bucket(destination, data / f"{number:04d}")
-                break
+            if in_bucket and any(tally.faults().values()):
+                copy_bucket(destination, data / f"{number:04d}")
         clear(place, tally)
     print(describe(tally))
-    facts = {
-        "benchmark": "chaos",
-        "seed": seed,
-        **count_kills(tally),
-        "runs": tally.runs,
-        "commands": tally.commands,
-        "photos": tally.photos,
-        "partial_files": tally.partial_files,
-        **{name: len(found) for name, found in tally.faults().items()},
-        "endings": tally.endings,
-        "longest_wait_seconds": round(tally.longest_wait, 1),
-        "minutes": round((time.monotonic() - start) / 60, 1),
-        "load": [round(each, 1) for each in os.getloadavg()],
-        **describe_machine("cpu"),
-    }
-    print(json.dumps(facts))
+    print(json.dumps({"benchmark": "chaos", "seed": seed, **facts(tally, start)}))
     if any(tally.faults().values()):
         sys.exit(1)
 

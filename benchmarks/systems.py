@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -26,6 +27,7 @@ from model.pic.pixelcnn import PixelCnn
 from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.scaling import scale_by_area
 from model.training.losses import stage_losses
+from model.training.photographs import Photographs
 from model.weights import Stage, load_stage, save_stage
 from pipeline.images.chroma import put_color_on
 from pipeline.images.encoding import encode
@@ -136,6 +138,29 @@ def write_samples(stages: list[Stage], path: Path, temperature: float) -> None:
     path.write_bytes(encode(sheet, "JPEG", quality=75))
 
 
+def train_missing(
+    paths: Mapping[str, Path], photographs: Photographs, images: int, batch: int
+) -> None:
+    """Train the systems that have no weights yet; what each learned lies beside them, as JSON."""
+    for name, path in paths.items():
+        if not path.exists():
+            stage, learned = train(name, photographs, images, batch)
+            save_stage(stage, path)
+            path.with_suffix(".json").write_text(json.dumps(learned))
+
+
+def score_all(
+    paths: Mapping[str, Path], rgb_NSS3: torch.Tensor, draws: int, temperature: float
+) -> dict[str, dict[str, object]]:
+    """The scores of each system, told as they come, beside what its training said."""
+    results = dict[str, dict[str, object]]()
+    for name, path in paths.items():
+        training = json.loads(path.with_suffix(".json").read_text())
+        results[name] = {**score(path, rgb_NSS3, draws, temperature), "training": training}
+        print(name, json.dumps(results[name]), flush=True)
+    return results
+
+
 @click.command()
 @click.argument("source")
 @click.argument("out", type=click.Path(path_type=Path))
@@ -165,22 +190,13 @@ def main(
     torch.set_num_threads(1)
     out.mkdir(parents=True, exist_ok=True)
     paths = {name: out / f"{name}.safetensors" for name in names or SYSTEMS}
-    missing = [name for name, path in paths.items() if not path.exists()]
-    if missing:
-        photographs = read_training(source, photos, split_column)
-        for name in missing:
-            stage, learned = train(name, photographs, images, batch)
-            save_stage(stage, paths[name])
-            (out / f"{name}.json").write_text(json.dumps(learned))
+    if any(not path.exists() for path in paths.values()):
+        train_missing(paths, read_training(source, photos, split_column), images, batch)
     if train_only:
         return
     wanted = Wanted(SEEN, "validation", held_out, split_column=split_column)
     rgb = torch.from_numpy(read_photographs(source, wanted).rgb)
-    results = {}
-    for name, path in paths.items():
-        training = json.loads((out / f"{name}.json").read_text())
-        results[name] = {**score(path, rgb, draws, temperature), "training": training}
-        print(name, json.dumps(results[name]), flush=True)
+    results = score_all(paths, rgb, draws, temperature)
     if len(paths) == len(SYSTEMS):
         stages = [load_stage(path) for path in paths.values()]
         write_samples(stages, out / "samples.jpg", temperature)

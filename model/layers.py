@@ -165,7 +165,7 @@ class ConditioningConfig:
                 raise ValueError(f"{field.name} must be one of {wanted}, not {value!r}")
 
 
-def check_whole(**values: object) -> None:
+def check_whole_numbers(**values: object) -> None:
     """Raise ValueError unless each value is a positive whole number."""
     for name, value in values.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -187,7 +187,7 @@ class LayerSize:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        check_whole(
+        check_whole_numbers(
             **{name: getattr(self, name) for name in ("hidden", "ff", "heads", "resolution")}
         )
         if self.hidden % self.heads:
@@ -201,7 +201,7 @@ class LayerSize:
 
     def check_layers(self, **layers: int) -> None:
         """Raise ValueError unless each number of layers is a positive whole number."""
-        check_whole(**layers)
+        check_whole_numbers(**layers)
 
 
 class AttentionCondition(nn.Module):

@@ -19,6 +19,7 @@ AutochromeError                 2
 
 import shlex
 import sys
+import unicodedata
 from typing import ClassVar
 
 REASONS = (
@@ -41,9 +42,15 @@ def shown(text: str) -> str:
     """Text that is safe on a terminal: names of photos can hold anything, even control
     sequences."""
     return "".join(
-        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
-        for sign in text
+        sign if _is_harmless(sign) else sign.encode("unicode_escape").decode() for sign in text
     )
+
+
+def _is_harmless(sign: str) -> bool:
+    """Spaces of any width and joiners of letters are parts of names, and do nothing to a
+    terminal."""
+    spaces = unicodedata.category(sign) == "Zs" or sign in "\n\u200c\u200d"
+    return sign.isprintable() or spaces
 
 
 def shown_in_line(text: str) -> str:

@@ -459,6 +459,25 @@ def test_a_disk_of_windows_can_hold_all_names() -> None:
     assert unchanged == ["1_2.jpg", "console.jpg", "a.com1.jpg"]
 
 
+@pytest.mark.parametrize("bag", [False, True])
+def test_a_delivery_of_an_older_version_goes_on_with_its_names(bag: bool) -> None:
+    source, destination, run = colored({"why?.png": gray_photo(1), "b.png": gray_photo(2)}, RECIPE)
+    out, order, folder = MemoryStorage("out"), Order(bag=bag), "data/" if bag else ""
+    deliver(source, destination, run, out, replace(order, for_windows=False))
+    assert "why?.png" in pictures_of(out, folder)
+    older = json.loads(out.read("delivery.json"))
+    del older["for_windows"]
+    out.write("delivery.json", json.dumps(older).encode())
+    before = dict(out.objects)
+    assert deliver(source, destination, run, out, order).pictures == 2
+    assert {path for path in out.objects if before.get(path) != out.objects[path]} <= {
+        "tagmanifest-sha256.txt"
+    }
+    new = MemoryStorage("new")
+    deliver(source, destination, run, new, order)
+    assert "why?.png" not in pictures_of(new, folder) and len(pictures_of(new, folder)) == 2
+
+
 @BAGIT
 def test_a_bag_is_valid_and_closed(tmp_path: Path) -> None:
     source, destination, run = colored_folder(tmp_path, example_photos(), TWO)

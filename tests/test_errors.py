@@ -20,6 +20,8 @@ from pipeline.errors import (
     StoreUnavailable,
     TooManyFailures,
     UsageError,
+    first_line,
+    shown_in_line,
 )
 
 
@@ -40,6 +42,26 @@ def test_exit_codes_are_those_of_the_documentation() -> None:
         DestinationMismatch: 5,
     }
     assert {error: error.exit_code for error in codes} == codes
+
+
+@pytest.mark.parametrize(
+    ("name", "on_screen"),
+    [
+        (
+            "写真\u3000館/a\u00a0b.jpg",
+            "写真\u3000館/a\u00a0b.jpg",
+        ),  # which may be copied from there
+        ("نیم\u200cفاصله.jpg", "نیم\u200cفاصله.jpg"),
+        ("a\x1b[2J\r\n\u2028\u202eb", r"a\x1b[2J\r\n\u2028\u202eb"),
+    ],
+)
+def test_what_is_shown_is_harmless_and_as_much_as_can_be_itself(name: str, on_screen: str) -> None:
+    assert shown_in_line(name) == on_screen
+
+
+def test_an_error_of_a_library_is_told_in_its_first_line_or_by_its_kind() -> None:
+    assert first_line(ValueError("\n no footer\nat byte 3")) == "no footer"
+    assert first_line(EOFError()) == "EOFError"
 
 
 def test_a_photo_error_is_one_line_with_a_known_reason() -> None:

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline.errors import StorageError, StoreUnavailable
+from pipeline.ledger import planning
+from pipeline.ledger.names import folded
+from pipeline.ledger.plan import Photo, Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.storage import s3
 from pipeline.storage.base import Skip, Storage, StoredObject, enter_all
@@ -97,14 +100,37 @@ class Unordered(MemoryStorage):
         yield from (StoredObject(path, 1) for path in self.paths)
 
 
-def plan_of(source: Storage) -> int:
-    return prepare_run(source, MemoryStorage("out"), RECIPE, 8).plan.photos
+def planned(source: Storage, shard_size: int = 8) -> list[Photo]:
+    destination = MemoryStorage("out")
+    run = prepare_run(source, destination, RECIPE, shard_size)
+    return [photo for shard in Schedule(destination, run).open() for photo in shard.photos]
 
 
 def test_what_a_listing_repeats_is_planned_once() -> None:
-    assert plan_of(Unordered("a.jpg", "a.jpg", "b.jpg")) == 2
+    assert [photo.path for photo in planned(Unordered("a.jpg", "a.jpg", "b.jpg"))] == [
+        "a.jpg",
+        "b.jpg",
+    ]
 
 
-def test_a_listing_out_of_order_is_refused_because_names_could_then_be_the_same() -> None:
-    with pytest.raises(StorageError, match="lists a/x.bmp.png after b.jpg, out of order"):
-        plan_of(Unordered("a/x.bmp", "b.jpg", "a/x.bmp.png"))
+def test_names_are_unique_where_a_store_lists_out_of_order() -> None:
+    """As S3 Express does, and stores that sort by UTF-16."""
+    paths = ["a/x.bmp", "\U0001f4f7.jpg", "b.jpg", "a/X.bmp", "\uff21.jpg", "b.jpg", "B.jpg"]
+    photos = planned(Unordered(*paths))
+    assert [photo.path for photo in photos] == list(dict.fromkeys(paths))
+    assert len({folded(str(photo.name)) for photo in photos}) == len(photos) == 6
+
+
+def test_parts_that_were_written_before_a_listing_got_out_of_order_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(planning, "PHOTOS_PER_PART", 4)
+    inside = [f"a/{name}" for name in ("X.bmp", "x.bmp", "x.bmp.png", "y.bmp")]
+    photos = planned(Unordered(*inside, "b/1.jpg", "a/x.jpg"), shard_size=2)
+    assert [photo.path for photo in photos] == [*inside, "b/1.jpg", "a/x.jpg"]
+    assert len({folded(str(photo.name)) for photo in photos}) == 6
+
+
+def test_a_key_that_stands_for_a_folder_is_no_photo_whatever_bytes_it_holds() -> None:
+    photos = planned(Unordered("box/", "box/a.jpg", "box/b.tif/"))
+    assert [photo.path for photo in photos] == ["box/a.jpg", "box/b.tif/"]

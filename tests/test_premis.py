@@ -92,6 +92,14 @@ def test_the_record_is_built_as_premis_wants(run: tuple[object, object, object, 
     assert set(texts(record, ".//relatedEventIdentifierValue")) <= set(ids)
 
 
+def test_weights_are_called_after_their_model() -> None:
+    destination = MemoryStorage("colored")
+    write_premis(destination, [table_of(DONE)], run_of(replace(RECIPE, model="pic")))
+    record = ElementTree.fromstring(destination.read(PREMIS))
+    assert "PIC, the weights of its stages" in texts(record, ".//agentName")
+    assert "PIC weights" in texts(record, ".//linkingAgentIdentifierValue")
+
+
 def test_breaches_are_found() -> None:
     record = record_of(DONE)
     for change in ("order", "missing", "twice", "unknown", "empty", "attribute"):

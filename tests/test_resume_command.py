@@ -1,10 +1,15 @@
 """`autochrome resume`: what it refuses before any work; tests/test_durability.py runs it."""
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from pipeline.errors import ObjectTooLarge, UsageError
+from pipeline.ledger.selection import read_selection
+from pipeline.storage.open_storage import read_file
 from support.commands import refusal, run_command
 from support.simulated_runs import write_run
 from support.tiny_models import write_tiny_weights
@@ -53,3 +58,33 @@ def test_a_selection_that_would_never_end_is_one_line(tmp_path: Path, kind: str)
     for command in (("resume", folder), ("export", folder, tmp_path / "delivery")):
         words = refusal(*command, "--selection", file)
         assert words == f"{file} is not a regular file"
+
+
+def test_a_selection_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As from a shell's `<(command)`, where somebody writes, perhaps a while later."""
+    rows = b"photo,candidate,decision,seed\n000.jpg,0,perhaps,\n"
+    for later in (False, True):
+        end, start = os.pipe()
+        writer = threading.Thread(target=os.write, args=(start, rows))
+        if not later:
+            writer.start()
+            writer.join()
+            os.close(start)
+        with pytest.raises(UsageError, match=f"/dev/fd/{end}, line 2: decision 'perhaps'"):
+            with ThreadPoolExecutor() as pool:
+                reading = pool.submit(read_selection, f"/dev/fd/{end}")
+                if later:
+                    writer.start()
+                    writer.join()
+                    os.close(start)
+                reading.result()
+        os.close(end)
+
+
+def test_of_a_pipe_no_more_is_read_than_is_taken() -> None:
+    end, start = os.pipe()
+    os.write(start, b"12345")
+    with pytest.raises(ObjectTooLarge, match=f"/dev/fd/{end}"):
+        read_file(f"/dev/fd/{end}", most=3)
+    for each in (end, start):
+        os.close(each)

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 
+from pipeline.cluster import submission
 from pipeline.errors import StorageError, UsageError
 from pipeline.run.logs import JsonFormatter, ShownFormatter
 from pipeline.storage import s3
@@ -25,6 +26,8 @@ SIGNED = "https://bucket.example/a.jpg?X-Amz-Signature=5ec2e7&X-Amz-Date=1"
         ('URL: "http://me:5ec2e7@store:9000/b?list-type=2"', 'URL: "http://...@store:9000/b?..."'),
         ("s3://bucket/user@home/a?b.jpg", "s3://bucket/user@home/a?b.jpg"),
         ("http://127.0.0.1:9000/b/user@home.jpg", "http://127.0.0.1:9000/b/user@home.jpg"),
+        ("http://[::1]:8265/user@home", "http://[::1]:8265/user@home"),
+        ("http://me:5ec2e7@[::1]:8265/", "http://...@[::1]:8265/"),
         ("/scans/a@b/c:d@e.jpg", "/scans/a@b/c:d@e.jpg"),
     ],
 )
@@ -39,6 +42,20 @@ def test_an_address_with_credentials_is_refused_without_them(uri: str) -> None:
     assert "5ec2e7" not in str(caught.value)
     assert "5ec2e7" not in refusal("status", uri)
     assert "5ec2e7" not in refusal("colorize", uri, "/tmp/out", "--dry-run")
+
+
+def test_a_key_may_look_like_an_address_with_credentials() -> None:
+    uri = "s3://archive/http://me:5ec2e7@example.org/a?b=c/d"
+    assert open_storage(uri).uri == uri
+
+
+def test_hints_to_go_on_do_not_repeat_the_password_of_a_job_server() -> None:
+    assert (
+        submission.at("http://me:5ec2e7@127.0.0.1:8265") == " --address http://...@127.0.0.1:8265"
+    )
+    assert submission.at("http://127.0.0.1:8265") == " --address http://127.0.0.1:8265"
+    words = refusal("logs", "autochrome-x-1", "--address", "http://me:5ec2e7@127.0.0.1:9")
+    assert "no job server answers at" in words and "5ec2e7" not in words
 
 
 def test_an_endpoint_with_a_password_is_not_in_the_errors_of_its_store(

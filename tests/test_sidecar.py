@@ -9,9 +9,11 @@ import pytest
 
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
+from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.run_file import Run
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
+from pipeline.run.options import RecipeOptions, decide_recipe
 from pipeline.run.steps import write_shard
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import prune, repair, verify
@@ -69,6 +71,20 @@ def test_a_sidecar_says_where_a_picture_comes_from_and_how_it_was_made(place: Pl
     assert (said["candidate"], said["rank"]) == (1, 2)
     assert said["scores"]["log_likelihood"] == -said["seed"] / 3e18
     assert said["scores"]["colorfulness"] > 0
+
+
+@pytest.mark.parametrize(
+    ("begun", "name"), [(None, "PIC"), (replace(RECIPE, model="pic"), "ColTran")]
+)
+def test_a_sidecar_names_its_model_unless_its_run_is_older(begun: Recipe | None, name: str) -> None:
+    facts = {each: getattr(RECIPE, each) for each in ("source", "weights", "versions")}
+    recipe = decide_recipe(RecipeOptions(model="pic", sidecar=True), begun, "cpu", facts)
+    source, destination = MemoryStorage("source"), MemoryStorage("destination")
+    source.write("0.png", gray_photo(0))
+    run = prepare_run(source, destination, recipe, 2)
+    work(source, destination, run)
+    assert json.loads(destination.read("images/0.png.json"))["model"]["name"] == name
+    assert not verify(source, destination, run).problems
 
 
 def test_the_same_photo_weights_and_seed_give_the_same_sidecar(place: Place) -> None:

@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import random
+import resource
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from hypothesis import strategies as some
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
 from pipeline.storage import local as module
+from pipeline.storage import mounts
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -202,7 +204,10 @@ def test_overlap_sees_through_links_and_prefixes(
 
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
-    [("scans", "bound", True), ("scans/sub", "bound", True), ("scans", "elsewhere", False)],
+    [
+        *(("scans", "bound", True), ("scans/sub", "bound", True), ("scans", "elsewhere", False)),
+        ("scans", "bound/not/there/yet", True),
+    ],
 )
 def test_overlap_sees_through_mounts(
     tmp_path: Path, repository: Path, one: str, other: str, expected: bool
@@ -228,6 +233,24 @@ def test_overlap_sees_through_mounts(
     assert done.stdout.split() == [str(expected)] * 2, done.stderr
 
 
+def test_folders_that_the_system_says_to_be_one_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any folder of NFS that is mounted, Linux says that it was the uppermost of its device."""
+    for name in ("scans", "colored"):
+        (tmp_path / name).mkdir()
+    lines = [
+        f"{number} 1 0:52 / {tmp_path}/{name} rw - nfs4 server:/{name} rw"
+        for number, name in enumerate(("scans", "colored"), start=2)
+    ]
+    table = tmp_path / "mountinfo"
+    table.write_text("\n".join(lines))
+    monkeypatch.setattr(mounts, "MOUNTS", table)
+    assert mounts.path_below(f"{tmp_path}/colored", f"{tmp_path}/scans") == ""
+    scans, colored = open_storage(f"{tmp_path}/scans"), open_storage(f"{tmp_path}/colored")
+    assert not overlap(scans, colored) and overlap(scans, scans)
+
+
 @pytest.mark.parametrize("name", ["a\0b", "half \ud800"])
 def test_a_name_that_no_folder_can_have_is_one_line(tmp_path: Path, name: str) -> None:
     with pytest.raises(UsageError, match="cannot be the name of a folder"):
@@ -247,6 +270,10 @@ def refusing(number: int) -> Callable[[str, str], None]:
     return link
 
 
+def _path_of(descriptor: int) -> str:
+    return os.readlink(f"/proc/self/fd/{descriptor}")
+
+
 class TestFolder:
     def test_names_written_together_are_made_to_last_once_before_the_block_ends(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -255,7 +282,7 @@ class TestFolder:
 
         def fsync(descriptor: int) -> None:
             kept(descriptor)
-            path = os.readlink(f"/proc/self/fd/{descriptor}")
+            path = _path_of(descriptor)
             synced.append(path if os.path.isdir(path) else "file")
 
         kept = os.fsync
@@ -265,9 +292,37 @@ class TestFolder:
             for path in ("a/1", "b/1", "a/2"):
                 together.write(path, b"")
             assert synced == ["file"] * 3
-        assert synced[3:] == [f"{tmp_path}/a", f"{tmp_path}/b"]
+        assert synced[3:] == [str(tmp_path), f"{tmp_path}/a", f"{tmp_path}/b"]
         store.write("a/3", b"")
-        assert synced[5:] == ["file", f"{tmp_path}/a"]
+        assert synced[6:] == ["file", f"{tmp_path}/a"]
+
+    @pytest.mark.parametrize("conditional", [True, False])
+    def test_names_that_somebody_else_wrote_are_made_to_last_too(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conditional: bool
+    ) -> None:
+        (tmp_path / "deep/er").mkdir(parents=True)
+        (tmp_path / "deep/er/1").write_bytes(b"of a worker that was killed")
+        synced: list[str] = []
+        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(_path_of(descriptor)))
+        with LocalStorage(str(tmp_path), conditional).together() as together:
+            assert not together.write_if_absent("deep/er/1", b"x")
+        own = [path for path in synced if not path.endswith(".partial")]
+        assert own == [str(tmp_path), f"{tmp_path}/deep", f"{tmp_path}/deep/er"]
+
+    def test_names_that_cannot_be_made_to_last_are_an_error(self, tmp_path: Path) -> None:
+        store, (soft, hard) = (
+            LocalStorage(str(tmp_path)),
+            resource.getrlimit(resource.RLIMIT_NOFILE),
+        )
+        try:
+            with (
+                pytest.raises(StoreUnavailable, match="Too many open files"),
+                store.together() as one,
+            ):
+                one.write("a", b"")
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     def test_a_missing_root_and_a_file_as_root_are_errors(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_bytes(b"")

@@ -5,6 +5,7 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import pytest
 
 from compared_runs import undisturbed
 from pipeline.cluster import submission
+from pipeline.ledger.results import committed_shards
 from pipeline.run.options import RecipeOptions
+from pipeline.storage.base import Storage
 from pipeline.storage.s3 import S3Storage
 from support.commands import run_command
 from support.ray_clusters import simulated_cluster
@@ -97,60 +100,58 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
     assert [line[1] for line in ours] == ["succeeded", "stopped"]
 
 
-def commands_on(out: Path) -> list[int]:
+def commands_on(out: str) -> list[int]:
     """The processes of jobs that work on a destination, by their command lines."""
     found = []
     for place in Path("/proc").iterdir():
         if place.name.isdecimal():
             with suppress(OSError):  # gone meanwhile
                 words = (place / "cmdline").read_bytes().split(b"\0")
-                if str(out).encode() in words and b"-c" == words[1]:
+                if out.encode() in words and b"-c" == words[1]:
                     found.append(int(place.name))
     return found
 
 
-def test_a_run_whose_command_is_killed_ends_without_a_person(
-    address: str, weights: Path, photos: Path, tmp_path: Path
-) -> None:
-    for number in range(14):
-        shutil.copy(photos / "cat.jpg", photos / f"cat {number:02}.jpg")
-    out, calm = tmp_path / "out", undisturbed(photos, weights, RecipeOptions(shard_size=64)).files
-    options = ("--weights", weights, "--shard-size", 1, "--actors", 1)
-    assert run_command("submit", photos, out, "--address", address, *options).exit_code == 0
+def kill_once_begun(out: Storage) -> int:
+    """Kill the command that works on a destination after two shards; how many are done then."""
     end = time.monotonic() + 300
-    while len(list(out.glob("results/shard-*"))) < 2:
-        assert time.monotonic() < end, run_command("logs", out, "--address", address).stdout
-        time.sleep(0.1)
-    [command] = commands_on(out)
+    while len(committed_shards(out)) < 2:
+        assert time.monotonic() < end
+        time.sleep(0.3)
+    [command] = commands_on(out.uri)
     os.kill(command, signal.SIGKILL)
-    done = len(list(out.glob("results/shard-*")))
-    assert done < 16
-    followed = run_command("logs", out, "--address", address, "--follow")
-    assert followed.exit_code == 0, followed.output
-    assert "the command was killed (signal 9) and starts again" in followed.stderr
-    assert "16 of 16 photos colorized" in followed.stderr
-    found = {
-        path.relative_to(out).as_posix(): path.read_bytes() for path in out.glob("images/**/*.jpg")
-    }
-    assert found == {path: data for path, data in calm.items() if path in found}
-    assert len(found) == 16
-    assert run_command("verify", out).exit_code == 0
+    return len(committed_shards(out))
 
 
-def test_weights_from_a_bucket_and_the_code_of_a_failed_job(
+def test_a_run_on_a_bucket_whose_command_is_killed_ends_without_a_person(
     address: str, weights: Path, photos: Path, bucket: str
 ) -> None:
-    store = S3Storage(bucket)
-    for path in weights.iterdir():
-        store.write(f"weights/{path.name}", path.read_bytes())
-    for path in photos.iterdir():
-        store.write(f"in/{path.name}", path.read_bytes())
-    store.write("in/broken.jpg", b"no photograph")
-    places = (f"s3://{bucket}/in", f"s3://{bucket}/out", "--address", address, "--follow")
-    followed = run_command("submit", *places, "--weights", f"s3://{bucket}/weights", "--actors", 1)
+    """Its weights come from the bucket, too, and as one of its photos fails, so does the job."""
+    for number in range(14):
+        shutil.copy(photos / "cat.jpg", photos / f"cat {number:02}.jpg")
+    (photos / "broken.jpg").write_bytes(b"no photograph")
+    calm = undisturbed(photos, weights, RecipeOptions(shard_size=64)).files
+    store, out = S3Storage(bucket), S3Storage(bucket, "out")
+    for folder, name in ((weights, "weights"), (photos, "in")):
+        for path in folder.iterdir():
+            store.write(f"{name}/{path.name}", path.read_bytes())
+    places = (f"s3://{bucket}/in", out.uri, "--address", address)
+    options = ("--weights", f"s3://{bucket}/weights", "--shard-size", 1, "--actors", 1)
+    with ThreadPoolExecutor(1) as beside:
+        killed = beside.submit(kill_once_begun, out)
+        followed = run_command("submit", *places, *options, "--follow")
+        assert killed.result() < 16, followed.output
     assert followed.exit_code == 3, followed.output
     assert "1 failed: 1 unsupported" in followed.stderr
-    assert S3Storage(bucket, "out").exists("images/cat.jpg")
+    told = run_command("logs", out.uri, "--address", address, "--follow")
+    assert told.exit_code == 3, told.output
+    assert "the command was killed (signal 9) and starts again" in told.stderr
+    assert "16 of 17 photos colorized" in told.stderr
+    paths = [each.path for each in out.list("images") if each.path.endswith(".jpg")]
+    found = {path: out.read(path) for path in paths}
+    assert found == {path: data for path, data in calm.items() if path in found}
+    assert len(found) == 16 and "images/cat.jpg" in found
+    assert run_command("verify", out.uri).exit_code == 0
 
 
 def test_what_cannot_work_is_refused_before_anything_is_sent(address: str, tmp_path: Path) -> None:

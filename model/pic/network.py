@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from model.color import check_symbols, gray_from_rgb
 from model.lab import lab_from_rgb
-from model.layers import check_whole
+from model.layers import check_whole_numbers
 from model.pic.convolutions import Convolution
 from model.pic.embedding import MOST_HALVINGS, GatedEmbedding, lightness_table
 from model.pic.mixture import Mixture, log_prob
@@ -80,7 +80,7 @@ class PicConfig:
                 f"a trunk needs a resolution that is a multiple of {STRIDE}, not {self.resolution}"
             )
         whole = ("hidden", "enc", "inner", "mixtures", "resolution", "factor", "embedding")
-        check_whole(**{name: getattr(self, name) for name in whole})
+        check_whole_numbers(**{name: getattr(self, name) for name in whole})
         check_dropout(self.dropout)
         if self.hidden % _GROUPS:
             raise ValueError(f"hidden must be a multiple of {_GROUPS}, not {self.hidden}")

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import check_symbols
-from model.layers import check_whole, linear
+from model.layers import check_whole_numbers, linear
 from model.pic.convolutions import (
     Convolution,
     Doubling,
@@ -71,7 +71,7 @@ class PixelCnnConfig:
 
     def __post_init__(self) -> None:
         whole = ("hidden", "inner", "levels", "mixtures", "channels", "resolution")
-        check_whole(**{name: getattr(self, name) for name in whole})
+        check_whole_numbers(**{name: getattr(self, name) for name in whole})
         check_dropout(self.dropout)
         if self.channels > MOST_CHANNELS:
             raise ValueError(f"channels must be at most {MOST_CHANNELS}, not {self.channels}")

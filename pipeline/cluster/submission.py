@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from model.weights import MODELS
-from pipeline.errors import EngineError, UsageError, missing_extra
+from pipeline.errors import EngineError, UsageError, first_line, missing_extra
+from pipeline.storage.secrets import without_secrets
 
 PREFIX = "autochrome-"
 _NAME = re.compile(rf"{PREFIX}[0-9a-f]{{12}}-\d+")
@@ -48,8 +49,8 @@ class Job:
 
 
 def at(address: str | None) -> str:
-    """What a hint adds to a command that needs a job server."""
-    return f" --address {shlex.quote(address)}" if address else ""
+    """What a hint adds to a command that needs a job server, without a password."""
+    return f" --address {shlex.quote(without_secrets(address))}" if address else ""
 
 
 def submit(
@@ -251,10 +252,7 @@ def _translate_errors(address: str | None) -> Iterator[None]:
         raise
     except ConnectionError as error:
         where = address or "the address in RAY_ADDRESS"
-        cause = str(error).strip().splitlines()
-        raise UsageError(
-            f"no job server answers at {where} ({cause[0] if cause else type(error).__name__})"
-        ) from error
+        raise UsageError(f"no job server answers at {where} ({first_line(error)})") from error
     except Exception as error:
         from ray.exceptions import AuthenticationError  # here, where Ray is loaded already
 

@@ -52,7 +52,7 @@ def chosen(
 
     left_out: counts photos of which nothing is delivered, by reason. Raises StorageError.
     """
-    names = DeliveredNames(order.candidates == "all", order.bag)
+    names = DeliveredNames(order.candidates == "all", order.bag, order.for_windows)
     for table in read_results(destination, run):
         for photo, rows in groupby(table.to_pylist(), key=itemgetter("photo")):
             pages = defaultdict(list)

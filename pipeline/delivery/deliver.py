@@ -29,7 +29,7 @@ from pipeline.delivery.catalog import PICTURES, Catalog, Delivered
 from pipeline.delivery.chosen import Picture, chosen, decisions_of
 from pipeline.delivery.copying import Copier
 from pipeline.delivery.iiif import COLLECTION, Manifests, Sheets
-from pipeline.delivery.order import DELIVERY, Order, begin_delivery, read_order
+from pipeline.delivery.order import DELIVERY, Order, as_begun, begin_delivery, read_order
 from pipeline.delivery.place import existing_paths, refuse_others_files
 from pipeline.errors import PhotoError, UsageError
 from pipeline.ledger.plan import Schedule
@@ -105,7 +105,8 @@ def deliver(
     for place in (destination, source):
         if overlap(out, place):
             raise UsageError(f"OUT {out.uri} and {place.uri} must not lie inside each other")
-    is_new = read_order(out) is None
+    begun_there = read_order(out)
+    is_new, order = begun_there is None, as_begun(order, begun_there)
     if is_new:
         refuse_others_files(out)  # at once, before the results are read
     left_out: Counter[str] = Counter()

@@ -27,11 +27,12 @@ class DeliveredNames:
     """Names for pictures, one after another, none of which comes twice.
 
     numbered: a photo's name tells its candidate. in_bag: per cent signs go, too: BagIt writes them
-    as %25 in its manifests, which its own library does not read back.
+    as %25 in its manifests, which its own library does not read back. for_windows: so does what its
+    disks do not hold.
     """
 
-    def __init__(self, numbered: bool, in_bag: bool) -> None:
-        self._numbered, self._in_bag = numbered, in_bag
+    def __init__(self, numbered: bool, in_bag: bool, for_windows: bool = True) -> None:
+        self._numbered, self._in_bag, self._for_windows = numbered, in_bag, for_windows
         self._taken = Seen()
 
     def of(self, row: Mapping[str, Any]) -> str:
@@ -58,6 +59,8 @@ class DeliveredNames:
 
     def _safe(self, part: str) -> str:
         safe = "".join("_" if self._is_unsafe(sign) else sign for sign in part)
+        if not self._for_windows:
+            return safe
         if safe[-1:] in (".", " "):
             safe = f"{safe[:-1]}_"  # Windows drops it
         return f"_{safe}" if _DEVICE.match(safe) else safe
@@ -66,7 +69,7 @@ class DeliveredNames:
         return (
             unicodedata.category(sign) in _NO_TEXT
             or sign in _TURNING
-            or sign in _NOT_IN_WINDOWS
+            or (self._for_windows and sign in _NOT_IN_WINDOWS)
             or "\uf780" <= sign <= "\uf7ff"  # bytes that are no text, see storage.local
             or (self._in_bag and sign == "%")
         )

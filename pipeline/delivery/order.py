@@ -2,12 +2,18 @@
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
+from pipeline.errors import (
+    DestinationMismatch,
+    ObjectMissing,
+    StorageError,
+    UsageError,
+    shown_in_line,
+)
 from pipeline.ledger.run_file import Run, differences
 from pipeline.storage.base import Storage
 
@@ -26,7 +32,8 @@ class Order:
     decisions that the destination keeps, "selection" for those that a file approves. candidates:
     "best" of each photo, or "all". most_bits, least_colorfulness: limits on scores. bag: as a BagIt
     bag, with these lines of bag-info.txt. iiif: the address at which the delivery will be served,
-    without "/" at its end, if manifests are wanted.
+    without "/" at its end, if manifests are wanted. for_windows: names are fit for its disks, as
+    they were not always.
     """
 
     choice: str = "ok"
@@ -36,6 +43,7 @@ class Order:
     bag: bool = False
     bag_info: dict[str, str] = field(default_factory=dict)
     iiif: str | None = None
+    for_windows: bool = True
 
     def __post_init__(self) -> None:
         """Raises UsageError."""
@@ -44,7 +52,7 @@ class Order:
         for label, value in self.bag_info.items():
             if not _LABEL.fullmatch(label) or label in OF_RUN:
                 raise UsageError(f"--bag-info: {label!r} is not a label that can be given")
-            if not value.strip() or not value.isprintable():
+            if not value.strip() or shown_in_line(value) != value:
                 raise UsageError(f"--bag-info: {label} needs a value of one line")
         if self.iiif is not None:
             object.__setattr__(self, "iiif", _address(self.iiif))
@@ -53,6 +61,11 @@ class Order:
     def folder(self) -> str:
         """The folder of everything but a bag's tag files, with "/" at its end."""
         return "data/" if self.bag else ""
+
+
+def as_begun(order: Order, there: dict[str, Any] | None) -> Order:
+    """An order with names as in a delivery that it goes on with. there: of read_order."""
+    return order if there is None else replace(order, for_windows=there["for_windows"])
 
 
 def begin_delivery(out: Storage, order: Order, run: Run, pictures: str, today: str) -> str:
@@ -89,6 +102,9 @@ def read_order(out: Storage) -> dict[str, Any] | None:
         if content.pop("format_version") != FORMAT:
             raise ValueError("of another version")
         date.fromisoformat(content["begun"])
+        content.setdefault("for_windows", False)  # of an older version
+        if not isinstance(content["for_windows"], bool):
+            raise ValueError("names are for Windows or not")
     except ObjectMissing:
         return None
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

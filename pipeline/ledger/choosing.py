@@ -56,6 +56,8 @@ def _photos(
             ignored["of the system"] += 1
         elif suffix and suffix not in MASTER_SUFFIXES:
             ignored[suffix] += 1
+        elif found.path.endswith("/") and not suffix:  # a key that stands for a folder, with bytes
+            ignored["folder"] += 1
         elif (recipe.include and not included(found.path)) or excluded(found.path):
             ignored["filtered"] += 1
         else:

@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
 )
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
+# Columns that every row has a value in, and the least that it may be.
 _LEAST = {"photo": None, "bytes": None, "shard": 0, "attempt": 1}
 # The values of a row, in the order of SCHEMA.
 PlanRow = tuple[str, int, int, int, int | None, str | None, str | None, str | None]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from itertools import islice
 from typing import Literal
 
@@ -17,6 +18,7 @@ from pipeline.ledger.names import Names
 from pipeline.ledger.plan import PlanRow, is_plan_path, part_path, short_name, to_parquet
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import FORMAT, RUN, Plan, Run, differences, load_run
+from pipeline.ledger.seen import Seen
 from pipeline.ledger.sources import Listing, named_files
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.open_storage import overlap
@@ -50,7 +52,15 @@ def prepare_run(
     if found is None:
         _refuse_others_files(destination)
         on_plan()
-        found = _freeze(source, destination, recipe, shard_size, listing, on_phase, hints)
+        if hints is not None:  # checked before the first write, so the source is listed twice
+            listed = chosen_photos(source, recipe, listing, Counter())
+            known = (photo.path for photo in _reporting(listed, on_phase))
+            hints.refuse_unknown(known, source.uri)
+        freeze = partial(_freeze, source, destination, recipe, shard_size, listing, on_phase, hints)
+        try:
+            found = freeze(in_order=listing is None)
+        except OutOfOrder:  # all that is named has to be kept in mind
+            found = freeze(in_order=False)
     check_recipe(destination, found.recipe, recipe)
     return found
 
@@ -87,6 +97,10 @@ def check_recipe(destination: Storage, frozen: Recipe, wanted: Recipe) -> None:
         )
 
 
+class OutOfOrder(Exception):
+    """Photos do not come in the order of their paths: a store does not list as S3 does."""
+
+
 def _freeze(
     source: Storage,
     destination: Storage,
@@ -95,26 +109,16 @@ def _freeze(
     listing: Listing | None,
     on_phase: OnPhase,
     hints: HintFile | None,
+    in_order: bool,
 ) -> Run:
-    """Write plan/, part by part, then run.json."""
-    if hints is not None:  # checked before the first write, so the source is listed twice
-        listed = chosen_photos(source, recipe, listing, Counter())
-        hints.refuse_unknown((photo.path for photo in _reporting(listed, on_phase)), source.uri)
+    """Write plan/, part by part, then run.json. in_order: as in Names. Raises OutOfOrder,
+    StorageError."""
     ignored: Counter[str] = Counter()
     listed = chosen_photos(source, recipe, listing, ignored)
     if listing is None:
-        listed = _each_once(listed, source.uri)
-    every_page, ranked = recipe.pages == "all", recipe.rank_by
-    names = Names(recipe.candidates, every_page, in_order=listing is None, rank_by=ranked)
-    photos = (
-        (
-            *(photo.path, photo.size, number // shard_size, 1, None),
-            short_name(names.of(photo.path), photo.path),
-            hints.text_of(photo.path) if hints else None,
-            None,
-        )
-        for number, photo in enumerate(_reporting(listed, on_phase))
-    )
+        listed = _each_once(listed, in_order)
+    names = Names(recipe.candidates, recipe.pages == "all", in_order, recipe.rank_by)
+    photos = _rows(_reporting(listed, on_phase), names, shard_size, hints)
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
     while rows := list(islice(photos, shards_per_part * shard_size)):
@@ -133,25 +137,39 @@ def _freeze(
         digests=tuple(digests),
         ignored=dict(sorted(ignored.items())),
     )
+    return _write_run(destination, recipe, plan)
+
+
+def _write_run(destination: Storage, recipe: Recipe, plan: Plan) -> Run:
+    """Write run.json; returns what is there then: another command's, if that was first."""
     content = {"format_version": FORMAT, **asdict(recipe), "plan": asdict(plan)}
     destination.write_if_absent(RUN, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
-    run = load_run(destination)  # another command's, if that was first
+    run = load_run(destination)
     if run is None:
         raise StorageError(f"{destination.uri_of(RUN)} was written and is not there")
     return run
 
 
-def _each_once(photos: Iterator[StoredObject], uri: str) -> Iterator[StoredObject]:
-    """Photos of a listing without those that a store repeats. Raises StorageError where it is out
-    of order: names could then not be told to be unique."""
-    last = ""
+def _rows(
+    photos: Iterable[StoredObject], names: Names, shard_size: int, hints: HintFile | None
+) -> Iterator[PlanRow]:
+    for number, photo in enumerate(photos):
+        yield (
+            *(photo.path, photo.size, number // shard_size, 1, None),
+            short_name(names.of(photo.path), photo.path),
+            hints.text_of(photo.path) if hints else None,
+            None,
+        )
+
+
+def _each_once(photos: Iterable[StoredObject], in_order: bool) -> Iterator[StoredObject]:
+    """Photos of a listing without those that a store repeats. Raises OutOfOrder if they were to
+    come in order, and do not."""
+    seen, last = Seen(), ""
     for photo in photos:
-        if photo.path < last:
-            raise StorageError(
-                f"{uri} lists {photo.path} after {last}, out of order: name its photos by"
-                " --manifest"
-            )
-        if photo.path != last:
+        if in_order and photo.path < last:
+            raise OutOfOrder
+        if photo.path != last if in_order else seen.add(photo.path):
             yield photo
         last = photo.path
 

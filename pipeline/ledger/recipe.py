@@ -6,6 +6,8 @@ destination (device, batch size, number of actors) is no part of it: see pipelin
 
 from dataclasses import dataclass
 
+MODEL_NAMES = {"coltran": "ColTran", "pic": "PIC"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
@@ -45,7 +47,8 @@ class Recipe(Choices):
     saturation: as in model.method.Method. content_credentials: pictures are signed, whoever's
     certificate it is. hints: SHA-256 of those in the plan, see ledger.hints. palette: that of all
     photos, see ledger.palettes. rank_by: how candidates are ranked, see ledger.ranking; None where
-    a run has but one of each photo, or is older than the choice.
+    a run has but one of each photo, or is older than the choice. model_name: what sidecars call the
+    model; those of old call every model ColTran.
     """
 
     source: str
@@ -61,6 +64,7 @@ class Recipe(Choices):
     hints: str | None = None
     palette: str | None = None
     rank_by: str | None = None
+    model_name: str = MODEL_NAMES["coltran"]
 
     @property
     def version(self) -> str:

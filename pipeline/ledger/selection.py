@@ -96,7 +96,7 @@ def parse_selection(name: str, data: bytes) -> Selection:
 
 
 def read_selection(name: str) -> Selection:
-    """A file's. Raises UsageError, StorageError."""
+    """The selection in a file. Raises UsageError, StorageError."""
     return parse_selection(name, read_file(name))
 
 

@@ -20,6 +20,7 @@ from pipeline.errors import DestinationMismatch
 from pipeline.ledger.choosing import chosen_photos
 from pipeline.ledger.names import Names
 from pipeline.ledger.plan import PlanFile, PlanRow, Schedule, retry_path, short_name, to_parquet
+from pipeline.ledger.planning import OutOfOrder
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.seen import Seen
@@ -87,10 +88,6 @@ def plan_update(source: Storage, destination: Storage, run: Run) -> Changes:
         except OutOfOrder:
             in_order = False
     return Changes()
-
-
-class OutOfOrder(Exception):
-    """Photos do not come in the order of their paths: a store does not list as S3 does."""
 
 
 class Watch:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_line
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,13 @@ def read_certificate(certificate: str, key: str) -> Certificate:
     try:
         chain = x509.load_pem_x509_certificates(Path(certificate).read_bytes())
     except (OSError, ValueError) as error:
-        raise UsageError(f"--c2pa-certificate {certificate}: {_first_line(error)}") from error
+        raise UsageError(f"--c2pa-certificate {certificate}: {_cause(error)}") from error
     try:
         private = load_pem_private_key(Path(key).read_bytes(), None)
     except TypeError as error:
         raise UsageError(f"--c2pa-key {key} is encrypted; give it without a password") from error
     except (OSError, ValueError) as error:
-        raise UsageError(f"--c2pa-key {key}: {_first_line(error)}") from error
+        raise UsageError(f"--c2pa-key {key}: {_cause(error)}") from error
     public = chain[0].public_key()
     if private.public_key() != public:
         raise UsageError(f"the key of {key} is not that of the first certificate of {certificate}")
@@ -63,6 +63,5 @@ def _algorithm_of(public: object) -> str | None:
     return None
 
 
-def _first_line(error: Exception) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text.splitlines()[0] if text else type(error).__name__
+def _cause(error: Exception) -> str:
+    return getattr(error, "strerror", None) or first_line(error)

@@ -21,7 +21,7 @@ from xml.sax.saxutils import escape
 import pyarrow as pa
 
 from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT
-from pipeline.ledger.recipe import Recipe
+from pipeline.ledger.recipe import MODEL_NAMES, Recipe
 from pipeline.ledger.run_file import Run
 from pipeline.metadata.xmp import SOURCE_TYPES
 from pipeline.storage.base import Storage
@@ -165,7 +165,7 @@ def _agents(run: Run) -> Iterator[str]:
         "agent",
         _identifier("agent", "local", weights),
         *(_identifier("agent", "SHA-256", digest) for _, digest in digests),
-        _leaf("agentName", "ColTran, the weights of its stages"),
+        _leaf("agentName", f"{_model(recipe)}, the weights of its stages"),
         _leaf("agentType", "software"),
         *(_leaf("agentNote", f"{stage} SHA-256 {digest}") for stage, digest in digests),
         end="\n",
@@ -174,7 +174,11 @@ def _agents(run: Run) -> Iterator[str]:
 
 def _agent_names(recipe: Recipe) -> tuple[str, str]:
     """What events call the program and its weights."""
-    return f"Autochrome {recipe.version}".strip(), "ColTran weights"
+    return f"Autochrome {recipe.version}".strip(), f"{_model(recipe)} weights"
+
+
+def _model(recipe: Recipe) -> str:
+    return MODEL_NAMES.get(recipe.model, recipe.model)
 
 
 def _event_id(row: Mapping[str, Any], run: Run) -> str:

@@ -54,7 +54,7 @@ def sidecar_of(row: Mapping[str, Any], image: str, recipe: Recipe) -> bytes:
                 name: number for name, number in recipe.versions.items() if name != "autochrome"
             },
         },
-        "model": {"name": "ColTran", "weights_sha256": recipe.weights},
+        "model": {"name": recipe.model_name, "weights_sha256": recipe.weights},
         "settings": {
             "run_seed": recipe.seed,
             "temperature": recipe.temperature,

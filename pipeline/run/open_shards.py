@@ -95,8 +95,8 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
 
 
 def _packed(shards: Iterator[Shard], most: int) -> dict[int, Row]:
-    """The rows of the next shards by their numbers: of a wave, all are held, and packed, a shard
-    of 64 photos takes a quarter of the memory."""
+    """The rows of the next shards by their numbers. A whole wave is held, and a packed shard of 64
+    photos takes a quarter of the memory."""
     return {shard.number: pack(shard) for shard in islice(shards, most)}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import UsageError
 from pipeline.ledger.ranking import DEFAULTS, FORMER, refuse_ranking
-from pipeline.ledger.recipe import Choices, Recipe
+from pipeline.ledger.recipe import MODEL_NAMES, Choices, Recipe
 
 if TYPE_CHECKING:
     from model.method import Method  # its torch would cost readers and writers seconds
@@ -94,6 +94,7 @@ def decide_recipe(
         upsampler="guided" if mean else options.upsampler,
         draft=mean,
         rank_by=_ranking(options, begun),
+        model_name=begun.model_name if begun else MODEL_NAMES[options.model],
     )
 
 

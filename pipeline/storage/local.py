@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
 from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
-from pipeline.storage.mounts import place_on_device
+from pipeline.storage.mounts import path_below
 
 _NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
@@ -146,7 +146,11 @@ class LocalStorage:
     def write_if_absent(self, path: str, data: bytes) -> bool:
         if self.conditional:
             return self._put(path, data, _link)
-        return not os.path.lexists(self._locate(path)) and self._put(path, data, os.replace)
+        place = self._locate(path)
+        if not os.path.lexists(place):
+            return self._put(path, data, os.replace)
+        self._make_last(path, os.path.dirname(place))
+        return False
 
     def link_if_absent(self, path: str, source: "LocalStorage", start: str) -> bool:
         """Give a file of another folder a second name here. Raises UsageError (the file system
@@ -155,7 +159,6 @@ class LocalStorage:
         try:
             os.makedirs(os.path.dirname(place), exist_ok=True)
             os.link(source._locate(start), place)
-            self._sync(os.path.dirname(place))
         except FileExistsError:
             return False
         except OSError as error:
@@ -165,6 +168,7 @@ class LocalStorage:
                 f"no hard links from {source.uri} to {self.uri} ({error.strerror}): they need one"
                 " disk whose file system makes them"
             ) from error
+        self._make_last(path, os.path.dirname(place))
         return True
 
     def _put(self, path: str, data: bytes | BinaryIO, move: Any) -> bool:
@@ -185,28 +189,36 @@ class LocalStorage:
             finally:
                 with suppress(OSError):
                     os.unlink(temporary)
-            self._sync(folder)
         except FileExistsError as error:
-            if move is _link and os.path.lexists(place):
-                return False
-            raise as_storage_error("write", self.uri_of(path), error) from error
+            if move is not _link or not os.path.lexists(place):
+                raise as_storage_error("write", self.uri_of(path), error) from error
+            moved = False  # whoever was first may have been killed before the name would last
         except OSError as error:
             raise as_storage_error("write", self.uri_of(path), error) from error
-        return True
+        else:
+            moved = True
+        self._make_last(path, folder)
+        return moved
 
     @contextmanager
     def together(self) -> "Iterator[LocalStorage]":
         together = copy.copy(self)
         together._unsynced = folders = set[str]()
         yield together
-        for folder in sorted(folders):
-            _sync_folder(folder)
+        root = self._locate("")
+        for folder in sorted({above for each in folders for above in _up_to(root, each)}):
+            self._make_last("", folder)
 
-    def _sync(self, folder: str) -> None:
-        if self._unsynced is None:
-            _sync_folder(folder)
-        else:
+    def _make_last(self, path: str, folder: str) -> None:
+        """Make the names in a folder outlive a power failure, at once or when all are written that
+        are written together. Raises StorageError."""
+        if self._unsynced is not None:
             self._unsynced.add(folder)
+            return
+        try:
+            _sync_folder(folder)
+        except OSError as error:
+            raise as_storage_error("write", self.uri_of(path), error) from error
 
     def delete(self, path: str) -> None:
         try:
@@ -223,10 +235,9 @@ class LocalStorage:
         above = [place, *map(str, PurePosixPath(place).parents)]
         if any(_are_same(each, there) for each in above):
             return True
-        own, others = (place_on_device(os.fsencode(each)) for each in (place, there))
-        if own is None or others is None or own[0] != others[0]:
-            return False
-        return own[1] == others[1] or own[1].startswith(others[1].rstrip(b"/") + b"/")
+        existing = next(filter(os.path.lexists, above))
+        below = path_below(existing, there)
+        return below is not None and _are_same(existing, os.path.join(there, below))
 
     def open(self, path: str) -> BinaryIO:
         """A file to read piece by piece. Raises StorageError."""
@@ -291,14 +302,23 @@ def _are_same(one: str, other: str) -> bool:
         return False
 
 
+def _up_to(root: str, folder: str) -> list[str]:
+    """A folder below a root, and all above it up to the root: any of them may be new."""
+    return [folder, *(up for up in map(str, PurePosixPath(folder).parents) if up.startswith(root))]
+
+
 def _sync_folder(folder: str) -> None:
-    """Make a new name in a folder outlive a power failure, where the system can."""
-    with suppress(OSError):
+    """Make the names in a folder outlive a power failure, where the system can. Raises OSError for
+    a disk that fails or is full."""
+    try:
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+    except OSError as error:
+        if error.errno in _NOT_ONE_FILES_FAULT:
+            raise
 
 
 def to_text(name: str) -> str:

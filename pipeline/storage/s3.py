@@ -138,16 +138,20 @@ class S3Storage:
                     raise _refused("read", self.uri_of(path), error) from error
                 continue
             refuse_size(self.uri_of(path), len(data), most)
-            expected = self._md5(answer)
-            if len(data) != answer.get("ContentLength", len(data)):
-                expected = f"{answer['ContentLength']:,} of them"
-            elif (
-                expected is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == expected
-            ):
+            differs = self._difference(answer, data)
+            if not differs:
                 return data
-        raise StoreUnavailable(
-            f"cannot read {self.uri_of(path)}: its bytes are not what the store says, {expected}"
-        )
+        raise StoreUnavailable(f"cannot read {self.uri_of(path)}: {differs}")
+
+    def _difference(self, answer: dict[str, Any], data: bytes) -> str:
+        """How bytes that came differ from what the store says of them; "" where they do not."""
+        announced = answer.get("ContentLength", len(data))
+        if len(data) != announced:
+            return f"{len(data):,} of its {announced:,} bytes came"
+        md5 = self._md5(answer)
+        if md5 is None or hashlib.md5(data, usedforsecurity=False).hexdigest() == md5:
+            return ""
+        return f"its bytes are not those of its ETag, {md5}"
 
     def _md5(self, answer: dict[str, Any]) -> str | None:
         """The MD5 in an ETag; None for encrypted objects and directory buckets, whose ETags are

@@ -2,8 +2,8 @@
 
 import re
 
-# A user, or a user and a password, which may hold "/", but is no port.
-_CREDENTIALS = re.compile(r"(?<=://)(?:[^/@\s:]+:(?!\d{1,5}(?:/|\s|$))\S*|[^/@\s:]*)@")
+# A user, or a user and a password, which may hold "/", but is no port, and no part of IPv6.
+_CREDENTIALS = re.compile(r"(?<=://)(?:[^/@\s:\[]+:(?!\d{1,5}(?:/|\s|$))\S*|[^/@\s:]*)@")
 _SIGNATURES = re.compile(r"(https?://[^\s?#'\"]*)\?[^\s'\"]*")
 
 

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline.errors import StorageError, StoreUnavailable, UsageError
+from pipeline.errors import StorageError, StoreUnavailable, UsageError, first_line
 from pipeline.images.formats import MASTER_SUFFIXES
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
@@ -164,7 +164,7 @@ def _open_parquet(storage: Storage, path: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(origin)
     except pa.ArrowException as error:
-        cause = str(error).splitlines()[0]
+        cause = first_line(error)
         raise UsageError(f"{storage.uri_of(path)} is not a Parquet file: {cause}") from error
 
 
@@ -188,7 +188,7 @@ def fetch(task: Task, storage: Storage) -> Iterator[tuple[int, Place, bytes | St
         try:
             column = file.read_row_group(task.row_group, columns=[COLUMN])[COLUMN]
         except (pa.ArrowException, OSError) as error:
-            cause = str(error).splitlines()[0]
+            cause = first_line(error)
             uri = storage.uri_of(task.places[0][1].path)
             raise UsageError(f"{uri} is damaged: {cause}") from error
     if pa.types.is_struct(column.type):

@@ -32,7 +32,7 @@ from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import Photographs, Share, fit_histogram
 from model.training.trainer import Trainer, TrainingConfig
 from model.weights import Stage, save_stage
-from pipeline.errors import ObjectMissing, UsageError
+from pipeline.errors import ObjectMissing, UsageError, first_line
 from pipeline.storage.base import Storage
 from pipeline.training.learning_curve import Row, draw_curve, event_file
 
@@ -245,7 +245,7 @@ class StageTraining:
             self.trainer.restore(state["trainer"])
         except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
             uri = self.destination.uri_of(checkpoint_path(self.stage))
-            cause = str(error).splitlines()[0]
+            cause = first_line(error)
             raise UsageError(f"{uri} cannot be continued: {cause}") from error
         self.history, self.best = state["history"], state["best"]
         self._sums, self._steps_in_sums = state["sums"], state["steps_in_sums"]

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.errors import UsageError
+from pipeline.errors import UsageError, first_line
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UsageError(f"{path} holds no tensors that can be read: {reason}") from error
     if not isinstance(tensors, dict) or not all(
         isinstance(name, str) and isinstance(value, Tensor) for name, value in tensors.items()

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.errors import UsageError, missing_extra
+from pipeline.errors import UsageError, first_line, missing_extra
 
 _VALUE = [".ATTRIBUTES", "VARIABLE_VALUE"]
 _BOOKKEEPING = ("_CHECKPOINTABLE_OBJECT_GRAPH", "optimizer", "save_counter", "step", "global_step")
@@ -50,7 +50,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             else:
                 variables[name] = np.asarray(value)
     except Exception as error:  # its reader raises IndexError, RuntimeError, OpError ...
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise UsageError(f"{prefix} is not a readable TensorFlow checkpoint: {reason}") from error
     return Checkpoint(variables, dropped)
 
