@@ -302,6 +302,12 @@ def test_pieces_may_be_padded(pixels: np.ndarray, compression: int) -> None:
         assert is_corrupt(tiff(padded, bits, compression, **layout))
 
 
+def test_pack_bits_that_unpack_to_too_many_pixels_are_refused() -> None:
+    cut = [PACKERS[PACK_BITS](piece) for piece in strips(DEEP)]
+    cut[0] = b"\x80\xfe\x07" + cut[0]
+    assert is_corrupt(tiff(cut, 16, PACK_BITS))
+
+
 def test_tiles_of_jpeg_may_be_cut_at_the_edges_of_the_picture() -> None:
     def at(wide: int) -> list[bytes]:
         places = [(0, 0, 80), (0, 80, wide), (64, 0, 80), (64, 80, wide)]

@@ -17,7 +17,8 @@ from pipeline.images.jpegs import ends_early, size_of
 
 Page = Any  # a page of tifffile
 _PNG = b"\x89PNG\r\n\x1a\n"
-_NOTHING, _OLD_JPEG, _JPEG, _YCBCR = 1, 6, 7, 6  # compressions, and a photometric
+# Compressions, and a photometric.
+_NOTHING, _OLD_JPEG, _JPEG, _PACK_BITS, _YCBCR = 1, 6, 7, 32773, 6
 _FAX, _JPEG_XR = (3, 4), (22610, 34934)
 # Compressions whose pieces are files of their own: JPEG, JPEG 2000, PNG, WebP.
 _FILES = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 34933, 34927, 50001)
@@ -94,6 +95,19 @@ def check_ends(page: Page, data: bytes) -> None:
     elif code in _JPEG_XR:
         for index, piece, _ in _pieces(page, data):
             _check_ending(page, piece, index, (_MORE,))
+
+
+def check_padding(page: Page, data: bytes) -> None:
+    """Raises PhotoError (corrupt) where PackBits have more behind their rows than zeros, as damaged
+    ones do. Zstandard tells by itself."""
+    import imagecodecs
+
+    if int(page.compression) != _PACK_BITS:
+        return
+    sizes = list(_sizes(page))
+    for index, piece, _ in _pieces(page, data):
+        if any(imagecodecs.packbits_decode(piece)[sizes[index] :]):
+            raise PhotoError("corrupt", "a piece of the TIFF has more pixels than rows for them")
 
 
 def check_pictures(page: Page, data: bytes) -> None:

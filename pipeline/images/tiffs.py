@@ -16,6 +16,7 @@ from pipeline.images.gray import Samples
 from pipeline.images.masters import DeepMaster
 from pipeline.images.pieces import (
     check_ends,
+    check_padding,
     check_pictures,
     check_tiles_number,
     find_pieces,
@@ -225,6 +226,7 @@ def _with_padding(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
     """Numbers of a TIFF by libtiff, which stops in each piece where its rows are full."""
     import imagecodecs
 
+    check_padding(page, data)
     values: np.ndarray = imagecodecs.tiff_decode(data)
     if values.shape != page.shape:
         raise PhotoError(
