@@ -9,6 +9,8 @@ from PIL import Image
 from test_masters import by_pillow
 from test_stored_ways import DEEP, EIGHT, TURNED, gray, refusal
 
+from pipeline.images.boxes import tiles_missing
+
 EXIF = b"JpgTiffExif->JP2"
 XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
 PACKET = TURNED % b"<rdf:Description tiff:Orientation='6'/>"
@@ -50,3 +52,24 @@ def test_tiles_that_are_missing_are_told(deep: bool, boxed: bool) -> None:
         error = refusal(data[:first] + data[end:])
         assert error.reason == "corrupt"
         assert str(error) == "1 of 4 tiles are missing in the JPEG 2000"
+
+
+@pytest.mark.parametrize("boxed", [False, True])
+def test_tile_parts_may_leave_their_number_and_the_last_length_open(boxed: bool) -> None:
+    options = {"irreversible": False, "tile_size": (32, 32), "no_jp2": not boxed}
+    data = bytearray(by_pillow(Image.fromarray(EIGHT), "JPEG2000", **options))
+    places = [at for at in range(len(data)) if data[at : at + 4] == TILE_PART]
+    for place in places:
+        data[place + 11] = 0
+    data[places[-1] + 6 : places[-1] + 10] = bytes(4)
+    assert np.array_equal(gray(bytes(data)), EIGHT)
+
+
+def test_a_header_of_many_segments_ends_soon() -> None:
+    image = Image.fromarray(EIGHT)
+    data = by_pillow(image, "JPEG2000", irreversible=False, no_jp2=True)
+    place = data.index(TILE_PART)
+    assert np.array_equal(gray(data[:place] + b"\xff\x64\0\4\0\0" * 9 + data[place:]), EIGHT)
+    endless = data[:place] + b"\xff\x64\0\2" * 200_000 + data[place:]
+    with pytest.raises(struct.error, match="does not end"):
+        tiles_missing(endless, 0)

@@ -32,3 +32,27 @@ def test_a_jpeg_of_thousands_of_scans_is_not_decoded() -> None:
     with pytest.raises(PhotoError, match="a JPEG of more than 500 scans") as error:
         read_full(data[:-2] + data[last:-2] * 1000 + data[-2:])
     assert error.value.reason == "unsupported"
+
+
+def test_what_lies_behind_a_jpeg_or_in_its_thumbnail_is_no_scan() -> None:
+    data = by_pillow(Image.fromarray(NOISE[..., 0]), "JPEG")
+    marks = b"\xff\xda" * 5000
+    thumbnail = b"\xff\xe1" + (2 + len(marks)).to_bytes(2, "big") + marks
+    film = data + marks  # as of a moving photograph
+    for file in (film, data[:2] + thumbnail + data[2:]):
+        assert np.array_equal(gray(file), gray(data))
+
+
+def test_scans_behind_a_comment_that_looks_like_an_end_count() -> None:
+    data = by_pillow(Image.fromarray(NOISE[..., 0]), "JPEG", progressive=True)
+    last = data.rindex(b"\xff\xda")
+    comment = b"\xff\xfe\0\4\xff\xd9"
+    with pytest.raises(PhotoError, match="a JPEG of more than 500 scans"):
+        read_full(data[:-2] + comment + data[last:-2] * 1000 + data[-2:])
+
+
+@pytest.mark.parametrize("options", [{"restart_marker_blocks": 1}, {"progressive": True}])
+def test_restarts_and_progressive_scans_may_end_in_gray(options: dict[str, object]) -> None:
+    pixels = NOISE.copy()
+    pixels[-40:, -40:] = 128
+    assert gray(by_pillow(Image.fromarray(pixels), "JPEG", **options))[-1, -1] == 128

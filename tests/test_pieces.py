@@ -282,3 +282,54 @@ def test_a_picture_that_is_larger_than_its_strip_is_refused_before_it_takes_memo
     deep = bytes(imagecodecs.jpeg8_encode(large.astype(np.uint16), bitspersample=12))
     with pytest.raises(PhotoError, match="a piece of the TIFF is a picture of 2000 x 2000"):
         read_full(tiff([deep], 12, JPEG, rows=HEIGHT))
+
+
+@pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8", "16"])
+def test_strips_beyond_the_picture_are_left_alone(pixels: np.ndarray) -> None:
+    cut = strips(pixels)
+    more = [pixels[-ROWS:].tobytes()] * 2
+    assert np.array_equal(read(tiff(cut + more, 8 * pixels.itemsize)), GRAY)
+
+
+@pytest.mark.parametrize("compression", [ZIP, PACK_BITS, ZSTD])
+@pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8", "16"])
+def test_pieces_may_be_padded(pixels: np.ndarray, compression: int) -> None:
+    bits = 8 * pixels.itemsize
+    for cut, layout in ((strips(pixels), IN_STRIPS), (tiles(pixels), TILED)):
+        padded = [PACKERS[compression](piece) + bytes(512) for piece in cut]
+        assert np.array_equal(read(tiff(padded, bits, compression, **layout)), GRAY)
+        padded[1] = PACKERS[compression](cut[1][:-64])
+        assert is_corrupt(tiff(padded, bits, compression, **layout))
+
+
+def test_pack_bits_that_unpack_to_too_many_pixels_are_refused() -> None:
+    cut = [PACKERS[PACK_BITS](piece) for piece in strips(DEEP)]
+    cut[0] = b"\x80\xfe\x07" + cut[0]
+    assert is_corrupt(tiff(cut, 16, PACK_BITS))
+
+
+def test_tiles_of_jpeg_may_be_cut_at_the_edges_of_the_picture() -> None:
+    def at(wide: int) -> list[bytes]:
+        places = [(0, 0, 80), (0, 80, wide), (64, 0, 80), (64, 80, wide)]
+        return [
+            bytes(imagecodecs.jpeg8_encode(GRAY[y : y + 64, x : x + w].copy(), level=97))
+            for y, x, w in places
+        ]
+
+    assert np.abs(read(tiff(at(48), 8, JPEG, tile=(64, 80))) - GRAY).max() <= 4
+    assert is_corrupt(tiff(at(40), 8, JPEG, tile=(64, 80)))
+
+
+def test_pixels_may_look_like_the_start_of_a_jpeg() -> None:
+    words = np.full((HEIGHT, WIDTH), 0xFFFF, "<u2")
+    start = b"\xff\xd8", b"\xff\xc0\0\x08\x08\xff\xff\xff\xff\x01", b"\xff\xda\0\x08"
+    words[0, :8] = np.frombuffer(b"".join(start), "<u2")
+    assert np.array_equal(read_full(tiff([words.tobytes()], 16, rows=HEIGHT)).gray, words)
+
+
+def test_more_tiles_than_can_be_read_in_time_are_refused() -> None:
+    large = {256: (4, [20_000]), 257: (4, [20_000])}
+    data = tiff([zlib.compress(bytes(256))], 8, ZIP, tile=(16, 16), fields=large)
+    with pytest.raises(PhotoError, match="a TIFF of 1,562,500 tiles") as error:
+        read_full(data)
+    assert error.value.reason == "unsupported"

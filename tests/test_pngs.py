@@ -29,8 +29,10 @@ def rows_of(pixels: np.ndarray) -> list[bytes]:
     return [b"\0" + np.ascontiguousarray(row).tobytes() for row in pixels]
 
 
-def png(rows: list[bytes], depth: int = 8, interlaced: bool = False) -> bytes:
-    header = struct.pack(">IIBBBBB", 61, 47, depth, 0, 0, 0, interlaced)
+def png(
+    rows: list[bytes], depth: int = 8, interlaced: bool = False, size: tuple[int, int] = (47, 61)
+) -> bytes:
+    header = struct.pack(">IIBBBBB", size[1], size[0], depth, 0, 0, 0, interlaced)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -120,3 +122,12 @@ def test_texts_that_would_take_gigabytes_do_not_harm_the_picture(depth: int) -> 
             assert "texts or a profile left out: too long" in master.metadata.notes
     kept = read_full(data[:33] + chunk(b"tEXt", b"Title\0Harbor") + data[33:])
     assert kept.metadata.texts["Title"] == "Harbor" and not kept.metadata.notes
+
+
+def test_a_single_long_chunk_of_pixels_is_counted() -> None:
+    wide = np.random.default_rng(0).integers(1, 256, (1100, 2000), dtype=np.uint8)
+    wide[-1] = 0
+    whole = png(rows_of(wide), size=(1100, 2000))
+    assert len(whole) > 2**21 and np.array_equal(read_full(whole).gray, wide)
+    with pytest.raises(PhotoError, match="ends before its pixels do"):
+        read_full(png(rows_of(wide[:-1]), size=(1100, 2000)))

@@ -210,6 +210,15 @@ def test_a_bitmap_of_rare_masks_is_unsupported() -> None:
     assert error.reason == "unsupported" and "bitfields layout" in str(error)
 
 
+def test_a_bitmap_of_runs_may_have_half_as_many_pixels() -> None:
+    runs = b"\xff\x07" * 100 + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, 20_000, 20_000, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    start = 14 + 40 + 1024
+    data = b"BM" + struct.pack("<IHHI", start + len(runs), 0, 0, start) + head + bytes(1024) + runs
+    error = refusal(data)
+    assert error.reason == "too_large" and "the limit is 250" in str(error)
+
+
 def test_a_hierarchical_jpeg_is_unsupported_by_name() -> None:
     data = bytearray(by_pillow(Image.fromarray(EIGHT), "JPEG"))
     data[data.index(b"\xff\xc0") + 1] = 0xC5

@@ -13,6 +13,7 @@ _SIGNATURE = b"\0\0\0\x0cjP  "
 _TILE_PART = b"\xff\x90"
 _FOLDERS = (b"jp2h", b"jplh", b"cgrp")  # boxes of boxes
 _MOST_BOXES = 10_000
+_MOST_SEGMENTS = 100_000  # of a codestream's header
 _DEEPEST = 4
 CMYK, SRGB, GRAY, SYCC, LAB = 12, 16, 17, 18, 14  # enumerated color spaces
 
@@ -63,8 +64,12 @@ def tiles_missing(data: bytes, start: int) -> str:
     number = -(-(width - sides[6]) // across) * -(-(height - sides[7]) // down)
     found: dict[int, list[int]] = {}  # of each tile: its parts, and how many there should be
     at = start + 2
-    while data[at : at + 2] not in (_TILE_PART, b""):
+    for _ in range(_MOST_SEGMENTS):
+        if data[at : at + 2] in (_TILE_PART, b""):
+            break
         at += 2 + max(2, *struct.unpack_from(">H", data, at + 2))
+    else:
+        raise struct.error("a JPEG 2000 whose header does not end")
     while data[at : at + 2] == _TILE_PART and at + 12 <= len(data):
         tile, length, _, parts = struct.unpack_from(">HIBB", data, at + 4)
         seen, told = found.get(tile, (0, 0))

@@ -1,7 +1,7 @@
 """Masters that Pillow would read with fewer bits, or not at all, and color profiles.
 
-Only this module and its neighbors avif, jpegs and tiffs know imagecodecs. Legend: H W rows and
-columns, C channels.
+Only this module and its neighbors avif, jpegs, pieces and tiffs know imagecodecs. Legend: H W rows
+and columns, C channels.
 """
 
 from __future__ import annotations

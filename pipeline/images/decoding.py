@@ -154,8 +154,7 @@ def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Im
     """An image decoded by Pillow, not yet upright."""
     image = Image.open(io.BytesIO(data), formats=READABLE)
     width, height = image.size
-    costly = image.format == "WEBP" or (image.format == "JPEG2000" and len(image.getbands()) > 2)
-    _check_pixels(width, height, max_pixels // (2 if costly else 1))
+    _check_pixels(width, height, max_pixels // (2 if _is_costly(image) else 1))
     format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
     mode = image.mode
     if format == "JPEG":
@@ -175,6 +174,13 @@ def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Im
     orientation = orientation_of(image, data)  # after load: Pillow has turned TIFF upright by now
     dpi = resolution_of(image)
     return image, _facts(width, height, mode, format, orientation, dpi, image.info)
+
+
+def _is_costly(image: Image.Image) -> bool:
+    """Whether decoding takes twice the memory: a bitmap's runs are unpacked beside the picture."""
+    runs = image.format == "BMP" and image.info.get("compression") in (1, 2)
+    colors = image.format == "JPEG2000" and len(image.getbands()) > 2
+    return runs or colors or image.format == "WEBP"
 
 
 def _ends_in_filling(image: Image.Image) -> bool:

@@ -5,6 +5,7 @@ Legend: H W rows and columns, C channels.
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -40,6 +41,7 @@ _MORE = bytes(range(1, 250))
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 500  # encoders make 20 at most
+_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # that ends the data of a scan
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,7 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
         if kind is None or not decoders:
             what = f"a JPEG of {frame.bits} bits and {frame.channels} channels, {name}"
             raise PhotoError("unsupported", what)
+        check_scans(data)
         if data.find(_END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
             raise PhotoError("corrupt", "the JPEG ends before its pixels do")
         pixels = _first_that_reads(decoders, data)
@@ -129,7 +132,17 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
 
 def check_scans(data: bytes) -> None:
     """Raises PhotoError (unsupported) where a JPEG has so many scans that decoding takes hours."""
-    if data[:2] == b"\xff\xd8" and data.count(b"\xff\xda") > _MOST_SCANS:
+    frame = _frame(data)
+    at, scans = frame.scan if frame else len(data), 1
+    for _ in range(_MOST_SEGMENTS):
+        found = _MARKER.search(data, at)
+        if found is None or found[0] == _END or scans > _MOST_SCANS:
+            break
+        at, scans = found.start(), scans + (found[0] == b"\xff\xda")
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    else:
+        scans = _MOST_SCANS + 1  # what has so many segments may have more scans behind them
+    if scans > _MOST_SCANS:
         raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
 
 
@@ -142,9 +155,11 @@ def size_of(data: bytes) -> tuple[int, int] | None:
 def _frame(data: bytes) -> _Frame | None:
     found: tuple[int, int, int, int, int, int] | None = None
     adobe, at = False, 2
+    if data[:2] != b"\xff\xd8":
+        return None
     for _ in range(_MOST_SEGMENTS):
         at = data.find(b"\xff", at)
-        if data[:2] != b"\xff\xd8" or at < 0 or at + 4 > len(data):
+        if at < 0 or at + 4 > len(data):
             return None
         marker = data[at + 1]
         if marker in (0x00, 0xFF) or marker in _ALONE:

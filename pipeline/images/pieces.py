@@ -17,10 +17,15 @@ from pipeline.images.jpegs import ends_early, size_of
 
 Page = Any  # a page of tifffile
 _PNG = b"\x89PNG\r\n\x1a\n"
-_NOTHING, _OLD_JPEG, _JPEG, _YCBCR = 1, 6, 7, 6  # compressions, and a photometric
+# Compressions, and a photometric.
+_NOTHING, _OLD_JPEG, _JPEG, _PACK_BITS, _YCBCR = 1, 6, 7, 32773, 6
 _FAX, _JPEG_XR = (3, 4), (22610, 34934)
+# Compressions whose pieces are files of their own: JPEG, JPEG 2000, PNG, WebP.
+_FILES = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 34933, 34927, 50001)
+_MOST_TILES = 500_000  # which take seconds; those of a photograph are 64 pixels wide or more
 _MORE = bytes(range(1, 250)) * 8
-_COUNTS = (279, 325)  # tags of TIFF: bytes of strips, of tiles
+# Tags of TIFF: bytes of strips, of tiles; where they start.
+_COUNTS, _STARTS = (279, 325), (273, 324)
 # Tags of GDAL and GeoTIFF, whose programs leave out tiles that hold nothing.
 _OF_MAPS = (33550, 33922, 34264, 34735, 42112, 42113)
 _SPARE = 2**20  # pixels by which the picture in a piece may be larger
@@ -37,6 +42,8 @@ def lie_as_expected(page: Page, data: bytes) -> bool:
         return True
     if len(starts) < _number(page) or 0 in starts:
         return False
+    if any(page.tags[tag].count > _number(page) for tag in _STARTS if tag in page.tags):
+        return False  # Pillow begins anew at the top with what is beyond
     counts = _counts(page)
     rooms = _rooms(page, data)
     found = zip(_sizes(page), rooms, counts, strict=False)
@@ -68,13 +75,19 @@ def find_pieces(page: Page, data: bytes) -> None:
     page.databytecounts = tuple(lengths)
 
 
+def check_tiles_number(page: Page) -> None:
+    """Raises PhotoError (unsupported) where a TIFF has so many tiles that reading takes minutes."""
+    if page.is_tiled and _number(page) > _MOST_TILES:
+        raise PhotoError("unsupported", f"a TIFF of {_number(page):,} tiles")
+
+
 def check_ends(page: Page, data: bytes) -> None:
     """Raises PhotoError (corrupt) where a JPEG, a JPEG XR or a fax in a piece ends early, as more
     bytes behind it would become pixels; or where a JPEG is smaller than the piece."""
     code = int(page.compression)
     if code in (_OLD_JPEG, _JPEG) and page.planarconfig == 1:
-        for _, piece, rows in _pieces(page, data):
-            _check_jpeg(page, piece, rows)
+        for index, piece, rows in _pieces(page, data):
+            _check_jpeg(page, piece, *_seen(page, index, rows))
     elif code in _FAX:
         for index, piece, _ in _pieces(page, data):
             if not _decoded(page, piece, index)[-1].any():
@@ -84,9 +97,24 @@ def check_ends(page: Page, data: bytes) -> None:
             _check_ending(page, piece, index, (_MORE,))
 
 
+def check_padding(page: Page, data: bytes) -> None:
+    """Raises PhotoError (corrupt) where PackBits have more behind their rows than zeros, as damaged
+    ones do. Zstandard tells by itself."""
+    import imagecodecs
+
+    if int(page.compression) != _PACK_BITS:
+        return
+    sizes = list(_sizes(page))
+    for index, piece, _ in _pieces(page, data):
+        if any(imagecodecs.packbits_decode(piece)[sizes[index] :]):
+            raise PhotoError("corrupt", "a piece of the TIFF has more pixels than rows for them")
+
+
 def check_pictures(page: Page, data: bytes) -> None:
     """Raises PhotoError (corrupt) where a piece is a file of its own that is larger than a piece,
     and would take memory for all of it, or lacks tiles."""
+    if int(page.compression) not in _FILES:  # pixels may look like the start of a JPEG
+        return
     most = _rows(page) * _columns(page) + _SPARE
     for _, piece, _ in _pieces(page, data):
         width, height = _stated_size(piece)
@@ -97,11 +125,20 @@ def check_pictures(page: Page, data: bytes) -> None:
             raise PhotoError("corrupt", missing)
 
 
-def _check_jpeg(page: Page, piece: bytes, rows: int) -> None:
+def _seen(page: Page, index: int, rows: int) -> tuple[int, int]:
+    """Columns and rows of a piece inside of the picture: some programs cut tiles at its edges."""
+    if not page.is_tiled:
+        return _columns(page), rows
+    across = -(-page.imagewidth // _columns(page))
+    left, top = index % across * _columns(page), index // across * _rows(page)
+    return min(_columns(page), page.imagewidth - left), min(rows, page.imagelength - top)
+
+
+def _check_jpeg(page: Page, piece: bytes, columns: int, rows: int) -> None:
     size = size_of(piece)
     if size is None or size[0] * size[1] > _rows(page) * _columns(page) + _SPARE:
         return
-    if size[0] < _columns(page) or 0 < size[1] < rows:
+    if size[0] < columns or 0 < size[1] < rows:
         raise PhotoError("corrupt", f"a JPEG in the TIFF has {size[0]} x {size[1]} pixels")
     if ends_early(piece, page.jpegtables, only_if_filled=True):
         raise _ends_early()

@@ -5,6 +5,8 @@ leaves the rest black and tells nobody. Where texts or a profile are very long, 
 picture too.
 """
 
+from __future__ import annotations
+
 import struct
 import zlib
 from collections.abc import Iterator
@@ -94,11 +96,18 @@ def _stored(data: bytes) -> int:
     """Bytes that the stream holds."""
     stream, count = zlib.decompressobj(), 0
     for kind, at, end in _chunks(data):
-        rest = data[at:end] if kind == b"IDAT" else b""
-        part = b""
-        while (rest or len(part) == _AT_ONCE) and not stream.eof:
-            part = stream.decompress(rest, _AT_ONCE)
-            count, rest = count + len(part), stream.unconsumed_tail
+        for start in range(at, end if kind == b"IDAT" else at, _AT_ONCE):
+            count += _inflated_on(stream, data[start : min(start + _AT_ONCE, end)])
         if stream.eof:
             break
+    return count
+
+
+def _inflated_on(stream: zlib._Decompress, rest: bytes) -> int:
+    """Bytes that a stream gives for more of it; little of it at once, as the rest is copied each
+    time."""
+    count, part = 0, b""
+    while (rest or len(part) == _AT_ONCE) and not stream.eof:
+        part = stream.decompress(rest, _AT_ONCE)
+        count, rest = count + len(part), stream.unconsumed_tail
     return count

@@ -16,7 +16,9 @@ from pipeline.images.gray import Samples
 from pipeline.images.masters import DeepMaster
 from pipeline.images.pieces import (
     check_ends,
+    check_padding,
     check_pictures,
+    check_tiles_number,
     find_pieces,
     is_in_whole_words,
     lie_as_expected,
@@ -50,15 +52,17 @@ _LENGTH, _NODATA = 257, 42113  # tags
 _PILLOWS = (INVERTED, 1, 2, PALETTE, 4, 5, YCBCR)  # kinds, where samples have 8 bits at most
 _BEYOND_LIGHT = 1e30  # what a float above this stands for is no brightness
 _JPEGS, _END = (6, 7), b"\xff\xd9"
-# What Pillow reads wherever it runs: where it fails at one of these, the bytes are damaged.
 _FAX = (2, 3, 4)  # of which zero is white, where nothing else is said
+# What Pillow reads wherever it runs: where it fails at one of these, the bytes are damaged.
+_STRICT = (32773, 50000)  # PackBits and Zstandard, whose decoders want nothing behind their data
 _EVERYWHERE = (1, 2, 3, 4, 5, 7, 8, 32773, 32946)
 
 
 def open_tiff(data: bytes, wanted: bool = False) -> DeepMaster | None:
     """The first page, where Pillow would read less than its bits; or any, if it is wanted.
 
-    Raises PhotoError (unsupported) for a camera's raw file whose first page is but a preview.
+    Raises PhotoError (unsupported) for a camera's raw file whose first page is but a preview, and
+    where there are far too many tiles.
     """
     import tifffile
 
@@ -70,7 +74,10 @@ def open_tiff(data: bytes, wanted: bool = False) -> DeepMaster | None:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first
+            check_tiles_number(page)
             return _described(page, data) if wanted or _beyond_pillow(page, data) else None
+    except PhotoError:
+        raise
     except Exception:  # nearly anything, where a file is damaged: Pillow tells what is wrong
         return None
 
@@ -203,14 +210,29 @@ def _values(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
     except MemoryError:
         raise
     except Exception as error:
-        if page.is_tiled or page.imagelength % page.rowsperstrip == 0:
+        whole = page.is_tiled or page.imagelength % page.rowsperstrip == 0
+        padded = int(page.compression) in _STRICT
+        if whole and not padded:
             raise
         try:
-            return _with_whole_last_strip(page, data)
+            return _with_padding(page, data) if padded else _with_whole_last_strip(page, data)
         except MemoryError:
             raise
         except Exception as second:
             raise error from second  # the first explains more to people
+
+
+def _with_padding(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
+    """Numbers of a TIFF by libtiff, which stops in each piece where its rows are full."""
+    import imagecodecs
+
+    check_padding(page, data)
+    values: np.ndarray = imagecodecs.tiff_decode(data)
+    if values.shape != page.shape:
+        raise PhotoError(
+            "corrupt", f"a TIFF of {page.shape} numbers, of which libtiff reads others"
+        )
+    return values
 
 
 def _with_whole_last_strip(page: tifffile.TiffPage, data: bytes) -> np.ndarray:
