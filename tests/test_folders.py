@@ -36,7 +36,9 @@ DOORS = {
     },
     "c2pa": {"pipeline/provenance/c2pa.py"},
     "cryptography": {"pipeline/provenance/certificates.py"},
-    "imagecodecs": {f"pipeline/images/{name}.py" for name in ("avif", "codecs", "jpegs", "tiffs")},
+    "imagecodecs": {
+        f"pipeline/images/{name}.py" for name in ("avif", "codecs", "jpegs", "pieces", "tiffs")
+    },
     "tifffile": {"pipeline/images/tiffs.py"},
     "ray": {
         "pipeline/cluster/session.py",

@@ -17,9 +17,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.errors import (
+    DestinationGone,
+    ObjectMissing,
+    StorageError,
+    StoreUnavailable,
+    UsageError,
+)
 from pipeline.storage import local as module
 from pipeline.storage import mounts
+from pipeline.storage.anchored import AnchoredStorage
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -147,6 +154,24 @@ def test_a_listing_tells_when_an_object_was_written(store: Storage) -> None:
     for found in store.list():
         assert found.modified is not None
         assert abs(found.modified - time.time()) < 60
+
+
+@pytest.mark.parametrize(("vanishes", "kind"), [(True, DestinationGone), (False, StorageError)])
+def test_a_write_fails_as_the_destination_vanishes(
+    vanishes: bool, kind: type[StorageError]
+) -> None:
+    class Failing(MemoryStorage):
+        def write(self, path: str, data: bytes) -> None:
+            if vanishes:
+                self.delete("run.json")
+            raise StorageError("no such folder")
+
+    place = Failing("colored")
+    assert place.write_if_absent("run.json", b"{}")
+    with pytest.raises(StorageError) as caught:
+        AnchoredStorage(place, "run.json").write("images/1.jpg", b"")
+    assert type(caught.value) is kind
+    assert "no such folder" in str(caught.value.__cause__ or caught.value)
 
 
 def test_what_is_deleted_is_gone_and_nothing_else(store: Storage) -> None:

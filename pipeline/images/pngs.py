@@ -93,21 +93,20 @@ def _needed(data: bytes) -> int:
 
 
 def _stored(data: bytes) -> int:
-    """Bytes that the stream holds."""
+    """Bytes that the stream holds. Little is read at once, as zlib copies the rest each time."""
     stream, count = zlib.decompressobj(), 0
-    for kind, at, end in _chunks(data):
-        for start in range(at, end if kind == b"IDAT" else at, _AT_ONCE):
-            count += _inflated_on(stream, data[start : min(start + _AT_ONCE, end)])
+    for rest in _parts(data):
+        inflated = b""
+        while (rest or len(inflated) == _AT_ONCE) and not stream.eof:
+            inflated = stream.decompress(rest, _AT_ONCE)
+            count, rest = count + len(inflated), stream.unconsumed_tail
         if stream.eof:
             break
     return count
 
 
-def _inflated_on(stream: zlib._Decompress, rest: bytes) -> int:
-    """Bytes that a stream gives for more of it; little of it at once, as the rest is copied each
-    time."""
-    count, part = 0, b""
-    while (rest or len(part) == _AT_ONCE) and not stream.eof:
-        part = stream.decompress(rest, _AT_ONCE)
-        count, rest = count + len(part), stream.unconsumed_tail
-    return count
+def _parts(data: bytes) -> Iterator[bytes]:
+    """The stream, in parts."""
+    for kind, at, end in _chunks(data):
+        for start in range(at, end if kind == b"IDAT" else at, _AT_ONCE):
+            yield data[start : min(start + _AT_ONCE, end)]

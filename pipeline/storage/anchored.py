@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from pipeline.errors import DestinationGone
+from pipeline.errors import DestinationGone, StorageError
 from pipeline.storage.base import Skip, Storage, StoredObject, enter_all
 
 
@@ -32,16 +32,16 @@ class AnchoredStorage:
         return self._storage.find(path)
 
     def write(self, path: str, data: bytes) -> None:
-        self._check()
-        self._storage.write(path, data)
+        with self._while_there():
+            self._storage.write(path, data)
 
     def write_file(self, path: str, file: BinaryIO) -> None:
-        self._check()
-        self._storage.write_file(path, file)
+        with self._while_there():
+            self._storage.write_file(path, file)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
-        self._check()
-        return self._storage.write_if_absent(path, data)
+        with self._while_there():
+            return self._storage.write_if_absent(path, data)
 
     @contextmanager
     def together(self) -> "Iterator[AnchoredStorage]":
@@ -54,9 +54,19 @@ class AnchoredStorage:
     def uri_of(self, path: str) -> str:
         return self._storage.uri_of(path)
 
-    def _check(self) -> None:
+    @contextmanager
+    def _while_there(self) -> Iterator[None]:
+        """A write that fails because the destination has just vanished says so, too."""
+        self._check()
+        try:
+            yield
+        except StorageError as error:
+            self._check(error)
+            raise
+
+    def _check(self, cause: StorageError | None = None) -> None:
         if not self._storage.exists(self._anchor):
             raise DestinationGone(
                 f"{self.uri} has no {self._anchor} any more: it was deleted, or is not mounted now;"
                 " nothing more is written there until it is back"
-            )
+            ) from cause
