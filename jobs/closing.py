@@ -9,7 +9,7 @@ import click
 
 from jobs.progress import describe_colorized, say
 from jobs.survey import describe_unplanned
-from pipeline.errors import shown_in_line
+from pipeline.errors import shown_lines
 
 if TYPE_CHECKING:
     from pipeline.ledger.status import Failure
@@ -42,7 +42,7 @@ def describe(summary: "Summary") -> str:
         f"results  {summary.destination}/results",
         f"report   {summary.report}",
     ]
-    return "\n".join(map(shown_in_line, lines))
+    return shown_lines(lines)
 
 
 def describe_failures(

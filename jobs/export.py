@@ -7,7 +7,7 @@ import click
 
 from jobs.options import check_number
 from jobs.progress import Progress, in_json, log_format_option, say
-from pipeline.errors import UsageError, shown_in_line
+from pipeline.errors import UsageError, shown_lines
 
 if TYPE_CHECKING:
     from pipeline.delivery.deliver import Summary
@@ -174,4 +174,4 @@ def describe(summary: "Summary", out: str) -> str:
     if summary.pending:
         lines.append(f"{summary.pending:,} photos are not colorized yet")
     lines.append(f"delivery {out}")
-    return "\n".join(map(shown_in_line, lines))
+    return shown_lines(lines)

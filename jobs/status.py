@@ -12,7 +12,7 @@ import click
 from jobs.closing import describe_failures, describe_more_pages
 from jobs.options import complete_folder
 from jobs.progress import describe_colorized, describe_duration
-from pipeline.errors import UsageError, shown_in_line
+from pipeline.errors import UsageError, shown_in_line, shown_lines
 
 if TYPE_CHECKING:
     from pipeline.ledger.status import Failure, Ledger, Status
@@ -152,4 +152,4 @@ def describe(status: "Status", failures: Sequence["Failure"] = (), destination: 
         named = ", ".join(map(str, status.stragglers[:10]))
         more = ", ..." if len(status.stragglers) > 10 else ""
         lines.append(f"{len(status.stragglers):,} shards open behind later ones: {named}{more}")
-    return "\n".join(map(shown_in_line, lines))
+    return shown_lines(lines)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from jobs.progress import describe_duration, say
-from pipeline.errors import shown_in_line
+from pipeline.errors import shown_lines
 
 if TYPE_CHECKING:
     from pipeline.run.survey import Survey
@@ -37,7 +37,7 @@ def tell_survey(
     cost = None if price_per_hour is None else seconds / 3600 * price_per_hour
     lines = describe_survey(found, destination, workers, seconds, cost)
     facts = {**asdict(found), "seconds_left": seconds, "cost": cost}
-    say(ctx, "\n".join(map(shown_in_line, lines)), "dry_run", **facts)
+    say(ctx, shown_lines(lines), "dry_run", **facts)
 
 
 def describe_survey(

@@ -11,7 +11,7 @@ import click
 from jobs.closing import finish
 from jobs.options import complete_folder, resource_options, take_resources
 from jobs.progress import Progress, in_json, say
-from pipeline.errors import UsageError, shown_in_line
+from pipeline.errors import UsageError, shown_lines
 
 if TYPE_CHECKING:
     from pipeline.ledger.run_file import Run
@@ -154,4 +154,4 @@ def describe(findings: "Findings") -> str:
     read = f"{findings.images:,} images and {findings.sources:,} sources were read and compared"
     wrong = findings.problems or findings.pending
     lines.append(read if wrong else f"nothing is wrong: {read}")
-    return "\n".join(map(shown_in_line, lines))
+    return shown_lines(lines)

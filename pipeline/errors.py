@@ -20,6 +20,7 @@ AutochromeError                 2
 import shlex
 import sys
 import unicodedata
+from collections.abc import Iterable
 from typing import ClassVar
 
 REASONS = (
@@ -56,6 +57,11 @@ def _is_harmless(sign: str) -> bool:
 def shown_in_line(text: str) -> str:
     """As `shown`, on a single line."""
     return shown(text).replace("\n", r"\n")
+
+
+def shown_lines(lines: Iterable[str]) -> str:
+    """Lines, each `shown_in_line`."""
+    return "\n".join(map(shown_in_line, lines))
 
 
 def first_line(error: Exception) -> str:

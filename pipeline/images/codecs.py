@@ -15,12 +15,12 @@ import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.images.avif import open_avif
 from pipeline.images.boxes import CMYK, LAB, SYCC, open_container, tiles_missing
+from pipeline.images.formats import PNG_SIGNATURE
 from pipeline.images.gray import Kind, Profile, Samples, rgb_of_ycc
 from pipeline.images.jpegs import open_jpeg
 from pipeline.images.masters import DeepMaster
 from pipeline.images.tiffs import TIFF_STARTS, open_tiff
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
 
 
@@ -30,7 +30,7 @@ def open_deep(data: bytes) -> DeepMaster | None:
     Only the header is read. It and decode raise PhotoError (unsupported), and decode whatever a
     damaged file makes decoders raise.
     """
-    if data[:8] == _PNG:
+    if data[:8] == PNG_SIGNATURE:
         return _open_png(data)
     if data[:4] in TIFF_STARTS:
         return open_tiff(data)

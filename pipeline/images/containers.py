@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipeline.images.codecs import deflate
+from pipeline.images.formats import PNG_SIGNATURE
 from pipeline.metadata.exif import (
     ICC,
     IPTC,
@@ -53,7 +54,7 @@ def encode_png(bands: Iterable[np.ndarray], height: int, width: int, labels: Lab
     color = {1: 0, 3: 2}[channels]
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     file = io.BytesIO()  # hands its content out without a copy
-    file.writelines([b"\x89PNG\r\n\x1a\n", _chunk(b"IHDR", header), *_png_labels(labels)])
+    file.writelines([PNG_SIGNATURE, _chunk(b"IHDR", header), *_png_labels(labels)])
     packer = zlib.compressobj(_LEVEL)
     above = np.zeros((width, channels * bits // 8), np.uint8)
     for band in _with(first, rows):

@@ -27,6 +27,7 @@ FORMAT_OF_SUFFIX = {
     ".ppm": "PPM",
     ".pnm": "PPM",
 }
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MASTER_SUFFIXES = frozenset(FORMAT_OF_SUFFIX)
 SUFFIX_OF_FORMAT = {
     "JPEG": "jpg",

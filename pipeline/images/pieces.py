@@ -13,12 +13,13 @@ import numpy as np
 
 from pipeline.errors import PhotoError
 from pipeline.images.boxes import open_container, tiles_missing
+from pipeline.images.formats import PNG_SIGNATURE
 from pipeline.images.jpegs import ends_early, size_of
+from pipeline.images.tiff_fields import YCBCR
 
 Page = Any  # a page of tifffile
-_PNG = b"\x89PNG\r\n\x1a\n"
-# Compressions, and a photometric.
-_NOTHING, _OLD_JPEG, _JPEG, _PACK_BITS, _YCBCR = 1, 6, 7, 32773, 6
+# Compressions.
+_NOTHING, _OLD_JPEG, _JPEG, _PACK_BITS = 1, 6, 7, 32773
 _FAX, _JPEG_XR = (3, 4), (22610, 34934)
 # Compressions whose pieces are files of their own: JPEG, JPEG 2000, PNG, WebP.
 _FILES = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 34933, 34927, 50001)
@@ -141,13 +142,13 @@ def _check_jpeg(page: Page, piece: bytes, columns: int, rows: int) -> None:
     if size[0] < columns or 0 < size[1] < rows:
         raise PhotoError("corrupt", f"a JPEG in the TIFF has {size[0]} x {size[1]} pixels")
     if ends_early(piece, page.jpegtables, only_if_filled=True):
-        raise _ends_early()
+        raise cut_short()
 
 
 def _check_ending(page: Page, piece: bytes, index: int, others: Sequence[bytes]) -> None:
     plain = _decoded(page, piece, index)
     if any((_decoded(page, piece + more, index) != plain).any() for more in others):
-        raise _ends_early()
+        raise cut_short()
 
 
 def _decoded(page: Page, piece: bytes, index: int) -> np.ndarray:
@@ -167,7 +168,7 @@ def _stated_size(piece: bytes) -> tuple[int, int]:
         return right - left, bottom - top
     if piece[:2] == b"\xff\xd8":
         return size_of(piece) or (0, 0)
-    if piece[:8] == _PNG:
+    if piece[:8] == PNG_SIGNATURE:
         return int.from_bytes(piece[16:20], "big"), int.from_bytes(piece[20:24], "big")
     if piece[8:15] == b"WEBPVP8":
         if piece[15:16] == b"X":
@@ -194,7 +195,7 @@ def _plain_lengths(page: Page, data: bytes) -> list[int]:
     other = len(found) > 1 and all(0 < count < size <= room for _, size, count, room in found)
     for start, size, count, _ in found:
         if start and (start + size > len(data) or (0 < count < size and not other)):
-            raise _ends_early()
+            raise cut_short()
     return [size if start else 0 for start, size, _, _ in found]
 
 
@@ -207,7 +208,7 @@ def _packed_lengths(page: Page, data: bytes) -> list[int]:
     for start, count, room in zip(starts, counts, _rooms(page, data), strict=False):
         length = count if count or not start or not alone else room
         if start + length > len(data) or (length == 0) != (start == 0):
-            raise _ends_early()
+            raise cut_short()
         lengths.append(length)
     return lengths
 
@@ -223,7 +224,8 @@ def _check_number(page: Page, starts: Sequence[int]) -> None:
         raise PhotoError("corrupt", f"{missing} of {number} {what} of the TIFF are missing")
 
 
-def _ends_early() -> PhotoError:
+def cut_short() -> PhotoError:
+    """What a TIFF is whose bytes end before its pixels do."""
     return PhotoError("corrupt", "the TIFF ends before its pixels do")
 
 
@@ -232,7 +234,7 @@ def _may_lack_pieces(page: Page) -> bool:
 
 
 def _is_subsampled(page: Page) -> bool:
-    return int(page.photometric) == _YCBCR
+    return int(page.photometric) == YCBCR
 
 
 def _pieces(page: Page, data: bytes) -> Iterator[tuple[int, bytes, int]]:

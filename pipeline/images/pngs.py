@@ -15,11 +15,11 @@ import numpy as np
 from PIL import Image
 
 from pipeline.errors import PhotoError
+from pipeline.images.formats import PNG_SIGNATURE
 
 MOST_TEXT = 2**24  # bytes of a text or a profile
 _MOST_TEXTS = 3 * MOST_TEXT  # of all of them
 _LONG = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _START = 8  # bytes of the signature
 _AT_ONCE = 2**20
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of color
@@ -45,7 +45,7 @@ def check_whole(data: bytes, image: Image.Image) -> None:
 def without_long_texts(data: bytes) -> bytes:
     """A PNG without texts and profiles that are too long, once they are inflated; any other file as
     it is."""
-    if data[:_START] != _SIGNATURE:
+    if data[:_START] != PNG_SIGNATURE:
         return data
     parts, kept, room = [], 0, _MOST_TEXTS
     for kind, at, end in _chunks(data):

@@ -10,8 +10,8 @@ import numpy as np
 from pipeline.images.avif import avif_picture
 from pipeline.images.boxes import CMYK, GRAY, LAB, SRGB, SYCC, open_container
 from pipeline.images.curves import Curve, numbered_curve, power_curve, table_curve
+from pipeline.images.formats import PNG_SIGNATURE
 
-_PNG = b"\x89PNG\r\n\x1a\n"
 _MOST_CHUNKS = 10_000
 _UNSPECIFIED = 2  # a transfer function of ITU-T H.273
 _PHOTOMETRIC, _BITS, _DENSITIES, _TABLES = 262, 258, 291, 301  # tags of TIFF
@@ -21,7 +21,7 @@ _NOT_APPLIED = "its gray response curve is not applied"
 
 def stated_curve(data: bytes) -> Curve | None:
     """The curve that a PNG, BMP, AVIF or JPEG 2000 states; None if it states none."""
-    if data[:8] == _PNG:
+    if data[:8] == PNG_SIGNATURE:
         return _of_png(data)
     if data[:2] == b"BM":
         return _of_bitmap(data)
@@ -73,7 +73,7 @@ def _of_png(data: bytes) -> Curve | None:
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Short chunks of a PNG before its pixels."""
-    at = len(_PNG)
+    at = len(PNG_SIGNATURE)
     for _ in range(_MOST_CHUNKS):
         if at + 8 > len(data):
             return

@@ -19,6 +19,7 @@ from pipeline.images.pieces import (
     check_padding,
     check_pictures,
     check_tiles_number,
+    cut_short,
     find_pieces,
     is_in_whole_words,
     lie_as_expected,
@@ -270,13 +271,12 @@ def _check_whole(page: tifffile.TiffPage, data: bytes) -> None:
     black or gray, and nobody told."""
     find_pieces(page, data)
     spans = list(zip(page.dataoffsets, page.databytecounts, strict=False))
-    missing = False
     if page.compression == 1 and page.photometric == YCBCR:
-        missing = sum(count for _, count in spans) < _bytes_of(page)
+        if sum(count for _, count in spans) < _bytes_of(page):
+            raise cut_short()
     elif int(page.compression) in _JPEGS:
-        missing = any(data.find(_END, start, start + count) < 0 for start, count in spans if count)
-    if missing:
-        raise PhotoError("corrupt", "the TIFF ends before its pixels do")
+        if any(data.find(_END, start, start + count) < 0 for start, count in spans if count):
+            raise cut_short()
     check_pictures(page, data)
     check_ends(page, data)
 
