@@ -92,11 +92,15 @@ def test_dense_layers_for_few_rows(dtype: torch.dtype, bias: bool) -> None:
         torch.testing.assert_close(dense(x, "relu"), layer(x).relu(), rtol=error, atol=error)
 
 
+@pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("queries", [1, 6])
-def test_attention_is_its_formula(queries: int) -> None:
+def test_attention_is_its_formula(
+    queries: int, dtype: torch.dtype, error: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model.sampling.inference.SCORES_AT_ONCE", 2 * 2 * queries * 6)  # two lines
     torch.manual_seed(0)
-    q, k, v = torch.randn(5, 2, queries, 4), torch.randn(5, 2, 6, 4), torch.randn(5, 2, 6, 4)
-    bias = torch.randn(2, queries, 6)
-    scores = torch.einsum("mnqc,mnlc->mnql", q, k) / 2 + bias
-    wanted = torch.einsum("mnql,mnlc->mnqc", functional.softmax(scores, dim=-1), v)
-    torch.testing.assert_close(attend(q, k, v, bias), wanted, rtol=1e-5, atol=1e-6)
+    q, k, v = (torch.randn(5, 2, length, 4, dtype=dtype) for length in (queries, 6, 6))
+    bias = torch.randn(2, queries, 6, dtype=dtype)
+    scores = torch.einsum("mnqc,mnlc->mnql", q.float(), k.float()) / 2 + bias.float()
+    wanted = torch.einsum("mnql,mnlc->mnqc", functional.softmax(scores, dim=-1), v.float())
+    torch.testing.assert_close(attend(q, k, v, bias).float(), wanted, rtol=error, atol=error)
