@@ -46,7 +46,7 @@ def status(
     watch: bool,
     every: float,
 ) -> None:
-    """Show the progress of the run in DST, a folder or s3://bucket/prefix.
+    """Show the progress of DST, a folder or s3://bucket/prefix.
 
     The command only reads DST, so it works from any machine, whether or not the run is active.
 

@@ -81,8 +81,8 @@ class Colorizer:
     def knows(self) -> frozenset[str]:
         """Which known colors the core can take into account: any of "hints" and "palette"."""
         config = self.core.config
-        told = ("hints", config.hints), ("palette", config.palette)
-        return frozenset(name for name, able in told if able)
+        inputs = ("hints", config.hints), ("palette", config.palette)
+        return frozenset(name for name, accepted in inputs if accepted)
 
     @classmethod
     def load(

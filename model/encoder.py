@@ -52,9 +52,9 @@ class EncoderConfig(StackConfig):
     unconditional: ignore the gray photograph. The core is then the Axial Transformer (Ho et al.
     2019) with a learned context at each position.
 
-    The published model has none of the following. trunk: show the encoder the photograph at the
-    high resolution through a pretrained network (model.trunk). trunk_dropout: share of that
-    network's channels that training drops. hints, palette: tell the encoder the colors of single
+    The published model has none of the following. trunk: add features of the photograph at the
+    high resolution from a pretrained network (model.trunk). trunk_dropout: share of that
+    network's channels that training drops. hints, palette: give the encoder the colors of single
     pixels, and of the whole picture.
 
     Raises:

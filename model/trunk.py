@@ -160,8 +160,8 @@ class PhotoContext(nn.Module):
         mean = maps.at_32.mean(dim=(2, 3), keepdim=True)
         total = torch.zeros((), dtype=mean.dtype, device=mean.device)
         for norm, projection, each in zip(self.norms, self.projections, (*maps, mean), strict=True):
-            seen = self.dropout(norm(each.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-            projected = projection(seen.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            normed = self.dropout(norm(each.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+            projected = projection(normed.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             total = total + resize(projected, self.resolution).permute(0, 2, 3, 1)
         return total
 
