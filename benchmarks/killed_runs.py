@@ -39,7 +39,7 @@ SESSION_FOLDER = re.compile(r"autochrome-[0-9a-f]{6}")  # the next command there
 
 
 class Stalled(Exception):
-    """No commit for a long time, or an end that no kill explains; the text tells more."""
+    """No commit for a long time, or an end that no kill explains; the text says which."""
 
 
 @dataclass

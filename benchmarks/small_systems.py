@@ -79,15 +79,15 @@ def train(
     if isinstance(stage, ColTranCore) and stage.config.histogram:
         fit_histogram(stage, photographs)
     trainer = Trainer(stage, settings)
-    started, told = time.monotonic(), time.monotonic()
+    started, reported = time.monotonic(), time.monotonic()
     losses: dict[str, float] = {}
     while trainer.step < settings.steps:
         # Drawn at the largest size for all: which crops there are depends on the size.
         generator = torch.Generator().manual_seed(trainer.step)
         crops = photographs.crops(SEEN, settings.crop, batch, generator)
         losses = trainer.train_on(as_seen(trainer.model, crops), generator)
-        if time.monotonic() - told > 20:
-            told = time.monotonic()
+        if time.monotonic() - reported > 20:
+            reported = time.monotonic()
             print(f"  {name}: step {trainer.step} of {settings.steps}, {losses}", flush=True)
     return trainer.average, {"seconds": time.monotonic() - started, **losses}  # type: ignore[return-value]
 

@@ -152,7 +152,7 @@ def train_missing(
 def score_all(
     paths: Mapping[str, Path], rgb_NSS3: torch.Tensor, draws: int, temperature: float
 ) -> dict[str, dict[str, object]]:
-    """The scores of each system, told as they come, beside what its training said."""
+    """The scores of each system, printed as they come, with the figures of its training."""
     results = dict[str, dict[str, object]]()
     for name, path in paths.items():
         training = json.loads(path.with_suffix(".json").read_text())

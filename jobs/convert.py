@@ -110,8 +110,8 @@ def convert_pixelcnn(path: Path, out: Path, config_file: Path | None) -> None:
             raise UsageError(f"{path} has {name} {found}, {config_file} has {name} {value}")
     write_weights(model, out)
     sizes = ("levels", "inner", "hidden", "mixtures", "channels", "resolution")
-    told = ", ".join(f"{name} {getattr(model.config, name)}" for name in sizes)
-    click.echo(f"{out}: pixelcnn, {len(tensors)} variables of {path}: {told}")
+    settings = ", ".join(f"{name} {getattr(model.config, name)}" for name in sizes)
+    click.echo(f"{out}: pixelcnn, {len(tensors)} variables of {path}: {settings}")
 
 
 def read_port_sizes(path: Path) -> dict[str, int]:

@@ -105,8 +105,10 @@ def describe(found: "Inspection") -> str:
     lines += [("results", describe_row(row)) for row in found.rows]
     lines += [("note", note) for note in found.notes]
     width = max(len(name) for name, _ in lines)
-    told = (f"  {shown_in_line(name):<{width}}  {shown_in_line(value)}" for name, value in lines)
-    return "\n".join([shown_in_line(found.file), *told])
+    indented = (
+        f"  {shown_in_line(name):<{width}}  {shown_in_line(value)}" for name, value in lines
+    )
+    return "\n".join([shown_in_line(found.file), *indented])
 
 
 def describe_watermark(payload: int) -> str:

@@ -87,8 +87,8 @@ def preview(
     colors = read_palette(palette, colorizer.low_resolution) if palette else None
     for photo, place in zip(photos, places, strict=True):
         try:
-            told = known.get(str(photo), ()), colors
-            data, how = read_photo(photo), (seed, candidates, LONGEST, saturation, *told)
+            known_colors = known.get(str(photo), ()), colors
+            data, how = read_photo(photo), (seed, candidates, LONGEST, saturation, *known_colors)
             made = colorizer.preview(data, *how)
             write_preview(made.rgb, place)
         except PhotoError as error:

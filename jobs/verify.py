@@ -104,8 +104,8 @@ def delete_orphans(ctx: click.Context, place: "Storage", findings: "Findings") -
             f" may be theirs; first: autochrome resume {shlex.quote(place.uri)}"
         )
     deleted, stale = prune(place, findings), len(findings.stale)
-    told = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
-    say(ctx, f"{told} deleted", "pruned", orphans=deleted, stale_previews=stale)
+    counts = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
+    say(ctx, f"{counts} deleted", "pruned", orphans=deleted, stale_previews=stale)
     return deleted
 
 
