@@ -129,7 +129,7 @@ def describe_credentials(found: "Credentials") -> str:
         "Valid": "valid: unchanged since it was signed, by a signer who is unknown here",
         "Invalid": f"INVALID ({', '.join(wrong)})",
     }
-    signer = f"signed by {found.signer or 'somebody without a name'}"
+    signer = f"signed by {found.signer or 'an unnamed signer'}"
     time = "without a time stamp"
     if found.time is not None:
         trusted = "" if found.time_trusted else ", by an authority that is unknown here"

@@ -127,7 +127,7 @@ def describe(status: "Status", failures: Sequence["Failure"] = (), destination: 
     share = (status.photos - status.pending) / status.photos
     seconds, rate = status.work_seconds, status.photos_per_second
     colorized = describe_colorized(status.done, status.photos, seconds, rate)
-    lines = [f"{colorized} ({share:.1%} dealt with)"]
+    lines = [f"{colorized} ({share:.1%} processed)"]
     if status.failed:
         failed = sum(status.failed.values())
         lines += describe_failures(status.failed, failures, failed, destination)
@@ -138,7 +138,7 @@ def describe(status: "Status", failures: Sequence["Failure"] = (), destination: 
     if status.more_pages:
         lines.append(describe_more_pages(status.more_pages))
     if status.retrying:
-        lines.append(f"{status.retrying:,} planned once more")
+        lines.append(f"{status.retrying:,} to be retried")
     rates = ", ".join(f"{rate:.2f} in {minutes} min" for minutes, rate in status.rates.items())
     lines.append(f"photos/s: {rates}")
     if status.since is not None:

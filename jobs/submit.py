@@ -48,7 +48,7 @@ def send(
         ctx.exit(submission.follow(address, name, tell))
     there = submission.at(address)
     click.echo(f"follow  autochrome logs {name} --follow{there}")
-    click.echo(f"ask     autochrome status {shlex.quote(uri)}")
+    click.echo(f"status  autochrome status {shlex.quote(uri)}")
     click.echo(f"stop    autochrome stop {name}{there}")
 
 
@@ -175,7 +175,7 @@ def stop(job: str, address: str | None) -> None:
     stopped = submission.stop(address, name)
     click.echo(f"{name} is being stopped" if stopped else f"{name} has ended already")
     (place,) = [each.destination for each in submission.list_jobs(address) if each.name == name]
-    words = f"go on   autochrome resume {shlex.quote(place)}{submission.at(address)}"
+    words = f"resume  autochrome resume {shlex.quote(place)}{submission.at(address)}"
     click.echo(shown_in_line(words))
 
 

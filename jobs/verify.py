@@ -119,7 +119,7 @@ def do_again(
 
     with open_destination(destination, resources.single_writer) as (opened, _):
         planned = repair(opened, run, findings)
-    say(ctx, f"{planned:,} photos are done once more", "planned", photos=planned)
+    say(ctx, f"{planned:,} photos are redone", "planned", photos=planned)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = resume(destination, resources, progress)
     finish(ctx, summary)
