@@ -99,7 +99,7 @@ def _describe_rest(summary: "Summary") -> list[str]:
         have = "1 photo has" if summary.resized == 1 else f"{summary.resized:,} photos have"
         where = shlex.quote(summary.destination)
         lines.append(
-            f"{have} another size than when planned: autochrome verify {where} shows which"
+            f"{have} changed in size since planning: autochrome verify {where} shows which"
         )
     if summary.skipped:
         lines.append(f"{summary.skipped:,} skipped: already in color, --recolor does them too")
