@@ -11,7 +11,6 @@ from pathlib import Path
 from random import Random
 
 from colorize_command import OWN_FOLDERS, Command
-
 from compared_runs import Archive, Kill, Tally
 from killing import ENDING, kill_one, kinds_in, members
 from pipeline.errors import ObjectMissing

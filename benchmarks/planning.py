@@ -2,8 +2,8 @@
 
     python benchmarks/planning.py --shards 100000 --open 1000 --rows 10000000 --listed 1000000
 
-Three parts. Resume: --shards shards of a thousand photos, all committed but --open of them; which
-photos are left? Plan: from a manifest of --rows rows. Update: a source of --listed photos is
+Three parts. Resume: of --shards shards of a thousand photos, all but --open are committed; list the
+photos that are left. Plan: from a manifest of --rows rows. Update: a source of --listed photos is
 compared with a plan in which every thousandth is missing, and these are added; listing the source
 costs nothing here, as it is simulated. Each part runs in a process of its own. Prints a table and
 one JSON line.

@@ -1,7 +1,7 @@
-"""The systems of docs/models.md in a small size, and how they are trained alike.
+"""Small versions of the systems of docs/models.md, and their common training.
 
-All learn from the very same crops. Where a system has the photo trunk, the trunk comes with the
-weights of its package and stays as it is.
+All learn from the same crops. The photo trunk of a system that has one keeps the weights of its
+package.
 
 Legend: B batch, S side of the photographs that a trunk sees.
 """

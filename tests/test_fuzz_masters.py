@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from fuzz_masters import MOST_BYTES, Outcome, alone, fuzz, summary
 from PIL import Image
-from sound_masters import PROFILE_DATE, sound_masters
 
 from damaged_masters import damaged, pieces_of
 from pipeline.images.pillow import read_small
+from sound_masters import PROFILE_DATE, sound_masters
 
 
 def test_sound_masters_are_sound_and_their_pieces_are_known() -> None:
