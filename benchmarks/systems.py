@@ -2,7 +2,7 @@
 
     python benchmarks/systems.py train144.parquet out --split-column split
 
-PixelCNN++ and the Axial Transformer draw whole pictures without a gray photograph. PIC and ColTran's
+PixelCNN++ and the Axial Transformer draw whole pictures, without a gray photograph. PIC and the
 core draw the color of one, each with and without the photo trunk, and the core also with the table
 of its recipe. Needs the extra [train]. All learn from the same random crops, by the same optimizer
 and schedule, and are scored on the same held-out photographs. A system whose weights are already in
