@@ -1,15 +1,15 @@
-"""Kill processes of real commands at random, and count what is lost, doubled or different.
+"""Kill processes of real commands at random, and count what is lost, done twice or different.
 
     python benchmarks/chaos.py --kills 1000 --seed 0
 
-Runs of a few dozen small photographs and tiny random weights, each on a Ray of its own, every third
-by two commands at once, every second into a bucket of moto's server of the S3 protocol. Single
-processes are killed, pairs, and whole sessions; most between two commits, some while a command
-starts, while a file is being written, or while the report is. Whatever is killed, the same command
-is started again until all is committed and reported; then the destination is verified, and its
-pictures, sidecars, previews and rows are compared with those of an undisturbed run. In the end,
-nothing may be left in the folder for temporary files. Fails where anything is wrong, and keeps the
-evidence. Prints a table, and one JSON line.
+Each run colorizes a few dozen small photographs with tiny random weights on its own Ray; every
+third run is done by two commands at once, and every second one writes into a bucket of moto's S3
+server. The victims are single processes, pairs, and whole sessions; most are killed between two
+commits, some while a command starts, or while a file or the report is being written. The same
+command is started again until everything is committed and reported. Then the destination is
+verified, and its pictures, sidecars, previews and rows are compared with those of an undisturbed
+run. At the end, nothing may be left in the folder for temporary files. If anything is wrong, the
+script fails and keeps the evidence. Prints a table, and one JSON line.
 """
 
 import json

@@ -19,8 +19,8 @@ from work import WorkCounter
 
 from machine import describe_machine, matmul_gflops
 from memory import peak_mib
+from model.conditioning import NO_POSITIONS, PositionModulations
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
-from model.layers import NO_POSITIONS, PositionModulations
 
 
 class NonLocal(FullAttention):

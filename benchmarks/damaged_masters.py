@@ -1,23 +1,18 @@
-"""Masters damaged where it hurts: in the segments, directories, chunks and boxes they are made of.
+"""Masters damaged in their segments, directories, chunks and boxes.
 
-Seeds are made here, small, in every container that is read. An input is a seed with some of its
-pieces dropped, doubled, swapped, cut, grown, renamed, nested, or with other numbers in them. The
-same number gives the same bytes.
+An input is a seed, one of the sound masters of sound_masters.py, with some of its pieces dropped,
+doubled, swapped, cut, grown, renamed, nested, or with other numbers in them. The same number gives
+the same bytes.
 """
 
-import io
 import random
 import struct
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import imagecodecs
-import numpy as np
-import tifffile
-from PIL import Image, ImageCms
+from sound_masters import sound_masters
 
 _FOLDERS = {
     *(b"jp2h", b"jplh", b"res ", b"asoc", b"cgrp", b"meta", b"iprp", b"ipco", b"moov", b"trak"),
@@ -50,8 +45,8 @@ class Piece:
 def damaged(number: int, seed: int = 0) -> tuple[str, bytes]:
     """What an input is, in words, and its bytes."""
     chance = random.Random(f"{seed}/{number}")
-    name = chance.choice(sorted(seeds()))
-    data, done = bytearray(seeds()[name]), []
+    name = chance.choice(sorted(sound_masters()))
+    data, done = bytearray(sound_masters()[name]), []
     for _ in range(chance.choice((1, 1, 1, 2, 2, 3, 5))):
         change = chance.choice(_CHANGES)
         pieces = list(pieces_of(bytes(data)))
@@ -79,96 +74,6 @@ def pieces_of(data: bytes) -> Iterator[Piece]:
     if data[:4] == b"\xff\x4f\xff\x51":
         return _segments(data)
     return iter([Piece(0, len(data), 2, (2, "<I", 0), (0, 2))])
-
-
-@cache
-def seeds() -> dict[str, bytes]:
-    """By name, sound masters of a small photograph."""
-    rows, columns = np.mgrid[:96, :128]
-    gray = 128 + 80 * np.sin(rows / 17) * np.cos(columns / 23)
-    gray += np.random.default_rng(0).normal(0, 6, gray.shape)
-    few = gray.clip(0, 255).astype(np.uint8)
-    deep = (gray.clip(0, 255) * 257).astype(np.uint16)
-    color = np.repeat(few[..., None], 3, axis=-1)
-    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    xmp = (
-        b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/'
-        b'22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:dc="http://purl.org/dc/elements/'
-        b'1.1/"><dc:source>Box 12</dc:source></rdf:Description></rdf:RDF></x:xmpmeta>'
-    )
-    exif = Image.Exif()
-    exif[270], exif[274], exif[315] = "A harbor", 6, "A. Photographer"
-    exif.get_ifd(34665).update({37510: b"UNICODE\0H\0a\0", 36867: "1931:05:01 12:00:00"})
-    iptc = b"8BIM\x04\x04\0\0\0\0\0\x0a\x1c\x02\x05\0\x05Title"
-    said: dict[str, Any] = {"exif": exif, "xmp": xmp, "icc_profile": icc}
-    extra = b"".join(
-        struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
-        for marker, body in ((0xED, b"Photoshop 3.0\0" + iptc), (0xFE, b"seen"))
-    )
-
-    def by_pillow(pixels: np.ndarray, format: str, **options: Any) -> bytes:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, format, **options)
-        return file.getvalue()
-
-    def by_tifffile(pixels: np.ndarray, **options: Any) -> bytes:
-        file = io.BytesIO()
-        with tifffile.TiffWriter(
-            file, bigtiff=options.pop("big", False), byteorder=options.pop("order", "<")
-        ) as tiff:
-            for _ in range(options.pop("pages", 1)):
-                tiff.write(pixels, photometric=options.pop("kind", "minisblack"), **options)
-            if options.get("subifds"):
-                tiff.write(pixels[::2, ::2], photometric="minisblack")
-        return file.getvalue()
-
-    gamma = struct.pack(">I4sI", 4, b"gAMA", 100_000) + bytes(4)
-    png = by_pillow(few, "PNG", **said)
-    at = png.index(b"IDAT") - 4
-    toned = bytearray(png[:at] + gamma + png[at:])
-    _mend_sums(toned)
-    jp2 = bytes(imagecodecs.jpeg2k_encode(deep, level=0, codecformat="jp2"))
-    return {
-        "jpeg": by_pillow(few, "JPEG", extra=extra, dpi=(300, 300), **said),
-        "jpeg color": by_pillow(color, "JPEG", progressive=True, **said),
-        "jpeg 12": bytes(imagecodecs.jpeg_encode(deep >> 4, bitspersample=12)),
-        "jpeg lossless": bytes(imagecodecs.ljpeg_encode(deep)),
-        "jpeg-ls": bytes(imagecodecs.jpegls_encode(few)),
-        "png": by_pillow(few, "PNG", **said),
-        "png gamma": bytes(toned),
-        "png 16": bytes(imagecodecs.png_encode(np.repeat(deep[..., None], 3, axis=-1))),
-        "png palette": _palette_png(few),
-        "tiff": by_tifffile(few, extratags=[(700, 1, len(xmp), xmp, True)]),
-        "tiff tiles": by_tifffile(deep, tile=(32, 32), compression="zlib", predictor=True),
-        "tiff color": by_tifffile(color, kind="rgb", compression="lzw", rowsperstrip=16),
-        "tiff planes": by_tifffile(
-            np.moveaxis(color, -1, 0), kind="rgb", planarconfig="separate", order=">"
-        ),
-        "tiff big": by_tifffile(deep, big=True, order=">", compression="packbits"),
-        "tiff float": by_tifffile((gray / 255).astype(np.float32), big=True),
-        "tiff subifd": by_tifffile(few[::2, ::2], subifds=1),
-        "tiff pages": by_tifffile(few, pages=4),
-        "tiff jpeg": by_tifffile(few, compression="jpeg"),
-        "tiff jp2": by_tifffile(deep, compression="jpeg2000"),
-        "tiff g4": by_pillow(few > 128, "TIFF", compression="group4"),
-        "jp2": by_pillow(few, "JPEG2000") + struct.pack(">I4s", 8 + 16 + len(xmp), b"uuid")
-        + bytes.fromhex("be7acfcb97a942e89c71999491e3afac") + xmp,
-        "jp2 16": jp2,
-        "j2k": jp2[jp2.index(b"\xff\x4f\xff\x51") :],
-        "avif": by_pillow(color, "AVIF", **said),
-        "avif 10": bytes(imagecodecs.avif_encode(deep >> 6, level=90, bitspersample=10)),
-        "webp": by_pillow(color, "WEBP", lossless=True, **said),
-        "webp lossy": by_pillow(few, "WEBP"),
-        "gif": by_pillow(few, "GIF"),
-        "bmp": by_pillow(few, "BMP"),
-        "ppm": by_pillow(color, "PPM"),
-    }  # fmt: skip
-
-
-def _palette_png(few: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(few).convert("P").save(file, "PNG")
-    return file.getvalue()
 
 
 def _segments(data: bytes) -> Iterator[Piece]:

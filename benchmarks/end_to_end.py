@@ -49,9 +49,10 @@ def main(
     found: dict[str, dict[str, float]] = {}
     for name in methods:
         colorizer = _load(weights, device, photos, _method(name, precision))
-        found[name] = told = _measure(colorizer, generator, repeats, device)
+        found[name] = result = _measure(colorizer, generator, repeats, device)
         print(
-            f"{name:8} {told['images_per_second']:9.3f} images/s, peak {told['peak_mib']:,.0f} MiB"
+            f"{name:8} {result['images_per_second']:9.3f} images/s,"
+            f" peak {result['peak_mib']:,.0f} MiB"
         )
     facts = {
         "benchmark": "end_to_end",

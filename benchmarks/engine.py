@@ -5,13 +5,13 @@
     python benchmarks/engine.py --photos 4000 --cost 0 --nodes 2 --store 160 --actors 2 --ours-only
     python benchmarks/engine.py --photos 1000 --cost 0 --times 2 --before ../checkout-of-a-commit
 
-The model sleeps, as a processor does that waits for its GPU, so that what else is slow shows. Told:
-the share of time that the actors worked between their first batch and their last; the same photos
-and the same model through a plain Ray Data pipeline (read_images, map_batches, write_parquet), in
-the same run; peaks of memory, of the driver, the largest other process, and the object store; and
-the seconds of a CPU that all processes took, which other work on the machine makes longer by less
-than it does the time. Each is measured in a process of its own, in turns. --before: another
-checkout, whose pipeline takes its turn. Prints a table, and one JSON line.
+The model sleeps, as a processor that waits for its GPU, so the rest is what costs time. The same
+photos and the same model also go through a plain Ray Data pipeline (read_images, map_batches,
+write_parquet). For each, it reports the share of time that the actors worked between their first
+batch and their last; peaks of memory of the driver, of the largest other process, and of the object
+store; and the CPU time of all processes, which depends less on other work on the machine than the
+elapsed time. Each is measured in its own process, in turns. --before: another checkout, whose
+pipeline takes turns with these. Prints a table, and one JSON line.
 """
 
 import io
@@ -293,13 +293,13 @@ def main(
                 env={**os.environ, "PYTHONPATH": str(checkout)},
                 cwd=checkout,
             )
-            told = json.loads(output.splitlines()[-1])
-            results.setdefault(name, []).append(told)
+            figures = json.loads(output.splitlines()[-1])
+            results.setdefault(name, []).append(figures)
             print(
-                f"{name:6} {told['photos']:8,} {told['seconds']:8.1f}"
-                f" {told['cpu_seconds']:8.1f} {told['busy']:6.1%}"
-                f" {told['driver_MiB']:8.0f}     {told.get('worker_MiB', 0):8.0f}"
-                f"     {told.get('store_MiB', 0):8.0f}     {told['spilled_MiB']:8.0f}",
+                f"{name:6} {figures['photos']:8,} {figures['seconds']:8.1f}"
+                f" {figures['cpu_seconds']:8.1f} {figures['busy']:6.1%}"
+                f" {figures['driver_MiB']:8.0f}     {figures.get('worker_MiB', 0):8.0f}"
+                f"     {figures.get('store_MiB', 0):8.0f}     {figures['spilled_MiB']:8.0f}",
                 flush=True,
             )
     print(json.dumps(results))

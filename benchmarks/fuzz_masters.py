@@ -2,12 +2,12 @@
 
     python benchmarks/fuzz_masters.py --count 10000 --out fuzz.jsonl
 
-Every input (see damaged_masters) is the one photo of a shard. Shards are read and written as in a
-run: by a worker, under its deadlines; an input that ends its worker is done once more with each
-step in a process of its own (pipeline.run.isolation). A line of JSON each tells what came of it:
-status, reason, seconds and peak memory. Called again with the same file, it goes on behind the last
-line. The exit code is 1 where an input has no row, met a fault of ours, or took more than the
-limits allow; `--show NUMBER` writes such an input to standard output.
+Every input (see damaged_masters) is the only photo of a shard. Shards are read and written as in a
+run: by a worker, under its deadlines; an input that ends its worker is repeated with each step in
+its own process (pipeline.run.isolation). Each input gives one line of JSON, with status, reason,
+seconds and peak memory. Called again with the same file, the script continues after the last line.
+The exit code is 1 if an input has no row, met a bug of ours, or took more than the limits allow;
+`--show NUMBER` writes such an input to standard output.
 """
 
 import json
@@ -80,14 +80,14 @@ def fuzz(numbers: Iterable[int], seed: int = 0) -> Iterator[Outcome]:
     left = list(numbers)
     while left:
         some = left[:_AT_ONCE]
-        told = 0
+        received = 0
         for outcome in _work(some, seed):
             yield outcome
-            told += 1
-        if told < len(some):
-            yield alone(left[told], seed)
-            told += 1
-        left = left[told:]
+            received += 1
+        if received < len(some):
+            yield alone(left[received], seed)
+            received += 1
+        left = left[received:]
 
 
 def alone(number: int, seed: int) -> Outcome:
@@ -125,7 +125,7 @@ def summary(outcomes: list[Outcome]) -> str:
 
 
 def _work(numbers: list[int], seed: int) -> Iterator[Outcome]:
-    """Outcomes that a worker tells of before it ends or dies."""
+    """Outcomes that a worker reports before it ends or dies."""
     command = [sys.executable, __file__, "--worker", ",".join(map(str, numbers))]
     with subprocess.Popen(
         [*command, "--seed", str(seed)],

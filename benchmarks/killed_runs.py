@@ -4,34 +4,24 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import get_args
 
-from compared_runs import REPOSITORY, Archive, Kill, Tally
+from colorize_command import OWN_FOLDERS, Command
+from compared_runs import Archive, Kill, Tally
 from killing import ENDING, kill_one, kinds_in, members
 from pipeline.errors import ObjectMissing
 from pipeline.ledger.results import committed_shards
 from pipeline.ledger.run_file import load_run
-from pipeline.run.listener import Phase
 from pipeline.storage.lease import LEASE
 from pipeline.storage.local import PARTIAL, LocalStorage
 from pipeline.storage.open_storage import open_storage
 
 LOOK_SECONDS = (0.1, 0.5)  # between listings: of a folder, and of a bucket, which are work for it
 FORGET_SECONDS = 10.0  # a machine's numbers of processes may be through in minutes
-PHASES = get_args(Phase)
-# The line of the watchdog among them: on a busy machine minutes may pass without a commit.
-OUR_LINE = re.compile(
-    r"[\d,]+ of [\d,]+ photos(, .*)?|no shard was done for \d+ s .*|autochrome: .*|"
-    + r"|".join(PHASES)
-)
 PATIENCE = 10.0  # seconds for a kind of victim to appear, else it is put off
 STALL = 600.0  # seconds without a commit or a kill after which a run is given up
 START_SECONDS = 30.0  # within which a command may be ended while it starts
@@ -45,11 +35,10 @@ PAIRS = 0.25  # of moments at which two are killed
 ENDINGS = (0, 1, 3, -signal.SIGKILL)
 REFUSED = 2  # as is a command while another holds the lease
 SESSION_FOLDER = re.compile(r"autochrome-[0-9a-f]{6}")  # the next command there removes it
-OURS = ("logs", "state")  # folders of these measurements among those of commands
 
 
 class Stalled(Exception):
-    """No commit for a long time, or an end that no kill explains; the text tells more."""
+    """No commit for a long time, or an end that no kill explains; the text says which."""
 
 
 @dataclass
@@ -61,47 +50,6 @@ class _Moment:
     seconds: float
     since: float
     half_written: bool = False
-
-
-class Command:
-    """`autochrome colorize`, in a session of its own; `number` is that of its leader.
-
-    place: a folder with a short path, as Ray's sockets are below it, for all that is temporary.
-    """
-
-    def __init__(self, arguments: Sequence[str], log: Path, place: Path) -> None:
-        environment = os.environ | {
-            "PYTHONPATH": os.pathsep.join(filter(None, [str(REPOSITORY), *sys.path])),
-            "RAY_TMPDIR": str(place),
-            "TMPDIR": str(place),
-            "XDG_STATE_HOME": str(place / "state"),
-            "RAY_worker_niceness": "0",  # else whatever else runs here starves the workers
-        }
-        self.log, self.doomed = log, False  # once that was killed without which it cannot go on
-        with open(log, "w") as file:
-            self._process = subprocess.Popen(
-                [
-                    *(sys.executable, "-c", "from jobs.main import main; main()"),
-                    *("colorize", *arguments),
-                ],
-                cwd=REPOSITORY,
-                env=environment,
-                stdout=subprocess.DEVNULL,
-                stderr=file,
-                start_new_session=True,
-            )
-        self.number = self._process.pid
-
-    def exit_code(self) -> int | None:
-        return self._process.poll()
-
-    def phase(self) -> str:
-        """The last that it has told."""
-        told = [line for line in self.log.read_text().splitlines() if line in PHASES]
-        return told[-1] if told else "start"
-
-    def strange_lines(self) -> list[str]:
-        return [line for line in self.log.read_text().splitlines() if not OUR_LINE.fullmatch(line)]
 
 
 class KilledRun:
@@ -146,7 +94,7 @@ class KilledRun:
         victims: kinds of processes to be killed, in this order where possible; taken from the list
         as it is done. until: by time.monotonic, after which no more are. Raises Stalled.
         """
-        for name in OURS:
+        for name in OWN_FOLDERS:
             (self._place / name).mkdir(exist_ok=True, mode=0o700)
         try:
             self._finish(victims, [None] * commands, until)
@@ -371,4 +319,4 @@ class KilledRun:
 
 def left_files(place: Path) -> list[str]:
     """What commands have left in their folder for what is temporary."""
-    return sorted(each.name for each in place.iterdir() if each.name not in OURS)
+    return sorted(each.name for each in place.iterdir() if each.name not in OWN_FOLDERS)

@@ -22,7 +22,7 @@ VICTIMS = {
     "actor": 14,
     "reader": 50,
     "writer": 60,
-    "starting worker": 30,  # Ray has not told it yet what it is for
+    "starting worker": 30,  # not assigned to any work yet
     "idle worker": 6,
     "helper": 8,  # actors of Ray Data that hold statistics and the like
     "daemon": 2,  # of Ray: logs, dashboard and autoscaler

@@ -48,7 +48,7 @@ def describe_machine(device: str) -> dict[str, object]:
 
 
 def processor() -> str:
-    """The model's name, where the system tells it."""
+    """The model's name, if the system states it."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -138,12 +138,12 @@ def load_parts(folder: Path) -> dict[str, Any] | None:
     index = folder / "checkpoint.json"
     if not index.exists():
         return None
-    told = json.loads(index.read_text())
-    missing = [name for name in told["parts"] if not (folder / name).exists()]
+    entry = json.loads(index.read_text())
+    missing = [name for name in entry["parts"] if not (folder / name).exists()]
     if missing:
         raise ValueError(f"{folder}: the checkpoint lacks {', '.join(missing)}")
-    data = b"".join((folder / name).read_bytes() for name in told["parts"])
-    if hashlib.sha256(data).hexdigest() != told["sha256"]:
+    data = b"".join((folder / name).read_bytes() for name in entry["parts"])
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
         raise ValueError(f"{folder}: the checkpoint is damaged: its digest is another")
     state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     return state

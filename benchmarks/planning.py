@@ -2,8 +2,8 @@
 
     python benchmarks/planning.py --shards 100000 --open 1000 --rows 10000000 --listed 1000000
 
-Three parts. Resume: --shards shards of a thousand photos, all committed but --open of them; which
-photos are left? Plan: from a manifest of --rows rows. Update: a source of --listed photos is
+Three parts. Resume: of --shards shards of a thousand photos, all but --open are committed; list the
+photos that are left. Plan: from a manifest of --rows rows. Update: a source of --listed photos is
 compared with a plan in which every thousandth is missing, and these are added; listing the source
 costs nothing here, as it is simulated. Each part runs in a process of its own. Prints a table and
 one JSON line.
@@ -174,28 +174,28 @@ def measure_resume(
     place = Path(folder, name)
     place.mkdir()
     simulate_run(place, shards, open_shards)
-    told = measure("resume", str(place), "")
+    result = measure("resume", str(place), "")
     print(
-        f"{name}: {told['open_shards']:,.0f} of {shards:,} shards"
-        f" ({told['open_photos']:,.0f} photos): {told['seconds']:.1f} s, of these"
-        f" {told['listing_seconds']:.1f} s for listing; CPU {told['cpu_seconds']:.1f} s;"
-        f" peak {told['peak_MiB']:,.0f} MiB"
+        f"{name}: {result['open_shards']:,.0f} of {shards:,} shards"
+        f" ({result['open_photos']:,.0f} photos): {result['seconds']:.1f} s, of these"
+        f" {result['listing_seconds']:.1f} s for listing; CPU {result['cpu_seconds']:.1f} s;"
+        f" peak {result['peak_MiB']:,.0f} MiB"
     )
-    return {name: told}
+    return {name: result}
 
 
 def measure_manifest(folder: str, count: int) -> dict[str, dict[str, float]]:
     """The figures of a plan from a manifest of so many rows, which are printed, too."""
     path = Path(folder, f"{count}.parquet")
     write_manifest(path, count)
-    told = measure("plan", str(path), f"{path}.out")
+    result = measure("plan", str(path), f"{path}.out")
     print(
-        f"manifest of {count:,} rows: {told['seconds']:.1f} s"
-        f" ({60 * count / told['seconds']:,.0f} rows a minute);"
-        f" CPU {told['cpu_seconds']:.1f} s;"
-        f" peak {told['peak_MiB']:,.0f} MiB"
+        f"manifest of {count:,} rows: {result['seconds']:.1f} s"
+        f" ({60 * count / result['seconds']:,.0f} rows a minute);"
+        f" CPU {result['cpu_seconds']:.1f} s;"
+        f" peak {result['peak_MiB']:,.0f} MiB"
     )
-    return {f"manifest of {count}": told}
+    return {f"manifest of {count}": result}
 
 
 def measure_update(folder: str, listed: int) -> dict[str, dict[str, float]]:
@@ -203,14 +203,14 @@ def measure_update(folder: str, listed: int) -> dict[str, dict[str, float]]:
     place, shards = Path(folder, "grown"), listed // SHARD_SIZE
     place.mkdir()
     simulate_run(place, shards, set(range(shards)))
-    told = measure("update", str(place), str(listed))
+    result = measure("update", str(place), str(listed))
     print(
         f"{listed:,} photos listed and compared with their plan:"
-        f" {told['compare_seconds']:.1f} s, peak {told['compare_peak_MiB']:,.0f} MiB;"
-        f" every thousandth added: {told['add_seconds']:.1f} s; CPU of both"
-        f" {told['cpu_seconds']:.1f} s; peak {told['peak_MiB']:,.0f} MiB"
+        f" {result['compare_seconds']:.1f} s, peak {result['compare_peak_MiB']:,.0f} MiB;"
+        f" every thousandth added: {result['add_seconds']:.1f} s; CPU of both"
+        f" {result['cpu_seconds']:.1f} s; peak {result['peak_MiB']:,.0f} MiB"
     )
-    return {"update": told}
+    return {"update": result}
 
 
 @click.command()

@@ -108,11 +108,11 @@ def main(photos: int, part: str | None) -> None:
         with tempfile.TemporaryDirectory() as folder:
             simulate_results(Path(folder), count)
             command = [sys.executable, __file__, "--part", folder]
-            results[f"{count} photos"] = told = json.loads(subprocess.check_output(command))
+            results[f"{count} photos"] = result = json.loads(subprocess.check_output(command))
         print(
-            f"{count:,} photos: {told['seconds']:.1f} s (CPU {told['cpu_seconds']:.1f} s), peak"
-            f" {told['peak_MiB']:,.0f} MiB; {told['data_MB']:.1f} MB of data, of which a browser"
-            f" reads {told['read_at_opening_MB']:.1f} MB when it opens the page"
+            f"{count:,} photos: {result['seconds']:.1f} s (CPU {result['cpu_seconds']:.1f} s), peak"
+            f" {result['peak_MiB']:,.0f} MiB; {result['data_MB']:.1f} MB of data, of which a"
+            f" browser reads {result['read_at_opening_MB']:.1f} MB when it opens the page"
         )
     print(json.dumps(results))
 

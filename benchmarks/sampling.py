@@ -185,8 +185,8 @@ def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: in
     for _, (name, way) in product(range(repeats), ways.items()):
         fastest[name] = min(fastest[name], seconds_of(way, 1, warm=False))
     ratio = fastest["forecasts"] / fastest["lanes"]
-    told = ", ".join(f"{name} {time:.3f} s" for name, time in fastest.items())
-    print(f"{size} at once: {told}; forecasts take {ratio:.2f} of the time of lanes")
+    fastest_times = ", ".join(f"{name} {time:.3f} s" for name, time in fastest.items())
+    print(f"{size} at once: {fastest_times}; forecasts take {ratio:.2f} of the time of lanes")
     facts = {"benchmark": "forecasts", "size": size, "temperature": temperature, "ratio": ratio}
     print(json.dumps(facts | fastest | {"load": os.getloadavg()[0]} | describe_machine("cpu")))
 

@@ -48,7 +48,7 @@ def master(format: str, bits: int, megapixels: float) -> bytes:
 
 
 @click.command()
-@click.option("--repeats", default=3, show_default=True, help="The least of so many is told.")
+@click.option("--repeats", default=3, show_default=True, help="Report the least of so many.")
 def main(repeats: int) -> None:
     recipe = Recipe(source="memory://", weights={}, versions={"autochrome": "benchmark"})
     small = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)

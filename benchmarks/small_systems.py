@@ -1,7 +1,7 @@
-"""The systems of docs/models.md in a small size, and how they are trained alike.
+"""Small versions of the systems of docs/models.md, and their common training.
 
-All learn from the very same crops. Where a system has the photo trunk, the trunk comes with the
-weights of its package and stays as it is.
+All learn from the same crops. The photo trunk of a system that has one keeps the weights of its
+package.
 
 Legend: B batch, S side of the photographs that a trunk sees.
 """
@@ -79,15 +79,15 @@ def train(
     if isinstance(stage, ColTranCore) and stage.config.histogram:
         fit_histogram(stage, photographs)
     trainer = Trainer(stage, settings)
-    started, told = time.monotonic(), time.monotonic()
+    started, reported = time.monotonic(), time.monotonic()
     losses: dict[str, float] = {}
     while trainer.step < settings.steps:
         # Drawn at the largest size for all: which crops there are depends on the size.
         generator = torch.Generator().manual_seed(trainer.step)
         crops = photographs.crops(SEEN, settings.crop, batch, generator)
         losses = trainer.train_on(as_seen(trainer.model, crops), generator)
-        if time.monotonic() - told > 20:
-            told = time.monotonic()
+        if time.monotonic() - reported > 20:
+            reported = time.monotonic()
             print(f"  {name}: step {trainer.step} of {settings.steps}, {losses}", flush=True)
     return trainer.average, {"seconds": time.monotonic() - started, **losses}  # type: ignore[return-value]
 

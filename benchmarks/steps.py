@@ -5,8 +5,8 @@
 
 Tiny photographs go through the steps as they go through a run's workers, pickled in between, with a
 model that takes no time. The first shard is not counted, as it imports. Each turn is a process of
-its own. Told: milliseconds of a CPU, and of time, a photograph. --before: another checkout, whose
-steps take turns with those of this one. Prints a table, and one JSON line.
+its own. It reports CPU time and elapsed time per photograph, in milliseconds. --before: another
+checkout, whose steps take turns with those of this one. Prints a table, and one JSON line.
 """
 
 import json
@@ -75,7 +75,7 @@ def measure(source: str, options: dict[str, Any]) -> dict[str, Times]:
     }
 
 
-def told(times: list[Times]) -> str:
+def describe(times: list[Times]) -> str:
     """The least and the most of each kind."""
     cpu, clock = zip(*times, strict=True)
     return f"{min(cpu):7.2f} to {max(cpu):5.2f} {min(clock):9.2f} to {max(clock):6.2f}"
@@ -108,7 +108,7 @@ def main(
                 found[f"{step}, {name}"].append(spent)
     print(f"{'':18} {'ms of a CPU a photo':>17}  {'ms a photo':>16}")
     for name in sorted(found):
-        print(f"{name:18} {told(found[name])}")
+        print(f"{name:18} {describe(found[name])}")
     print(json.dumps({"machine": describe_machine("cpu"), "load": os.getloadavg(), **found}))
 
 

@@ -1,13 +1,13 @@
-"""Train the systems of docs/models.md alike and small, and compare them.
+"""Train small versions of the systems of docs/models.md in the same way, and compare them.
 
     python benchmarks/systems.py train144.parquet out --split-column split
 
-PixelCNN++ and the Axial Transformer know no gray photograph and draw whole pictures; PIC and
-ColTran's core draw the color of one, each without and with the photo trunk, and the core also with
-the table that its recipe starts it with. Needs the extra [train]. All learn from the same
-random crops, by the same optimizer and schedule, and are scored on the same held-out photographs. A
-system whose weights are in OUT already is not trained again. Prints a JSON line for each system,
-and one of all; writes OUT/samples.jpg, made of the photographs of examples/photos alone.
+PixelCNN++ and the Axial Transformer draw whole pictures, without a gray photograph. PIC and the
+core draw the color of one, each with and without the photo trunk, and the core also with the table
+of its recipe. Needs the extra [train]. All learn from the same random crops, by the same optimizer
+and schedule, and are scored on the same held-out photographs. A system whose weights are already in
+OUT is not trained again. Prints a JSON line for each system, and one for all; writes
+OUT/samples.jpg, made only from the photographs of examples/photos.
 """
 
 import json
@@ -152,7 +152,7 @@ def train_missing(
 def score_all(
     paths: Mapping[str, Path], rgb_NSS3: torch.Tensor, draws: int, temperature: float
 ) -> dict[str, dict[str, object]]:
-    """The scores of each system, told as they come, beside what its training said."""
+    """The scores of each system, printed as they come, with the figures of its training."""
     results = dict[str, dict[str, object]]()
     for name, path in paths.items():
         training = json.loads(path.with_suffix(".json").read_text())

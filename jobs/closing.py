@@ -68,8 +68,8 @@ def describe_selection(taken: Mapping[str, int]) -> str:
     counts = {
         "approved": taken.get("approve", 0),
         "rejected": taken.get("reject", 0),
-        "done once more": taken["redone"],
-        "done with that seed before": before,
+        "redone": taken["redone"],
+        "already done with that seed": before,
     }
     words = [f"{count:,} {word}" for word, count in counts.items() if count]
     return f"selection: {', '.join(words) or 'no decisions'}"
@@ -98,7 +98,9 @@ def _describe_rest(summary: "Summary") -> list[str]:
     if summary.resized:
         have = "1 photo has" if summary.resized == 1 else f"{summary.resized:,} photos have"
         where = shlex.quote(summary.destination)
-        lines.append(f"{have} another size than when planned: autochrome verify {where} tells more")
+        lines.append(
+            f"{have} changed in size since planning: autochrome verify {where} shows which"
+        )
     if summary.skipped:
         lines.append(f"{summary.skipped:,} skipped: already in color, --recolor does them too")
     if summary.pending:

@@ -34,13 +34,15 @@ class Sources(click.Argument):
     shell_complete=complete_folder,
 )
 @click.argument("destination", metavar="DST", shell_complete=complete_folder)
-@click.option("--update", is_flag=True, help="Add photos that came into SRC since DST was begun.")
-@click.option("--dry-run", is_flag=True, help="Only say what there is to do; writes nothing.")
+@click.option(
+    "--update", is_flag=True, help="Also colorize photos added to SRC since DST was started."
+)
+@click.option("--dry-run", is_flag=True, help="Report what would be done; write nothing.")
 @click.option(
     "--price-per-hour",
     type=click.FloatRange(0),
     metavar="P",
-    help="With --dry-run: of this machine, to reckon what the run costs.",
+    help="With --dry-run: price of this machine, to estimate the cost.",
 )
 @recipe_options
 @resource_options
@@ -57,10 +59,10 @@ def colorize(
 ) -> None:
     """Colorize the photographs of SRC into DST.
 
-    Both are folders, or s3://bucket/prefix; SRC may be a quoted pattern below one, as
+    Both are folders or s3://bucket/prefix; SRC may also be a quoted pattern such as
     'scans/18*.tif', or one or several files. SRC is only read. After an interruption, run the same
-    command again: it only does what is missing. It reports how many photos were added to SRC since,
-    and also does these with --update.
+    command again: it does only what is missing. It reports how many photos were added to SRC since
+    the start, and colorizes these too with --update.
 
     \b
     Exit codes: 0 all photos are done, 2 wrong usage or setting, 3 finished but some photos

@@ -29,19 +29,20 @@ PORT_SIZES = {
     "--stage",
     required=True,
     type=click.Choice(["core", "color", "spatial", "pixelcnn"]),
-    help="Which model.",
+    help="The model that the weights are for.",
 )
 @click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help='JSON: {"stage": ..., "model": {"hidden": 512, ...}}; absent settings are as published.',
+    help='JSON: {"stage": ..., "model": {"hidden": 512, ...}}; absent settings keep their published'
+    " values.",
 )
 @click.option(
-    "--preset", type=click.Choice(["published"]), help="The published sizes; also the default."
+    "--preset", type=click.Choice(["published"]), help="The published sizes, which are the default."
 )
-@click.option("--raw", is_flag=True, help="Take the raw variables, not their moving averages.")
+@click.option("--raw", is_flag=True, help="Convert the raw variables, not their moving averages.")
 def convert(
     checkpoint: Path,
     out: Path,
@@ -109,8 +110,8 @@ def convert_pixelcnn(path: Path, out: Path, config_file: Path | None) -> None:
             raise UsageError(f"{path} has {name} {found}, {config_file} has {name} {value}")
     write_weights(model, out)
     sizes = ("levels", "inner", "hidden", "mixtures", "channels", "resolution")
-    told = ", ".join(f"{name} {getattr(model.config, name)}" for name in sizes)
-    click.echo(f"{out}: pixelcnn, {len(tensors)} variables of {path}: {told}")
+    settings = ", ".join(f"{name} {getattr(model.config, name)}" for name in sizes)
+    click.echo(f"{out}: pixelcnn, {len(tensors)} variables of {path}: {settings}")
 
 
 def read_port_sizes(path: Path) -> dict[str, int]:

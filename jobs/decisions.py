@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 decisions_option = click.option(
     "--decisions",
     metavar="DST",
-    help="Say which way to rank agrees with what people approved, rejected and redid there.",
+    help="Only report which ranking agrees with what people approved, rejected and redid in DST.",
 )
 
 

@@ -53,43 +53,45 @@ TABLE = (
     type=click.Choice(["coltran", "pic"]),
     default="coltran",
     show_default=True,
-    help="What is scored: ColTran's three stages, or PIC.",
+    help="The model to score: ColTran's three stages, or PIC.",
 )
 @click.option(
     "--split",
     type=click.Choice(["all", "train", "validation"]),
     default="all",
     show_default=True,
-    help="validation: those that autochrome train holds out, by content.",
+    help="validation: the photographs that autochrome train holds out, by content.",
 )
 @click.option(
-    "--split-column", metavar="COLUMN", help="Parquet column with train and val, instead."
+    "--split-column",
+    metavar="COLUMN",
+    help="Split by this Parquet column, with the values train and val.",
 )
 @click.option(
     "--by",
     metavar="COLUMN",
-    help="Parquet column, such as set: also print the figures of each group.",
+    help="Also print figures by group: a Parquet column, such as set.",
 )
-@click.option("--limit", type=click.IntRange(1), help="Score only so many photographs.")
+@click.option("--limit", type=click.IntRange(1), help="Score at most this many photographs.")
 @click.option(
     "--pictures",
     type=click.IntRange(1),
     default=200,
     show_default=True,
-    help="Colorize, and score the upsamplers on, at most so many of them.",
+    help="Colorize at most this many of them, and score the upsamplers on these.",
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures.")
 @click.option(
     "--temperature",
     type=click.FloatRange(0, 10),
     callback=check_number,
-    help="Temperature of the pictures; by default that of the method in autochrome colorize.",
+    help="Temperature of the pictures.  [default: as in autochrome colorize]",
 )
 @click.option(
     "--saturation",
     type=click.FloatRange(0, 4),
     callback=check_number,
-    help="Saturation of the pictures; by default that of the method, too.",
+    help="Saturation of the pictures.  [default: as in autochrome colorize]",
 )
 @click.option(
     "--precision",
@@ -103,7 +105,7 @@ TABLE = (
     type=click.Choice(["spatial", "guided"]),
     default="spatial",
     show_default=True,
-    help="As in autochrome colorize: guided leaves out the last stage of the pictures.",
+    help="As in autochrome colorize: guided skips the last stage.",
 )
 @click.option(
     "--method",
@@ -127,7 +129,7 @@ TABLE = (
     "--save-baseline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Save these histograms; beside weights, as baselines.safetensors, they are used.",
+    help="Save these histograms; named baselines.safetensors next to weights, they are used.",
 )
 @click.option(
     "--inception",

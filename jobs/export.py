@@ -35,56 +35,57 @@ def check_lines(
     "--selection",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
-    help="CSV of the review page: only what it approves.",
+    help="Only pictures approved in this CSV file from the review page.",
 )
 @click.option(
-    "--approved", is_flag=True, help="Only what is approved by decisions that DST has taken."
+    "--approved", is_flag=True, help="Only pictures approved by the decisions stored in DST."
 )
 @click.option(
     "--candidates",
     type=click.Choice(["best", "all"]),
     default="best",
     show_default=True,
-    help="Of each photo the best that may go out, by rank, or all.",
+    help="Of each photo, the best-ranked candidate that qualifies, or all that do.",
 )
 @click.option(
     "--max-bits",
     type=float,
     callback=check_number,
     metavar="B",
-    help="Only pictures of at most so many bits per pixel: what the model finds likely.",
+    help="Only pictures of at most B bits per pixel, which the model finds likely.",
 )
 @click.option(
     "--min-colorfulness",
     type=float,
     callback=check_number,
     metavar="C",
-    help="Only pictures that are at least so colorful.",
+    help="Only pictures with at least this colorfulness.",
 )
-@click.option("--bag", is_flag=True, help="As a BagIt bag (RFC 8493), with SHA-256.")
+@click.option("--bag", is_flag=True, help="Make a BagIt bag (RFC 8493), with SHA-256.")
 @click.option(
     "--bag-info",
     multiple=True,
     callback=check_lines,
     metavar="LABEL=VALUE",
-    help="A line of bag-info.txt, as Source-Organization='City Archive'; may be given again.",
+    help="A line of bag-info.txt, such as Source-Organization='City Archive'; can be given several"
+    " times.",
 )
 @click.option(
     "--iiif",
     metavar="BASE_URL",
-    help="IIIF manifests, for the address under which OUT will be served.",
+    help="Write IIIF manifests for the address at which OUT will be served.",
 )
 @click.option(
     "--hard-links",
     is_flag=True,
-    help="Between folders on one disk: the same files under second names, which take no space; who"
-    " changes one changes both.",
+    help="For folders on one disk: hard links instead of copies. They take no space, but changing"
+    " one changes both.",
 )
 @click.option(
     "--single-writer",
     is_flag=True,
-    help="For stores without conditional writes, and disks without hard links, such as exFAT: only"
-    " this command writes to OUT.",
+    help="For stores without conditional writes, and disks without hard links, such as exFAT:"
+    " promise that only this command writes to OUT.",
 )
 @log_format_option
 @click.pass_context
@@ -106,15 +107,13 @@ def export(
 ) -> None:
     """Copy pictures of DST to OUT, with a catalog.
 
-    They are named after their masters.
-
-    Both are folders or s3://bucket/prefix. Without --selection and --approved, all pictures that
-    nobody rejected are copied. DST is only read, masters are not opened. Repeat the command to
-    continue; it compares the files that exist.
+    Pictures get the names of their masters. DST and OUT are folders or s3://bucket/prefix. Without
+    --selection and --approved, all pictures that nobody rejected are copied. DST is only read, and
+    masters are not opened. Repeat the command to continue; existing files are compared.
 
     \b
-    Exit codes: 0 all is delivered; 2 wrong usage; 3 some pictures could not be delivered, the
-    catalog tells which; 5 OUT holds a delivery of another kind.
+    Exit codes: 0 everything is delivered; 2 wrong usage; 3 some pictures could not be delivered,
+    and the catalog says which; 5 OUT holds a delivery with other options.
 
     \b
     Examples:

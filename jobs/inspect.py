@@ -1,4 +1,4 @@
-"""autochrome inspect: what pictures say of their making."""
+"""autochrome inspect: what pictures say about how they were made."""
 
 import json
 from dataclasses import asdict, replace
@@ -20,15 +20,18 @@ if TYPE_CHECKING:
     "--results",
     metavar="DST",
     shell_complete=complete_folder,
-    help="Look the pictures up in the results of DST, by their bytes or their looks.",
+    help="Also look the pictures up in the results of DST, by their bytes or their appearance.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on one line for each.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object per line for each picture."
+)
 @click.pass_context
 def inspect(ctx: click.Context, files: tuple[str, ...], results: str | None, as_json: bool) -> None:
-    """Tell what pictures say of their making: paths, or s3://bucket/key.
+    """Report what pictures say about how they were made.
 
-    It looks for content credentials (C2PA), XMP with IPTC's digital source type, a sidecar, the
-    visible mark and the watermark; with --results, also for the picture's row.
+    FILE is a path or s3://bucket/key. The command looks for content credentials (C2PA), XMP with
+    IPTC's digital source type, a sidecar, the visible mark and the watermark; with --results, also
+    for the picture's row.
 
     \b
     Exit codes: 0 all declare that a machine made the color, 1 one or more do not, 2 one or more
@@ -102,8 +105,10 @@ def describe(found: "Inspection") -> str:
     lines += [("results", describe_row(row)) for row in found.rows]
     lines += [("note", note) for note in found.notes]
     width = max(len(name) for name, _ in lines)
-    told = (f"  {shown_in_line(name):<{width}}  {shown_in_line(value)}" for name, value in lines)
-    return "\n".join([shown_in_line(found.file), *told])
+    indented = (
+        f"  {shown_in_line(name):<{width}}  {shown_in_line(value)}" for name, value in lines
+    )
+    return "\n".join([shown_in_line(found.file), *indented])
 
 
 def describe_watermark(payload: int) -> str:
@@ -124,7 +129,7 @@ def describe_credentials(found: "Credentials") -> str:
         "Valid": "valid: unchanged since it was signed, by a signer who is unknown here",
         "Invalid": f"INVALID ({', '.join(wrong)})",
     }
-    signer = f"signed by {found.signer or 'somebody without a name'}"
+    signer = f"signed by {found.signer or 'an unnamed signer'}"
     time = "without a time stamp"
     if found.time is not None:
         trusted = "" if found.time_trusted else ", by an authority that is unknown here"

@@ -42,7 +42,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 
 
 class Commands(click.Group):
-    """A group of commands whose errors are told, not traced."""
+    """A group of commands whose errors are one line, not a traceback."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """An empty argument is never meant, and would pass for an option that is not given."""

@@ -57,22 +57,22 @@ device_option = click.option(
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto: GPUs if there are any, else the CPU.",
+    help="auto: GPUs if there are any, otherwise the CPU.",
 )
 
 RESOURCES: list[Decorator] = [
     click.option(
         "--weights",
         metavar="FOLDER",
-        help="core, color and spatial .safetensors, or pic.safetensors, in a folder or"
-        " s3://bucket/prefix; by default those of Autochrome.",
+        help="Folder or s3://bucket/prefix with core, color and spatial.safetensors, or with"
+        " pic.safetensors.  [default: the weights that come with Autochrome]",
     ),
     click.option(
         "--batch-size",
         type=click.IntRange(1, 4096),
         default=8,
         show_default=True,
-        help="Photos that the model takes at once; pictures do not depend on it.",
+        help="Photos that the model processes at once; does not affect the pictures.",
     ),
     click.option(
         "--max-failed",
@@ -85,31 +85,31 @@ RESOURCES: list[Decorator] = [
         "--actors",
         callback=check_actors,
         metavar="MIN:MAX",
-        help="How many processes hold the model, between which a cluster may grow and shrink."
-        "  [default: one for each GPU, or core]",
+        help="Number of processes that hold the model; a cluster grows and shrinks between the two."
+        "  [default: one per GPU, or per core]",
     ),
     click.option(
         "--gpus-per-actor",
         type=click.FloatRange(0, 1, min_open=True),
         default=1.0,
         show_default=True,
-        help="Below 1, several processes share a GPU.",
+        help="GPU share of each process; below 1, several processes share a GPU.",
     ),
     click.option(
         "--single-writer",
         is_flag=True,
-        help="For stores without conditional writes: only this command works on DST.",
+        help="For stores without conditional writes: promise that only this command works on DST.",
     ),
     click.option(
         "--c2pa-certificate",
         metavar="FILE",
-        help="Sign pictures (C2PA): the certificate and those above it, in PEM.",
+        help="Sign pictures (C2PA) with this certificate chain, a PEM file.",
     ),
-    click.option("--c2pa-key", metavar="FILE", help="The certificate's private key, in PEM."),
+    click.option("--c2pa-key", metavar="FILE", help="Private key of the certificate, a PEM file."),
     click.option(
         "--c2pa-timestamp",
         metavar="URL",
-        help="Ask this authority (RFC 3161) for a time stamp on each signature.",
+        help="Add a time stamp from this authority (RFC 3161) to each signature.",
     ),
 ]
 
@@ -137,71 +137,70 @@ RECIPE: list[Decorator] = [
         type=click.Choice(["coltran", "pic"]),
         default="coltran",
         show_default=True,
-        help="What colorizes: ColTran, or the smaller and faster PIC.",
+        help="The model: ColTran, or the smaller and faster PIC.",
     ),
     click.option(
         "--precision",
         type=click.Choice(["auto", "float32", "bfloat16"]),
         default="auto",
         show_default=True,
-        help="Of the model's numbers; bfloat16 is faster where the processor has it. auto is"
-        " bfloat16 on a GPU, float32 without.",
+        help="Number format of the model; bfloat16 is faster on processors that support it. auto:"
+        " bfloat16 on a GPU, otherwise float32.",
     ),
     click.option(
         "--upsampler",
         type=click.Choice(["spatial", "guided"]),
         default="spatial",
         show_default=True,
-        help="guided leaves out the model's last and longest stage: its small color is brought to"
-        " full size along the photo's contours.",
+        help="guided: skip the model's last and slowest stage, and enlarge the colors along the"
+        " photo's contours.",
     ),
     click.option(
         "--method",
         type=click.Choice(["auto", "mean", "sample"]),
         default="auto",
         show_default=True,
-        help="mean: the colors that the model expects, in one pass. sample: drawn pixel by pixel,"
-        " so that candidates differ. auto: mean for one candidate, sample for several.",
+        help="mean: the average of the colors that the model expects, in one pass. sample: colors"
+        " drawn pixel by pixel, so that candidates differ. auto: mean for one candidate, sample"
+        " for several.",
     ),
-    click.option("--draft", is_flag=True, hidden=True, help="An older name of --method mean."),
+    click.option("--draft", is_flag=True, hidden=True, help="An older name for --method mean."),
     click.option("--seed", default=0, show_default=True, help="Another seed gives other pictures."),
     click.option(
         "--temperature",
         type=click.FloatRange(0, 10),
         callback=check_number,
-        help="Below 1, colors that the model finds likely count for more; 0 takes the most likely"
-        " one everywhere.  [mean: 1, sample: 0.7]",
+        help="Below 1, likely colors get more weight; 0 takes the most likely color everywhere."
+        "  [mean: 1, sample: 0.7]",
     ),
     click.option(
         "--saturation",
         type=click.FloatRange(0, 4),
         callback=check_number,
-        help="How strong colors are shown: 1 as the model has them, 0 gray.  [mean: 1.7, sample:"
-        " 1]",
+        help="Strength of colors: 1 keeps the model's colors, 0 is gray.  [mean: 1.7, sample: 1]",
     ),
     click.option(
         "--hints",
         metavar="FILE",
-        help="CSV or Parquet with the columns photo, x, y, color (#rrggbb), and perhaps radius and"
-        " page: places whose color is known.",
+        help="Places whose color is known: CSV or Parquet with the columns photo, x, y, color"
+        " (#rrggbb) and optionally radius and page.",
     ),
     click.option(
         "--palette",
         metavar="PICTURE",
-        help="A color picture, here or s3://bucket/key: its colors, as far as they fit, for all"
-        " photos.",
+        help="Expect the colors of this picture, a file or s3://bucket/key, in all photos.",
     ),
     click.option(
         "--candidates",
         type=click.IntRange(1, 1000),
         default=1,
         show_default=True,
-        help="Pictures of each photo, ranked.",
+        help="Number of pictures of each photo; they are ranked.",
     ),
     click.option(
         "--rank-by",
         type=click.Choice(["likelihood", "typicality", "nearness", "vividness", "balanced"]),
-        help="What puts one of several candidates first; pic has the first two."
+        help="Which of several candidates comes first; pic has only likelihood and typicality."
         "  [coltran: nearness, pic: likelihood]",
     ),
     click.option(
@@ -209,49 +208,49 @@ RECIPE: list[Decorator] = [
         type=click.Choice(["full", "256"]),
         default="full",
         show_default=True,
-        help="256 is the length of the longer side.",
+        help="full: the size of the photo. 256: pixels along the longer side.",
     ),
     click.option(
         "--format",
         type=click.Choice(["auto", "jpeg", "png", "tiff", "webp", "jp2", "avif"]),
         default="auto",
         show_default=True,
-        help="auto is the photo's own format, or PNG.",
+        help="auto: the photo's own format, or PNG if that cannot be written.",
     ),
     click.option(
         "--shard-size",
         type=click.IntRange(1, 100_000),
-        help="Photos that are committed together; pictures do not depend on it. Only counts at"
-        " the first start.  [default: 64 on a GPU, 4 without]",
+        help="Photos that are committed together; does not affect the pictures. Only used at the"
+        " first start.  [default: 64 on a GPU, 4 without]",
     ),
     click.option(
         "--manifest",
         metavar="FILE",
-        help="Parquet or CSV with a column uri, or an S3 Inventory: the photos of SRC to take.",
+        help="Only the photos in this list: Parquet or CSV with a column uri, or an S3 Inventory.",
     ),
     click.option(
         "--include",
         multiple=True,
         metavar="PATTERN",
-        help="Only photos whose path matches, as '1890/*.tif'; may be given again.",
+        help="Only photos whose path matches, such as '1890/*.tif'; can be given several times.",
     ),
     click.option(
-        "--exclude", multiple=True, metavar="PATTERN", help="No photos whose path matches."
+        "--exclude", multiple=True, metavar="PATTERN", help="Leave out photos whose path matches."
     ),
     click.option(
         "--limit",
         type=click.IntRange(1),
         metavar="N",
-        help="Only the first N photos, for a trial in a DST of its own.",
+        help="Only the first N photos, for a trial with its own DST.",
     ),
-    click.option("--follow-links", is_flag=True, help="Links that lead out of SRC, too."),
-    click.option("--recolor", is_flag=True, help="Do photos that are in color already, too."),
+    click.option("--follow-links", is_flag=True, help="Also follow symbolic links out of SRC."),
+    click.option("--recolor", is_flag=True, help="Also colorize photos that are already in color."),
     click.option(
         "--pages",
         type=click.Choice(["first", "all"]),
         default="first",
         show_default=True,
-        help="Of a TIFF that has several; each becomes a picture of its own.",
+        help="Pages of multi-page TIFFs; with all, each page becomes a separate picture.",
     ),
     click.option(
         "--digital-source-type",
@@ -265,15 +264,19 @@ RECIPE: list[Decorator] = [
         ),
         default="compositeWithTrainedAlgorithmicMedia",
         show_default=True,
-        help="What each picture says of its making, in IPTC's words.",
+        help="The IPTC term for how each picture was made.",
     ),
     click.option("--mark", is_flag=True, help="Write AI-colorized into a corner of each picture."),
     click.option(
         "--watermark",
         is_flag=True,
-        help="Experimental: run and photo as an imperceptible mark in the colors.",
+        help="Experimental: hide an identifier of run and photo in the colors of each picture.",
     ),
-    click.option("--sidecar", is_flag=True, help="A JSON file beside each picture says it, too."),
+    click.option(
+        "--sidecar",
+        is_flag=True,
+        help="Write a JSON file next to each picture that says how it was made.",
+    ),
 ]
 
 

@@ -28,31 +28,29 @@ LONGEST = 640  # side of each picture in a preview
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE|FOLDER",
-    help="JPEG, PNG or WebP; a folder for several photos.  [default: NAME.preview.jpg, here]",
+    help="A JPEG, PNG or WebP file; for several photos, a folder.  [default: NAME.preview.jpg]",
 )
 @click.option(
     "--candidates",
     type=click.IntRange(0, 8),
     default=0,
     show_default=True,
-    help="Pictures drawn pixel by pixel, beside the one of expected colors.",
+    help="Number of pictures drawn pixel by pixel, next to the one with the expected colors.",
 )
 @click.option("--seed", default=0, show_default=True, help="Another seed draws other candidates.")
 @click.option(
     "--saturation",
     type=click.FloatRange(0, 4),
     callback=check_number,
-    help="How strong colors are shown, as for colorize.",
+    help="Strength of colors, as for colorize.",
 )
 @click.option(
     "--hints",
     metavar="FILE",
-    help="Places whose color is known, as for colorize; those of other photos are left out.",
+    help="Places whose color is known, as for colorize; hints for other photos are ignored.",
 )
-@click.option("--palette", metavar="PICTURE", help="A color picture's colors, as for colorize.")
-@click.option(
-    "--weights", metavar="FOLDER", help="As for colorize; by default those of Autochrome."
-)
+@click.option("--palette", metavar="PICTURE", help="Expect this picture's colors, as for colorize.")
+@click.option("--weights", metavar="FOLDER", help="A folder with weights, as for colorize.")
 def preview(
     photos: tuple[Path, ...],
     output: Path | None,
@@ -65,8 +63,8 @@ def preview(
 ) -> None:
     """Colorize single photographs, here and at once.
 
-    Gray, color and candidates stand side by side in one picture. Nothing of a run is made: no plan,
-    no results, no Ray. The colors are those that autochrome colorize would give.
+    One picture shows gray, color and candidates side by side. There is no plan, no results table
+    and no Ray. The colors are those that autochrome colorize would give.
 
     \b
     Exit codes: 0, 2 wrong usage, 3 a photo could not be colorized.
@@ -89,8 +87,8 @@ def preview(
     colors = read_palette(palette, colorizer.low_resolution) if palette else None
     for photo, place in zip(photos, places, strict=True):
         try:
-            told = known.get(str(photo), ()), colors
-            data, how = read_photo(photo), (seed, candidates, LONGEST, saturation, *told)
+            known_colors = known.get(str(photo), ()), colors
+            data, how = read_photo(photo), (seed, candidates, LONGEST, saturation, *known_colors)
             made = colorizer.preview(data, *how)
             write_preview(made.rgb, place)
         except PhotoError as error:

@@ -195,7 +195,7 @@ def log_format_option(command: Callable[..., None]) -> Callable[..., None]:
         callback=keep,
         expose_value=False,
         is_eager=True,
-        help="json: one object a line, for machines that collect logs.",
+        help="json: one object per line, for log collectors.",
     )(command)
 
 

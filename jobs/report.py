@@ -11,11 +11,11 @@ from pipeline.errors import shown_in_line
 def report(destination: str) -> None:
     """Write the review page of DST, a folder or s3://bucket/prefix.
 
-    It shows what is committed now, and replaces an existing page; colorize and resume also write it
-    when they end. It opens from a disk or a bucket, without a server.
+    The page shows what is committed so far, and replaces an existing one; colorize and resume also
+    write it when they end. It opens from a disk or a bucket, without a server.
 
     \b
-    Exit codes: 0 it is written, 2 DST holds no run, or cannot be read or written.
+    Exit codes: 0 the page is written, 2 DST holds no run, or cannot be read or written.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""autochrome resume: go on with a run, or retry what failed."""
+"""autochrome resume: continue a run, or retry what failed."""
 
 import sys
 from typing import Any
@@ -15,30 +15,32 @@ from pipeline.errors import REASONS, UsageError
 
 @click.command(cls=SectionedCommand)
 @click.argument("destination", metavar="DST", shell_complete=complete_folder)
-@click.option("--retry-failed", is_flag=True, help="Do failed photos once more, too.")
+@click.option("--retry-failed", is_flag=True, help="Also retry photos that failed.")
 @click.option(
     "--reason",
     "reasons",
     type=click.Choice(REASONS),
     multiple=True,
     metavar="REASON",
-    help="Of the failed photos only those that failed for this; may be given again.",
+    help="Retry only photos that failed for this reason; can be given several times.",
 )
 @click.option(
     "--selection",
     type=click.Path(exists=True, dir_okay=False),
     metavar="FILE",
-    help="CSV of the review page: do photos once more that are to be redone, keep the rest.",
+    help="Apply the decisions in this CSV file from the review page.",
 )
 @click.option(
     "--series",
     type=click.Choice(["folder"]),
-    help="Make the photos of each folder alike: by the palette of the first approved picture, or of"
-    " a typical one, the rest is done once more.",
+    help="Give the photos of each folder similar colors: redo them with the palette of the first"
+    " approved picture, or of a typical one.",
 )
 @resource_options
-@click.option("--address", metavar="URL", help="Ray's job server: do it there, as a job.")
-@click.option("--follow", is_flag=True, help="With --address: tell of the progress until the end.")
+@click.option(
+    "--address", metavar="URL", help="Run as a job on this cluster: the URL of Ray's job server."
+)
+@click.option("--follow", is_flag=True, help="With --address: print progress until the job ends.")
 @click.pass_context
 def resume(
     ctx: click.Context,
@@ -52,15 +54,15 @@ def resume(
     series: str | None,
     **options: Any,
 ) -> None:
-    """Go on with the run of DST, a folder or s3://bucket/prefix.
+    """Continue the run of DST, a folder or s3://bucket/prefix.
 
     Its source and settings are stored there. Finished photos are not read again. With
-    --retry-failed, photos that failed are planned once more; their older rows stay, and the last
-    attempt counts. With --selection, so are photos that were marked "redo" on the review page, with
-    the seed given there. With --address, a job on a cluster does the work.
+    --retry-failed, photos that failed are planned again; their older rows stay, and the last
+    attempt counts. With --selection, photos marked "redo" on the review page are planned again,
+    with the seed given there. With --address, the run continues as a job on a cluster.
 
     \b
-    Exit codes: as of autochrome colorize.
+    Exit codes: those of autochrome colorize.
 
     \b
     Examples:

@@ -31,7 +31,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _interrupt_again(ignored: "UnraisableHookArgs") -> None:
-    """Send an interrupt once more that came where Python ignores exceptions.
+    """Resend an interrupt that came where Python ignores exceptions.
 
     Such places are destructors and callbacks of weak references, which each import has: the command
     would go on as if nobody had asked it to stop.

@@ -1,4 +1,4 @@
-"""autochrome status: how far a run is, from storage alone."""
+"""autochrome status: the progress of a run, from storage alone."""
 
 import csv
 import json
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("destination", metavar="DST", shell_complete=complete_folder)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on one line.")
-@click.option("--failed", is_flag=True, help="List the photos that failed, all of them, and why.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on one line.")
+@click.option("--failed", is_flag=True, help="List all photos that failed, and why.")
 @click.option(
     "--csv",
     "csv_file",
     type=click.Path(dir_okay=False),
     metavar="FILE",
-    help="With --failed: as a table in FILE, - for standard output.",
+    help="With --failed: write a table to FILE; - is standard output.",
 )
-@click.option("--watch", is_flag=True, help="Again and again, until all is done.")
+@click.option("--watch", is_flag=True, help="Repeat until everything is done.")
 @click.option(
     "--every",
     type=click.FloatRange(0.1),
     default=10.0,
     show_default=True,
     metavar="SECONDS",
-    help="How often, with --watch.",
+    help="With --watch: seconds between two reports.",
 )
 def status(
     destination: str,
@@ -46,12 +46,12 @@ def status(
     watch: bool,
     every: float,
 ) -> None:
-    """Tell how far the run of DST is, a folder or s3://bucket/prefix.
+    """Show the progress of DST, a folder or s3://bucket/prefix.
 
-    It only reads the destination, so it works from any machine, whether or not the run is active.
+    The command only reads DST, so it works from any machine, whether or not the run is active.
 
     \b
-    Exit codes: 0 whatever the state, 2 DST holds no run.
+    Exit codes: 0 in any state of the run, 2 DST holds no run.
 
     \b
     Examples:
@@ -127,7 +127,7 @@ def describe(status: "Status", failures: Sequence["Failure"] = (), destination: 
     share = (status.photos - status.pending) / status.photos
     seconds, rate = status.work_seconds, status.photos_per_second
     colorized = describe_colorized(status.done, status.photos, seconds, rate)
-    lines = [f"{colorized} ({share:.1%} dealt with)"]
+    lines = [f"{colorized} ({share:.1%} processed)"]
     if status.failed:
         failed = sum(status.failed.values())
         lines += describe_failures(status.failed, failures, failed, destination)
@@ -138,7 +138,7 @@ def describe(status: "Status", failures: Sequence["Failure"] = (), destination: 
     if status.more_pages:
         lines.append(describe_more_pages(status.more_pages))
     if status.retrying:
-        lines.append(f"{status.retrying:,} planned once more")
+        lines.append(f"{status.retrying:,} to be retried")
     rates = ", ".join(f"{rate:.2f} in {minutes} min" for minutes, rate in status.rates.items())
     lines.append(f"photos/s: {rates}")
     if status.since is not None:

@@ -18,7 +18,7 @@ def address_option(command: Callable[..., None]) -> Callable[..., None]:
         "--address",
         envvar="RAY_ADDRESS",
         metavar="URL",
-        help="Ray's job server, as http://127.0.0.1:8265; by default that of RAY_ADDRESS.",
+        help="Ray's job server, such as http://127.0.0.1:8265.  [default: RAY_ADDRESS]",
     )(command)
 
 
@@ -48,7 +48,7 @@ def send(
         ctx.exit(submission.follow(address, name, tell))
     there = submission.at(address)
     click.echo(f"follow  autochrome logs {name} --follow{there}")
-    click.echo(f"ask     autochrome status {shlex.quote(uri)}")
+    click.echo(f"status  autochrome status {shlex.quote(uri)}")
     click.echo(f"stop    autochrome stop {name}{there}")
 
 
@@ -62,8 +62,12 @@ def tell(lines: str) -> None:
 @click.argument("destination", metavar="DST", shell_complete=complete_folder)
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[OPTION OF COLORIZE]...")
 @address_option
-@click.option("--weights", metavar="FOLDER", help="As for colorize; a local folder is sent along.")
-@click.option("--follow", is_flag=True, help="Tell of the progress until the job ends.")
+@click.option(
+    "--weights",
+    metavar="FOLDER",
+    help="As for colorize; a local folder is sent along with the job.",
+)
+@click.option("--follow", is_flag=True, help="Print progress until the job ends.")
 @click.pass_context
 def submit(
     ctx: click.Context,
@@ -76,12 +80,12 @@ def submit(
 ) -> None:
     """Colorize the photographs of SRC into DST on a cluster.
 
-    All options of autochrome colorize may be given. SRC and DST, and a manifest, are places that
-    the cluster can reach. A destination has one job at a time.
+    Takes all options of autochrome colorize. The cluster must be able to reach SRC, DST and any
+    manifest. A destination has one job at a time.
 
     \b
-    Exit codes: 0 the job was sent, 2 wrong usage, or a job on DST is running; with --follow those
-    of autochrome colorize.
+    Exit codes: 0 the job was sent; 2 wrong usage, or a job on DST is running; with --follow,
+    those of autochrome colorize.
 
     \b
     Examples:
@@ -103,10 +107,10 @@ def submit(
 def jobs(address: str | None) -> None:
     """List the jobs of a cluster.
 
-    A line each: its id, how far it is, where it works. The last one comes first.
+    One line per job, latest first: its id, state and destination.
 
     \b
-    Exit codes: 0, 2 no job server answers.
+    Exit codes: 0 listed, 2 no job server answers.
 
     \b
     Example:
@@ -126,15 +130,15 @@ def jobs(address: str | None) -> None:
 @click.command()
 @click.argument("job", metavar="ID|DST")
 @address_option
-@click.option("--follow", is_flag=True, help="Go on until the job ends.")
+@click.option("--follow", is_flag=True, help="Keep printing until the job ends.")
 @click.pass_context
 def logs(ctx: click.Context, job: str, address: str | None, follow: bool) -> None:
-    """Print what a job has said.
+    """Print the output of a job.
 
-    It is named by its id, or by its destination, which means the last job there.
+    Name the job by its id, or by its destination for the latest job there.
 
     \b
-    Exit codes: 0, 2 there is no such job; with --follow those of the job's command.
+    Exit codes: 0 printed; 2 there is no such job; with --follow, that of the job's command.
 
     \b
     Examples:
@@ -153,9 +157,9 @@ def logs(ctx: click.Context, job: str, address: str | None, follow: bool) -> Non
 @click.argument("job", metavar="ID|DST")
 @address_option
 def stop(job: str, address: str | None) -> None:
-    """Stop a job; what is committed stays.
+    """Stop a job, and keep what is committed.
 
-    It is named by its id or by its destination. autochrome resume goes on with it.
+    Name the job by its id or by its destination. autochrome resume continues its run.
 
     \b
     Exit codes: 0 it is being stopped, or has ended already; 2 there is no such job.
@@ -171,7 +175,7 @@ def stop(job: str, address: str | None) -> None:
     stopped = submission.stop(address, name)
     click.echo(f"{name} is being stopped" if stopped else f"{name} has ended already")
     (place,) = [each.destination for each in submission.list_jobs(address) if each.name == name]
-    words = f"go on   autochrome resume {shlex.quote(place)}{submission.at(address)}"
+    words = f"resume  autochrome resume {shlex.quote(place)}{submission.at(address)}"
     click.echo(shown_in_line(words))
 
 

@@ -41,10 +41,10 @@ def check_share(ctx: click.Context, option: click.Parameter, value: str) -> floa
     default="100%",
     show_default=True,
     metavar="P%",
-    help="Of how many photos the bytes of master and images are compared, chosen at random.",
+    help="Share of photos, chosen at random, whose bytes are compared.",
 )
-@click.option("--repair", is_flag=True, help="Do what is broken once more.")
-@click.option("--prune", is_flag=True, help="Delete orphans, and previews of older attempts.")
+@click.option("--repair", is_flag=True, help="Redo what is broken.")
+@click.option("--prune", is_flag=True, help="Delete stray files, and previews of older attempts.")
 @resource_options
 @click.pass_context
 def verify(
@@ -60,7 +60,7 @@ def verify(
 
     DST is a folder or s3://bucket/prefix. Every planned photo must have exactly one result per
     candidate; every image must be there, with the recorded bytes; every photograph must be
-    unchanged; and every file must belong to something. Nothing is written without --repair or
+    unchanged; and there must be no stray files. Nothing is written without --repair or
     --prune.
 
     \b
@@ -104,8 +104,8 @@ def delete_orphans(ctx: click.Context, place: "Storage", findings: "Findings") -
             f" may be theirs; first: autochrome resume {shlex.quote(place.uri)}"
         )
     deleted, stale = prune(place, findings), len(findings.stale)
-    told = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
-    say(ctx, f"{told} deleted", "pruned", orphans=deleted, stale_previews=stale)
+    counts = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
+    say(ctx, f"{counts} deleted", "pruned", orphans=deleted, stale_previews=stale)
     return deleted
 
 
@@ -119,7 +119,7 @@ def do_again(
 
     with open_destination(destination, resources.single_writer) as (opened, _):
         planned = repair(opened, run, findings)
-    say(ctx, f"{planned:,} photos are done once more", "planned", photos=planned)
+    say(ctx, f"{planned:,} photos are redone", "planned", photos=planned)
     with Progress(sys.stderr, as_json=in_json(ctx)) as progress:
         summary = resume(destination, resources, progress)
     finish(ctx, summary)

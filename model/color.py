@@ -1,4 +1,4 @@
-"""Color as symbols, quantized as in ColTran (section 4.1 of the paper).
+"""Color as symbols, quantized as in ColTran (section 4 of the paper).
 
 Legend: B batch, H W rows and columns. A *bin* is one of 512 coarse colors, three bits per
 channel.

@@ -81,8 +81,8 @@ class Colorizer:
     def knows(self) -> frozenset[str]:
         """Which known colors the core can take into account: any of "hints" and "palette"."""
         config = self.core.config
-        told = ("hints", config.hints), ("palette", config.palette)
-        return frozenset(name for name, able in told if able)
+        inputs = ("hints", config.hints), ("palette", config.palette)
+        return frozenset(name for name, accepted in inputs if accepted)
 
     @classmethod
     def load(
@@ -143,12 +143,12 @@ class Colorizer:
                 torch.from_numpy(gray[places].astype(np.int64)).to(device)
                 for gray in (gray_low, gray_high)
             )
-            seen = high if self.core.config.trunk != "none" else None
+            trunk_input = high if self.core.config.trunk != "none" else None
             known = (
                 None if part is None else torch.from_numpy(part[places])
                 for part in (hints, palette)
             )
-            extras = Extras(seen, *known).to(device)
+            extras = Extras(trunk_input, *known).to(device)
             parts.append(self._colorize(Batch(low, high, extras, seeds[places], temperature)))
         rgb, log_likelihood, *others = (
             torch.cat(tensors).numpy() for tensors in zip(*parts, strict=True)

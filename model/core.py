@@ -1,4 +1,4 @@
-"""ColTran core: gray photograph -> distribution over coarse color (section 4.2 of the paper).
+"""ColTran core: gray photograph -> distribution over coarse color (section 4.1 of the paper).
 
 Legend: B batch, H W rows and columns (both `resolution`), D features, V = 512 bins of color.
 
@@ -15,16 +15,16 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import NUM_BINS, check_symbols
-from model.encoder import Encoder, EncoderConfig, Extras, check_booleans
+from model.conditioning import ConditioningConfig
+from model.encoder import Encoder, EncoderConfig, Extras
+from model.initialization import embedding, linear
 from model.layers import (
     NORM_EPSILON,
     AxialLayer,
     AxialLayers,
-    ConditioningConfig,
     PositionEmbedding,
-    embedding,
-    linear,
 )
+from model.settings import check_booleans, check_whole_numbers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class CoreConfig(EncoderConfig, ConditioningConfig):
         ConditioningConfig.__post_init__(self)
         EncoderConfig.__post_init__(self)
         check_booleans(self, "skip", "histogram")
-        self.size.check_layers(outer=self.outer, inner=self.inner)
+        check_whole_numbers(self, "outer", "inner")
 
 
 class OuterDecoder(nn.Module):
@@ -61,8 +61,8 @@ class OuterDecoder(nn.Module):
         self.position = PositionEmbedding(config.resolution, config.hidden)
         self.layers = AxialLayers()
         for _ in range(config.outer):
-            self.layers.append(AxialLayer(config.size, "row", False, config, config.hidden))
-            self.layers.append(AxialLayer(config.size, "column", True, config, config.hidden))
+            self.layers.append(AxialLayer(config, "row", False, config, config.hidden))
+            self.layers.append(AxialLayer(config, "column", True, config, config.hidden))
 
     def forward(self, pixels: Tensor, gray_context: Tensor) -> Tensor:
         """Pixel embeddings and gray context (B, H, W, D) -> (B, H, W, D); row i sees rows < i."""
@@ -83,8 +83,7 @@ class InnerDecoder(nn.Module):
         self.skip = config.skip
         self.position = PositionEmbedding(config.resolution, config.hidden)
         self.layers = AxialLayers(
-            AxialLayer(config.size, "row", True, config, 2 * config.hidden)
-            for _ in range(config.inner)
+            AxialLayer(config, "row", True, config, 2 * config.hidden) for _ in range(config.inner)
         )
 
     def forward(self, pixels: Tensor, upper: Tensor, gray_context: Tensor) -> Tensor:
@@ -182,7 +181,7 @@ class ColTranCore(nn.Module):
         """
         if not self.config.histogram:
             return None
-        return self.log_histogram[self.encoder.seen(gray)].float()
+        return self.log_histogram[self.encoder.visible_gray(gray)].float()
 
     def _with_prior(self, logits: Tensor, gray_BHW: Tensor) -> Tensor:
         prior = self.prior(gray_BHW)

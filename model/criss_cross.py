@@ -17,15 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from model.layers import (
-    NO_POSITIONS,
-    AxialAttention,
-    AxialLayer,
-    AxialLayers,
-    LayerSize,
-    PositionModulations,
-    axial_encoder,
-)
+from model.conditioning import NO_POSITIONS, PositionModulations
+from model.layers import AxialAttention, AxialLayer, AxialLayers, axial_encoder
+from model.settings import LayerSize
 
 EncoderAttention = Literal["axial", "criss_cross", "full"]
 PASSES = 2

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 
 from model.color import NUM_BINS, check_symbols
 from model.criss_cross import EncoderAttention, build_encoder
-from model.layers import LayerSize, PositionEmbedding, embedding, fourier_features, linear
-from model.trunk import PhotoContext, Trunk, check_high, check_trunk
+from model.initialization import embedding, fourier_features, linear
+from model.layers import PositionEmbedding
+from model.settings import StackConfig, check_booleans, check_choice, check_dropout
+from model.trunk import PhotoContext, Trunk, check_high
 
 UNKNOWN = NUM_BINS  # the hint of a pixel whose color is not known
 
@@ -41,31 +43,24 @@ class Extras(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
+class EncoderConfig(StackConfig):
     """Sizes of all parts of the core, and the encoder's inputs; defaults are the published model.
 
-    hidden: D. ff: features inside of feed-forward layers. heads: of attention. enc: layers of the
-    encoder; an axial one is a pair, row and column. resolution: H and W. dropout: share of features
-    that training drops. encoder_attention: axial, or one of model.criss_cross.
+    enc: layers of the encoder; only an axial one is a pair. encoder_attention: axial, or one of
+    model.criss_cross.
 
     unconditional: ignore the gray photograph. The core is then the Axial Transformer (Ho et al.
     2019) with a learned context at each position.
 
-    The published model has none of the following. trunk: show the encoder the photograph at the
-    high resolution through a pretrained network (model.trunk). trunk_dropout: share of that
-    network's channels that training drops. hints, palette: tell the encoder the colors of single
+    The published model has none of the following. trunk: add features of the photograph at the
+    high resolution from a pretrained network (model.trunk). trunk_dropout: share of that
+    network's channels that training drops. hints, palette: give the encoder the colors of single
     pixels, and of the whole picture.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.
     """
 
-    hidden: int = 512
-    ff: int = 512
-    heads: int = 4
-    enc: int = 4
-    resolution: int = 64
-    dropout: float = 0.0
     encoder_attention: EncoderAttention = "axial"
     unconditional: bool = False
     trunk: Trunk = "none"
@@ -75,28 +70,12 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         check_booleans(self, "unconditional", "hints", "palette")
-        if self.encoder_attention not in get_args(EncoderAttention):
-            wanted = ", ".join(get_args(EncoderAttention))
-            raise ValueError(
-                f"encoder_attention must be one of {wanted}, not {self.encoder_attention!r}"
-            )
-        check_trunk(self.trunk, self.trunk_dropout)
+        check_choice(self, "encoder_attention", get_args(EncoderAttention))
+        check_choice(self, "trunk", get_args(Trunk))
+        check_dropout(self, "trunk_dropout")
         if self.unconditional and self.trunk != "none":
             raise ValueError(f"an unconditional core has no trunk, not {self.trunk!r}")
-        self.size.check_layers(enc=self.enc)
-
-    @property
-    def size(self) -> LayerSize:
-        """The sizes of its layers. Raises ValueError for one that cannot be built."""
-        return LayerSize(self.hidden, self.ff, self.heads, self.resolution, self.dropout)
-
-
-def check_booleans(config: object, *names: str) -> None:
-    """Raise ValueError unless the named settings are True or False."""
-    for name in names:
-        value = getattr(config, name)
-        if not isinstance(value, bool):
-            raise ValueError(f"{name} must be one of true, false, not {value!r}")
+        super().__post_init__()
 
 
 class Encoder(nn.Module):
@@ -110,7 +89,7 @@ class Encoder(nn.Module):
         )
         self.embedding_bias = nn.Parameter(torch.zeros(config.hidden))
         self.position = PositionEmbedding(config.resolution, config.hidden)
-        self.layers = build_encoder(config.size, config.enc, config.encoder_attention)
+        self.layers = build_encoder(config, config.enc, config.encoder_attention)
         if config.trunk != "none":
             self.photo = PhotoContext(
                 config.trunk, config.hidden, config.resolution, config.trunk_dropout
@@ -136,7 +115,7 @@ class Encoder(nn.Module):
 
     def embed(self, gray_BHW: Tensor, extras: Extras) -> Tensor:
         """The input of the first layer, (B, H, W, D)."""
-        x = self.embedding(self.seen(gray_BHW)) + self.embedding_bias + self.position()
+        x = self.embedding(self.visible_gray(gray_BHW)) + self.embedding_bias + self.position()
         if extras.high_BSS is not None:
             x = x + self.photo(extras.high_BSS)
         if self.config.hints:
@@ -147,7 +126,7 @@ class Encoder(nn.Module):
             x = x + self.embed_palette(extras.palette_BV)[..., None, None, :]
         return x
 
-    def seen(self, gray_BHW: Tensor) -> Tensor:
+    def visible_gray(self, gray_BHW: Tensor) -> Tensor:
         """The gray that the model sees, int64: zeros if it is unconditional."""
         gray = gray_BHW.long()
         return torch.zeros_like(gray) if self.config.unconditional else gray

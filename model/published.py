@@ -72,20 +72,18 @@ def import_stage(
         raise WeightsError("there are no moving averages here; --raw takes the raw variables")
     chosen = plain if raw else plain | averages
     sources = {unified: chosen[key] for unified, key in unify_names(name, chosen).items()}
-    table = name_table(config)
-    table = {target: table[target] for target in stage.state_dict()}
+    table, state = name_table(config), stage.state_dict()
+    table = {target: table[target] for target in state}
     _check_names(table, sources, raw)
-    keys = {target: sources.get(source.name) for target, source in table.items()}
-    filled = {target: key for target, key in keys.items() if key is not None}
-    state = stage.state_dict()
+    keys = {target: sources[each.name] for target, each in table.items() if each.name in sources}
     wrong = []
-    for target, key in filled.items():
+    for target, key in keys.items():
         shape, found = tuple(state[target].shape), variables[key].shape
         expected = _published_shape(shape, table[target].layout, config.heads)
         if found != expected:
             wrong.append(f"{key} is {found} instead of {expected}")
     _refuse("of a wrong shape", wrong)
-    for target, key in filled.items():
+    for target, key in keys.items():
         state[target] = _convert(variables[key], table[target].layout, len(state[target]))
     stage.load_state_dict(state)
     return Imported(stage.eval(), sorted(variables.keys() - sources.values()))

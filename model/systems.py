@@ -27,8 +27,7 @@ def load_colorizer(
 
     Raises:
         WeightsError: an unknown model, a method that it lacks, or files that are missing,
-        unreadable
-            or do not fit each other.
+            unreadable or do not fit each other.
     """
     if model not in MODELS:
         raise WeightsError(f"unknown model {model!r}; the models are {', '.join(MODELS)}")

@@ -13,14 +13,14 @@ Legend: B batch, S side of the high resolution (a multiple of 32), C channels.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import check_symbols
-from model.layers import linear
+from model.initialization import linear
 
 Trunk = Literal["none", "efficientnet_lite0", "efficientnet_lite2"]
 NORM_EPSILON = 1e-3
@@ -61,7 +61,7 @@ STAGES: dict[Trunk, tuple[Stage, ...]] = {
         Stage(1, 3, 1, 6, 352),
     ),
 }
-SEEN_AT = (2, 4, 6)  # stages whose feature maps are used: strides 8, 16 and 32
+FEATURE_STAGES = (2, 4, 6)  # those whose feature maps are used: strides 8, 16 and 32
 
 
 class PhotoMaps(NamedTuple):
@@ -137,7 +137,7 @@ class EfficientNetLite(nn.Module):
         for stage in self.stages:
             x = stage(x)
             maps.append(x)
-        return PhotoMaps(*(maps[place] for place in SEEN_AT))
+        return PhotoMaps(*(maps[place] for place in FEATURE_STAGES))
 
 
 class PhotoContext(nn.Module):
@@ -148,7 +148,8 @@ class PhotoContext(nn.Module):
         super().__init__()
         self.resolution = resolution
         self.trunk = EfficientNetLite(trunk)
-        channels = [STAGES[trunk][place].channels for place in (*SEEN_AT, SEEN_AT[-1])]
+        maps_and_mean = (*FEATURE_STAGES, FEATURE_STAGES[-1])
+        channels = [STAGES[trunk][place].channels for place in maps_and_mean]
         self.norms = nn.ModuleList(nn.LayerNorm(count, NORM_EPSILON) for count in channels)
         self.projections = nn.ModuleList(linear(count, hidden, bias=False) for count in channels)
         self.dropout = nn.Dropout2d(dropout)
@@ -159,8 +160,8 @@ class PhotoContext(nn.Module):
         mean = maps.at_32.mean(dim=(2, 3), keepdim=True)
         total = torch.zeros((), dtype=mean.dtype, device=mean.device)
         for norm, projection, each in zip(self.norms, self.projections, (*maps, mean), strict=True):
-            seen = self.dropout(norm(each.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
-            projected = projection(seen.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+            normed = self.dropout(norm(each.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+            projected = projection(normed.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             total = total + resize(projected, self.resolution).permute(0, 2, 3, 1)
         return total
 
@@ -172,14 +173,6 @@ def resize(maps: Tensor, side: int) -> Tensor:
     if maps.shape[-1] > side:
         return functional.adaptive_avg_pool2d(maps, side)
     return functional.interpolate(maps, (side, side), mode="bilinear", align_corners=False)
-
-
-def check_trunk(trunk: Trunk, dropout: float) -> None:
-    """Raise ValueError, with name and value, for settings of a trunk that cannot be built."""
-    if trunk not in get_args(Trunk):
-        raise ValueError(f"trunk must be one of {', '.join(get_args(Trunk))}, not {trunk!r}")
-    if isinstance(dropout, bool) or not 0 <= dropout < 1:
-        raise ValueError(f"trunk_dropout must be at least 0 and below 1, not {dropout!r}")
 
 
 def check_high(gray_BSS: Tensor, count: int) -> None:
@@ -207,32 +200,45 @@ def import_efficientnet_lite(trunk: Trunk, tensors: Mapping[str, Tensor]) -> Eff
         ValueError: a tensor is missing, has another shape, or belongs to no layer of this network.
     """
     network = EfficientNetLite(trunk)
-    wrong = f"not the weights of {trunk.replace('efficientnet_lite', 'EfficientNet-Lite')}"
-    left = {name for name in tensors if not name.endswith("num_batches_tracked")}
-    for target, convolution, norm in _names(trunk):
-        parts = [f"{convolution}.weight"]
-        parts += [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-        missing = [name for name in parts if name not in tensors]
-        if missing:
-            raise ValueError(f"{wrong}: no tensor {missing[0]}")
-        layer = network.get_submodule(target)
-        assert isinstance(layer, SameConv) and layer.bias is not None
-        shape = (len(layer.weight), 3, 3, 3) if target == "stem" else tuple(layer.weight.shape)
-        for name, expected in zip(parts, [shape, *[shape[:1]] * 4], strict=True):
-            if tuple(tensors[name].shape) != expected:
-                found = f"{name} should be {expected}, found {tuple(tensors[name].shape)}"
-                raise ValueError(f"{wrong}: {found}")
-        weight, gain, offset, mean, variance = (tensors[name].double() for name in parts)
-        scale = gain / (variance + NORM_EPSILON).sqrt()
-        folded = weight * scale.view(-1, 1, 1, 1)
-        with torch.no_grad():
-            layer.weight.copy_(folded.sum(dim=1, keepdim=True) if target == "stem" else folded)
-            layer.bias.copy_(offset - mean * scale)
-        left -= set(parts)
-    unknown = sorted(name for name in left if not name.startswith(_CLASSIFIER))
-    if unknown:
-        raise ValueError(f"{wrong}: unknown tensor {unknown[0]}")
+    unused = {name for name in tensors if not name.endswith("num_batches_tracked")}
+    try:
+        for target, convolution, norm in _names(trunk):
+            layer = network.get_submodule(target)
+            assert isinstance(layer, SameConv)
+            used = [f"{convolution}.weight"]
+            used += [f"{norm}.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
+            _fold(layer, tensors, used, gray=target == "stem")
+            unused -= set(used)
+        unknown = sorted(name for name in unused if not name.startswith(_CLASSIFIER))
+        if unknown:
+            raise ValueError(f"unknown tensor {unknown[0]}")
+    except ValueError as error:
+        name = trunk.replace("efficientnet_lite", "EfficientNet-Lite")
+        raise ValueError(f"not the weights of {name}: {error}") from error
     return network
+
+
+def _fold(layer: SameConv, tensors: Mapping[str, Tensor], names: list[str], gray: bool) -> None:
+    """Fill a layer from a convolution's weight and its norm's gain, offset, mean and variance.
+
+    gray: sum the weights over the three input channels.
+    """
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise ValueError(f"no tensor {missing[0]}")
+    count = len(layer.weight)
+    shape = (count, 3, 3, 3) if gray else tuple(layer.weight.shape)
+    for name, expected in zip(names, [shape, *[(count,)] * 4], strict=True):
+        if tuple(tensors[name].shape) != expected:
+            found = tuple(tensors[name].shape)
+            raise ValueError(f"{name} should be {expected}, found {found}")
+    weight, gain, offset, mean, variance = (tensors[name].double() for name in names)
+    scale = gain / (variance + NORM_EPSILON).sqrt()
+    folded = weight * scale.view(-1, 1, 1, 1)
+    assert layer.bias is not None
+    with torch.no_grad():
+        layer.weight.copy_(folded.sum(dim=1, keepdim=True) if gray else folded)
+        layer.bias.copy_(offset - mean * scale)
 
 
 _CLASSIFIER = ("_conv_head.", "_bn1.", "_fc.")

@@ -1,4 +1,4 @@
-"""The two parallel upsamplers of ColTran (section 4.3 of the paper).
+"""The two parallel upsamplers of ColTran (section 4 and figure 2 of the paper).
 
 Legend: B batch, H W rows and columns (both `resolution`), D features, V = 256 values of a channel.
 Both run one network on each of the three channels by itself.
@@ -11,34 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from model.color import COARSE_LEVELS, check_symbols
-from model.layers import LayerSize, PositionEmbedding, axial_encoder, embedding, linear
+from model.initialization import embedding, linear
+from model.layers import PositionEmbedding, axial_encoder
+from model.settings import StackConfig
 
 CHANNELS = 3
 NUM_VALUES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class ColorUpsamplerConfig:
-    """Sizes of the color upsampler, as in `EncoderConfig`; the defaults are the published model.
-
-    Raises:
-        ValueError: a size that cannot be built, with its name and value.
-    """
-
-    hidden: int = 512
-    ff: int = 512
-    heads: int = 4
-    enc: int = 4
-    resolution: int = 64
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.size.check_layers(enc=self.enc)
-
-    @property
-    def size(self) -> LayerSize:
-        """The sizes of its layers. Raises ValueError for one that cannot be built."""
-        return LayerSize(self.hidden, self.ff, self.heads, self.resolution, self.dropout)
+class ColorUpsamplerConfig(StackConfig):
+    """Sizes of the color upsampler; the defaults are the published model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +48,7 @@ class ChannelUpsampler(nn.Module):
         self.gray_embedding = embedding(256, config.hidden)
         self.input = linear(2 * config.hidden, config.hidden)
         self.position = PositionEmbedding(config.resolution, config.hidden)
-        self.layers = axial_encoder(config.size, config.enc)
+        self.layers = axial_encoder(config, config.enc)
         self.head = linear(config.hidden, NUM_VALUES)
 
     def channel_logits(self, values_BHW: Tensor, gray_BHW: Tensor, channel_B: Tensor) -> Tensor:

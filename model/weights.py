@@ -112,8 +112,7 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            names = list(file.keys())
-            elements = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+            shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     except FileNotFoundError as error:
         raise WeightsError(f"no weights file at {path}") from error
     except (safetensors.SafetensorError, OSError) as error:
@@ -128,10 +127,8 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
         stage = settings.pop("stage", None)
         if not isinstance(stage, str):
             raise ValueError(f"stage {stage!r}")
-        _check_sizes(settings, elements)
-        repeats = [settings[name] for name in _REPEATS if isinstance(settings.get(name), int)]
-        if any(each > max(len(names), _FEW) for each in repeats):
-            raise ValueError(f"{max(repeats):,} layers are too many for {len(names):,} tensors")
+        _check_sizes(settings, sum(map(math.prod, shapes)))
+        _check_repeats(settings, len(shapes))
         return stage, build_config(stage, settings)
     except (ValueError, TypeError, ZeroDivisionError, OverflowError) as error:
         raise WeightsError(f"{path} has an unusable configuration: {error}") from error
@@ -147,6 +144,14 @@ def _check_sizes(settings: object, elements: int) -> None:
         if isinstance(value, int) and abs(value) > max(elements, _SMALL):
             raise ValueError(f"{value:,} is too large for {elements:,} weights")
         _check_sizes(value, elements)
+
+
+def _check_repeats(settings: dict[str, object], tensors: int) -> None:
+    """Raise ValueError for more layers than a file with so many tensors can have."""
+    for name in _REPEATS:
+        layers = settings.get(name)
+        if isinstance(layers, int) and layers > max(tensors, _FEW):
+            raise ValueError(f"{layers:,} layers are too many for {tensors:,} tensors")
 
 
 class _NoRandomStart(TorchFunctionMode):

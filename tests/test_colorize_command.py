@@ -172,7 +172,7 @@ def test_closing_words() -> None:
         "3 failed: 2 corrupt, 1 changed",
         r"  a\n.jpg: corrupt: no image",
         "  2 more: autochrome status s3://bucket/out --failed",
-        "selection: 1,200 approved, 2 done once more, 1 done with that seed before",
+        "selection: 1,200 approved, 2 redone, 1 already done with that seed",
         "nothing to retry: no such failure is left",
         "1 not done: the same command tries them again",
         "1 other file ignored (1 .txt)",

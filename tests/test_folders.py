@@ -15,9 +15,10 @@ LAYERS = ("model", "pipeline", "jobs")  # an arrow points to the left, never to 
 # import from those before it.
 ROOMS = {
     "model": (
-        "color", "lab", "likelihood", "scaling", "method", "layers", "trunk", "criss_cross",
-        "encoder", "core", "draft", "ranking", "upsamplers", "colorized", "sampling", "pic",
-        "weights", "published", "training", "evaluation", "colorizer", "systems",
+        "color", "lab", "likelihood", "scaling", "method", "settings", "initialization",
+        "conditioning", "layers", "trunk", "criss_cross", "encoder", "core", "draft", "ranking",
+        "upsamplers", "colorized", "sampling", "pic", "weights", "published", "training",
+        "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
         "errors", "deadline", "user_folders", "storage", "metadata", "images", "ledger", "weights",

@@ -1,6 +1,8 @@
 """The fuzzer of masters: its inputs are what it says, and a few dozen of them meet no fault."""
 
+import io
 import json
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -8,18 +10,26 @@ from pathlib import Path
 
 import pytest
 from fuzz_masters import MOST_BYTES, Outcome, alone, fuzz, summary
+from PIL import Image
 
-from damaged_masters import damaged, pieces_of, seeds
+from damaged_masters import damaged, pieces_of
 from pipeline.images.pillow import read_small
+from sound_masters import PROFILE_DATE, sound_masters
 
 
-def test_seeds_are_sound_and_their_pieces_are_known() -> None:
-    for name, data in seeds().items():
+def test_sound_masters_are_sound_and_their_pieces_are_known() -> None:
+    for name, data in sound_masters().items():
         assert read_small(data, [16])[0].tone == "gray", name
         pieces = list(pieces_of(data))
         assert all(each.start <= each.body <= each.end <= len(data) for each in pieces)
         least = {"jpeg": 3, "png": 4, "tiff": 9, "jp2": 6, "avif": 12, "webp": 2}
         assert len(pieces) >= least.get(name.split()[0], 1), name
+
+
+def test_sound_masters_do_not_depend_on_the_time() -> None:
+    for name in ("jpeg", "png", "avif", "webp"):
+        profile = Image.open(io.BytesIO(sound_masters()[name])).info["icc_profile"]
+        assert struct.unpack(">6H", profile[PROFILE_DATE]) == (2026, 1, 1, 0, 0, 0), name
 
 
 def test_an_input_is_the_same_by_its_number_and_no_other() -> None:

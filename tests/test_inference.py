@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from model.layers import LayerSize, axial_encoder
+from model.layers import axial_encoder
 from model.sampling import inference
 from model.sampling.inference import Dense, attend, most_likely, run_layers, split_lines
+from model.settings import LayerSize
 from model.upsamplers import (
     ChannelUpsampler,
     ColorUpsampler,
@@ -36,7 +37,7 @@ def agitate(module: torch.nn.Module) -> None:
 @pytest.mark.usefixtures("chunk")
 def test_layers_in_place_equal_layers_on_whole_pictures() -> None:
     torch.manual_seed(0)
-    layers = axial_encoder(LayerSize(16, 32, 4, 8), 2)
+    layers = axial_encoder(LayerSize(hidden=16, ff=32, heads=4, resolution=8), 2)
     agitate(layers)
     x = torch.randn(3, 8, 8, 16)
     with torch.no_grad():

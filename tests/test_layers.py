@@ -1,19 +1,19 @@
 """Axial layers against the formulas written out with loops."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from model.layers import (
+from model.conditioning import (
     NO_POSITIONS,
     AttentionCondition,
-    AxialAttention,
-    AxialLayer,
     ConditioningConfig,
-    LayerSize,
-    MlpConditioning,
+    MlpCondition,
     NormCondition,
-    axial_encoder,
 )
+from model.layers import AxialAttention, AxialLayer, axial_encoder
+from model.settings import LayerSize
 from support.tiny_models import perturb
 
 SIZE = LayerSize(hidden=8, ff=12, heads=2, resolution=5)
@@ -74,7 +74,7 @@ def test_conditions_split_in_the_published_order() -> None:
     torch.testing.assert_close(scale, torch.tanh(projected[..., :4]))
     torch.testing.assert_close(shift, torch.tanh(projected[..., 4:]))
 
-    mlp = perturb(MlpConditioning(8, 8, "affine", "sigmoid"))
+    mlp = perturb(MlpCondition(8, 8, "affine", "sigmoid"))
     projected = mlp.projection(context)
     scale, shift = mlp(context)
     torch.testing.assert_close(shift, torch.sigmoid(projected[..., :8]))
@@ -86,7 +86,7 @@ def test_shifts_alone_have_no_activation() -> None:
     attention = perturb(AttentionCondition(8, 8, 2, scaled=False, act="relu"))
     scale, shift = attention(context)
     assert scale is None and shift is not None and bool((shift < 0).any())
-    mlp = perturb(MlpConditioning(8, 8, "shift", "relu"))
+    mlp = perturb(MlpCondition(8, 8, "shift", "relu"))
     scale, shift = mlp(context)
     assert scale is None and shift is not None and bool((shift < 0).any())
 
@@ -118,7 +118,7 @@ def test_inner_gain_of_a_conditional_norm_does_not_train() -> None:
 
 
 def test_dropout_acts_in_training_only() -> None:
-    layer = AxialLayer(LayerSize(8, 12, 2, 5, dropout=0.5), "row")
+    layer = AxialLayer(replace(SIZE, dropout=0.5), "row")
     x = torch.ones(1, 5, 5, 8)
     layer.eval()
     assert torch.equal(layer(x), layer(x))

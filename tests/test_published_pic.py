@@ -160,7 +160,7 @@ def test_impossible_wishes_are_refused(tmp_path: Path) -> None:
         TrainingConfig(1, 1, optimizer="muon", weight_norm=True)
     with pytest.raises(ValueError, match="weight norm is of pic and pixelcnn, not of ColTranCore"):
         Trainer(tiny_core(), config(weight_norm=True))
-    with pytest.raises(ValueError, match="form must be small or published, not 'large'"):
+    with pytest.raises(ValueError, match="form must be one of small, published, not 'large'"):
         PicConfig(form="large")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="factor must be at most 4 in the published form, not 8"):
         PicConfig(form="published", factor=8)

@@ -41,12 +41,12 @@ STATUS = Status(
 
 def test_people_are_told_all_of_it() -> None:
     assert describe(STATUS).splitlines() == [
-        "1,000 of 1,200 photos colorized in 8 min, 2.1 photos/s (84.2% dealt with)",
+        "1,000 of 1,200 photos colorized in 8 min, 2.1 photos/s (84.2% processed)",
         "7 failed: 5 corrupt, 2 missing",
         "3 skipped",
         "190 not done yet",
         "4 have more pages than the first: a run with --pages all does them all",
-        "2 planned once more",
+        "2 to be retried",
         "photos/s: 2.00 in 1 min, 1.50 in 5 min, 1.25 in 15 min",
         "last commit 12 s ago",
         "2 min left",
@@ -75,9 +75,9 @@ def test_watching_ends_when_all_is_done(tmp_path: Path, monkeypatch: pytest.Monk
     result = run_command("status", tmp_path, "--watch", "--every", 60)
     assert result.exit_code == 0
     first, *_ = (line for line in result.stdout.splitlines())
-    assert first == "0 of 3 photos colorized (0.0% dealt with)"
+    assert first == "0 of 3 photos colorized (0.0% processed)"
     assert re.search(
-        r"^2 of 3 photos colorized( in .*)? \(100.0% dealt with\)\n1 failed: 1 corrupt",
+        r"^2 of 3 photos colorized( in .*)? \(100.0% processed\)\n1 failed: 1 corrupt",
         result.stdout,
         re.MULTILINE,
     )

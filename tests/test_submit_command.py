@@ -59,7 +59,7 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
     assert sent.stdout.splitlines() == [
         f"job {name} works on {out}",
         f"follow  autochrome logs {name} --follow --address {address}",
-        f"ask     autochrome status {out}",
+        f"status  autochrome status {out}",
         f"stop    autochrome stop {name} --address {address}",
     ]
     again = run_command(*command)
@@ -71,7 +71,7 @@ def test_a_job_is_sent_followed_stopped_and_resumed(
     while len(list(out.glob("results/shard-*"))) < 2:
         assert time.monotonic() < end, submission.read_logs(address, name)
         time.sleep(0.1)
-    go_on = f"go on   autochrome resume {out} --address {address}\n"
+    go_on = f"resume  autochrome resume {out} --address {address}\n"
     assert (
         run_command("stop", out, "--address", address).stdout == f"{name} is being stopped\n{go_on}"
     )

@@ -457,7 +457,7 @@ def test_the_same_command_says_how_many_photos_came(
     work()
     (source / "a.jpg").write_bytes(cat + b"\0")
     last = run()
-    assert re.match(r"3 of 3 photos colorized.*\n1 photo has another size than when", last.stdout)
+    assert re.match(r"3 of 3 photos colorized.*\n1 photo has changed in size", last.stdout)
     manifest = tmp_path / "list.csv"
     manifest.write_text("uri\na.jpg\n")
     other = run("--update", "--manifest", manifest)

@@ -22,17 +22,12 @@ from torch.nn import functional
 
 from model.color import check_symbols, gray_from_rgb
 from model.lab import lab_from_rgb
-from model.layers import check_whole_numbers
 from model.pic.convolutions import Convolution
 from model.pic.embedding import MOST_HALVINGS, GatedEmbedding, lightness_table
 from model.pic.mixture import Mixture, log_prob
-from model.pic.pixelcnn import (
-    PixelCnn,
-    PixelCnnConfig,
-    check_dropout,
-    mixture_head,
-)
-from model.trunk import STRIDE, PhotoContext, Trunk, check_trunk
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig, mixture_head
+from model.settings import check_choice, check_dropout, check_whole_numbers
+from model.trunk import STRIDE, PhotoContext, Trunk
 
 Form = Literal["small", "published"]
 CHROMA = 2  # channels
@@ -72,16 +67,16 @@ class PicConfig:
     embedding: int = 64
 
     def __post_init__(self) -> None:
-        if self.form not in get_args(Form):
-            raise ValueError(f"form must be small or published, not {self.form!r}")
-        check_trunk(self.trunk, self.trunk_dropout)
+        check_choice(self, "form", get_args(Form))
+        check_choice(self, "trunk", get_args(Trunk))
+        check_dropout(self, "trunk_dropout")
         if self.trunk != "none" and self.resolution % STRIDE:
             raise ValueError(
                 f"a trunk needs a resolution that is a multiple of {STRIDE}, not {self.resolution}"
             )
         whole = ("hidden", "enc", "inner", "mixtures", "resolution", "factor", "embedding")
-        check_whole_numbers(**{name: getattr(self, name) for name in whole})
-        check_dropout(self.dropout)
+        check_whole_numbers(self, *whole)
+        check_dropout(self)
         if self.hidden % _GROUPS:
             raise ValueError(f"hidden must be a multiple of {_GROUPS}, not {self.hidden}")
         if self.factor & (self.factor - 1) or self.resolution % self.factor:

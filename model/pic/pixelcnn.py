@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.color import check_symbols
-from model.layers import check_whole_numbers, linear
+from model.initialization import linear
 from model.pic.convolutions import (
     Convolution,
     Doubling,
@@ -37,6 +37,7 @@ from model.pic.convolutions import (
     shift_right,
 )
 from model.pic.mixture import Mixture, log_prob, parameters_of_mixture, scaled
+from model.settings import check_dropout, check_whole_numbers
 
 MOST_CHANNELS = 3
 # Input channels of the first convolutions: values, ones, and zeros up to four. Without the zeros,
@@ -71,8 +72,8 @@ class PixelCnnConfig:
 
     def __post_init__(self) -> None:
         whole = ("hidden", "inner", "levels", "mixtures", "channels", "resolution")
-        check_whole_numbers(**{name: getattr(self, name) for name in whole})
-        check_dropout(self.dropout)
+        check_whole_numbers(self, *whole)
+        check_dropout(self)
         if self.channels > MOST_CHANNELS:
             raise ValueError(f"channels must be at most {MOST_CHANNELS}, not {self.channels}")
         if self.levels > self.resolution.bit_length() or self.resolution % 2 ** (self.levels - 1):
@@ -80,12 +81,6 @@ class PixelCnnConfig:
                 f"resolution {self.resolution} cannot be halved {self.levels - 1} times, as"
                 f" {self.levels} levels need"
             )
-
-
-def check_dropout(value: object) -> None:
-    """Raise ValueError unless the value is at least 0 and below 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
-        raise ValueError(f"dropout must be at least 0 and below 1, not {value!r}")
 
 
 class Step(NamedTuple):

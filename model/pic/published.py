@@ -77,27 +77,15 @@ def import_port(tensors: Mapping[str, Tensor], resolution: int = PORT_RESOLUTION
     """
     found = fold_weight_norm(_unwrapped(tensors))
     config = read_sizes(found, resolution)
+    table = name_table(config)
     with torch.device("meta"):  # nothing is allocated before shapes fit
         outline = PixelCnn(config)
-    table = name_table(config)
     expected = {
         f"{source.name}.{kind}": _port_shape(outline, ours, source, kind)
         for ours, source in table.items()
         for kind in ("weight", "bias")
     }
-    missing, unexpected = sorted(expected.keys() - found), sorted(found.keys() - expected)
-    if missing or unexpected:
-        problems = (("missing", missing), ("unexpected", unexpected))
-        told = [f"{kind}: {_listed(names)}" for kind, names in problems if names]
-        raise ValueError(f"variables {'; '.join(told)}")
-    shapes = {name: tuple(value.shape) for name, value in found.items()}
-    wrong = [
-        f"{name} is {shapes[name]} instead of {shape}"
-        for name, shape in expected.items()
-        if shapes[name] != shape
-    ]
-    if wrong:
-        raise ValueError(f"variables of a wrong shape: {_listed(wrong)}")
+    _check_shapes(found, expected)
     model = PixelCnn(config)
     state = {
         f"{ours}.{kind}": _convert(found[f"{source.name}.{kind}"].float(), source.layout, config)
@@ -106,6 +94,22 @@ def import_port(tensors: Mapping[str, Tensor], resolution: int = PORT_RESOLUTION
     }
     model.load_state_dict(state)
     return model.eval()
+
+
+def _check_shapes(found: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ValueError unless exactly the expected variables were found, in these shapes."""
+    missing, unexpected = sorted(expected.keys() - found), sorted(found.keys() - expected)
+    if missing or unexpected:
+        kinds = (("missing", missing), ("unexpected", unexpected))
+        problems = [f"{kind}: {_listed(names)}" for kind, names in kinds if names]
+        raise ValueError(f"variables {'; '.join(problems)}")
+    wrong = [
+        f"{name} is {tuple(found[name].shape)} instead of {shape}"
+        for name, shape in expected.items()
+        if tuple(found[name].shape) != shape
+    ]
+    if wrong:
+        raise ValueError(f"variables of a wrong shape: {_listed(wrong)}")
 
 
 def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

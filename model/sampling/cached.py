@@ -1,4 +1,4 @@
-"""Drawing coarse color from the core, pixel by pixel (paper, section 3.4: semi-parallel sampling).
+"""Drawing coarse color from the core: semi-parallel sampling of the Axial Transformer (Ho et al.).
 
 Legend: B batch, H W rows and columns, D features, N heads, C features of a head, V = 512 bins,
 M lines attended side by side (the columns of a row, or the one row being drawn), L their length.
@@ -15,15 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from model.conditioning import Modulation, NormModulations, PositionModulations
 from model.core import ColTranCore
 from model.encoder import Extras
-from model.layers import (
-    AxialAttention,
-    AxialLayer,
-    Modulation,
-    NormModulations,
-    PositionModulations,
-)
+from model.layers import AxialAttention, AxialLayer
 from model.sampling.draw import CoreSample, Drawn, draw_uniforms
 from model.sampling.forecast import can_forecast
 from model.sampling.inference import attend, run_layers
@@ -82,8 +77,7 @@ def sample_core(
 
     Raises:
         ValueError: a wrong shape, range, number of seeds or temperature, runners of another core,
-        or
-            forecasts where `can_forecast` is false.
+            or forecasts where `can_forecast` is false.
     """
     runners = RowRunners(core) if runners is None else runners
     if runners.core is not core:

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from model.layers import NO_NORMS, NO_POSITIONS, AxialAttention, AxialLayer
+from model.conditioning import NO_NORMS, NO_POSITIONS
+from model.layers import AxialAttention, AxialLayer
 from model.upsamplers import CHANNELS, ChannelUpsampler
 
 # Activations of the lines that go through a layer together. On a CPU, they and the intermediate

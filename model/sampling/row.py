@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from model.conditioning import Modulation, NormModulations, PositionModulations
 from model.core import ColTranCore
-from model.layers import AxialLayer, Modulation, NormModulations, PositionModulations
+from model.layers import AxialLayer
 from model.sampling.draw import Drawn, draw
 from model.sampling.inference import Dense, attend, attend_masked, fuse_projections
 
