@@ -92,7 +92,7 @@ def train(
     return trainer.average, {"seconds": time.monotonic() - started, **losses}  # type: ignore[return-value]
 
 
-def as_seen(stage: torch.nn.Module, rgb_BSS3: Tensor) -> Tensor:
+def as_seen(stage: Stage, rgb_BSS3: Tensor) -> Tensor:
     """Photographs at the size on which a system's losses are computed."""
-    side = seen_resolution(stage, TrainingConfig(1, 1, high_resolution=SEEN))
+    side = seen_resolution(stage.config, TrainingConfig(1, 1, high_resolution=SEEN))
     return scale_by_area(rgb_BSS3, side)
