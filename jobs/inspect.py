@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on one line for each.")
 @click.pass_context
 def inspect(ctx: click.Context, files: tuple[str, ...], results: str | None, as_json: bool) -> None:
-    """Tell what pictures say of their making: paths, or s3://bucket/key.
+    """Tell what pictures say of their making.
 
-    It looks for content credentials (C2PA), XMP with IPTC's digital source type, a sidecar, the
-    visible mark and the watermark; with --results, also for the picture's row.
+    Checks paths or s3://bucket/key for content credentials (C2PA), XMP with IPTC's digital source
+    type, a sidecar, the visible mark and the watermark; with --results, also for the picture's row.
 
     \b
     Exit codes: 0 all declare that a machine made the color, 1 one or more do not, 2 one or more

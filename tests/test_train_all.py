@@ -15,8 +15,8 @@ from model.training.phases import DEFAULT_PHASES, take_up
 from model.training.photographs import Photographs
 from model.weights import STAGES, WEIGHTS, Stage, load_stage, read_config
 from pipeline.storage.local import LocalStorage
-from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.phases import check_phases
+from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.ray_train import Resources
 from pipeline.training.request import StageRequest, prepare_start
 from pipeline.training.worker import StageTraining
@@ -161,18 +161,18 @@ def test_each_line_tells_its_phase(killed: tuple[Path, str, str]) -> None:
     }
 
 
-def without(killed: Path, out: Path, *parts: str) -> Path:
-    """A copy of OUT, as a kill leaves it before these parts of it are written."""
-    left_out = shutil.ignore_patterns(*parts)
-    shutil.copytree(killed, out, ignore=lambda folder, names: left_out(folder, names))
+def left_by_a_kill(killed: Path, out: Path, *later: str) -> Path:
+    """A copy of OUT without these phases, and without what comes last."""
+    shutil.copytree(killed, out, ignore=shutil.ignore_patterns(*later))
+    for path in out.glob("*.safetensors"):
+        path.unlink()
     return out
 
 
 def test_a_kill_between_two_phases_changes_nothing(
     place: Path, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    out = without(killed[0], tmp_path / "out", "color", "color.safetensors")
-    (out / "core.safetensors").unlink()
+    out = left_by_a_kill(killed[0], tmp_path / "out", "color")
     again = run_command(*command(place, out))
     assert again.exit_code == 0, again.output
     assert weights_of(out) == weights_of(killed[0])
@@ -190,18 +190,18 @@ def test_changed_phases_and_photographs_are_refused(
     changed = tmp_path / "phases.toml"
     changed.write_text(PHASES.replace("steps = 30", "steps = 31"))
     words = command(place, killed[0])
-    result = run_command(*words[:-6], str(changed), *words[-5:])
+    result = run_command(*words, "--phases", changed)
     assert result.exit_code == 5 and result.stdout == "phase 1 of 3, encoder: finished before\n"
     first, change = result.stderr.splitlines()
     assert first.startswith(f"autochrome: phase 'whole': {killed[0]}/whole was trained with other")
     assert change == "training.steps: was 30, now 31"
 
-    out = without(killed[0], tmp_path / "out", "whole", "color", "*.png")
+    out = left_by_a_kill(killed[0], tmp_path / "out", "whole", "color")
     write_photographs(tmp_path / "photos", 13)
     other = run_command("train-all", tmp_path / "photos", out, *words[3:])
     assert other.exit_code == 5
-    assert other.stderr.startswith("autochrome: phase 'whole': ")
-    assert "photographs.train.count: was " in other.stderr
+    assert other.stderr.startswith(f"autochrome: phase 'whole': {out}/encoder was trained with oth")
+    assert "photographs." in other.stderr and not (out / "whole").exists()
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,10 @@ def test_changed_phases_and_photographs_are_refused(
         (PHASES.replace("= 30", "= true"), "phase 'whole': steps must be a value, not true"),
         (PHASES.replace("= 30", "= -30"), "phase 'whole': steps must be above 0, not -30"),
         (PHASES.replace("encoder-only = true", "encoder-only = 1"), "must be true or false, not 1"),
-        (PHASES.replace("= 30", "= 30\nhidden = 32"), "phase 'encoder' has hidden 16, so it cannot"),
+        (
+            PHASES.replace("= 30", "= 30\nhidden = 32"),
+            "phase 'encoder' has hidden 16, so it cannot",
+        ),
         (SHARED.replace("heads = 2", "heads = 3") + CORE, "phase 'encoder': "),
         (PHASES + "encoder-only = true", "phase 'color': --encoder-only is for core and pic"),
     ],
@@ -253,6 +256,14 @@ def test_weights_of_another_origin_are_not_replaced(place: Path, tmp_path: Path)
     write_tiny_weights(tmp_path)
     line = refusal(*command(place, tmp_path))
     assert line.startswith(f"{tmp_path} holds core.safetensors, which is of none of these phases")
+
+
+def test_the_phases_of_the_document_are_understood(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "docs" / "training.md").read_text(encoding="utf-8")
+    (tmp_path / "phases.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    with train_all.make_context("train-all", ["photos", "out"]) as context:
+        phases = build_requests(tmp_path / "phases.toml", context.params)
+    assert list(check_phases(phases, None, Resources())) == ["core", "color"]
 
 
 def test_the_default_phases_make_weights_of_the_shipped_sizes() -> None:

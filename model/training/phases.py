@@ -90,7 +90,8 @@ def training_config(settings: Mapping[str, object], stage: str) -> TrainingConfi
     """The settings of `autochrome train` that are fields of TrainingConfig, and encoder_only.
 
     Raises:
-        ValueError: a setting out of its range, or for other stages.
+        ValueError: a setting that is missing, of another type, out of its range or for other
+            stages.
     """
     names = [field.name for field in fields(TrainingConfig)]
     chosen = {name: settings[name] for name in names if name in settings}
@@ -101,7 +102,10 @@ def training_config(settings: Mapping[str, object], stage: str) -> TrainingConfi
     for name in ("weight_norm", "data_init"):
         if settings.get(name) and stage not in ("pic", "pixelcnn"):
             raise ValueError(f"--{name.replace('_', '-')} is for pic and pixelcnn, not for {stage}")
-    return TrainingConfig(**chosen)  # type: ignore[arg-type]
+    try:
+        return TrainingConfig(**chosen)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def change_sizes(

@@ -133,7 +133,10 @@ class Trainer:
         while self.step < self.config.steps:
             seed = self.config.seed * 1_000_003 + self.step
             generator = torch.Generator().manual_seed(seed)
-            resolution, size = seen_resolution(self.model.config, self.config), self.config.batch_size
+            resolution, size = (
+                seen_resolution(self.model.config, self.config),
+                self.config.batch_size,
+            )
             batch = photographs.crops(resolution, self.config.crop, size, generator, self.share)
             yield self.train_on(batch, generator)
 
