@@ -56,9 +56,9 @@ def train_all(
     """Train all stages of the model, phase by phase.
 
     SRC and OUT are as for `autochrome train`. Each phase is trained in OUT/PHASE and starts from
-    the weights of the phase of its stage before it; the weights of each stage's last phase end up
-    in OUT. Settings of phases are told in a file; options given here apply to all of them. After an
-    interruption, run the same command again: it continues from the last checkpoint.
+    the weights of the previous phase of the same stage; those of each stage's last phase end up in
+    OUT. A file tells the phases and their settings; options given here apply to all of them. After
+    an interruption, run the same command again: it continues from the last checkpoint.
 
     \b
     Exit codes: 0 all phases are finished, 1 stopped, the same command goes on, 2 wrong usage or
@@ -104,12 +104,12 @@ def _parse(phase: "Phase", given: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in phase.settings.items():
         option = known.get(name.replace("-", "_"))
         if option is None or option.name in _NO_SETTINGS or "_" in name:
-            raise UsageError(f"there is no setting {name!r}")
+            raise UsageError(f"no setting {name!r}; they are options of `autochrome train`")
         if option.is_flag != isinstance(value, bool):
             kind = "true or false" if option.is_flag else "a value"
             raise UsageError(f"{name} must be {kind}, not {str(value).lower()}")
-        words += [f"--{name}"] if value is True else []
-        words += [] if option.is_flag else [f"--{name}={value}"]
+        if value is not False:
+            words.append(f"--{name}" if option.is_flag else f"--{name}={value}")
     words += [f"--{name}={value}" for name, value in given.items()]
     try:
         return train.make_context("train", words).params

@@ -27,11 +27,11 @@ from support.tiny_models import write_tiny_weights
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
 STARTS = 3  # of a Ray that a busy machine may not give the time it needs
-STEPS = 30
+STEPS = 60
 SHARED = """
 batch-size = 2
 held-out = 0.3
-validate-every = 15
+validate-every = 30
 side = 12
 hidden = 16
 ff = 24
@@ -51,7 +51,7 @@ steps = 3
 [[phase]]
 name = "whole"
 stage = "core"
-steps = 30
+steps = 60
 """
 COLOR = """
 [[phase]]
@@ -188,13 +188,13 @@ def test_changed_phases_and_photographs_are_refused(
     place: Path, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
     changed = tmp_path / "phases.toml"
-    changed.write_text(PHASES.replace("steps = 30", "steps = 31"))
+    changed.write_text(PHASES.replace("steps = 60", "steps = 31"))
     words = command(place, killed[0])
     result = run_command(*words, "--phases", changed)
     assert result.exit_code == 5 and result.stdout == "phase 1 of 3, encoder: finished before\n"
     first, change = result.stderr.splitlines()
     assert first.startswith(f"autochrome: phase 'whole': {killed[0]}/whole was trained with other")
-    assert change == "training.steps: was 30, now 31"
+    assert change == "training.steps: was 60, now 31"
 
     out = left_by_a_kill(killed[0], tmp_path / "out", "whole", "color")
     write_photographs(tmp_path / "photos", 13)
@@ -213,17 +213,17 @@ def test_changed_phases_and_photographs_are_refused(
         (PHASES.replace('"whole"', '"encoder"'), "two phases with the name 'encoder'"),
         (PHASES.replace('"whole"', '"../whole"'), "phase 2: its name must be of a-z, 0-9 and"),
         (PHASES.replace('"color"', '"colour"'), "phase 3, 'colour': stage must be one of core, co"),
-        (PHASES.replace("steps = 30", "stesp = 30"), "phase 'whole': there is no setting 'stesp'"),
-        ("workers = 2" + PHASES, "phase 'encoder': there is no setting 'workers'"),
-        ("help = true" + PHASES, "phase 'encoder': there is no setting 'help'"),
-        ("batch_size = 2" + PHASES, "phase 'encoder': there is no setting 'batch_size'"),
-        (PHASES.replace("= 30", "= [30]"), "'whole': steps must be a text, a number, true or f"),
-        (PHASES.replace("= 30", '= "many"'), "'whole': Invalid value for '--steps': 'many' is not"),
-        (PHASES.replace("= 30", "= true"), "phase 'whole': steps must be a value, not true"),
-        (PHASES.replace("= 30", "= -30"), "phase 'whole': steps must be above 0, not -30"),
+        (PHASES.replace("steps = 60", "stesp = 60"), "phase 'whole': no setting 'stesp'"),
+        ("workers = 2" + PHASES, "phase 'encoder': no setting 'workers'"),
+        ("help = true" + PHASES, "phase 'encoder': no setting 'help'"),
+        ("batch_size = 2" + PHASES, "phase 'encoder': no setting 'batch_size'"),
+        (PHASES.replace("= 60", "= [60]"), "'whole': steps must be a text, a number, true or f"),
+        (PHASES.replace("= 60", '= "many"'), "'whole': Invalid value for '--steps': 'many' is not"),
+        (PHASES.replace("= 60", "= true"), "phase 'whole': steps must be a value, not true"),
+        (PHASES.replace("= 60", "= -60"), "phase 'whole': steps must be above 0, not -60"),
         (PHASES.replace("encoder-only = true", "encoder-only = 1"), "must be true or false, not 1"),
         (
-            PHASES.replace("= 30", "= 30\nhidden = 32"),
+            PHASES.replace("= 60", "= 60\nhidden = 32"),
             "phase 'encoder' has hidden 16, so it cannot",
         ),
         (SHARED.replace("heads = 2", "heads = 3") + CORE, "phase 'encoder': "),

@@ -8,8 +8,7 @@
     steps = 1600              # its own settings, which take precedence
 
 Settings have the names of the options of `autochrome train`. The first phase of a stage starts from
-fresh weights, or from those that it is given, and each later one from the weights of the phase
-before it.
+fresh or given weights, and each later one from those of the previous phase of the same stage.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Phases of training, one after another; each starts from the weights of its stage's phase before.
+"""Phases of training, each from the weights of the previous phase of the same stage.
 
     OUT/<phase>/               what the training of a phase leaves, see `worker`
     OUT/<stage>.safetensors    the weights of each stage's last phase, once all phases are finished
@@ -77,9 +77,9 @@ def train_phases(
 ) -> list[str]:
     """Train all phases that are not finished; returns the stages whose weights are in OUT.
 
-    init: a folder of weights, whose sizes count instead of those that the phases tell. Raises
-    AutochromeError; its message begins with the phase that it is about. After EngineError and
-    Interrupted, the same command goes on.
+    init: a folder of weights that the first phase of each stage starts from; their sizes count, and
+    not those of the phases. Raises AutochromeError, whose message names the phase; after
+    EngineError and Interrupted, the same command goes on.
     """
     check_packages()
     out = out.rstrip("/")
@@ -102,8 +102,8 @@ def train_phases(
                 if finished and finished.data == job.data:
                     compare_photographs(photographs, finished)
                     finished = None
-                tell = partial(listener.message, turn), partial(listener.progress, turn)
-                listener.end(turn, train_on(photographs, job, found, *tell))
+                say, show = partial(listener.message, turn), partial(listener.progress, turn)
+                listener.end(turn, train_on(photographs, job, found, say, show))
     return _deliver(phases, out)
 
 
@@ -140,7 +140,7 @@ def check_phases(
 def _jobs(
     phases: Phases, source: str, out: str, init: Path | None
 ) -> Iterator[tuple[Turn, TrainingJob]]:
-    """The training of each phase, prepared when it is its turn: the one before has weights then."""
+    """The training of each phase, prepared only once the previous one has its weights."""
     before: dict[str, Path] = {}
     for number, (name, request) in enumerate(phases.items(), 1):
         stage, place = request.stage, f"{out}/{name}"
@@ -155,7 +155,7 @@ def _jobs(
 
 @contextmanager
 def _named(phase: str) -> Iterator[None]:
-    """Errors within become our own, and tell the phase."""
+    """Errors within become our own, and name the phase."""
     try:
         yield
     except AutochromeError as error:
@@ -166,7 +166,7 @@ def _named(phase: str) -> Iterator[None]:
 
 def _weights(phases: Phases, out: str, stage: str) -> Iterator[bytes]:
     """The weights of a stage's phases, as far as there are any, the last one first."""
-    for name, request in reversed(phases.items()):
+    for name, request in reversed(list(phases.items())):
         place, path = open_storage(f"{out}/{name}"), f"{stage}.safetensors"
         if request.stage == stage and place.exists(path):
             yield place.read(path)
