@@ -248,6 +248,9 @@ def test_other_weights_tell_sizes_and_must_be_there(place: Path, tmp_path: Path)
     words += ["--phases", tmp_path / "phases.toml"]
     # The next check after that of sizes, and the last without a Ray.
     assert refusal(*words).startswith("phase 'encoder': no color photograph of the split 'train'")
+    (weights / "spatial.safetensors").rename(weights / "color.safetensors")
+    line = refusal(*words)
+    assert line.endswith("color.safetensors holds the stage 'spatial', not 'color'")
     (weights / "color.safetensors").unlink()
     assert refusal(*words) == f"phase 'color': no weights file at {weights}/color.safetensors"
 

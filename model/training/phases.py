@@ -122,15 +122,21 @@ def change_sizes(
     return build_config(stage, old | dict(sizes))
 
 
+def read_stage_config(path: Path, stage: str) -> StageConfig:
+    """The configuration of a file of weights. Raises ValueError if they are of another stage."""
+    found, config = read_config(path)
+    if found != stage:
+        raise ValueError(f"{path} holds the stage {found!r}, not {stage!r}")
+    return config
+
+
 def take_up(path: Path, stage: str, sizes: Mapping[str, object]) -> Stage:
     """The weights of a file, to be trained further at sizes of which few may differ.
 
     Raises:
         ValueError: weights of another stage, or as `change_sizes`.
     """
-    found, config = read_config(path)
-    if found != stage:
-        raise ValueError(f"{path} holds the stage {found!r}, not {stage!r}")
+    config = read_stage_config(path, stage)
     wanted = change_sizes(stage, config, sizes, str(path))
     model = build_stage(replace(wanted, resolution=config.resolution))
     model.load_state_dict(load_stage(path).state_dict())

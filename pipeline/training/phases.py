@@ -14,8 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from model.training.phases import MAY_CHANGE, change_sizes
-from model.weights import StageConfig, build_config, outline_stage, read_config, stage_path
+from model.training.phases import MAY_CHANGE, change_sizes, read_stage_config
+from model.weights import StageConfig, build_config, outline_stage, stage_path
 from pipeline.errors import AutochromeError, UsageError
 from pipeline.storage.open_storage import open_storage
 from pipeline.training.learning_curve import Row, check_packages
@@ -123,18 +123,30 @@ def check_phases(
     for name, request in phases.items():
         stage = request.stage
         with _named(name):
+            try:
+                if init and stage not in configs:
+                    path = stage_path(init, stage)
+                    configs[stage] = read_stage_config(path, stage), str(path)
+                config = _config_after(request, configs.get(stage))
+            except (ValueError, TypeError) as error:
+                raise UsageError(str(error)) from error
+            check_settings(request, config, fresh=stage not in configs)
             check_share(request.settings.training, resources)
-            if init and stage not in configs:
-                path = stage_path(init, stage)
-                configs[stage] = read_config(path)[1], str(path)
-            if fresh := stage not in configs:
-                config = build_config(stage, dict(request.sizes))
-            else:
-                config = change_sizes(stage, configs[stage][0], request.sizes, configs[stage][1])
-            outline_stage(config)
-            check_settings(request, config, fresh)
-            configs[stage] = config, f"phase {name!r}"
+        configs[stage] = config, f"phase {name!r}"
     return configs
+
+
+def _config_after(request: StageRequest, before: tuple[StageConfig, str] | None) -> StageConfig:
+    """The configuration that a phase has. before: that which it starts from, and whose it is.
+
+    Raises ValueError.
+    """
+    if before is None:
+        config = build_config(request.stage, dict(request.sizes))
+    else:
+        config = change_sizes(request.stage, before[0], request.sizes, before[1])
+    outline_stage(config)
+    return config
 
 
 def _jobs(
@@ -155,13 +167,11 @@ def _jobs(
 
 @contextmanager
 def _named(phase: str) -> Iterator[None]:
-    """Errors within become our own, and name the phase."""
+    """Our errors name the phase."""
     try:
         yield
     except AutochromeError as error:
         raise type(error)(f"phase {phase!r}: {error}") from error
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"phase {phase!r}: {error}") from error
 
 
 def _weights(phases: Phases, out: str, stage: str) -> Iterator[bytes]:
