@@ -11,14 +11,18 @@ import pytest
 import torch
 
 from jobs.train_all import build_requests, train_all
-from model.training.phases import DEFAULT_PHASES, take_up
+from model.training.phases import DEFAULT_PHASES
 from model.training.photographs import Photographs
-from model.weights import STAGES, WEIGHTS, Stage, load_stage, read_config
-from pipeline.storage.local import LocalStorage
+from model.weights import STAGES, WEIGHTS, load_stage, read_config
 from pipeline.training.phases import check_phases
 from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.ray_train import Resources
-from pipeline.training.request import StageRequest, prepare_start
+from pipeline.training.request import (
+    StageRequest,
+    freeze_training,
+    prepare_start,
+    prepare_training,
+)
 from pipeline.training.worker import StageTraining
 from support.commands import refusal, run_command, started_command
 from support.made_photographs import write_photographs
@@ -60,7 +64,7 @@ stage = "color"
 resolution = 8
 steps = 3
 """
-PHASES = SHARED + CORE + COLOR
+PHASES = SHARED + COLOR + CORE
 
 
 @pytest.fixture(scope="module")
@@ -92,10 +96,36 @@ def kill_after_checkpoint(words: list[str], checkpoint: Path) -> None:
     raise AssertionError(told)
 
 
+def requests(place: Path) -> dict[str, StageRequest]:
+    with train_all.make_context("train-all", command(place, place)[1:]) as context:
+        return build_requests(place / "phases.toml", context.params)
+
+
+def train_alone(place: Path, name: str, out: Path, init: Path | None = None) -> None:
+    """One phase as `autochrome train` trains it, but without Ray."""
+    request, photos = requests(place)[name], str(place / "photos")
+    start = prepare_start(request.stage, request.sizes, init, 0)
+    job = prepare_training(request, start, photos, str(out / name))
+    train, held_out = (
+        read_photographs(photos, Wanted(side, split, held_out=0.3))  # type: ignore[arg-type]
+        for side, split in ((12, "train"), (8, "validation"))
+    )
+    freeze_training(job, train, held_out)
+    weights = torch.full((len(train),), 1 / len(train), dtype=torch.float64)
+    photographs = Photographs(torch.from_numpy(train.rgb), weights)
+    squares, threads = torch.from_numpy(held_out.rgb), torch.get_num_threads()
+    torch.set_num_threads(1)
+    training = StageTraining(job.start, job.settings, photographs, squares, job.destination)
+    training.run(lambda progress: None)
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def killed(place: Path, local_ray: None) -> tuple[Path, str, str]:
-    """OUT of a command that was killed in its second phase and given again, and what it said."""
+    """OUT of a command that was stopped after its first phase, killed in its third, and given
+    again, and what it said then."""
     out = place / "out"
+    train_alone(place, "color", out)
     words = command(place, out)
     kill_after_checkpoint(words, out / "whole" / "core.checkpoint")
     state = torch.load(out / "whole" / "core.checkpoint", weights_only=True)
@@ -103,20 +133,6 @@ def killed(place: Path, local_ray: None) -> tuple[Path, str, str]:
     again = run_command(*words)
     assert again.exit_code == 0, again.output
     return out, again.stdout, again.stderr
-
-
-def train_alone(photos: Path, request: StageRequest, start: Stage, out: Path) -> None:
-    """One phase in this process, without Ray."""
-    train, held_out = (
-        torch.from_numpy(read_photographs(str(photos), Wanted(side, split, held_out=0.3)).rgb)  # type: ignore[arg-type]
-        for side, split in ((12, "train"), (8, "validation"))
-    )
-    weights = torch.full((len(train),), 1 / len(train), dtype=torch.float64)
-    photographs, threads = Photographs(train, weights), torch.get_num_threads()
-    torch.set_num_threads(1)
-    place = LocalStorage(str(out))
-    StageTraining(start, request.settings, photographs, held_out, place).run(lambda _: None)
-    torch.set_num_threads(threads)
 
 
 def weights_of(out: Path) -> dict[str, str]:
@@ -130,14 +146,9 @@ def weights_of(out: Path) -> dict[str, str]:
 def test_a_killed_command_given_again_ends_with_the_bytes_of_undisturbed_loops(
     place: Path, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    with train_all.make_context("train-all", command(place, tmp_path)[1:]) as context:
-        phases = build_requests(place / "phases.toml", context.params)
-    for name, request in phases.items():
-        if name == "whole":
-            start = take_up(tmp_path / "encoder" / "core.safetensors", "core", request.sizes)
-        else:
-            start, _ = prepare_start(request.stage, request.sizes, None, 0)
-        train_alone(place / "photos", request, start, tmp_path / name)
+    for name in ("color", "encoder"):
+        train_alone(place, name, tmp_path)
+    train_alone(place, "whole", tmp_path, init=tmp_path / "encoder")
     for stage, last in (("core", "whole"), ("color", "color")):
         file = f"{stage}.safetensors"
         shutil.copyfile(tmp_path / last / file, tmp_path / file)
@@ -147,18 +158,14 @@ def test_a_killed_command_given_again_ends_with_the_bytes_of_undisturbed_loops(
 
 def test_each_line_tells_its_phase(killed: tuple[Path, str, str]) -> None:
     out, said, told = killed
-    lines = said.splitlines()
-    assert lines[0] == "phase 1 of 3, encoder: finished before"
-    assert lines[1].startswith("phase 2 of 3, whole: ")
-    assert lines[1].endswith(" held out for validation")
-    assert lines[2].startswith("phase 2 of 3, whole: finished, weights of step ")
-    assert lines[2].endswith(" bits per pixel")
-    assert lines[4].startswith("phase 3 of 3, color: finished, weights of step 3, validation: ")
-    assert lines[5:] == [f"weights  {out}  (core, color)"]
-    assert {line.split(":")[0] for line in told.splitlines()} == {
-        "phase 2 of 3, whole",
-        "phase 3 of 3, color",
-    }
+    first, second, sets, end, last = said.splitlines()
+    assert first == "phase 1 of 3, color: finished before"
+    assert second == "phase 2 of 3, encoder: finished before"
+    assert sets.startswith("phase 3 of 3, whole: ") and sets.endswith(" held out for validation")
+    assert end.startswith("phase 3 of 3, whole: finished, weights of step ")
+    assert end.endswith(" bits per pixel")
+    assert last == f"weights  {out}  (color, core)"
+    assert {line.split(":")[0] for line in told.splitlines()} == {"phase 3 of 3, whole"}
 
 
 def left_by_a_kill(killed: Path, out: Path, *later: str) -> Path:
@@ -169,16 +176,10 @@ def left_by_a_kill(killed: Path, out: Path, *later: str) -> Path:
     return out
 
 
-def test_a_kill_between_two_phases_changes_nothing(
+def test_a_command_killed_after_its_last_phase_needs_no_checkpoints(
     place: Path, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
-    out = left_by_a_kill(killed[0], tmp_path / "out", "color")
-    again = run_command(*command(place, out))
-    assert again.exit_code == 0, again.output
-    assert weights_of(out) == weights_of(killed[0])
-    (out / "color.safetensors").unlink()  # killed before all was copied
-    for checkpoint in out.rglob("*.checkpoint"):  # of no use any more
-        checkpoint.unlink()
+    out = left_by_a_kill(killed[0], tmp_path / "out", "*.checkpoint")
     done = run_command(*command(place, out))
     assert done.stdout.count("finished before") == 3 and done.stderr == ""
     assert weights_of(out) == weights_of(killed[0])
@@ -188,15 +189,15 @@ def test_changed_phases_and_photographs_are_refused(
     place: Path, killed: tuple[Path, str, str], tmp_path: Path
 ) -> None:
     changed = tmp_path / "phases.toml"
-    changed.write_text(PHASES.replace("steps = 60", "steps = 31"))
+    changed.write_text(PHASES.replace("steps = 60", "steps = 61"))
     words = command(place, killed[0])
     result = run_command(*words, "--phases", changed)
-    assert result.exit_code == 5 and result.stdout == "phase 1 of 3, encoder: finished before\n"
+    assert result.exit_code == 5 and result.stdout.count("finished before") == 2
     first, change = result.stderr.splitlines()
     assert first.startswith(f"autochrome: phase 'whole': {killed[0]}/whole was trained with other")
-    assert change == "training.steps: was 60, now 31"
+    assert change == "training.steps: was 60, now 61"
 
-    out = left_by_a_kill(killed[0], tmp_path / "out", "whole", "color")
+    out = left_by_a_kill(killed[0], tmp_path / "out", "whole")
     write_photographs(tmp_path / "photos", 13)
     other = run_command("train-all", tmp_path / "photos", out, *words[3:])
     assert other.exit_code == 5
@@ -211,12 +212,12 @@ def test_changed_phases_and_photographs_are_refused(
         ("steps = 3", "has no [[phase]]"),
         ("phase = [1]", "phase 1 is not a table, but 1"),
         (PHASES.replace('"whole"', '"encoder"'), "two phases with the name 'encoder'"),
-        (PHASES.replace('"whole"', '"../whole"'), "phase 2: its name must be of a-z, 0-9 and"),
-        (PHASES.replace('"color"', '"colour"'), "phase 3, 'colour': stage must be one of core, co"),
+        (PHASES.replace('"whole"', '"../whole"'), "phase 3: its name must be of a-z, 0-9 and"),
+        (PHASES.replace('"color"', '"colour"'), "phase 1, 'colour': stage must be one of core, co"),
         (PHASES.replace("steps = 60", "stesp = 60"), "phase 'whole': no setting 'stesp'"),
-        ("workers = 2" + PHASES, "phase 'encoder': no setting 'workers'"),
-        ("help = true" + PHASES, "phase 'encoder': no setting 'help'"),
-        ("batch_size = 2" + PHASES, "phase 'encoder': no setting 'batch_size'"),
+        ("workers = 2" + PHASES, "phase 'color': no setting 'workers'"),
+        ("help = true" + PHASES, "phase 'color': no setting 'help'"),
+        ("batch_size = 2" + PHASES, "phase 'color': no setting 'batch_size'"),
         (PHASES.replace("= 60", "= [60]"), "'whole': steps must be a text, a number, true or f"),
         (PHASES.replace("= 60", '= "many"'), "'whole': Invalid value for '--steps': 'many' is not"),
         (PHASES.replace("= 60", "= true"), "phase 'whole': steps must be a value, not true"),
@@ -227,7 +228,10 @@ def test_changed_phases_and_photographs_are_refused(
             "phase 'encoder' has hidden 16, so it cannot",
         ),
         (SHARED.replace("heads = 2", "heads = 3") + CORE, "phase 'encoder': "),
-        (PHASES + "encoder-only = true", "phase 'color': --encoder-only is for core and pic"),
+        (
+            SHARED + COLOR + "encoder-only = true",
+            "phase 'color': --encoder-only is for core and pic",
+        ),
     ],
 )
 def test_files_of_phases_are_checked_before_any_work(
@@ -247,7 +251,7 @@ def test_other_weights_tell_sizes_and_must_be_there(place: Path, tmp_path: Path)
     words = ["train-all", tmp_path / "empty", tmp_path / "out", "--init", weights]
     words += ["--phases", tmp_path / "phases.toml"]
     # The next check after that of sizes, and the last without a Ray.
-    assert refusal(*words).startswith("phase 'encoder': no color photograph of the split 'train'")
+    assert refusal(*words).startswith("phase 'color': no color photograph of the split 'train'")
     (weights / "spatial.safetensors").rename(weights / "color.safetensors")
     line = refusal(*words)
     assert line.endswith("color.safetensors holds the stage 'spatial', not 'color'")
@@ -258,7 +262,7 @@ def test_other_weights_tell_sizes_and_must_be_there(place: Path, tmp_path: Path)
 def test_weights_of_another_origin_are_not_replaced(place: Path, tmp_path: Path) -> None:
     write_tiny_weights(tmp_path)
     line = refusal(*command(place, tmp_path))
-    assert line.startswith(f"{tmp_path} holds core.safetensors, which is of none of these phases")
+    assert line.startswith(f"{tmp_path} holds color.safetensors, which is of none of these phases")
 
 
 def test_the_phases_of_the_document_are_understood(repository: Path, tmp_path: Path) -> None:
