@@ -21,6 +21,8 @@ from gpu_figures import ROOT, Report, measure_numerics, measure_speed
 from gpu_training import Slice, train
 from parts import cut_photographs
 
+from model.training.phases import DEFAULT_PHASES
+
 
 def check(out: Path, seconds: float) -> None:
     """Slice a: the tests marked `cuda`, where there is pytest."""
@@ -50,9 +52,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", type=Path, help="d: OUT of an earlier slice")
     parser.add_argument("--init", type=Path, default=ROOT / "model/weights", help="d: from where")
     parser.add_argument("--seconds", type=float, default=500, help="when a slice stops itself")
+    parser.add_argument("--phases", type=Path, default=DEFAULT_PHASES, help="d: a TOML file")
     parser.add_argument("--longer", type=float, default=1.0, help="d: times the steps of phases")
-    parser.add_argument("--train-batch", type=int, default=64)
-    parser.add_argument("--high", type=int, default=224, help="d: side of what the trunk sees")
+    parser.add_argument("--train-batch", type=int, help="d: instead of that of each phase")
+    parser.add_argument("--high", type=int, help="d: side of what the trunk sees, likewise")
     parser.add_argument("--validate-every", type=int, default=250)
     parser.add_argument("--batches", type=int, nargs="+", default=[64, 8, 256, 512, 128])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -89,6 +92,7 @@ def run(asked: argparse.Namespace, until: float) -> int:
             asked.init,
             asked.device,
             until,
+            asked.phases,
             asked.longer,
             asked.train_batch,
             asked.high,

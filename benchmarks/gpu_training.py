@@ -1,8 +1,7 @@
 """Slice d of benchmarks/gpu.py: continue the training of the default weights, in parts.
 
-It runs the phases of examples/train_default_weights.sh that gain from more steps, each starting
-from the weights of the one before. The spatial upsampler is left out, as small photographs cannot
-teach it sharpness.
+It runs the phases of `autochrome train-all`, from a file, each starting from the weights of the one
+before. The spatial upsampler is left out, as small photographs cannot teach it sharpness.
 """
 
 import dataclasses
@@ -12,6 +11,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from parts import load_parts, read_squares, save_parts
@@ -20,46 +20,50 @@ from torch import Tensor
 from model.color import NUM_BINS
 from model.scaling import scale_by_area
 from model.training.losses import LossInputs, stage_losses
+from model.training.phases import (
+    DEFAULT_PHASES,
+    MAY_CHANGE,
+    read_phases,
+    take_up,
+    training_config,
+)
 from model.training.photographs import Photographs
 from model.training.trainer import Trainer, TrainingConfig, seen_resolution
-from model.weights import Stage, load_stage, save_stage
+from model.weights import Stage, save_stage
 from model.weights import stage_path as path_of
 
 PART_BYTES = 15_000_000
-SHARED = TrainingConfig(
-    steps=4000,
-    batch_size=64,
-    learning_rate=1e-3,
-    optimizer="muon",
-    schedule="linear",
-    warmup=100,
-    weight_decay=0.02,
-    average_decay=0.998,
-    crop=0.65,
-    degrade=0.3,
-    high_resolution=224,
-    bfloat16=True,
-)
-Phase = tuple[str, str, TrainingConfig]  # name, stage, settings
+LEFT_OUT = "spatial"
 
 
-def phases(longer: float, batch: int, high: int) -> list[Phase]:
-    """Encoder and trunk, decoders, all of the core, color; `longer` times as many steps each."""
-    steps = max(1, round(SHARED.steps * longer))
-    warmup = min(SHARED.warmup, steps)
-    base = dataclasses.replace(
-        SHARED, steps=steps, warmup=warmup, batch_size=batch, high_resolution=high
-    )
-    change = dataclasses.replace
-    encoder = change(base, autoregressive_weight=0, parallel_weight=1, trunk_rate=0.1)
-    whole = change(base, autoregressive_weight=1, parallel_weight=1)
-    decoders = change(whole, parallel_weight=0.5, encoder_rate=0.2, weight_decay=0.0)
-    return [
-        ("encoder", "core", encoder),
-        ("decoders", "core", decoders),
-        ("whole", "core", change(whole, encoder_rate=0.5, trunk_rate=0.05)),
-        ("color", "color", change(base, weight_decay=0.0)),
-    ]
+@dataclass(frozen=True)
+class Phase:
+    """sizes: what differs from the weights that it starts from."""
+
+    name: str
+    stage: str
+    sizes: dict[str, object]
+    training: TrainingConfig
+
+
+def phases(file: Path, longer: float, batch: int | None, high: int | None) -> list[Phase]:
+    """The phases of a file, `longer` times as many steps each.
+
+    batch, high: batch size and high resolution of all phases, if they are not to be those of the
+    file. Raises ValueError.
+    """
+    instead = {"batch_size": batch, "high_resolution": high}
+    changes: dict[str, Any] = {name: value for name, value in instead.items() if value}
+    found = []
+    for told in read_phases(file):
+        settings = {name.replace("-", "_"): value for name, value in told.settings.items()}
+        config = training_config(settings, told.stage)
+        steps = max(1, round(config.steps * longer))
+        warmup = min(config.warmup, steps)
+        config = dataclasses.replace(config, steps=steps, warmup=warmup, **changes)
+        sizes: dict[str, object] = {name: settings[name] for name in MAY_CHANGE if name in settings}
+        found.append(Phase(told.name, told.stage, sizes, config))
+    return [phase for phase in found if phase.stage != LEFT_OUT]
 
 
 class Run:
@@ -70,9 +74,10 @@ class Run:
     ) -> None:
         """Raises ValueError: a checkpoint of other settings, or one that is damaged."""
         self.out, self.init, self.phases, self.device = out, init, wanted, device
-        self.settings = [[*each[:2], dataclasses.asdict(each[2])] for each in wanted]
+        self.settings = [dataclasses.asdict(each) for each in wanted]
         self.phase, self.best, self.history = 0, float("inf"), list[dict[str, object]]()
-        side = max(160, round(wanted[0][2].high_resolution / wanted[0][2].crop))
+        trainings = [each.training for each in wanted]
+        side = max(160, *(round(each.high_resolution / each.crop) for each in trainings))
         squares = read_squares(photographs, min(side, 320), most_held_out=384)
         self.photographs = Photographs(squares.train, squares.weights)
         self.held_out = squares.held_out
@@ -93,11 +98,10 @@ class Run:
 
     def start(self) -> Trainer:
         """A phase from its first step: from the best weights so far, or those to start from."""
-        _, stage, config = self.phases[self.phase]
-        ours = path_of(self.out, stage)
-        model = load_stage(ours if ours.exists() else path_of(self.init, stage), self.device)
-        model.requires_grad_(True)  # loaded weights are frozen; Trainer freezes a trunk again
-        return Trainer(model, config)
+        phase = self.phases[self.phase]
+        ours = path_of(self.out, phase.stage)
+        path = ours if ours.exists() else path_of(self.init, phase.stage)
+        return Trainer(take_up(path, phase.stage, phase.sizes).to(self.device), phase.training)
 
     def save(self) -> None:
         state = {
@@ -139,16 +143,16 @@ class Run:
         """What `Trainer.run` draws for a step, ahead of time."""
         config = trainer.config
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-        size, side = config.batch_size, seen_resolution(trainer.model, config)
+        size, side = config.batch_size, seen_resolution(trainer.model.config, config)
         return self.photographs.crops(side, config.crop, size, generator), generator
 
     @torch.no_grad()
     def validate(self, losses: dict[str, float], images_per_second: float) -> None:
         """A row of the history; the average is kept where it is the best of its phase."""
         assert self.trainer is not None
-        name, stage, config = self.phases[self.phase]
+        phase, config = self.phases[self.phase], self.trainer.config
         model = self.trainer.average.eval()
-        held_out = scale_by_area(self.held_out, seen_resolution(self.trainer.model, config))
+        held_out = scale_by_area(self.held_out, seen_resolution(self.trainer.model.config, config))
         sums: dict[str, float] = {}
         for batch in held_out.split(config.batch_size):
             inputs = LossInputs(config.autoregressive_weight > 0)
@@ -158,9 +162,10 @@ class Run:
         kept = total < self.best
         if kept:
             self.best = total
-            save_stage(self.kept_model(), path_of(self.out, stage), torch.bfloat16)
+            average = cast(Stage, self.trainer.weights())
+            save_stage(average, path_of(self.out, phase.stage), torch.bfloat16)
         row = {
-            "phase": name,
+            "phase": phase.name,
             "step": self.trainer.step,
             "steps": config.steps,
             "train": losses,
@@ -171,13 +176,6 @@ class Run:
         self.history.append(row)
         print(json.dumps(row), flush=True)
 
-    def kept_model(self) -> Stage:
-        """The moving average, on the CPU; the one in training stays where it is."""
-        assert self.trainer is not None
-        model = load_stage(path_of(self.init, self.phases[self.phase][1]))
-        model.load_state_dict(self.trainer.average.state_dict())
-        return model
-
 
 @dataclass(frozen=True)
 class Slice:
@@ -187,9 +185,10 @@ class Slice:
     init: Path
     device: str
     until: float
+    phases: Path = DEFAULT_PHASES
     longer: float = 1.0
-    batch: int = SHARED.batch_size
-    high: int = SHARED.high_resolution
+    batch: int | None = None
+    high: int | None = None
     validate_every: int = 250
     resume: Path | None = None
 
@@ -200,7 +199,7 @@ def train(out: Path, asked: Slice) -> bool:
     if asked.resume is not None and not (out / "checkpoint.json").exists():
         for file in (asked.resume / out.name).iterdir():  # it may be read-only, the copies not
             (out / file.name).write_bytes(file.read_bytes())
-    wanted = phases(asked.longer, asked.batch, asked.high)
+    wanted = phases(asked.phases, asked.longer, asked.batch, asked.high)
     run = Run(out, asked.init, wanted, asked.photographs, asked.device)
     run.go_on(asked.until, asked.validate_every)
     return run.done

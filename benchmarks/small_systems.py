@@ -8,6 +8,7 @@ Legend: B batch, S side of the photographs that a trunk sees.
 
 import time
 from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -94,5 +95,6 @@ def train(
 
 def as_seen(stage: torch.nn.Module, rgb_BSS3: Tensor) -> Tensor:
     """Photographs at the size on which a system's losses are computed."""
-    side = seen_resolution(stage, TrainingConfig(1, 1, high_resolution=SEEN))
+    config = cast(Stage, stage).config
+    side = seen_resolution(config, TrainingConfig(1, 1, high_resolution=SEEN))
     return scale_by_area(rgb_BSS3, side)

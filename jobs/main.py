@@ -23,6 +23,7 @@ from jobs.resume import resume
 from jobs.status import status
 from jobs.submit import jobs, logs, stop, submit
 from jobs.train import train
+from jobs.train_all import train_all
 from jobs.verify import verify
 from pipeline.errors import (
     AutochromeError,
@@ -124,4 +125,5 @@ main.add_command(status)
 main.add_command(stop)
 main.add_command(submit)
 main.add_command(train)
+main.add_command(train_all)
 main.add_command(verify)

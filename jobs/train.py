@@ -1,6 +1,5 @@
 """autochrome train: a stage of the model from an archive's own color photographs."""
 
-import os
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -8,14 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import complete_folder, device_option
-from jobs.training_options import DATA, SIZES, TRAINING, add_options, check_workers
+from jobs.options import complete_folder
+from jobs.training_options import (
+    DATA,
+    SIZES,
+    TRAINING,
+    add_options,
+    checkpoint_option,
+    resource_options,
+    resources_of,
+)
 from jobs.training_progress import ProgressLine, describe_end
 from pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from model.training.trainer import TrainingConfig
-    from pipeline.training.request import TrainingJob
+    from pipeline.training.request import StageRequest, TrainingJob
 
 
 @click.command()
@@ -52,35 +58,9 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Steps between validations.  [default: a 50th of --steps]",
 )
-@click.option(
-    "--checkpoint-minutes",
-    type=click.FloatRange(0),
-    default=5.0,
-    show_default=True,
-    help="Minutes between checkpoints: the most that a kill can cost.",
-)
+@checkpoint_option
 @click.option("--half", is_flag=True, help="Write weights as bfloat16, half the size.")
-@click.option(
-    "--workers",
-    callback=check_workers,
-    default="1",
-    show_default=True,
-    metavar="N|N-M",
-    help="Processes that share each batch, one GPU each; N-M: as many as there are.",
-)
-@click.option(
-    "--threads",
-    type=click.IntRange(1),
-    help="CPU threads of each worker.  [default: cores of this machine / workers]",
-)
-@device_option
-@click.option(
-    "--max-failures",
-    type=click.IntRange(-1),
-    default=3,
-    show_default=True,
-    help="How often workers that died are restarted; -1: always.",
-)
+@resource_options
 def train(stage: str, source: str, out: str, **options: Any) -> None:
     """Train a STAGE of the model on color photographs.
 
@@ -98,28 +78,34 @@ def train(stage: str, source: str, out: str, **options: Any) -> None:
       autochrome train core photographs weights --steps 20000 --hidden 128 --resolution 32
       autochrome train core archive.parquet tuned --init weights --steps 2000 --learning-rate 1e-4
     """
-    from pipeline.training.ray_train import Resources
     from pipeline.training.ray_train import train as run
 
     job = build_job(stage, source, out, options)
-    workers, cores = options["workers"], os.cpu_count() or 1
-    resources = Resources(
-        workers,
-        options["threads"] or max(1, cores // workers[1]),
-        options["device"],
-        options["max_failures"],
-    )
-    row = run(job, resources, click.echo, ProgressLine(stage, sys.stderr))
+    row = run(job, resources_of(options), click.echo, ProgressLine(stage, sys.stderr))
     click.echo(describe_end(stage, row, job.destination.uri))
 
 
 def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "TrainingJob":
     """All options as one checked job. Raises UsageError, DestinationMismatch."""
+    from pipeline.training.request import prepare_start, prepare_training
+
+    request = build_request(stage, options)
+    seed = request.settings.training.seed
+    start = prepare_start(stage, request.sizes, options["init"], seed)
+    return prepare_training(request, start, source, out)
+
+
+def build_request(stage: str, options: dict[str, Any]) -> "StageRequest":
+    """How a stage is to be trained, by all options but --init. Raises UsageError."""
+    from model.training.phases import training_config
     from model.weights import PUBLISHED
-    from pipeline.training.request import Data, prepare_start, prepare_training
+    from pipeline.training.request import Data, StageRequest
     from pipeline.training.worker import StageSettings
 
-    config = build_config(stage, options)
+    try:
+        config = training_config(options, stage)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
     settings = StageSettings(
         config,
         options["low_resolution"],
@@ -132,23 +118,5 @@ def build_job(stage: str, source: str, out: str, options: dict[str, Any]) -> "Tr
     sizes = {name: each for name, each in chosen.items() if each is not None and each is not False}
     if options["preset"]:
         sizes = PUBLISHED.get(stage, {}) | sizes
-    start = prepare_start(stage, sizes, options["init"], config.seed)
     data = {field.name: options[field.name] for field in fields(Data)}
-    return prepare_training(start, settings, data, source, out)
-
-
-def build_config(stage: str, options: dict[str, Any]) -> "TrainingConfig":
-    from model.training.trainer import TrainingConfig
-
-    chosen = {field.name: options[field.name] for field in fields(TrainingConfig)}
-    if options["encoder_only"]:
-        if stage not in ("core", "pic"):
-            raise UsageError(f"--encoder-only is for core and pic; {stage} has no decoder")
-        chosen |= {"autoregressive_weight": 0.0, "parallel_weight": 1.0}
-    for name in ("weight_norm", "data_init"):
-        if options[name] and stage not in ("pic", "pixelcnn"):
-            raise UsageError(f"--{name.replace('_', '-')} is for pic and pixelcnn, not for {stage}")
-    try:
-        return TrainingConfig(**chosen)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    return StageRequest(stage, sizes, settings, data)

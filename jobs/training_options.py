@@ -1,10 +1,17 @@
-"""Options of `autochrome train`, as tables: sizes of the model, its training, and its data."""
+"""Options of `autochrome train`, as tables: sizes of the model, its training, and its data; and
+those options that `train-all` has as well."""
 
+import os
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from jobs.options import device_option
+
+if TYPE_CHECKING:
+    from pipeline.training.ray_train import Resources
 
 Command = Callable[..., Any]
 Option = tuple[str, Any, Any, str]
@@ -86,6 +93,53 @@ def add_options(*tables: list[Option]) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def checkpoint_option(command: Command) -> Command:
+    return click.option(
+        "--checkpoint-minutes",
+        type=click.FloatRange(0),
+        default=5.0,
+        show_default=True,
+        help="Minutes between checkpoints: the most that a kill can cost.",
+    )(command)
+
+
+def resource_options(command: Command) -> Command:
+    """What it runs on: --workers, --threads, --device and --max-failures."""
+    for option in (
+        click.option(
+            "--max-failures",
+            type=click.IntRange(-1),
+            default=3,
+            show_default=True,
+            help="How often workers that died are restarted; -1: always.",
+        ),
+        device_option,
+        click.option(
+            "--threads",
+            type=click.IntRange(1),
+            help="CPU threads of each worker.  [default: cores of this machine / workers]",
+        ),
+        click.option(
+            "--workers",
+            callback=check_workers,
+            default="1",
+            show_default=True,
+            metavar="N|N-M",
+            help="Processes that share each batch, one GPU each; N-M: as many as there are.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def resources_of(options: Mapping[str, Any]) -> "Resources":
+    from pipeline.training.ray_train import Resources
+
+    workers = options["workers"]
+    threads = options["threads"] or max(1, (os.cpu_count() or 1) // workers[1])
+    return Resources(workers, threads, options["device"], options["max_failures"])
 
 
 def check_workers(ctx: click.Context, option: click.Parameter, value: str) -> tuple[int, int]:

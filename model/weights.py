@@ -176,6 +176,15 @@ class _NoRandomStart(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def outline_stage(config: StageConfig) -> Stage:
+    """A stage without values, on the meta device. Raises ValueError if it cannot be built."""
+    try:
+        with torch.device("meta"), _NoRandomStart():
+            return build_stage(config)
+    except (TypeError, RuntimeError, ZeroDivisionError, AssertionError) as error:
+        raise ValueError(str(error)) from error
+
+
 def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
     """Load a stage from a weights file, in eval mode and float32; every tensor must fit.
 
@@ -184,9 +193,8 @@ def load_stage(path: Path | str, device: torch.device | str = "cpu") -> Stage:
     """
     _, config = read_config(path)
     try:
-        with torch.device("meta"), _NoRandomStart():  # nothing is allocated before shapes fit
-            outline = build_stage(config)
-    except (ValueError, TypeError, RuntimeError, ZeroDivisionError, AssertionError) as error:
+        outline = outline_stage(config)  # nothing is allocated before shapes fit
+    except ValueError as error:
         raise WeightsError(f"{path} has an unusable configuration: {error}") from error
     expected = {name: tuple(value.shape) for name, value in outline.state_dict().items()}
     with safetensors.safe_open(path, framework="pt") as file:

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import gpu
@@ -21,6 +22,29 @@ from support.tiny_models import tiny_color, tiny_core
 
 ABSENT = ("ray", "click", "boto3", "matplotlib", "tensorboard", "pipeline", "jobs")
 MOST_BYTES = 16_000_000
+PHASES = """
+steps = 20
+batch-size = 2
+hidden = 99  # that of the weights counts
+
+[[phase]]
+name = "encoder"
+stage = "core"
+encoder-only = true
+
+[[phase]]
+name = "whole"
+stage = "core"
+resolution = 16
+
+[[phase]]
+name = "color"
+stage = "color"
+
+[[phase]]
+name = "left-out"
+stage = "spatial"
+"""
 
 
 @pytest.fixture
@@ -92,8 +116,9 @@ def test_training_goes_on_from_slice_to_slice(
     save_stage(tiny_core(8), stage_path(weights, "core"))
     save_stage(tiny_color(8), stage_path(weights, "color"))
     cut_photographs(source, photographs, 1, 2)
-    tiny = f"--photographs {photographs} --init {weights} --high 16 --train-batch 4".split()
-    tiny += "--longer 0.0005 --validate-every 1 --device cpu".split()
+    (tmp_path / "phases.toml").write_text(PHASES)
+    tiny = f"--photographs {photographs} --init {weights} --phases {tmp_path}/phases.toml".split()
+    tiny += "--longer 0.1 --train-batch 4 --validate-every 1 --device cpu".split()
     first, second = tmp_path / "first", tmp_path / "second"
     assert gpu.main(["d", str(first), *tiny, "--seconds", "0"]) == 0
     assert "to be continued" in capsys.readouterr().out
@@ -101,11 +126,11 @@ def test_training_goes_on_from_slice_to_slice(
     assert "all phases are done" in capsys.readouterr().out
     rows = json.loads((second / "d/history.json").read_text())
     phases = [(row["phase"], row["step"]) for row in rows]
-    assert phases == [(p, s) for p in ("encoder", "decoders", "whole", "color") for s in (1, 2)]
-    for stage in ("core", "color"):
-        assert read_config(stage_path(second / "d", stage)) == read_config(
-            stage_path(weights, stage)
-        )
+    assert phases == [(name, step) for name in ("encoder", "whole", "color") for step in (1, 2)]
+    for stage, resolution in (("core", 16), ("color", 8)):
+        _, made = read_config(stage_path(second / "d", stage))
+        _, before = read_config(stage_path(weights, stage))
+        assert made == replace(before, resolution=resolution)
     assert gpu.main(["d", str(second), *tiny, "--high", "32"]) == 2
     assert "other settings" in capsys.readouterr().err
 

@@ -21,7 +21,7 @@ from pipeline.storage.memory import MemoryStorage
 from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.ray_train import Resources, follow, train
 from pipeline.training.request import Data, TrainingJob
-from pipeline.training.stored import store_photographs
+from pipeline.training.stored import StoredSource
 from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
 from support.made_photographs import made_photograph, made_png, write_parquet, write_photographs
 from support.tiny_models import tiny_core
@@ -130,7 +130,7 @@ def test_ray_reads_the_same_photographs(tmp_path: Path) -> None:
         write_photographs(tmp_path / "photos", 5),
     ):
         serial = read_photographs(str(source), Wanted(8, limit=9))
-        parallel = store_photographs(str(source), Wanted(8, limit=9))
+        parallel = StoredSource(str(source)).read(Wanted(8, limit=9))
         assert serial.names == parallel.names and serial.skipped == parallel.skipped
         assert serial.digests == parallel.digests and serial.groups == parallel.groups
         squares = parallel.rgb.open()
@@ -144,7 +144,7 @@ def test_workers_of_one_machine_share_the_memory_of_the_photographs(tmp_path: Pa
     ends_black[-8:] = 0
     (source / "ends_black.png").write_bytes(encode(ends_black, "PNG"))
     # Smaller objects are no part of the store: they travel with what refers to them.
-    stored = store_photographs(str(source), Wanted(192))
+    stored = StoredSource(str(source)).read(Wanted(192))
     assert len(stored) == len(stored.rgb) == 6
     first, again = stored.rgb.open(), stored.rgb.open()
     assert [first[n].data_ptr() for n in range(6)] == [again[n].data_ptr() for n in range(6)], (
@@ -159,7 +159,7 @@ def test_damage_that_ray_meets_is_told_as_ours(tmp_path: Path) -> None:
     data[4:2000] = bytes(1996)
     path.write_bytes(data)
     with pytest.raises(UsageError, match="set.parquet is damaged: "):
-        store_photographs(str(path), Wanted(8))
+        StoredSource(str(path)).read(Wanted(8))
 
 
 def test_what_can_never_work_is_refused(tmp_path: Path) -> None:

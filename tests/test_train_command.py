@@ -1,15 +1,12 @@
-"""autochrome train: killed and continued to the byte, and what it refuses at the door."""
+"""autochrome train: continued to the byte, and what it refuses at the door."""
 
-import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from jobs.train import build_config, train
+from jobs.train import build_request, train
 from jobs.training_options import DATA, SIZES, TRAINING
 from jobs.training_progress import ProgressLine, describe_end, describe_progress
 from model.core import CoreConfig
@@ -18,19 +15,20 @@ from model.pic.pixelcnn import PixelCnnConfig
 from model.training.photographs import Photographs
 from model.training.trainer import TrainingConfig
 from model.weights import load_stage
+from pipeline.storage.base import Storage
+from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from pipeline.training import worker
 from pipeline.training.photographs import Wanted, read_photographs
 from pipeline.training.request import Data, prepare_start
 from pipeline.training.worker import Progress, StageSettings, StageTraining
-from support.commands import refusal, run_command, started_command
+from support.commands import refusal, run_command
 from support.made_photographs import write_photographs
 from support.ports import free_port
 from support.tiny_models import write_tiny_weights
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
-NO_RAY = "Ray did not start"  # it gives its daemons half a minute, which a busy machine may not
-STARTS = 3
 SMALL = "--hidden 16 --ff 24 --heads 2 --enc 1 --outer 1 --inner 1 --resolution 8".split()
 OPTIONS = [
     *SMALL,
@@ -50,51 +48,55 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def kill_after_checkpoint(command: list[str], out: Path) -> None:
-    """Start a command, and kill it and its Ray once it has left a checkpoint."""
-    for _ in range(STARTS):
-        with started_command(*command) as process:
-            while process.poll() is None:
-                if (out / "core.checkpoint").exists():
-                    os.killpg(process.pid, signal.SIGKILL)
-                    return
-                time.sleep(0.02)
-            _, words = process.communicate()
-        assert NO_RAY in words, words
-    raise AssertionError(words)
+class Stopped(Exception):
+    pass
 
 
-@pytest.fixture(scope="module")
-def killed(
-    photos: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None
-) -> tuple[Path, str, str]:
-    """OUT of a command that was killed and given again, with what the second one said."""
-    out = tmp_path_factory.mktemp("out") / "weights"
-    command = arguments(photos, out, *OPTIONS)
-    kill_after_checkpoint(command, out)
-    state = torch.load(out / "core.checkpoint", weights_only=True)
-    assert state["trainer"]["step"] < 60
-    second = run_command(*command)
-    assert second.exit_code == 0, second.output
-    return out, second.stdout, second.stderr
-
-
-def test_a_killed_command_given_again_ends_with_the_bytes_of_an_undisturbed_loop(
-    photos: Path, killed: tuple[Path, str, str]
-) -> None:
+def train_alone(photos: Path, out: Storage, stop_at: int | None = None) -> None:
+    """What the command does, by a plain loop without Ray."""
     start, _ = prepare_start("core", {**_sizes(), "resolution": 8}, None, 0)
     sets = [
         read_photographs(str(photos), Wanted(side, split, held_out=0.3))  # type: ignore[arg-type]
         for side, split in ((12, "train"), (8, "validation"))
     ]
     rgb, held_out = (torch.from_numpy(each.rgb) for each in sets)
-    settings = StageSettings(TrainingConfig(60, 2), validate_every=30)
+    settings = StageSettings(TrainingConfig(60, 2), validate_every=30, checkpoint_seconds=0)
     photographs = Photographs(rgb, torch.full((len(rgb),), 1 / len(rgb), dtype=torch.float64))
-    undisturbed, threads = MemoryStorage(), torch.get_num_threads()
+
+    def stop(progress: Progress) -> None:
+        if progress.step == stop_at:
+            raise Stopped
+
+    threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    StageTraining(start, settings, photographs, held_out, undisturbed).run(lambda _: None)
-    torch.set_num_threads(threads)
-    out, _, _ = killed
+    try:
+        StageTraining(start, settings, photographs, held_out, out).run(stop)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def continued(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None
+) -> tuple[Path, str, str]:
+    """OUT of a command that went on from a checkpoint, with what it said."""
+    out = tmp_path_factory.mktemp("out") / "weights"
+    with pytest.raises(Stopped), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "TELL_SECONDS", 0)
+        train_alone(photos, LocalStorage(str(out)), stop_at=20)
+    assert [path.name for path in out.iterdir()] == ["core.checkpoint"]
+    result = run_command(*arguments(photos, out, *OPTIONS))
+    assert result.exit_code == 0, result.output
+    return out, result.stdout, result.stderr
+
+
+def test_a_command_that_goes_on_ends_with_the_bytes_of_an_undisturbed_loop(
+    photos: Path, continued: tuple[Path, str, str]
+) -> None:
+    """After kill -9: tests/test_train_all.py."""
+    undisturbed = MemoryStorage()
+    train_alone(photos, undisturbed)
+    out, _, _ = continued
     assert (out / "core.safetensors").read_bytes() == undisturbed.read("core.safetensors")
     assert isinstance(load_stage(out / "core.safetensors").config, CoreConfig)
 
@@ -106,8 +108,8 @@ def _sizes() -> dict[str, object]:
     }
 
 
-def test_it_says_what_people_want_to_know(killed: tuple[Path, str, str]) -> None:
-    out, said, told = killed
+def test_it_says_what_people_want_to_know(continued: tuple[Path, str, str]) -> None:
+    out, said, told = continued
     first, weights, curve = said.splitlines()
     assert first.endswith("held out for validation, 1 skipped (1 corrupt)")
     assert weights.startswith(f"weights  {out}/core.safetensors  (step ")
@@ -117,9 +119,9 @@ def test_it_says_what_people_want_to_know(killed: tuple[Path, str, str]) -> None
 
 
 def test_other_settings_for_the_same_place_are_refused(
-    photos: Path, killed: tuple[Path, str, str]
+    photos: Path, continued: tuple[Path, str, str]
 ) -> None:
-    result = run_command(*arguments(photos, killed[0], *OPTIONS, "--ff", "32", "--seed", "7"))
+    result = run_command(*arguments(photos, continued[0], *OPTIONS, "--ff", "32", "--seed", "7"))
     assert result.exit_code == 5
     assert result.output.splitlines()[1:] == [
         "model.ff: was 24, now 32",
@@ -219,9 +221,8 @@ def test_every_command_of_the_documents_is_understood(
     commands = [line.split() for line in text.splitlines() if line.startswith("autochrome train ")]
     monkeypatch.chdir(tmp_path)
     Path("model/weights").mkdir(parents=True)
-    for phase in ("phase1", "phase2", "phase3"):
-        Path(phase).mkdir()
-    assert len(commands) == 9
+    assert len(commands) == 3
     for words in commands:
         with train.make_context("train", words[2:]) as context:
-            assert build_config(context.params["stage"], context.params).steps <= 5000
+            request = build_request(context.params["stage"], context.params)
+            assert request.settings.training.steps <= 5000

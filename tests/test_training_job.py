@@ -17,6 +17,7 @@ from model.training.trainer import TrainingConfig, grow
 from pipeline.errors import DestinationMismatch, UsageError
 from pipeline.training.photographs import PhotographSet
 from pipeline.training.request import (
+    StageRequest,
     TrainingJob,
     balanced_weights,
     freeze_training,
@@ -44,8 +45,8 @@ def photographs(*digests: str) -> PhotographSet:
 
 
 def job(out: Path, sizes: Mapping[str, object] = SIZES, **changes: Any) -> TrainingJob:
-    start = prepare_start("core", sizes, None, 0)
-    return prepare_training(start, settings(**changes), DATA, "photos", str(out))
+    request = StageRequest("core", sizes, settings(**changes), DATA)
+    return prepare_training(request, prepare_start("core", sizes, None, 0), "photos", str(out))
 
 
 def test_fresh_weights_follow_the_seed_and_leave_no_trace() -> None:
@@ -95,15 +96,17 @@ def test_impossible_starts_are_refused(
 
 
 def test_the_low_resolution_must_fit(tmp_path: Path) -> None:
-    start = prepare_start("spatial", SIZES | {"resolution": 18}, None, 0)
+    request = StageRequest("spatial", SIZES | {"resolution": 18}, settings(), DATA)
+    start = prepare_start("spatial", request.sizes, None, 0)
     with pytest.raises(UsageError, match="--low-resolution 4 does not divide the resolution 18"):
-        prepare_training(start, settings(), DATA, "photos", str(tmp_path))
+        prepare_training(request, start, "photos", str(tmp_path))
 
 
 def test_photographs_are_kept_large_enough_for_the_smallest_crop(tmp_path: Path) -> None:
     assert job(tmp_path, crop=0.5).data.side == 16
+    request = StageRequest("core", SIZES, settings(), {"side": 9})
     start = prepare_start("core", SIZES, None, 0)
-    given = prepare_training(start, settings(), {"side": 9}, "photos", str(tmp_path))
+    given = prepare_training(request, start, "photos", str(tmp_path))
     assert given.data.side == 9
 
 

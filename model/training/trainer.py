@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from model.core import ColTranCore
+from model.core import ColTranCore, CoreConfig
 from model.pic.network import Pic
 from model.pic.pixelcnn import PixelCnn
 from model.training.degradation import degrade_some
@@ -27,6 +27,7 @@ from model.training.photographs import ALONE, Photographs, Share
 from model.training.weight_norm import add_weight_norm, fold_weight_norm, start_from_data
 from model.trunk import EfficientNetLite, PhotoContext
 from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
+from model.weights import StageConfig
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
@@ -132,14 +133,17 @@ class Trainer:
         while self.step < self.config.steps:
             seed = self.config.seed * 1_000_003 + self.step
             generator = torch.Generator().manual_seed(seed)
-            resolution, size = seen_resolution(self.model, self.config), self.config.batch_size
+            resolution, size = (
+                seen_resolution(self.model.config, self.config),
+                self.config.batch_size,
+            )
             batch = photographs.crops(resolution, self.config.crop, size, generator, self.share)
             yield self.train_on(batch, generator)
 
     def start_from(self, photographs: Photographs) -> None:
         """Initialize all layers from their outputs for one batch, the same for all workers."""
         config, generator = self.config, torch.Generator().manual_seed(self.config.seed)
-        resolution = seen_resolution(self.model, config)
+        resolution = seen_resolution(self.model.config, config)
         rgb = photographs.crops(resolution, config.crop, config.batch_size, generator)
         rgb = rgb.to(next(self.model.parameters()).device)
         self.model.eval()  # without dropout
@@ -232,11 +236,11 @@ def trunk_of(model: nn.Module) -> EfficientNetLite | None:
     return None
 
 
-def seen_resolution(model: nn.Module, config: TrainingConfig) -> int:
+def seen_resolution(stage: StageConfig, config: TrainingConfig) -> int:
     """Side, in pixels, of the photographs that a stage is trained on."""
-    if isinstance(model, ColTranCore) and model.config.trunk != "none":
+    if isinstance(stage, CoreConfig) and stage.trunk != "none":
         return config.high_resolution
-    return int(model.config.resolution)  # type: ignore[union-attr, arg-type]
+    return stage.resolution
 
 
 def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch.optim.Optimizer]:

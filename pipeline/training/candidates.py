@@ -57,9 +57,11 @@ class Task:
 class Candidates:
     """places: in the order of a hash of their names, so that the first ones are a random sample.
 
-    groups_of: for each Parquet file, the number of rows in each of its row groups.
+    source: as it was given. groups_of: for each Parquet file, the number of rows in each of its row
+    groups.
     """
 
+    source: str
     storage: Storage
     places: Sequence[Place]
     groups_of: Mapping[str, Sequence[int]]
@@ -106,7 +108,7 @@ def list_candidates(source: str, split_column: str | None, group_column: str | N
         rows, groups_of[path] = _list_rows(storage, path, split_column, group_column)
         places += rows
     places.sort(key=lambda place: hashlib.sha256(place.name.encode()).digest())
-    return Candidates(storage, places, groups_of)
+    return Candidates(source, storage, places, groups_of)
 
 
 def _open_source(source: str) -> tuple[Storage, list[str], list[str]]:

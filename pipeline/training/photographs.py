@@ -133,18 +133,18 @@ def read_photographs(source: str, wanted: Wanted) -> PhotographSet[np.ndarray]:
             squares[place] = rgb[place]  # the copy may be freed
         return rgb
 
-    return collect_photographs(source, wanted, read, gather)
+    candidates = list_candidates(source, wanted.split_column, wanted.group_column)
+    return collect_photographs(candidates, wanted, read, gather)
 
 
-def refuse_nothing(source: str, wanted: Wanted) -> None:
-    """Raise as `read_photographs` where a listing alone shows that it would find nothing."""
-    places = list_candidates(source, wanted.split_column, wanted.group_column).places
-    if not any(map(wanted.may_have, places)):
-        raise EmptySet(_nothing(source, wanted.split, 0, Counter()))
+def refuse_nothing(candidates: Candidates, wanted: Wanted) -> None:
+    """Raise EmptySet where the names alone show that no photograph would be left."""
+    if not any(map(wanted.may_have, candidates.places)):
+        raise EmptySet(_nothing(candidates.source, wanted.split, 0, Counter()))
 
 
 def collect_photographs(
-    source: str,
+    candidates: Candidates,
     wanted: Wanted,
     read: Callable[[Candidates, slice], Iterable[Found[Pixels]]],
     gather: Callable[[list[Pixels]], Whole],
@@ -154,12 +154,11 @@ def collect_photographs(
     read: reads some candidates, in any order. gather: combines the pixels of single photographs
     into those of the set. Raises as `read_photographs`.
     """
-    candidates = list_candidates(source, wanted.split_column, wanted.group_column)
     places = [place for place in candidates.places if wanted.may_have(place)]
     candidates = replace(candidates, places=places)
     found, skipped = _find(candidates, wanted, read)
     if not found:
-        raise EmptySet(_nothing(source, wanted.split, len(places), skipped))
+        raise EmptySet(_nothing(candidates.source, wanted.split, len(places), skipped))
     kept = [places[one.index] for one in found]
     names, groups = [place.name for place in kept], [place.group for place in kept]
     digests, held_out = [one.digest for one in found], np.array([one.held_out for one in found])

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from model.training.photographs import Photographs, Share
-from model.training.trainer import seen_resolution
+from model.training.trainer import TrainingConfig, seen_resolution
 from pipeline.cluster.session import quiet_ray
 from pipeline.errors import AutochromeError, EngineError, Interrupted, UsageError
 from pipeline.storage.anchored import AnchoredStorage
@@ -29,15 +29,15 @@ from pipeline.training.photographs import (
     Split,
     Wanted,
     describe_skipped,
-    refuse_nothing,
 )
 from pipeline.training.request import (
+    Data,
     TrainingJob,
     balanced_weights,
     freeze_training,
     settings_path,
 )
-from pipeline.training.stored import StoredPixels, store_photographs
+from pipeline.training.stored import StoredPixels, StoredSource
 from pipeline.training.worker import Progress, StageTraining, read_history
 
 AGAIN = "the same command again goes on from the last checkpoint"
@@ -69,17 +69,47 @@ def train(
     Raises AutochromeError; after EngineError and Interrupted, the same command goes on.
     """
     check_packages()
-    size, most = job.settings.training.batch_size, resources.workers[1]
+    check_share(job.settings.training, resources)
+    source = StoredSource(job.source)
+    source.refuse_nothing(wanted_by(job.data))  # before Ray starts, which takes seconds
+    with training_ray(resources) as found:
+        return train_on(source, job, found, on_message, on_progress)
+
+
+def check_share(training: TrainingConfig, resources: Resources) -> None:
+    """Raise UsageError if a batch has fewer pictures than there may be workers."""
+    size, most = training.batch_size, resources.workers[1]
     if size < most:
         raise UsageError(f"--batch-size {size} cannot be shared among {most} workers")
-    refuse_nothing(job.source, _wanted(job))  # before Ray starts, which takes seconds
+
+
+@contextmanager
+def training_ray(resources: Resources) -> Iterator[Resources]:
+    """A Ray to train on; yields the resources, with cpu or cuda for auto."""
     with _translate_errors(), quiet_ray() as own:
-        on_gpu = _check_cluster(resources, own)
-        photographs, held_out = _read(job)
+        yield replace(resources, device="cuda" if _check_cluster(resources, own) else "cpu")
+
+
+def train_on(
+    source: StoredSource,
+    job: TrainingJob,
+    resources: Resources,
+    on_message: Callable[[str], None],
+    on_progress: Callable[[Progress], None],
+) -> Row:
+    """As `train`, on a Ray that runs. source: that of the job, which other jobs may share."""
+    with _translate_errors():
+        photographs, held_out = _read(source, job)
         freeze_training(job, photographs, held_out)
         on_message(_describe_sets(photographs, held_out))
-        _fit(job, resources, on_gpu, photographs, held_out, on_progress)
+        _fit(job, resources, photographs, held_out, on_progress)
     return [row for row in read_history(job.destination, job.stage) if row["kept"]][-1]
+
+
+def compare_photographs(source: StoredSource, job: TrainingJob) -> None:
+    """Raise DestinationMismatch if a training has seen other photographs than there are now."""
+    with _translate_errors():
+        freeze_training(job, *_read(source, job))
 
 
 def _check_cluster(resources: Resources, own: bool) -> bool:
@@ -98,29 +128,27 @@ def _check_cluster(resources: Resources, own: bool) -> bool:
 
 
 def _read(
-    job: TrainingJob,
+    source: StoredSource, job: TrainingJob
 ) -> tuple[PhotographSet[StoredPixels], PhotographSet[StoredPixels] | None]:
     """Photographs to train on, and held-out whole frames at the model's resolution."""
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
-    wanted, most = _wanted(job), job.data.validation_photos
-    train = store_photographs(job.source, wanted)
+    wanted, most = wanted_by(job.data), job.data.validation_photos
+    train = source.read(wanted)
     if not most:
         return train, None
-    side = seen_resolution(job.start, job.settings.training)
-    held_out = replace(wanted, side=side, split="validation", limit=most, group_column=None)
+    side = seen_resolution(job.start.config, job.settings.training)
     try:
-        return train, store_photographs(job.source, held_out)
+        return train, source.read(replace(wanted, side=side, split="validation", limit=most))
     except EmptySet as error:
         raise EmptySet(
             f"{error}; --held-out S holds out more, --validation-photos 0 none"
         ) from error
 
 
-def _wanted(job: TrainingJob) -> Wanted:
+def wanted_by(data: Data) -> Wanted:
     """The photographs to train on."""
-    data = job.data
     split: Split = "train" if data.validation_photos or data.split_column else "all"
     return Wanted(
         data.side,
@@ -145,7 +173,6 @@ def _describe_sets(train: PhotographSet, held_out: PhotographSet | None) -> str:
 def _fit(
     job: TrainingJob,
     resources: Resources,
-    on_gpu: bool,
     photographs: PhotographSet[StoredPixels],
     held_out: PhotographSet[StoredPixels] | None,
     on_progress: Callable[[Progress], None],
@@ -157,6 +184,7 @@ def _fit(
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     least, most = resources.workers
+    on_gpu = resources.device == "cuda"
     # On this process's node, so that the loss of another node does not take it away.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     news = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})

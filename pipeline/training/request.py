@@ -7,15 +7,16 @@ import math
 import pickle
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from model.training.trainer import TrainingConfig, grow, seen_resolution, trunk_of
+from model.training.phases import take_up
+from model.training.trainer import TrainingConfig, seen_resolution, trunk_of
 from model.trunk import STRIDE, EfficientNetLite, Trunk, import_efficientnet_lite
-from model.weights import Stage, build_config, build_stage, load_stage, read_config, stage_path
+from model.weights import Stage, StageConfig, build_config, build_stage, stage_path
 from pipeline.errors import (
     DestinationMismatch,
     ObjectMissing,
@@ -30,7 +31,6 @@ from pipeline.training.photographs import HELD_OUT, PhotographSet
 from pipeline.training.worker import StageSettings
 
 _FORMAT = "autochrome-training-1"
-_MAY_CHANGE = ("resolution", "dropout", "trunk_dropout")  # in further training of existing weights
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,19 @@ class Data:
     emphasis: str | None = None
     limit: int | None = None
     validation_photos: int = 512
+
+
+@dataclass(frozen=True)
+class StageRequest:
+    """How a stage is to be trained, whatever its first weights and photographs are.
+
+    sizes: those settings of the stage that were given. data: fields of Data; side may be None.
+    """
+
+    stage: str
+    sizes: Mapping[str, object]
+    settings: StageSettings
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,8 @@ def prepare_start(
             if trunk := trunk_of(start):
                 trunk.load_state_dict(pretrained_trunk(trunk.name).state_dict())
             return start, None
-        return _start_from(stage_path(init, stage) if init.is_dir() else init, stage, sizes)
+        path = stage_path(init, stage) if init.is_dir() else init
+        return take_up(path, stage, sizes), hashlib.sha256(path.read_bytes()).hexdigest()
     except (ValueError, TypeError) as error:
         raise UsageError(str(error)) from error
 
@@ -131,55 +145,42 @@ def pretrained_trunk(trunk: Trunk) -> EfficientNetLite:
         raise UsageError(f"{path}: {error}") from error
 
 
-def _start_from(path: Path, stage: str, sizes: Mapping[str, object]) -> tuple[Stage, str]:
-    found, config = read_config(path)
-    if found != stage:
-        raise UsageError(f"{path} holds the stage {found!r}, not {stage!r}")
-    old = asdict(config)
-    for name, value in sizes.items():
-        if name in old and name not in _MAY_CHANGE and value != old[name]:
-            raise UsageError(f"{path} has {name} {old[name]}, so it cannot become {value}")
-    wanted = build_config(stage, old | dict(sizes))
-    model = build_stage(replace(wanted, resolution=config.resolution))
-    model.load_state_dict(load_stage(path).state_dict())
-    if wanted.resolution != config.resolution:
-        model = grow(model, wanted.resolution)  # type: ignore[type-var]
-    return model, hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def prepare_training(
-    start: tuple[Stage, str | None],
-    settings: StageSettings,
-    data: Mapping[str, Any],
-    source: str,
-    destination: str,
+    request: StageRequest, start: tuple[Stage, str | None], source: str, destination: str
 ) -> TrainingJob:
-    """Make the checks that need no photographs. data: fields of Data, side may be None. Raises
+    """Make the checks that need no photographs. start: as `prepare_start` returns it. Raises
     UsageError, DestinationMismatch."""
     model, digest = start
-    stage = str(model.describe()["stage"])
-    resolution = seen_resolution(model, settings.training)
-    low = settings.low_resolution
-    if parse_emphasis(data.get("emphasis")) and not data.get("balance"):
-        raise UsageError("--emphasis needs --balance, the column that holds its groups")
-    if digest and settings.training.data_init:
-        raise UsageError("--data-init is for fresh weights, not for those of --init")
-    if resolution % STRIDE and resolution != model.config.resolution:
-        raise UsageError(f"--high-resolution {resolution} is not a multiple of {STRIDE}")
-    if stage == "spatial" and (low > resolution or resolution % low):
-        raise UsageError(f"--low-resolution {low} does not divide the resolution {resolution}")
-    side = data["side"] or math.ceil(resolution / settings.training.crop)
     job = TrainingJob(
-        stage,
+        request.stage,
         model,
-        settings,
-        Data(**{**data, "side": side}),
+        request.settings,
+        check_settings(request, model.config, fresh=digest is None),
         source,
         open_storage(destination),
         digest,
     )
     _compare(job, job.describe(), ("photographs", "source"))
     return job
+
+
+def check_settings(request: StageRequest, config: StageConfig, fresh: bool) -> Data:
+    """Whether a stage of this configuration can be trained as requested, and on which photographs.
+
+    fresh: it starts from nothing. Raises UsageError.
+    """
+    training, data = request.settings.training, request.data
+    resolution, low = seen_resolution(config, training), request.settings.low_resolution
+    if parse_emphasis(data.get("emphasis")) and not data.get("balance"):
+        raise UsageError("--emphasis needs --balance, the column that holds its groups")
+    if training.data_init and not fresh:
+        raise UsageError("--data-init is for fresh weights, not for those of --init")
+    if resolution % STRIDE and resolution != config.resolution:
+        raise UsageError(f"--high-resolution {resolution} is not a multiple of {STRIDE}")
+    if request.stage == "spatial" and (low > resolution or resolution % low):
+        raise UsageError(f"--low-resolution {low} does not divide the resolution {resolution}")
+    side = data["side"] or math.ceil(resolution / training.crop)
+    return Data(**{**data, "side": side})
 
 
 def freeze_training(job: TrainingJob, train: PhotographSet, held_out: PhotographSet | None) -> None:

@@ -9,6 +9,7 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,14 @@ from torch import Tensor
 
 from pipeline.errors import StorageError, UsageError
 from pipeline.storage.base import Storage
-from pipeline.training.candidates import Candidates, Task
+from pipeline.training.candidates import Candidates, Task, list_candidates
 from pipeline.training.photographs import (
     Found,
     PhotographSet,
     Wanted,
     collect_photographs,
     read_task,
+    refuse_nothing,
 )
 
 Spot = tuple[int, int]  # number of a task, and place among the photographs that it gave
@@ -89,24 +91,46 @@ class Squares:
         return torch.stack([self[place] for place in range(len(self))])
 
 
-def store_photographs(source: str, wanted: Wanted) -> PhotographSet[StoredPixels]:
-    """The photographs that `read_photographs` reads, in the same order, decoded by Ray Data.
+class StoredSource:
+    """A source of photographs, listed once, and decoded once for trainings that want the same.
 
-    Ray must be running. Raises what `read_photographs` raises.
+    The last two sets are kept: one to train on and one to validate with.
     """
+
+    def __init__(self, source: str) -> None:
+        self._list = cache(partial(list_candidates, source))
+        self._store = lru_cache(maxsize=2)(self._decode)
+
+    def refuse_nothing(self, wanted: Wanted) -> None:
+        """Raise what `read_photographs` raises where a listing alone shows it; needs no Ray."""
+        refuse_nothing(self._list(wanted.split_column, wanted.group_column), wanted)
+
+    def read(self, wanted: Wanted) -> PhotographSet[StoredPixels]:
+        """The photographs that `read_photographs` reads, in the same order, decoded by Ray Data.
+
+        Ray must be running. Raises what `read_photographs` raises.
+        """
+        return self._store(wanted)
+
+    def _decode(self, wanted: Wanted) -> PhotographSet[StoredPixels]:
+        return store_photographs(self._list(wanted.split_column, wanted.group_column), wanted)
+
+
+def store_photographs(candidates: Candidates, wanted: Wanted) -> PhotographSet[StoredPixels]:
+    """Raises EmptySet, UsageError, StorageError."""
     blocks: list[Any] = []
     tasks = 0
 
-    def read(candidates: Candidates, wave: slice) -> Iterator[Found[Spot]]:
+    def read(some: Candidates, wave: slice) -> Iterator[Found[Spot]]:
         nonlocal tasks
-        cut = list(candidates.tasks(wave, _TASKS_A_GROUP))
-        yield from _decode(cut, tasks, candidates.storage, wanted, blocks)
+        cut = list(some.tasks(wave, _TASKS_A_GROUP))
+        yield from _decode(cut, tasks, some.storage, wanted, blocks)
         tasks += len(cut)
 
     def gather(spots: list[Spot]) -> StoredPixels:
         return StoredPixels(blocks, np.array(spots), wanted.side)
 
-    return collect_photographs(source, wanted, read, gather)
+    return collect_photographs(candidates, wanted, read, gather)
 
 
 def _decode(

@@ -32,7 +32,7 @@ from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import Photographs, Share, fit_histogram
 from model.training.trainer import Trainer, TrainingConfig
 from model.weights import Stage, save_stage
-from pipeline.errors import ObjectMissing, UsageError, first_line
+from pipeline.errors import ObjectMissing, StorageError, UsageError, first_line
 from pipeline.storage.base import Storage
 from pipeline.training.learning_curve import Row, draw_curve, event_file
 
@@ -255,6 +255,17 @@ def read_history(destination: Storage, stage: str) -> list[Row]:
     """The rows of all validations so far; row["kept"] tells whether its weights were the best."""
     rows: list[Row] = json.loads(destination.read(f"{stage}.history.json"))
     return rows
+
+
+def is_finished(destination: Storage, stage: str, steps: int) -> bool:
+    """Whether a training has made all steps, so that its weights are final. Raises StorageError."""
+    try:
+        return bool(read_history(destination, stage)[-1]["step"] == steps)
+    except ObjectMissing:
+        return False
+    except (ValueError, LookupError, TypeError) as error:
+        uri = destination.uri_of(f"{stage}.history.json")
+        raise StorageError(f"{uri} is damaged: {first_line(error)}") from error
 
 
 def checkpoint_path(stage: str) -> str:

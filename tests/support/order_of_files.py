@@ -7,7 +7,7 @@ from xdist.scheduler import LoadFileScheduling
 # is given to one process as a whole.
 SHARED_RAYS = (
     ("test_end_to_end", "test_durability", "test_document_examples", "test_hints"),
-    ("test_interrupted", "test_train_command", "test_train"),
+    ("test_interrupted", "test_train_command", "test_train_all", "test_train"),
 )
 # Files that wait for clusters and killed processes for a minute or more. They come first, so that
 # none of them is what the others are waited for at the end.
