@@ -58,7 +58,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 def run(source: object, destination: object, weights: Path, *options: object) -> Result:
     """Pictures are drawn, unless options say otherwise: that puts seeds and batches to the test.
 
-    By one actor: each start of another costs 8 CPU seconds, and what several do to a run is shown
+    By one actor: each start of another costs 3 CPU seconds, and what several do to a run is shown
     by tests of clusters and of kills.
     """
     drawn = () if {"--draft", "--model"} & set(options) else ("--method", "sample")

@@ -22,6 +22,8 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
 ]
 
+BESIDE = 3  # photos of the same shard, each of which takes two processes in the end
+
 
 class Greedy(LocalStorage):
     """A folder in which one photo has its worker killed as often as a shard is tried, as Ray does
@@ -38,12 +40,12 @@ class Greedy(LocalStorage):
         return data
 
 
-def test_seven_photos_beside_one_that_needs_too_much_memory_are_committed(
+def test_photos_beside_one_that_needs_too_much_memory_are_committed(
     weights: Path, tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     source.mkdir()
-    for number in range(7):
+    for number in range(BESIDE):
         shutil.copy(repository / "examples/photos/animals/cat.jpg", source / f"{number}.jpg")
     pixels = np.full((6_000, 10_000, 3), 9_000, np.uint16)  # 360 MB
     tifffile.imwrite(source / "greedy.tif", pixels, photometric="rgb", compression="zlib")
@@ -57,13 +59,15 @@ def test_seven_photos_beside_one_that_needs_too_much_memory_are_committed(
     register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setenv("RAY_memory_usage_threshold", "0.01")  # a process gets the least, 256 MiB
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # and Ray itself kills nobody for it
-    result = run_command("colorize", source, out, "--weights", weights, "--shard-size", 8)
+    result = run_command("colorize", source, out, "--weights", weights, "--shard-size", BESIDE + 1)
     assert result.exit_code == 3, result.output
-    assert re.match(r"7 of 8 photos colorized.*\n1 failed: 1 out_of_memory\n", result.stdout)
+    assert re.match(
+        rf"{BESIDE} of {BESIDE + 1} photos colorized.*\n1 failed: 1 out_of_memory\n", result.stdout
+    )
     place = LocalStorage(str(out))
     rows = pa.concat_tables(read_results(place, open_run(place))).to_pylist()
     reasons = {row["photo"]: row["reason"] for row in rows}
     assert reasons == {"greedy.tif": "out_of_memory"} | {
-        f"{number}.jpg": None for number in range(7)
+        f"{number}.jpg": None for number in range(BESIDE)
     }
     assert len(list(tmp_path.glob("in.killed-*"))) == 3, "it was tried three times, and then alone"

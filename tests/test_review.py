@@ -262,8 +262,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def page(chrome: Browser, archive: Path) -> Iterator[Browser]:
     """The page as it opens from a disk, nothing decided; it must not have logged an error."""
     chrome.resize(1280, 900)
-    chrome.open(archive / PAGE)
-    chrome.evaluate("localStorage.clear()")
+    chrome.forget()
     chrome.open(archive / PAGE)
     chrome.errors.clear()
     yield chrome

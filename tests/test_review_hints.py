@@ -46,8 +46,7 @@ def chrome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 @pytest.fixture
 def page(chrome: Browser, archive: Path) -> Iterator[Browser]:
     """The photograph that was not redone, open, without hints; it must not have logged an error."""
-    chrome.open(archive)
-    chrome.evaluate("localStorage.clear()")
+    chrome.forget()
     chrome.open(archive)
     chrome.errors.clear()
     opened(chrome, FRESH)
@@ -304,8 +303,7 @@ def test_firefox_sets_hints_from_a_disk(archive: Path, tmp_path: Path) -> None:
 
 def test_weights_without_hints_offer_none(chrome: Browser, tmp_path: Path) -> None:
     archive = write_hinted_page(tmp_path, takes_hints=False)
-    chrome.open(archive)
-    chrome.evaluate("localStorage.clear()")  # of the other page, which shows the same run
+    chrome.forget()  # the other page, which shows the same run
     chrome.open(archive)
     chrome.evaluate("openDetail(1)")
     assert chrome.evaluate("byId('hints-section').hidden && byId('marks').hidden")

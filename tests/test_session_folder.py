@@ -25,7 +25,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from pipeline.cluster.session import quiet_ray
 
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+for each in (signal.SIGINT, signal.SIGTERM):  # of which a shell may have the first ignored
+    signal.signal(each, signal.default_int_handler)
 
 def listeners():
     "Addresses, in the kernel's form, that processes of this session listen at."

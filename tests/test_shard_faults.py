@@ -176,18 +176,18 @@ def test_a_photo_that_needs_more_memory_than_there_is_harms_no_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
-    for number in range(7):
+    for number in range(3):
         source.write(f"{number}.png", picture(number))
     source.write("hog.png", gray_png(16_000))
     monkeypatch.setattr(isolation, "free_memory", lambda: 2**27)
-    shard, run = shard_of(source), Run(RECIPE, Plan(8, 1, 8, 1, (), {}), "digest")
+    shard, run = shard_of(source), Run(RECIPE, Plan(4, 1, 4, 1, (), {}), "digest")
     start = time.monotonic()
     read = read_shard(shard, source, SIZES, call_isolated)
     colored = colorize_shard(read, Small(room=16), RECIPE, "cpu")
     report = write_shard(0, colored, source, destination, run, call_isolated)
     assert time.monotonic() - start < 120
-    assert (report.photos, report.failed, report.reasons) == (8, 1, {"out_of_memory": 1})
-    assert sum(path.startswith("images/") for path in destination.objects) == 7
+    assert (report.photos, report.failed, report.reasons) == (4, 1, {"out_of_memory": 1})
+    assert sum(path.startswith("images/") for path in destination.objects) == 3
 
 
 def gray_png(side: int) -> bytes:

@@ -5,7 +5,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pipeline.run.operators import ColorizeActor, Row
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job
 from support.commands import started_command
-from support.ray_clusters import autoscaling_cluster, simulated_cluster
+from support.ray_clusters import SimulatedCluster, autoscaling_cluster, simulated_cluster
 
 # Warnings of Ray at itself.
 pytestmark = pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\.")
@@ -44,6 +44,20 @@ def calm(photos: Path, weights: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.fixture(scope="module")
+def head() -> Iterator[SimulatedCluster]:
+    """A cluster without a node that works: each test adds its own."""
+    with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(head: SimulatedCluster) -> Iterator[SimulatedCluster]:
+    """That of `head`, whose nodes go with the test."""
+    yield head
+    head.kill_all()
+
+
 def images_of(out: Path) -> dict[str, bytes]:
     images = (path for path in (out / "images").iterdir() if path.suffix == ".jpg")
     return {path.name: path.read_bytes() for path in images}
@@ -67,21 +81,20 @@ def test_a_node_is_lost_and_another_comes(
     photos: Path,
     weights: Path,
     calm: Mapping[str, bytes],
+    cluster: SimulatedCluster,
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    head = {"num_cpus": 0, "include_dashboard": False}
     command = ("colorize", photos, out, "--weights", weights, "--shard-size", 1)
-    with simulated_cluster(head, os.environ) as cluster:
-        cluster.add("first", num_cpus=1)
-        cluster.add("second", num_cpus=1)
-        with started_command(*command, environment=cluster.environment, first=IMPATIENT) as process:
-            wait_for(out, 3, process)
-            cluster.kill("first")
-            wait_for(out, committed(out) + 3, process)
-            cluster.kill("second")
-            cluster.add("third", num_cpus=1)  # which does the rest
-            stdout, stderr = process.communicate(timeout=240)
+    cluster.add("first", num_cpus=1)
+    cluster.add("second", num_cpus=1)
+    with started_command(*command, environment=cluster.environment, first=IMPATIENT) as process:
+        wait_for(out, 3, process)
+        cluster.kill("first")
+        wait_for(out, committed(out) + 3, process)
+        cluster.kill("second")
+        cluster.add("third", num_cpus=1)  # which does the rest
+        stdout, stderr = process.communicate(timeout=240)
     assert process.returncode == 0, stdout + stderr
     assert f"{PHOTOS} of {PHOTOS} photos colorized" in stdout
     assert "Traceback" not in stderr
@@ -92,6 +105,7 @@ def test_two_actors_share_a_gpu_and_leave_the_cores_to_readers_and_writers(
     photos: Path,
     weights: Path,
     calm: Mapping[str, bytes],
+    cluster: SimulatedCluster,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -120,12 +134,11 @@ def test_two_actors_share_a_gpu_and_leave_the_cores_to_readers_and_writers(
     monkeypatch.setattr("pipeline.run.wave.ColorizeActor", OnNoRealGpu)
     options = RecipeOptions(shard_size=1, precision="float32")
     resources = Resources(str(weights), device="cuda", gpus_per_actor=0.5)
-    with simulated_cluster({"num_cpus": 0, "include_dashboard": False}, os.environ) as cluster:
-        cluster.add("gpu", num_cpus=1, num_gpus=1)
-        cluster.add("cores", num_cpus=1)
-        for name, value in cluster.environment.items():
-            monkeypatch.setenv(name, value)
-        summary = colorize(str(photos), str(out), options, resources, Quiet())
+    cluster.add("gpu", num_cpus=1, num_gpus=1)
+    cluster.add("cores", num_cpus=1)
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    summary = colorize(str(photos), str(out), options, resources, Quiet())
     assert (summary.photos, summary.pending, summary.failed) == (PHOTOS, 0, 0)
     assert images_of(out) == calm
     actors = [path.read_text() for path in folder.iterdir()]

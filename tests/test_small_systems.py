@@ -30,7 +30,8 @@ TRUNKED = {"PIC": "PIC + trunk", "core": "core + trunk", "core + table": "core +
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same systems with the fewest features."""
+    """The same systems with the fewest features, and tables of a few photographs."""
+    monkeypatch.setattr("model.training.photographs.HISTOGRAM_PHOTOS", 256)
     for name, config in list(SYSTEMS.items()):
         monkeypatch.setitem(SYSTEMS, name, smaller(config))
 

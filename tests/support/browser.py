@@ -79,6 +79,10 @@ class Browser:
             assert time.monotonic() < end, f"never came true: {condition}"
             time.sleep(0.02)
 
+    def forget(self) -> None:
+        """Clear what pages from a disk have kept."""
+        self.call("Storage.clearDataForOrigin", origin="file://", storageTypes="local_storage")
+
     def open(self, page: Path) -> None:
         self.call("Page.navigate", url=page.as_uri())
         self.wait("document.documentElement?.dataset.ready === 'true'")

@@ -1,5 +1,5 @@
-"""One Ray of this machine for all tests of a process that need one, as a start costs 17 CPU seconds
-and another 9 until its workers have imported what they need."""
+"""One Ray of this machine for all tests of a process that need one, as a start costs 5 CPU seconds
+and another 7 until its workers have imported what they need."""
 
 from contextlib import ExitStack
 

@@ -2,7 +2,7 @@
 
 from xdist.scheduler import LoadFileScheduling
 
-# Files that share a Ray of this machine. Every process that gets one of them starts one, for 26 CPU
+# Files that share a Ray of this machine. Every process that gets one of them starts one, for 12 CPU
 # seconds (support/local_ray.py): so there are two rows, of about the same length, and each of them
 # is given to one process as a whole.
 SHARED_RAYS = (

@@ -36,16 +36,24 @@ class SimulatedCluster:
 
     def __init__(self, server: "subprocess.Popen[str]") -> None:
         self._server = server
+        self._nodes = set[str]()
         address, self.dashboard = json.loads(self._answer())
         self.environment: Mapping[str, str] = {"RAY_ADDRESS": address}
 
     def add(self, name: str, **arguments: object) -> None:
         """Add a node; arguments as num_cpus, num_gpus."""
+        self._nodes.add(name)
         self._ask([name, arguments])
 
     def kill(self, name: str) -> None:
         """Kill all processes of a node, as a machine vanishes."""
+        self._nodes.remove(name)
         self._ask([name, None])
+
+    def kill_all(self) -> None:
+        """Kill all nodes but the head."""
+        for name in list(self._nodes):
+            self.kill(name)
 
     def _ask(self, question: object) -> None:
         assert self._server.stdin
