@@ -14,14 +14,15 @@ import numpy as np
 
 from pipeline.errors import PhotoError
 from pipeline.images.avif import open_avif
-from pipeline.images.boxes import CMYK, LAB, SYCC, open_container, tiles_missing
+from pipeline.images.boxes import CMYK, LAB, SRGB, SYCC, open_container, tiles_missing
 from pipeline.images.formats import PNG_SIGNATURE
-from pipeline.images.gray import Kind, Profile, Samples, rgb_of_ycc
+from pipeline.images.gray import CHANNELS, Kind, Profile, Samples, rgb_of_ycc
 from pipeline.images.jpegs import open_jpeg
 from pipeline.images.masters import DeepMaster
+from pipeline.images.tails import ends_blank
 from pipeline.images.tiffs import TIFF_STARTS, open_tiff
 
-_CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
+_END = b"\xff\xd9"  # of a codestream
 
 
 def open_deep(data: bytes) -> DeepMaster | None:
@@ -66,7 +67,7 @@ def color_profile(icc: bytes, kind: Kind) -> Profile | None:
     if icc[16:20] != {"gray": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}.get(kind):
         return None
     steps = np.linspace(0, 255, 256 if kind == "gray" else 6).astype(np.uint8)
-    axes = _CHANNELS[kind]
+    axes = CHANNELS[kind]
     probe = np.stack(np.meshgrid(*[steps] * axes, indexing="ij"), -1).reshape(1, -1, axes)
     try:
         moved = _to_srgb(probe, icc, kind)
@@ -142,7 +143,11 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
     import imagecodecs
 
     container = open_container(data)
-    if container is None or container.palette:
+    if container is None:
+        return None
+    if container.palette:
+        if container.palette[2:3] not in b"\3\4" or any(container.palette[3:6].strip(b"\7")):
+            raise PhotoError("unsupported", "a JPEG 2000 with a palette that is not of RGB")
         return None
     at = container.start + 4
     right, bottom, left, top = (
@@ -153,7 +158,8 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
     if len(set(parts[::3])) != 1 or set(parts[1::3]) | set(parts[2::3]) != {1}:
         return None  # channels of several depths or resolutions, which Pillow combines
     bits, signed = (parts[0] & 0x7F) + 1, bool(parts[0] & 0x80)
-    if bits > 32 or (bits == 8 and not signed and container.space != LAB):
+    odd = container.space == LAB or container.order or (container.space == SRGB and count < 3)
+    if bits > 32 or (bits == 8 and not signed and not odd):
         return None  # of fewer, Pillow would make a white that is darker than white
     kinds: dict[int | None, Kind] = {CMYK: "cmyk", LAB: "lab"}
     kind = "gray" if count < 3 else kinds.get(container.space, "rgb")
@@ -166,6 +172,8 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
         # Given the container, this library would apply the profile, and leave half of gray
         # unwritten.
         values = _as_HWC(imagecodecs.jpeg2k_decode(data[container.start :]))
+        if sorted(container.order) == list(range(count)):
+            values = values[..., container.order]
         if container.space == SYCC and count >= 3:
             values = rgb_of_ycc(values, 2**bits)
         return Samples(values, kind, white)
@@ -181,10 +189,16 @@ def _open_jpeg2000(data: bytes) -> DeepMaster | None:
 
 
 def check_tiles(data: bytes) -> None:
-    """Raises PhotoError (corrupt) where a JPEG 2000 lacks tiles."""
+    """Raises PhotoError (corrupt) where a JPEG 2000 lacks tiles, or ends in zeros."""
     container = open_container(data)
-    if container is not None and (missing := tiles_missing(data, container.start)):
+    if container is None:
+        return
+    if missing := tiles_missing(data, container.start):
         raise PhotoError("corrupt", f"{missing} in the JPEG 2000")
+    if ends_blank(data, container.end):
+        told = data.rfind(_END, container.start, container.end)
+        if told < 0 or any(data[told + 2 : container.end]):
+            raise PhotoError("corrupt", "the JPEG 2000 ends in zeros, as a broken copy does")
 
 
 def _as_HWC(values: np.ndarray) -> np.ndarray:

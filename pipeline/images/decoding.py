@@ -40,11 +40,12 @@ from pipeline.images.gray import (
     thinned,
     upright,
 )
-from pipeline.images.jpegs import check_scans, ends_early
+from pipeline.images.jpegs import check_scans, ends_early, is_progressive, note_on_inks
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pngs import check_whole
 from pipeline.images.regions import Kept, Look, look_at
 from pipeline.images.stated import stated_curve, tiff_curve
+from pipeline.images.tails import check_tail
 from pipeline.images.tiffs import check_pieces, open_refused
 from pipeline.images.tones import LOOK
 
@@ -91,6 +92,7 @@ def decode(data: bytes, max_pixels: int, reduce_to: int | None = None) -> Decode
 def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> Decoded:
     """By the first decoder that can: one of our own where Pillow would lose bits, then Pillow, then
     the decoder for what Pillow refuses."""
+    check_tail(data)
     deep, keeps = open_deep(data), reduce_to is None
     if deep is not None:
         return _decode_deep(deep, data, max_pixels, keeps)
@@ -120,6 +122,7 @@ def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> De
         kept = Kept(look.cells, color_of(samples, profile))
     if profile is None and samples.white == 255 and image.mode not in MULTIPLIED:
         samples = Samples(ImageRows(image, "L"), "gray", 255)  # Pillow's own luma is faster
+    note = note or (note_on_inks(data) if image.mode == "CMYK" else "")
     return Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
 
 
@@ -168,7 +171,8 @@ def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Im
         check_tiles(data)
     if format == "TIFF":
         check_pieces(data)
-    if format == "JPEG" and _ends_in_filling(image) and ends_early(data):
+    suspect = format == "JPEG" and (is_progressive(data) or _ends_in_filling(image))
+    if suspect and ends_early(data):
         raise PhotoError("corrupt", "the JPEG ends before its pixels do")
     repair_palette(image)
     orientation = orientation_of(image, data)  # after load: Pillow has turned TIFF upright by now

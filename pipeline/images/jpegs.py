@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,12 @@ _PROCESSES = {
     0xF7: "JPEG-LS",
 }
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
-_END, _LINES = b"\xff\xd9", b"\xff\xdc\0\4"  # the segment "define number of lines"
+_PROGRESSIVE = (0xC2, 0xCA)
+_SCAN, _END, _LINES = (
+    b"\xff\xda",
+    b"\xff\xd9",
+    b"\xff\xdc\0\4",
+)  # the segment "define number of lines"
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _MORE = bytes(range(1, 250))
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
@@ -46,7 +51,7 @@ _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # that ends the data of a scan
 
 @dataclass(frozen=True)
 class _Frame:
-    """A frame's header, and the positions of its marker and of the first scan's data."""
+    """A frame's header, and the positions of its marker, of the first scan's and of its data."""
 
     process: int
     bits: int
@@ -54,8 +59,15 @@ class _Frame:
     width: int
     channels: int
     at: int
+    first: int
     scan: int
-    adobe: bool  # CMYK is stored inverted
+    jfif: bool
+    transform: int | None  # of colors, by Adobe's marker
+
+    @property
+    def adobe(self) -> bool:
+        """Whether it has Adobe's marker."""
+        return self.transform is not None
 
 
 def open_jpeg(data: bytes) -> DeepMaster | None:
@@ -79,8 +91,11 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
         if data.find(_END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
             raise PhotoError("corrupt", "the JPEG ends before its pixels do")
         pixels = _first_that_reads(decoders, data)
+        if frame.process != _JPEG_LS and _goes_on(decoders, data, frame, pixels):
+            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
         values = pixels[..., None] if pixels.ndim == 2 else pixels
-        return Samples(values, kind, 2**frame.bits - 1, inverted=kind == "cmyk" and frame.adobe)
+        white, note = 2**frame.bits - 1, note_on_inks(data)
+        return Samples(values, kind, white, inverted=kind == "cmyk", note=note)
 
     # Pillow, which only reads the header, is shown a baseline JPEG of 8 bits.
     header = bytearray(data[: frame.scan])
@@ -116,8 +131,7 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
     frame = _frame(data)
     if frame is None:
         return False
-    end = data.find(_END, frame.scan)
-    end = end if end >= 0 else len(data)
+    end = _end_of(data, frame)
     try:
         found = imagecodecs.jpeg8_decode(data, tables=tables)
         if only_if_filled and (found[-1, -1] != 1 << (frame.bits - 1)).any():
@@ -131,19 +145,59 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
 
 
 def check_scans(data: bytes) -> None:
-    """Raises PhotoError (unsupported) where a JPEG has so many scans that decoding takes hours."""
+    """Raises PhotoError: unsupported where a JPEG has so many scans that decoding takes hours,
+    corrupt where none of them has one of its channels."""
     frame = _frame(data)
-    at, scans = frame.scan if frame else len(data), 1
+    if frame is None:
+        return
+    segments, scans, seen = 0, 1, set(_channels_of_scan(data, frame.first))
+    for marker, at in _segments_behind(data, frame):
+        segments += 1
+        if marker == _SCAN:
+            scans += 1
+            seen.update(_channels_of_scan(data, at))
+        if scans > _MOST_SCANS or segments == _MOST_SEGMENTS:  # more scans may be behind them
+            raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
+    if len(seen) < frame.channels:
+        raise PhotoError("corrupt", "the JPEG ends before its colors do")
+
+
+def is_progressive(data: bytes) -> bool:
+    frame = _frame(data)
+    return frame is not None and frame.process in _PROGRESSIVE
+
+
+def note_on_inks(data: bytes) -> str:
+    """For people: that a JPEG of four channels does not say how they are stored."""
+    frame = _frame(data)
+    if frame is None or frame.channels != 4 or frame.adobe:
+        return ""
+    return "its four inks are taken as inverted, as most programs store them; it does not say so"
+
+
+def _segments_behind(data: bytes, frame: _Frame) -> Iterator[tuple[bytes, int]]:
+    """Marker and position of what follows the data of the first scan, up to the end mark."""
+    at = frame.scan
     for _ in range(_MOST_SEGMENTS):
         found = _MARKER.search(data, at)
-        if found is None or found[0] == _END or scans > _MOST_SCANS:
-            break
-        at, scans = found.start(), scans + (found[0] == b"\xff\xda")
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    else:
-        scans = _MOST_SCANS + 1  # what has so many segments may have more scans behind them
-    if scans > _MOST_SCANS:
-        raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
+        if found is None:
+            return
+        yield found[0], found.start()
+        if found[0] == _END:
+            return
+        at = found.start() + 2
+        at += int.from_bytes(data[at : at + 2], "big")
+
+
+def _channels_of_scan(data: bytes, at: int) -> bytes:
+    """Names of the channels in the scan whose marker is there."""
+    return data[at + 5 : at + 5 + 2 * data[at + 4] : 2]
+
+
+def _end_of(data: bytes, frame: _Frame) -> int:
+    """Where the end mark is, or the file ends."""
+    marks = (at for marker, at in _segments_behind(data, frame) if marker == _END)
+    return next(marks, len(data))
 
 
 def size_of(data: bytes) -> tuple[int, int] | None:
@@ -152,9 +206,27 @@ def size_of(data: bytes) -> tuple[int, int] | None:
     return (frame.width, frame.height) if frame else None
 
 
+def color_of_jpeg(data: bytes) -> tuple[str | None, tuple[int, int]]:
+    """What a JPEG of three channels says its colors are, "rgb", "ycc" or None, and how many lights
+    share one of them, across and down; None and (0, 0) for all others."""
+    frame = _frame(data)
+    if frame is None or frame.channels != 3:
+        return None, (0, 0)
+    parts = data[frame.at + 10 : frame.at + 19]
+    lights, others = parts[1], parts[4]
+    if len(parts) < 9 or not (others & 15 and others >> 4):
+        return None, (0, 0)
+    shared = (lights >> 4) // (others >> 4), (lights & 15) // (others & 15)
+    if frame.jfif or shared != (1, 1):
+        return "ycc", shared
+    if frame.adobe:
+        return "ycc" if frame.transform else "rgb", shared
+    return "rgb" if parts[::3] == b"RGB" else None, shared
+
+
 def _frame(data: bytes) -> _Frame | None:
     found: tuple[int, int, int, int, int, int] | None = None
-    adobe, at = False, 2
+    jfif, transform, at = False, None, 2
     if data[:2] != b"\xff\xd8":
         return None
     for _ in range(_MOST_SEGMENTS):
@@ -172,10 +244,12 @@ def _frame(data: bytes) -> _Frame | None:
                 return None
             bits, height, width, channels = struct.unpack_from(">BHHB", body)
             found = (marker, bits, height, width, channels, at)
-        adobe = adobe or (marker == 0xEE and body.startswith(b"Adobe"))
-        at += 2 + length
+        jfif = jfif or (marker == 0xE0 and body.startswith(b"JFIF"))
+        if marker == 0xEE and body.startswith(b"Adobe") and len(body) >= 12:
+            transform = body[11]
         if marker == 0xDA:
-            return _Frame(*found, at, adobe) if found else None
+            return _Frame(*found, at, at + 2 + length, jfif, transform) if found else None
+        at += 2 + length
     return None
 
 
@@ -188,6 +262,18 @@ def _decoders(frame: _Frame) -> list[Callable[[bytes], np.ndarray]]:
     if frame.process == _LOSSLESS:
         return [imagecodecs.jpeg8_decode, imagecodecs.jpegsof3_decode, imagecodecs.ljpeg_decode]
     return [imagecodecs.jpeg8_decode] if frame.process in _PILLOWS and frame.bits == 12 else []
+
+
+def _goes_on(
+    decoders: list[Callable[[bytes], np.ndarray]], data: bytes, frame: _Frame, pixels: np.ndarray
+) -> bool:
+    """Whether more bytes before the end mark become pixels."""
+    end = _end_of(data, frame)
+    try:
+        more = _first_that_reads(decoders, data[:end] + _MORE + data[end:])
+    except Exception:  # each decoder has error classes of its own
+        return False
+    return more.shape == pixels.shape and bool((more != pixels).any())
 
 
 def _first_that_reads(decoders: list[Callable[[bytes], np.ndarray]], data: bytes) -> np.ndarray:

@@ -5,8 +5,11 @@ Decoders fill what is missing with black, white or gray, and tell nobody.
 
 from __future__ import annotations
 
+import re
+import zlib
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,21 +17,28 @@ import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.images.boxes import open_container, tiles_missing
 from pipeline.images.formats import PNG_SIGNATURE
-from pipeline.images.jpegs import ends_early, size_of
-from pipeline.images.tiff_fields import YCBCR
+from pipeline.images.jpegs import color_of_jpeg, ends_early, size_of
+from pipeline.images.tails import ends_blank
+from pipeline.images.tiff_fields import SUBSAMPLING, YCBCR, subsampling_of, tag_of
 
 Page = Any  # a page of tifffile
 # Compressions.
-_NOTHING, _OLD_JPEG, _JPEG, _PACK_BITS = 1, 6, 7, 32773
-_FAX, _JPEG_XR = (3, 4), (22610, 34934)
+_RGB = 2  # PhotometricInterpretation
+_NOTHING, _LZW, _OLD_JPEG, _JPEG, _PACK_BITS = 1, 5, 6, 7, 32773
+_LZMA, _ZSTD, DEFLATE = 34925, 50000, (8, 32946)
+_FAX, _JPEG_XR = (2, 3, 4), (22610, 34934)
 # Compressions whose pieces are files of their own: JPEG, JPEG 2000, PNG, WebP.
 _FILES = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 34933, 34927, 50001)
 _MOST_TILES = 500_000  # which take seconds; those of a photograph are 64 pixels wide or more
 _MORE = bytes(range(1, 250)) * 8
-# Tags of TIFF: bytes of strips, of tiles; where they start.
-_COUNTS, _STARTS = (279, 325), (273, 324)
+# Tags of TIFF: bytes of strips, of tiles; where they start; where the JPEG of old TIFFs does.
+_COUNTS, _STARTS, _WHOLE_JPEG = (279, 325), (273, 324), 513
 # Tags of GDAL and GeoTIFF, whose programs leave out tiles that hold nothing.
 _OF_MAPS = (33550, 33922, 34264, 34735, 42112, 42113)
+_AT_ONCE = 2**20  # bytes
+_TURNED = bytes(int(f"{each:08b}"[::-1], 2) for each in range(256))  # FillOrder 2
+_END_OF_FAX = 32  # bytes in which the end mark is looked for
+_JPEG_START = b"\xff\xd8"
 _SPARE = 2**20  # pixels by which the picture in a piece may be larger
 # What no whole fax has behind its last row: runs of three, after the end of a line or without it.
 _RUNS = (b"\x8a\x28\xa2" * 40, b"\0\x18\xa2\x8a\x28" * 40, b"\x31\x05\x18\x82\x8c\x41" * 40)
@@ -37,8 +47,9 @@ _RUNS = (b"\x8a\x28\xa2" * 40, b"\0\x18\xa2\x8a\x28" * 40, b"\x31\x05\x18\x82\x8
 def lie_as_expected(page: Page, data: bytes) -> bool:
     """Whether a reader that trusts the offsets alone, as Pillow does, finds each piece in full."""
     starts = page.dataoffsets
-    if page.compression != _NOTHING:  # libtiff looks itself
-        return not (0 in starts and _may_lack_pieces(page))
+    if page.compression != _NOTHING:  # libtiff looks itself, but wants no piece to go beyond
+        ends = map(sum, zip(starts, _counts(page), strict=False))
+        return max(ends, default=0) <= len(data) and not (0 in starts and _may_lack_pieces(page))
     if _is_subsampled(page):
         return True
     if len(starts) < _number(page) or 0 in starts:
@@ -76,6 +87,37 @@ def find_pieces(page: Page, data: bytes) -> None:
     page.databytecounts = tuple(lengths)
 
 
+def says_other_colors(page: Page, data: bytes) -> bool:
+    """Whether the first JPEG in a TIFF contradicts it, about its colors or how many share one."""
+    stated = int(page.photometric)
+    if page.compression != _JPEG or page.samplesperpixel != 3 or page.planarconfig != 1:
+        return False
+    _, piece, _ = next(_pieces(page, data), (0, b"", 0))
+    kind, shared = color_of_jpeg(piece)
+    if stated != YCBCR:
+        return stated == _RGB and kind == "ycc"
+    told = SUBSAMPLING in page.tags and subsampling_of(page) != shared
+    return kind == "rgb" or (told and shared != (0, 0))
+
+
+def find_whole_jpeg(page: Page, data: bytes) -> None:
+    """Make an old-style JPEG whose pieces are raw scans one piece, where the TIFF says where all of
+    the JPEG is.
+
+    Raises PhotoError (unsupported) where only its tables are in the file.
+    """
+    if all(piece[:2] == _JPEG_START for _, piece, _ in _pieces(page, data)):
+        return
+    start, count = (int(np.max(tag_of(page, _WHOLE_JPEG + each) or 0)) for each in (0, 1))
+    if data[start : start + 2] != _JPEG_START or page.is_tiled:
+        raise PhotoError(
+            "unsupported", "a TIFF with the tables and scans of a JPEG of the old kind"
+        )
+    page.dataoffsets = (start,)
+    page.databytecounts = (min(count or len(data), len(data) - start),)
+    page.rowsperstrip = page.imagelength
+
+
 def check_tiles_number(page: Page) -> None:
     """Raises PhotoError (unsupported) where a TIFF has so many tiles that reading takes minutes."""
     if page.is_tiled and _number(page) > _MOST_TILES:
@@ -91,11 +133,33 @@ def check_ends(page: Page, data: bytes) -> None:
             _check_jpeg(page, piece, *_seen(page, index, rows))
     elif code in _FAX:
         for index, piece, _ in _pieces(page, data):
-            if not _decoded(page, piece, index)[-1].any():
+            plain = _decoded(page, piece, index)
+            if not plain[-1].any():
                 _check_ending(page, piece, index, _RUNS)
+                for more in _with_more_rows(piece, page.fillorder):
+                    if (_decoded(page, more, index) != plain).any():
+                        raise cut_short()
     elif code in _JPEG_XR:
         for index, piece, _ in _pieces(page, data):
             _check_ending(page, piece, index, (_MORE,))
+
+
+def check_sums(page: Page, data: bytes) -> None:
+    """Raises PhotoError (corrupt) where what Deflate unpacks to has another checksum than it says:
+    libtiff stops where the rows are full."""
+    if int(page.compression) not in DEFLATE:
+        return
+    for _, piece, _ in _pieces(page, data):
+        stream = zlib.decompressobj()
+        rest = piece if page.fillorder == 1 else piece.translate(_TURNED)
+        try:
+            while rest and not stream.eof:
+                stream.decompress(rest, _AT_ONCE)
+                rest = stream.unconsumed_tail
+        except zlib.error as error:
+            raise PhotoError("corrupt", "a piece of the TIFF is damaged") from error
+        if not stream.eof and ends_blank(piece):
+            raise cut_short()
 
 
 def check_padding(page: Page, data: bytes) -> None:
@@ -151,6 +215,19 @@ def _check_ending(page: Page, piece: bytes, index: int, others: Sequence[bytes])
         raise cut_short()
 
 
+def _with_more_rows(piece: bytes, order: int) -> Iterator[bytes]:
+    """The piece of a fax without its end mark and the zeros behind it, and with more in their
+    place. Three zeros stay, as codes may end with them."""
+    body = (piece if order == 1 else piece.translate(_TURNED)).rstrip(b"\0")
+    end = "".join(f"{each:08b}" for each in body[-_END_OF_FAX:])
+    kept = re.sub("(0{11,}1[01]?)*0*$", "", end)
+    for zeros, runs in product((3, 4, 5), _RUNS):
+        bits = kept + "0" * zeros + "".join(f"{each:08b}" for each in runs)
+        bits = bits[: len(bits) // 8 * 8]
+        more = body[:-_END_OF_FAX] + int(bits, 2).to_bytes(len(bits) // 8, "big")
+        yield more if order == 1 else more.translate(_TURNED)
+
+
 def _decoded(page: Page, piece: bytes, index: int) -> np.ndarray:
     """Rows of a piece, (H, W C)."""
     values = page.decode(piece, index)[0]
@@ -190,11 +267,12 @@ def _plain_lengths(page: Page, data: bytes) -> list[int]:
     else:
         _check_number(page, starts)
     found = list(zip(starts, sizes, counts, _rooms(page, data), strict=False))
-    # Where all are short, and yet the next one starts behind the whole of each, they count
+    # Where all are short, and yet what follows starts behind the whole of each, they count
     # something else than bytes.
-    other = len(found) > 1 and all(0 < count < size <= room for _, size, count, room in found)
-    for start, size, count, _ in found:
-        if start and (start + size > len(data) or (0 < count < size and not other)):
+    other = all(0 < count < size <= room for _, size, count, room in found)
+    for start, size, count, room in found:
+        short = count < size and (room < size if count == 0 else not other)
+        if start and (short or start + size > len(data)):
             raise cut_short()
     return [size if start else 0 for start, size, _, _ in found]
 
@@ -205,12 +283,30 @@ def _packed_lengths(page: Page, data: bytes) -> list[int]:
         _check_number(page, starts)
     alone = len(set(starts)) == len(starts)
     lengths = []
-    for start, count, room in zip(starts, counts, _rooms(page, data), strict=False):
+    pieces = zip(starts, counts, _rooms(page, data), _sizes(page), strict=False)
+    for start, count, room, size in pieces:
         length = count if count or not start or not alone else room
-        if start + length > len(data) or (length == 0) != (start == 0):
+        if start + length > len(data):
+            length = room
+            if not _is_whole(page, data[start : start + room], size):
+                raise cut_short()
+        if (length == 0) != (start == 0):
             raise cut_short()
         lengths.append(length)
     return lengths
+
+
+def _is_whole(page: Page, piece: bytes, size: int) -> bool:
+    """Whether a piece that is said to go on behind the end of the file has all its pixels."""
+    import imagecodecs
+
+    code = int(page.compression)
+    if code == _JPEG:
+        return b"\xff\xd9" in piece  # check_ends looks at its pixels
+    if code not in (_LZW, _PACK_BITS):
+        return code in (*DEFLATE, _ZSTD, _LZMA)  # whose decoders know an end
+    unpack = imagecodecs.lzw_decode if code == _LZW else imagecodecs.packbits_decode
+    return len(unpack(piece if page.fillorder == 1 else piece.translate(_TURNED))) >= size
 
 
 def _check_number(page: Page, starts: Sequence[int]) -> None:
@@ -257,8 +353,10 @@ def _counts(page: Page) -> tuple[int, ...]:
 
 
 def _rooms(page: Page, data: bytes) -> Iterator[int]:
-    """For each piece, the bytes up to what follows it: another piece, the directory, the end."""
-    ends = sorted({*page.dataoffsets, page.offset, len(data)})
+    """For each piece, the bytes up to what follows it: another piece, the directory, what it
+    holds elsewhere, the end."""
+    held = {tag.valueoffset for tag in page.tags}
+    ends = sorted({*page.dataoffsets, *held, page.offset, len(data)})
     for start in page.dataoffsets:
         place = bisect_right(ends, start)
         yield ends[place] - start if place < len(ends) else 0

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.errors import PhotoError
 from pipeline.images.formats import PNG_SIGNATURE
+from pipeline.images.tails import ends_blank
 
 MOST_TEXT = 2**24  # bytes of a text or a profile
 _MOST_TEXTS = 3 * MOST_TEXT  # of all of them
@@ -33,12 +34,15 @@ _PASSES = (
 def check_whole(data: bytes, image: Image.Image) -> None:
     """Raises PhotoError (corrupt) where a PNG, loaded as this image, holds fewer pixels.
 
-    Only where one of the last two rows is black is this counted, as the stream is read once more.
+    Only where one of the last two rows is black, or the file ends in zeros, is this counted, as the
+    stream is read once more.
     """
     last = image.crop((0, max(0, image.height - 2), image.width, image.height))
-    if np.asarray(last).reshape(last.height, -1).any(axis=1).all():
+    blank = ends_blank(data)
+    if np.asarray(last).reshape(last.height, -1).any(axis=1).all() and not blank:
         return
-    if _stored(data) < _needed(data):
+    count, ended = _stored(data)
+    if count < _needed(data) or (blank and not ended):
         raise PhotoError("corrupt", "the PNG ends before its pixels do")
 
 
@@ -92,8 +96,9 @@ def _needed(data: bytes) -> int:
     return sum(rows * (1 + (bits * columns + 7) // 8) for columns, rows in sizes if columns)
 
 
-def _stored(data: bytes) -> int:
-    """Bytes that the stream holds. Little is read at once, as zlib copies the rest each time."""
+def _stored(data: bytes) -> tuple[int, bool]:
+    """Bytes that the stream holds, and whether it has its end. Little is read at once, as zlib
+    copies the rest each time."""
     stream, count = zlib.decompressobj(), 0
     for rest in _parts(data):
         inflated = b""
@@ -102,7 +107,7 @@ def _stored(data: bytes) -> int:
             count, rest = count + len(inflated), stream.unconsumed_tail
         if stream.eof:
             break
-    return count
+    return count, stream.eof
 
 
 def _parts(data: bytes) -> Iterator[bytes]:

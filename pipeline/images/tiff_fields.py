@@ -13,7 +13,7 @@ from pipeline.metadata.exif import ORIENTATION, XMP
 Page = Any  # a page of tifffile
 # PhotometricInterpretation.
 INVERTED, PALETTE, YCBCR, CIELAB, _ICCLAB = 0, 3, 6, 8, 9
-PHOTOMETRIC, _COLOR_MAP, _SUBSAMPLING, _BLACK_AND_WHITE = 262, 320, 530, 532  # tags
+PHOTOMETRIC, SUBSAMPLING, _COLOR_MAP, _BLACK_AND_WHITE = 262, 530, 320, 532  # tags
 _HIGHEST = (281, 341)  # MaxSampleValue, SMaxSampleValue
 _FEWER_BITS = [2**bits - 1 for bits in range(9, 16)]
 _KINDS: dict[int, Kind] = {
@@ -100,5 +100,5 @@ def is_raw_ycbcr(page: Page) -> bool:
 
 
 def subsampling_of(page: Page) -> tuple[int, int]:
-    found = tag_of(page, _SUBSAMPLING)
+    found = tag_of(page, SUBSAMPLING)
     return (2, 2) if found is None else (int(found[0]), int(found[1]))

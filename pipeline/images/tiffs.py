@@ -12,17 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import PhotoError
-from pipeline.images.gray import Samples
+from pipeline.images.gray import CHANNELS, Samples
 from pipeline.images.masters import DeepMaster
 from pipeline.images.pieces import (
     check_ends,
     check_padding,
     check_pictures,
+    check_sums,
     check_tiles_number,
     cut_short,
     find_pieces,
+    find_whole_jpeg,
     is_in_whole_words,
     lie_as_expected,
+    says_other_colors,
 )
 from pipeline.images.stated import CURVE_TAGS, tiff_curve
 from pipeline.images.tiff_fields import (
@@ -48,11 +51,10 @@ if TYPE_CHECKING:
 
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_CHANNELS = 8
-_LEAST_CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
 _LENGTH, _NODATA = 257, 42113  # tags
 _PILLOWS = (INVERTED, 1, 2, PALETTE, 4, 5, YCBCR)  # kinds, where samples have 8 bits at most
 _BEYOND_LIGHT = 1e30  # what a float above this stands for is no brightness
-_JPEGS, _END = (6, 7), b"\xff\xd9"
+_OLD_JPEG, _JPEGS, _END = 6, (6, 7), b"\xff\xd9"
 _FAX = (2, 3, 4)  # of which zero is white, where nothing else is said
 # What Pillow reads wherever it runs: where it fails at one of these, the bytes are damaged.
 _STRICT = (32773, 50000)  # PackBits and Zstandard, whose decoders want nothing behind their data
@@ -101,9 +103,21 @@ def _beyond_pillow(page: tifffile.TiffPage, data: bytes) -> bool:
         return int(page.compression) not in _FAX
     if not lie_as_expected(page, data):
         return True
+    if _has_odd_planes(page) or says_other_colors(page, data):
+        return True
     few, unsigned = bits <= 8, page.sampleformat in (1, 4)
     known = int(page.photometric) in _PILLOWS and not is_raw_ycbcr(page)
     return not (few and unsigned and known)
+
+
+def _has_odd_planes(page: tifffile.TiffPage) -> bool:
+    """Whether it has planes that Pillow mixes up: of fewer than 8 bits, beyond the colors without a
+    word on what they are, or several of them."""
+    if page.planarconfig != 2 or page.samplesperpixel == 1:
+        return False
+    kind = kind_of(page) or ("gray" if photometric_of(page) == PALETTE else "rgb")
+    beyond = page.samplesperpixel - CHANNELS[kind]
+    return page.bitspersample < 8 or len(page.extrasamples) != beyond or beyond > 1
 
 
 def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
@@ -112,6 +126,8 @@ def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
     kind = kind_of(page)
     if kind == "lab":
         mode = "LAB"
+    if kind == "rgb" and samples == 4:
+        mode, extra = "RGB", 1  # whether it is stated or not
     palette = photometric_of(page) == PALETTE
     if palette:
         mode, samples = "P", 3  # as many as it has once it is decoded
@@ -149,6 +165,10 @@ def _decode_tiff(data: bytes) -> Samples:
         stated = page.bitspersample
         if is_in_whole_words(page, data):
             page.bitspersample = 16
+        if says_other_colors(page, data):
+            page.photometric = tifffile.PHOTOMETRIC.YCBCR  # so that the JPEG's own word counts
+        if int(page.compression) == _OLD_JPEG and kind_of(page) == "gray":
+            find_whole_jpeg(page, data)
         _check_whole(page, data)
         if is_for_libtiff(page):
             return Samples(_rgb_by_libtiff(data, page), "rgb", 255)
@@ -166,6 +186,8 @@ def _decode_tiff(data: bytes) -> Samples:
             _forget_no_data(values, page)
         if bits == 24 and sort == "u":
             values = _in_byte_order(values, page)
+        if page.predictor == 2 and bits < 8 * values.itemsize and sort == "u":
+            values = values & values.dtype.type(2**bits - 1)  # differences wrap at the stated depth
         fewer = stated_white(page, values)
         return Samples(
             _offset_lab(values, page) if kind == "lab" else values,
@@ -183,14 +205,16 @@ def _check_supported(page: tifffile.TiffPage) -> None:
     if page.samplesperpixel > _MOST_CHANNELS or page.imagedepth != 1:
         raise PhotoError("unsupported", f"a TIFF with {page.samplesperpixel} channels")
     kind = kind_of(page)
-    known = kind is not None and page.samplesperpixel >= _LEAST_CHANNELS[kind]
+    known = kind is not None and page.samplesperpixel >= CHANNELS[kind]
     if photometric_of(page) == PALETTE:
         known = page.colormap is not None and page.samplesperpixel <= 2
-    if not known or page.dtype is None:
+    if not known or page.dtype is None or page.dtype.kind == "c":
         what = f"{page.bitspersample} bits and kind {page.photometric!r}"
         raise PhotoError("unsupported", f"a TIFF of {what}")
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         raise _not_decoded(page)
+    if page.bitspersample == 24 and page.predictor != 1 and page.compression != 1:
+        raise PhotoError("unsupported", "a TIFF of differences of 24 bits")
 
 
 def _not_decoded(page: tifffile.TiffPage) -> PhotoError:
@@ -260,6 +284,7 @@ def check_pieces(data: bytes) -> None:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             check_ends(file.pages.first, data)
+            check_sums(file.pages.first, data)
     except (PhotoError, MemoryError):
         raise
     except Exception:  # what libtiff has read, tifffile may not know
@@ -312,9 +337,10 @@ def _forget_no_data(values: np.ndarray, page: tifffile.TiffPage) -> None:
 
 
 def _in_byte_order(values: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
-    """Whole numbers of 24 bits, which tifffile reads as if they were big-endian."""
-    if page.parent.byteorder == ">" or page.predictor != 1:
-        return values
+    """Whole numbers of 24 bits, which tifffile reads as if they were big-endian, and then turns
+    those that are."""
+    if page.parent.byteorder == ">":
+        return values.byteswap()
     return (values & 255) << 16 | (values & 0xFF00) | values >> 16
 
 
@@ -322,7 +348,8 @@ def _looked_up(page: tifffile.TiffPage, values: np.ndarray) -> np.ndarray:
     """Colors (H, W, 3) of a palette, which some programs write as 0..255, not 0..65535."""
     assert page.colormap is not None  # _check_supported has seen to it
     colors = np.moveaxis(page.colormap, 0, -1)
-    return (colors if colors.max() > 255 else colors * np.uint16(257))[values[..., 0]]
+    index = values[..., 0].astype(np.uint16, copy=False)  # a mask, where it has one bit
+    return (colors if colors.max() > 255 else colors * np.uint16(257))[index]
 
 
 def _offset_lab(values: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
