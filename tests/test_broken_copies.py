@@ -1,6 +1,7 @@
 """Masters that a copy has cut or filled up with zeros: refused, or noted if zeros may be black."""
 
 import io
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -117,6 +118,16 @@ def test_a_jpeg_without_one_of_its_colors_is_refused() -> None:
     scan = data.index(b"\xff\xda")
     of_one = b"\xff\xda\0\x08\x01\x01\0\0\0\x01"
     assert is_corrupt(data[:scan] + of_one + data[scan + 14 :][:400] + END_OF_JPEG)
+
+
+def test_a_jpeg_that_lacks_a_part_between_restarts_is_refused() -> None:
+    for more in ({}, {"progressive": True}):
+        data = by_pillow(PHOTO, "JPEG", restart_marker_rows=1, **more)
+        assert read_full(data).gray.shape == GRAY.shape
+        [*marks] = (found.start() for found in re.finditer(b"\xff[\xd0-\xd7]", data))
+        assert len(marks) > 20 and is_corrupt(data[: marks[5]] + data[marks[6] :])
+        parts = [data[marks[each] : marks[each + 1]] for each in (5, 6)]
+        assert is_corrupt(data[: marks[5]] + parts[1] + parts[0] + data[marks[7] :])
 
 
 @pytest.mark.parametrize(

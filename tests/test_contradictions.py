@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from test_masters import by_pillow
-from test_pieces import ACROSS, DOWN, HEIGHT, ZIP, tiff
+from test_pieces import ACROSS, DOWN, HEIGHT, PACK_BITS, PACKERS, PLAIN, WIDTH, ZIP, tiff
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import eight_bits
@@ -113,6 +113,38 @@ def test_differences_wrap_at_the_stated_depth(bits: int) -> None:
     packed = imagecodecs.packints_encode(steps.astype(np.uint16), bits)
     data = tiff([zlib.compress(packed)], bits, ZIP, rows=HEIGHT, fields={317: (SHORT, [2])})
     assert np.abs(read(data) - GRAY[:, ::-1]).max() <= 1
+
+
+@pytest.mark.parametrize("compression", [PLAIN, ZIP])
+def test_gray_and_its_alpha_multiplied_in_as_planes(compression: int) -> None:
+    alpha = np.full_like(GRAY, 128)
+    dimmed = np.rint(GRAY * (128 / 255)).astype(np.uint8)
+    pieces = [PACKERS[compression](plane.tobytes()) for plane in (dimmed, alpha)]
+    fields: dict[int, Any] = {284: (SHORT, [2]), 338: (SHORT, [1])}
+    data = tiff(pieces, 8, compression, samples=2, rows=HEIGHT, fields=fields)
+    assert np.abs(read(data) - GRAY).max() <= 2
+
+
+@pytest.mark.parametrize("bits", [1, 4])
+def test_tiles_whose_rows_end_within_a_byte(bits: int) -> None:
+    levels = GRAY >> (8 - bits)
+    wide = np.pad(levels, ((0, 0), (0, 6 * 23 - WIDTH)))
+    pieces = [
+        bytes(imagecodecs.packints_encode(tile.ravel(), bits, runlen=23))
+        for tile in (wide[:, left : left + 23].copy() for left in range(0, 6 * 23, 23))
+    ]
+    data = tiff(pieces, bits, tile=(HEIGHT, 23))
+    assert np.abs(read(data) - levels * (255 / (2**bits - 1))).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_packbits_of_which_readers_disagree_are_unsupported(dtype: Any) -> None:
+    pixels = GRAY.astype(dtype)
+    strip = PACKERS[PACK_BITS](pixels.tobytes())
+    layout: dict[str, Any] = {"rows": HEIGHT, "fields": {317: (SHORT, [2])}}
+    with pytest.raises(PhotoError, match="PackBits with a predictor") as error:
+        read_full(tiff([strip], 8 * pixels.itemsize, PACK_BITS, **layout))
+    assert error.value.reason == "unsupported"
 
 
 def test_numbers_that_are_no_brightness_are_unsupported() -> None:

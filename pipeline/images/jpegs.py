@@ -46,6 +46,7 @@ _MORE = bytes(range(1, 250))
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MOST_SEGMENTS = 10_000
 _MOST_SCANS = 500  # encoders make 20 at most
+_INTERVAL, _RESTART = b"\xff\xdd\0\x04", re.compile(rb"\xff[\xd0-\xd7]")
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # that ends the data of a scan
 
 
@@ -146,12 +147,16 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
 
 def check_scans(data: bytes) -> None:
     """Raises PhotoError: unsupported where a JPEG has so many scans that decoding takes hours,
-    corrupt where none of them has one of its channels."""
+    corrupt where none of them has one of its channels, or a part between restarts is lost."""
     frame = _frame(data)
     if frame is None:
         return
     segments, scans, seen = 0, 1, set(_channels_of_scan(data, frame.first))
+    start, restarts = frame.scan, _INTERVAL in data[: frame.scan]
     for marker, at in _segments_behind(data, frame):
+        if restarts:
+            _check_restarts(data, start, at)
+            start = at
         segments += 1
         if marker == _SCAN:
             scans += 1
@@ -160,6 +165,12 @@ def check_scans(data: bytes) -> None:
             raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
     if len(seen) < frame.channels:
         raise PhotoError("corrupt", "the JPEG ends before its colors do")
+
+
+def _check_restarts(data: bytes, start: int, end: int) -> None:
+    for place, found in enumerate(_RESTART.finditer(data, start, end)):
+        if found[0][1] & 7 != place & 7:
+            raise PhotoError("corrupt", "a part of the JPEG is lost or displaced")
 
 
 def is_progressive(data: bytes) -> bool:

@@ -54,6 +54,8 @@ def lie_as_expected(page: Page, data: bytes) -> bool:
         return True
     if len(starts) < _number(page) or 0 in starts:
         return False
+    if page.is_tiled and _columns(page) * page.bitspersample % 8:
+        return False
     if any(page.tags[tag].count > _number(page) for tag in _STARTS if tag in page.tags):
         return False  # Pillow begins anew at the top with what is beyond
     counts = _counts(page)

@@ -103,7 +103,7 @@ def _beyond_pillow(page: tifffile.TiffPage, data: bytes) -> bool:
         return int(page.compression) not in _FAX
     if not lie_as_expected(page, data):
         return True
-    if _has_odd_planes(page) or says_other_colors(page, data):
+    if _has_odd_planes(page) or says_other_colors(page, data) or _has_packed_differences(page):
         return True
     few, unsigned = bits <= 8, page.sampleformat in (1, 4)
     known = int(page.photometric) in _PILLOWS and not is_raw_ycbcr(page)
@@ -112,12 +112,19 @@ def _beyond_pillow(page: tifffile.TiffPage, data: bytes) -> bool:
 
 def _has_odd_planes(page: tifffile.TiffPage) -> bool:
     """Whether it has planes that Pillow mixes up: of fewer than 8 bits, beyond the colors without a
-    word on what they are, or several of them."""
+    word on what they are, several of them, or gray with its alpha multiplied in."""
     if page.planarconfig != 2 or page.samplesperpixel == 1:
         return False
     kind = kind_of(page) or ("gray" if photometric_of(page) == PALETTE else "rgb")
     beyond = page.samplesperpixel - CHANNELS[kind]
-    return page.bitspersample < 8 or len(page.extrasamples) != beyond or beyond > 1
+    multiplied = kind == "gray" and page.extrasamples == (1,)
+    return multiplied or page.bitspersample < 8 or len(page.extrasamples) != beyond or beyond > 1
+
+
+def _has_packed_differences(page: tifffile.TiffPage) -> bool:
+    """Whether PackBits hold differences, or do not: libtiff takes the pixels for values, tifffile
+    for differences, and each writes what it reads."""
+    return int(page.compression) == _STRICT[0] and page.predictor != 1
 
 
 def _described(page: tifffile.TiffPage, data: bytes) -> DeepMaster:
@@ -213,6 +220,8 @@ def _check_supported(page: tifffile.TiffPage) -> None:
         raise PhotoError("unsupported", f"a TIFF of {what}")
     if page.compression not in tifffile.TIFF.DECOMPRESSORS:
         raise _not_decoded(page)
+    if _has_packed_differences(page):
+        raise PhotoError("unsupported", "a TIFF of PackBits with a predictor")
     if page.bitspersample == 24 and page.predictor != 1 and page.compression != 1:
         raise PhotoError("unsupported", "a TIFF of differences of 24 bits")
 
