@@ -163,7 +163,8 @@ def check_scans(data: bytes) -> None:
             seen.update(_channels_of_scan(data, at))
         if scans > _MOST_SCANS or segments == _MOST_SEGMENTS:  # more scans may be behind them
             raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
-    if len(seen) < frame.channels:
+    names = data[frame.at + 10 : frame.at + 10 + 3 * frame.channels : 3]
+    if set(names) - seen:
         raise PhotoError("corrupt", "the JPEG ends before its colors do")
 
 
