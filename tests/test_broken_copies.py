@@ -178,3 +178,10 @@ def test_deflate_of_eight_bits_is_held_to_its_checksum() -> None:
     strip[-1] ^= 1
     assert is_corrupt(tiff(bytes(strip), 8, 8))
     assert np.array_equal(read_full(tiff(bytes(strip[:-4]), 8, 8)).gray, GRAY)
+
+
+def test_what_deflate_holds_beyond_the_rows_is_not_unpacked() -> None:
+    packer = zlib.compressobj()
+    parts = [packer.compress(GRAY.tobytes()), *(packer.compress(bytes(2**22)) for _ in range(4))]
+    data = tiff(b"".join((*parts, packer.flush()[:-1], b"\xff")), 8, 8)
+    assert np.array_equal(read_full(data).gray, GRAY)

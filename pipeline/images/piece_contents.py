@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterable, Iterator
-from itertools import product
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from pipeline.images.pieces import (
     rows_of,
     sizes_of,
 )
-from pipeline.images.tails import ends_blank
+from pipeline.images.tails import ends_blank, inflated
 from pipeline.images.tiff_fields import (
     DEFLATE,
     FAX,
@@ -41,7 +40,6 @@ from pipeline.images.tiff_fields import (
 )
 
 _MORE = bytes(range(1, 250)) * 8
-_AT_ONCE = 2**20  # bytes
 _END_OF_FAX = 32  # bytes in which the end mark is looked for
 _SPARE = 2**20  # pixels by which the picture in a piece may be larger
 # What no whole fax has behind its last row: runs of three, after the end of a line or without it.
@@ -81,16 +79,13 @@ def check_sums(page: Page, data: bytes) -> None:
     libtiff stops where the rows are full."""
     if int(page.compression) not in DEFLATE:
         return
-    for _, piece, _ in pieces_of(page, data):
-        stream = zlib.decompressobj()
-        rest = in_order(page, piece)
+    sizes = list(sizes_of(page))
+    for index, piece, _ in pieces_of(page, data):
         try:
-            while rest and not stream.eof:
-                stream.decompress(rest, _AT_ONCE)
-                rest = stream.unconsumed_tail
+            _, ended = inflated([in_order(page, piece)], sizes[index])
         except zlib.error as error:
             raise PhotoError("corrupt", "a piece of the TIFF is damaged") from error
-        if not stream.eof and ends_blank(piece):
+        if not ended and ends_blank(piece):
             raise cut_short()
 
 
@@ -154,8 +149,8 @@ def _with_more_rows(page: Page, piece: bytes) -> Iterator[bytes]:
     body = in_order(page, piece).rstrip(b"\0")
     end = "".join(f"{each:08b}" for each in body[-_END_OF_FAX:])
     kept = re.sub("(0{11,}1[01]?)*0*$", "", end)
-    for zeros, runs in product((3, 4, 5), _RUNS):
-        bits = kept + "0" * zeros + "".join(f"{each:08b}" for each in runs)
+    for runs in _RUNS:
+        bits = kept + "000" + "".join(f"{each:08b}" for each in runs)
         bits = bits[: len(bits) // 8 * 8]
         more = body[:-_END_OF_FAX] + int(bits, 2).to_bytes(len(bits) // 8, "big")
         yield in_order(page, more)

@@ -16,13 +16,12 @@ from PIL import Image
 
 from pipeline.errors import PhotoError
 from pipeline.images.formats import PNG_SIGNATURE
-from pipeline.images.tails import ends_blank
+from pipeline.images.tails import ends_blank, inflated
 
 MOST_TEXT = 2**24  # bytes of a text or a profile
 _MOST_TEXTS = 3 * MOST_TEXT  # of all of them
 _LONG = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _START = 8  # bytes of the signature
-_AT_ONCE = 2**20
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of color
 # Adam7: first column and row of each pass, and the steps between its pixels.
 _PASSES = (
@@ -41,8 +40,9 @@ def check_whole(data: bytes, image: Image.Image) -> None:
     blank = ends_blank(data)
     if np.asarray(last).reshape(last.height, -1).any(axis=1).all() and not blank:
         return
-    count, ended = _stored(data)
-    if count < _needed(data) or (blank and not ended):
+    needed = _needed(data)
+    count, ended = inflated(_parts(data), needed)
+    if count < needed or (blank and not ended):
         raise PhotoError("corrupt", "the PNG ends before its pixels do")
 
 
@@ -96,22 +96,6 @@ def _needed(data: bytes) -> int:
     return sum(rows * (1 + (bits * columns + 7) // 8) for columns, rows in sizes if columns)
 
 
-def _stored(data: bytes) -> tuple[int, bool]:
-    """Bytes that the stream holds, and whether it has its end. Little is read at once, as zlib
-    copies the rest each time."""
-    stream, count = zlib.decompressobj(), 0
-    for rest in _parts(data):
-        inflated = b""
-        while (rest or len(inflated) == _AT_ONCE) and not stream.eof:
-            inflated = stream.decompress(rest, _AT_ONCE)
-            count, rest = count + len(inflated), stream.unconsumed_tail
-        if stream.eof:
-            break
-    return count, stream.eof
-
-
 def _parts(data: bytes) -> Iterator[bytes]:
     """The stream, in parts."""
-    for kind, at, end in _chunks(data):
-        for start in range(at, end if kind == b"IDAT" else at, _AT_ONCE):
-            yield data[start : min(start + _AT_ONCE, end)]
+    return (data[at:end] for kind, at, end in _chunks(data) if kind == b"IDAT")

@@ -1,10 +1,15 @@
-"""Files whose last blocks are zeros, as a copy that broke off leaves them."""
+"""Files whose last blocks are zeros, as a copy that broke off leaves them, and how long a stream of
+Deflate really is."""
+
+import zlib
+from collections.abc import Iterable
 
 from pipeline.errors import PhotoError
 from pipeline.images.boxes import read_box
 
 _BLOCK = 512  # bytes that disks and file systems write at once, or a multiple of it
 _FEW = 64  # zeros that no compressed picture has before its end mark
+_AT_ONCE = 2**20  # bytes
 _MOST_BOXES = 10_000
 
 
@@ -12,6 +17,21 @@ def ends_blank(data: bytes, end: int | None = None, zeros: int = _FEW) -> bool:
     """Whether the bytes before `end`, or the last ones, are zeros."""
     end = len(data) if end is None else min(end, len(data))
     return end >= zeros and not any(data[end - zeros : end])
+
+
+def inflated(parts: Iterable[bytes], most: int) -> tuple[int, bool]:
+    """How many bytes a stream of Deflate holds, of which little more than `most` are looked at, and
+    whether its end was seen. Raises zlib.error (damaged)."""
+    stream, count = zlib.decompressobj(), 0
+    for part in parts:
+        for start in range(0, len(part), _AT_ONCE):  # zlib copies the rest each time
+            rest, more = part[start : start + _AT_ONCE], _AT_ONCE
+            while (rest or more == _AT_ONCE) and not stream.eof and count <= most + _AT_ONCE:
+                more = len(stream.decompress(rest, _AT_ONCE))
+                count, rest = count + more, stream.unconsumed_tail
+            if stream.eof or count > most + _AT_ONCE:
+                return count, stream.eof
+    return count, stream.eof
 
 
 def check_tail(data: bytes) -> None:
