@@ -14,7 +14,8 @@ import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.images.boxes import open_container, tiles_missing
 from pipeline.images.formats import PNG_SIGNATURE
-from pipeline.images.jpegs import color_of_jpeg, ends_early, size_of
+from pipeline.images.jpeg_frames import color_of_jpeg, size_of
+from pipeline.images.jpegs import ends_early
 from pipeline.images.pieces import (
     Page,
     columns_of,

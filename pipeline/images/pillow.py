@@ -32,7 +32,7 @@ from pipeline.images.decoding import READABLE, Decoded, decode, load
 from pipeline.images.formats import MasterInfo, describe_unknown, format_by_start
 from pipeline.images.frames import UPRIGHT, rgb_of, squeezed
 from pipeline.images.gray import eight_bits
-from pipeline.images.jpegs import with_height
+from pipeline.images.jpeg_frames import with_height
 from pipeline.images.pages import page_alone
 from pipeline.images.pngs import MOST_TEXT, without_long_texts
 from pipeline.images.regions import Kept
