@@ -38,9 +38,12 @@ DOORS = {
     "c2pa": {"pipeline/provenance/c2pa.py"},
     "cryptography": {"pipeline/provenance/certificates.py"},
     "imagecodecs": {
-        f"pipeline/images/{name}.py" for name in ("avif", "codecs", "jpegs", "pieces", "tiffs")
+        f"pipeline/images/{name}.py"
+        for name in (
+            *("avif", "codecs", "jpeg2000", "jpegs", "piece_contents", "pieces", "tiff_samples"),
+        )
     },
-    "tifffile": {"pipeline/images/tiffs.py"},
+    "tifffile": {"pipeline/images/tiff_samples.py", "pipeline/images/tiffs.py"},
     "ray": {
         "pipeline/cluster/session.py",
         "pipeline/cluster/submission.py",

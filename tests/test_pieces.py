@@ -21,12 +21,13 @@ DOWN, ACROSS = np.mgrid[:HEIGHT, :WIDTH]
 GRAY = (20 + DOWN + ACROSS).astype(np.uint8)
 DEEP = GRAY.astype(np.uint16) * 257
 COLOR = np.dstack([GRAY, 255 - GRAY, GRAY])
-PLAIN, GROUP_3, GROUP_4, JPEG, ZIP, PACK_BITS, ZSTD = 1, 3, 4, 7, 8, 32773, 50000
+PLAIN, GROUP_3, GROUP_4, JPEG, ZIP, PACK_BITS, ZSTD, LZW = 1, 3, 4, 7, 8, 32773, 50000, 5
 GDAL_NO_DATA = {42113: (2, b"0\0")}
 NEVER = {279: None}
 
 PACKERS: dict[int, Callable[[bytes], bytes]] = {
     PLAIN: bytes,
+    LZW: lambda data: bytes(imagecodecs.lzw_encode(data)),
     ZIP: zlib.compress,
     PACK_BITS: lambda data: bytes(imagecodecs.packbits_encode(data)),
     ZSTD: lambda data: bytes(imagecodecs.zstd_encode(data)),
@@ -161,6 +162,28 @@ def test_lengths_that_nobody_wrote_are_found(counts: list[int] | None, compressi
 @pytest.mark.parametrize("counts", [[ROWS * WIDTH] * 3, [1, 1, 1], [10**6] * 3, [3 * 8192, 0, 0]])
 def test_lengths_that_are_wrong_are_corrected(counts: list[int]) -> None:
     assert np.array_equal(read(tiff(strips(DEEP), 16, counts=counts)), GRAY)
+
+
+@pytest.mark.parametrize("compression", [PLAIN, LZW, ZIP, PACK_BITS])
+@pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8", "16"])
+def test_the_last_length_may_lead_out_of_the_file(pixels: np.ndarray, compression: int) -> None:
+    bits, pieces = 8 * pixels.itemsize, [PACKERS[compression](piece) for piece in strips(pixels)]
+    counts = [len(piece) for piece in pieces]
+    counts[-1] += 5000
+    assert np.array_equal(read(tiff(pieces, bits, compression, counts=counts)), GRAY)
+    pieces[-1] = pieces[-1][: len(pieces[-1]) // 2]
+    assert is_corrupt(tiff(pieces, bits, compression, counts=counts))
+
+
+@pytest.mark.parametrize("count", [1, WIDTH * HEIGHT])
+def test_the_length_of_one_strip_may_be_too_short_if_its_pixels_are_there(count: int) -> None:
+    one, text = DEEP.tobytes(), {270: (2, b"x" * 4000 + b"\0")}
+    for fields in ({}, text):
+        assert np.array_equal(
+            read(tiff([one], 16, rows=HEIGHT, counts=[count], fields=fields)), GRAY
+        )
+        assert is_corrupt(tiff([one[:-500]], 16, rows=HEIGHT, counts=[count], fields=fields))
+        assert is_corrupt(tiff([one[:-500]], 16, rows=HEIGHT, counts=[0], fields=fields))
 
 
 @pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8", "16"])

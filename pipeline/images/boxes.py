@@ -20,27 +20,32 @@ CMYK, SRGB, GRAY, SYCC, LAB = 12, 16, 17, 18, 14  # enumerated color spaces
 
 @dataclass(frozen=True)
 class Container:
-    """Where the codestream starts, and its colors: an enumerated color space, or a profile, or
-    neither."""
+    """Where the codestream starts and ends, and its colors: an enumerated color space, or a
+    profile, or neither."""
 
     start: int
+    end: int
     space: int | None = None
     icc: bytes | None = None
-    palette: bool = False
+    palette: bytes = b""  # content of the box: numbers of entries and columns, depths, values
+    order: tuple[int, ...] = ()  # of channels, colors first; empty where they lie as numbered
 
 
 def open_container(data: bytes) -> Container | None:
     """What a JPEG 2000 file declares outside its codestream; None for other files."""
     if data[:4] == CODESTREAM:
-        return Container(0)
+        return Container(0, len(data))
     if data[:8] != _SIGNATURE:
         return None
-    start, space, icc, palette = -1, None, None, False
+    start, stop, space, icc, palette = -1, 0, None, None, b""
+    order: tuple[int, ...] = ()
     for kind, body, end in _boxes(data):
         if kind == b"jp2c" and start < 0:
-            start = body
+            start, stop = body, end
         elif kind == b"pclr":
-            palette = True
+            palette = data[body:end]
+        elif kind == b"cdef":
+            order = _order(data[body:end])
         elif kind == b"colr" and space is None and icc is None and end - body > 3:
             if data[body] == 1:
                 space = int.from_bytes(data[body + 3 : body + 7], "big")
@@ -48,7 +53,17 @@ def open_container(data: bytes) -> Container | None:
                 icc = data[body + 3 : end]
     if start < 0 or data[start : start + 4] != CODESTREAM:
         return None
-    return Container(start, space, icc, palette)
+    return Container(start, stop, space, icc, palette, order)
+
+
+def _order(definitions: bytes) -> tuple[int, ...]:
+    """Numbers of channels by their definitions: those of colors in their order, then the rest."""
+    body = definitions[2:]
+    channels = list(struct.iter_unpack(">HHH", body[: len(body) // 6 * 6]))
+    colors = sorted((color, number) for number, kind, color in channels if kind == 0)
+    others = [number for number, kind, _ in channels if kind != 0]
+    order = (*(number for _, number in colors), *others)
+    return order if order != tuple(range(len(order))) else ()
 
 
 def tiles_missing(data: bytes, start: int) -> str:

@@ -1,7 +1,7 @@
 """Masters that Pillow would read with fewer bits, or not at all, and color profiles.
 
-Only this module and its neighbors avif, jpegs, pieces and tiffs know imagecodecs. Legend: H W rows
-and columns, C channels.
+Only this module and its neighbors for JPEG, JPEG 2000, AVIF and TIFF know imagecodecs. Legend: H W
+rows and columns, C channels.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import PhotoError
 from pipeline.images.avif import open_avif
-from pipeline.images.boxes import CMYK, LAB, SYCC, open_container, tiles_missing
+from pipeline.images.boxes import open_container
 from pipeline.images.formats import PNG_SIGNATURE
-from pipeline.images.gray import Kind, Profile, Samples, rgb_of_ycc
+from pipeline.images.gray import CHANNELS, Kind, Profile, Samples
+from pipeline.images.jpeg2000 import open_jpeg2000
 from pipeline.images.jpegs import open_jpeg
 from pipeline.images.masters import DeepMaster
 from pipeline.images.tiffs import TIFF_STARTS, open_tiff
-
-_CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4}
 
 
 def open_deep(data: bytes) -> DeepMaster | None:
@@ -36,7 +34,7 @@ def open_deep(data: bytes) -> DeepMaster | None:
         return open_tiff(data)
     if data[:2] == b"\xff\xd8":
         return open_jpeg(data)
-    return _open_jpeg2000(data) or open_avif(data)
+    return open_jpeg2000(data) or open_avif(data)
 
 
 def own_profile(data: bytes, found: Mapping[Any, Any]) -> bytes | None:
@@ -66,7 +64,7 @@ def color_profile(icc: bytes, kind: Kind) -> Profile | None:
     if icc[16:20] != {"gray": b"GRAY", "rgb": b"RGB ", "cmyk": b"CMYK"}.get(kind):
         return None
     steps = np.linspace(0, 255, 256 if kind == "gray" else 6).astype(np.uint8)
-    axes = _CHANNELS[kind]
+    axes = CHANNELS[kind]
     probe = np.stack(np.meshgrid(*[steps] * axes, indexing="ij"), -1).reshape(1, -1, axes)
     try:
         moved = _to_srgb(probe, icc, kind)
@@ -136,55 +134,6 @@ def _open_png(data: bytes) -> DeepMaster | None:
 
     mode = {b"\x02": "RGB", b"\x04": "LA", b"\x06": "RGBA"}[color]
     return DeepMaster(width, height, f"{mode};16", len(mode), "PNG", decode, 16, header=data)
-
-
-def _open_jpeg2000(data: bytes) -> DeepMaster | None:
-    import imagecodecs
-
-    container = open_container(data)
-    if container is None or container.palette:
-        return None
-    at = container.start + 4
-    right, bottom, left, top = (
-        int.from_bytes(data[at + place : at + place + 4], "big") for place in (4, 8, 12, 16)
-    )
-    count = int.from_bytes(data[at + 36 : at + 38], "big")
-    parts = data[at + 38 : at + 38 + 3 * count]
-    if len(set(parts[::3])) != 1 or set(parts[1::3]) | set(parts[2::3]) != {1}:
-        return None  # channels of several depths or resolutions, which Pillow combines
-    bits, signed = (parts[0] & 0x7F) + 1, bool(parts[0] & 0x80)
-    if bits > 32 or (bits == 8 and not signed and container.space != LAB):
-        return None  # of fewer, Pillow would make a white that is darker than white
-    kinds: dict[int | None, Kind] = {CMYK: "cmyk", LAB: "lab"}
-    kind = "gray" if count < 3 else kinds.get(container.space, "rgb")
-    if container.icc and container.icc[16:20] == b"CMYK" and count >= 4:
-        kind = "cmyk"
-    white = float(2 ** (bits - signed) - 1)
-
-    def decode() -> Samples:
-        check_tiles(data)
-        # Given the container, this library would apply the profile, and leave half of gray
-        # unwritten.
-        values = _as_HWC(imagecodecs.jpeg2k_decode(data[container.start :]))
-        if container.space == SYCC and count >= 3:
-            values = rgb_of_ycc(values, 2**bits)
-        return Samples(values, kind, white)
-
-    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}.get(count, f"{count}")
-    mode = {"cmyk": "CMYK", "lab": "LAB"}.get(kind, mode)
-    return DeepMaster(
-        *(right - left, bottom - top, f"{mode};{bits}" if bits != 8 else mode, count, "JPEG2000"),
-        *(decode, bits, "i" if signed else "u"),
-        icc=container.icc,
-        header=data,
-    )
-
-
-def check_tiles(data: bytes) -> None:
-    """Raises PhotoError (corrupt) where a JPEG 2000 lacks tiles."""
-    container = open_container(data)
-    if container is not None and (missing := tiles_missing(data, container.start)):
-        raise PhotoError("corrupt", f"{missing} in the JPEG 2000")
 
 
 def _as_HWC(values: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile
 
 from pipeline.deadline import allow
 from pipeline.errors import PhotoError
-from pipeline.images.codecs import check_tiles, color_profile, open_deep, own_profile
+from pipeline.images.codecs import color_profile, open_deep, own_profile
 from pipeline.images.curves import Curve, curve_profile
 from pipeline.images.formats import MasterInfo
 from pipeline.images.frames import (
@@ -40,11 +40,13 @@ from pipeline.images.gray import (
     thinned,
     upright,
 )
-from pipeline.images.jpegs import check_scans, ends_early
+from pipeline.images.jpeg2000 import check_codestream
+from pipeline.images.jpegs import check_scans, ends_early, is_progressive, note_on_inks
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pngs import check_whole
 from pipeline.images.regions import Kept, Look, look_at
 from pipeline.images.stated import stated_curve, tiff_curve
+from pipeline.images.tails import check_tail
 from pipeline.images.tiffs import check_pieces, open_refused
 from pipeline.images.tones import LOOK
 
@@ -91,6 +93,7 @@ def decode(data: bytes, max_pixels: int, reduce_to: int | None = None) -> Decode
 def _decode_as_stored(data: bytes, max_pixels: int, reduce_to: int | None) -> Decoded:
     """By the first decoder that can: one of our own where Pillow would lose bits, then Pillow, then
     the decoder for what Pillow refuses."""
+    check_tail(data)
     deep, keeps = open_deep(data), reduce_to is None
     if deep is not None:
         return _decode_deep(deep, data, max_pixels, keeps)
@@ -120,6 +123,7 @@ def _decode_by_pillow(data: bytes, max_pixels: int, reduce_to: int | None) -> De
         kept = Kept(look.cells, color_of(samples, profile))
     if profile is None and samples.white == 255 and image.mode not in MULTIPLIED:
         samples = Samples(ImageRows(image, "L"), "gray", 255)  # Pillow's own luma is faster
+    note = note or (note_on_inks(data) if image.mode == "CMYK" else "")
     return Decoded(gray_of(samples, profile), facts.seen(look), kept, note)
 
 
@@ -162,18 +166,24 @@ def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Im
     if reduce_to is not None:
         image = _reduced(image, data, reduce_to)
     image.load()
-    if format == "PNG":
-        check_whole(data, image)
-    if format == "JPEG2000":
-        check_tiles(data)
-    if format == "TIFF":
-        check_pieces(data)
-    if format == "JPEG" and _ends_in_filling(image) and ends_early(data):
-        raise PhotoError("corrupt", "the JPEG ends before its pixels do")
+    _check_loaded(image, format, data)
     repair_palette(image)
     orientation = orientation_of(image, data)  # after load: Pillow has turned TIFF upright by now
     dpi = resolution_of(image)
     return image, _facts(width, height, mode, format, orientation, dpi, image.info)
+
+
+def _check_loaded(image: Image.Image, format: str, data: bytes) -> None:
+    """Raises PhotoError (corrupt) where Pillow has filled in pixels that are missing."""
+    if format == "PNG":
+        check_whole(data, image)
+    elif format == "JPEG2000":
+        check_codestream(data)
+    elif format == "TIFF":
+        check_pieces(data)
+    elif format == "JPEG" and (is_progressive(data) or _ends_in_filling(image)):
+        if ends_early(data):
+            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
 
 
 def _is_costly(image: Image.Image) -> bool:

@@ -26,7 +26,7 @@ from pipeline.images.chroma import LUMA_THOUSANDTHS, bands
 Kind = Literal["gray", "rgb", "cmyk", "lab"]
 _FEW, _HOT = 0.001, 8  # share of pixels that may be hot, and how many times as bright they are
 _OCTAVES = 2200  # of floats of 64 bits
-_CHANNELS = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
+CHANNELS: dict[Kind, int] = {"gray": 1, "rgb": 3, "cmyk": 4, "lab": 3}
 _RGB_OF_XYZ_D50 = np.array(
     [
         [3.1338561, -1.6168667, -0.4906146],
@@ -113,7 +113,7 @@ class _Levels:
     """Bands as integers 0..highest, without alpha, in the type of the result."""
 
     def __init__(self, samples: Samples) -> None:
-        self._samples, self._count = samples, _CHANNELS[samples.kind]
+        self._samples, self._count = samples, CHANNELS[samples.kind]
         values, white = samples.values, samples.white
         few = values.dtype.kind in "bui" and white is not None and white <= 255
         self.dtype = np.uint8 if few else np.uint16
@@ -222,7 +222,7 @@ def _without_alpha(band: np.ndarray, count: int, highest: int) -> np.ndarray:
 
 def _guessed_white(samples: Samples) -> float:
     values = samples.values
-    usual, largest = _largest(values, _CHANNELS[samples.kind])
+    usual, largest = _largest(values, CHANNELS[samples.kind])
     for level in (1, 255, 65535):
         if usual <= 2 * level:
             return float(level)

@@ -1,4 +1,4 @@
-"""JPEGs that Pillow does not read: 12 bits, lossless, JPEG-LS.
+"""JPEGs that Pillow does not read, as of 12 bits or lossless, and whether any JPEG is whole.
 
 Legend: H W rows and columns, C channels.
 """
@@ -6,68 +6,44 @@ Legend: H W rows and columns, C channels.
 from __future__ import annotations
 
 import re
-import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import Kind, Samples
+from pipeline.images.jpeg_frames import (
+    END,
+    MOST_SEGMENTS,
+    PROCESSES,
+    SCAN,
+    Frame,
+    channels_of_scan,
+    end_of,
+    frame_of,
+    segments_behind,
+)
 from pipeline.images.masters import DeepMaster
 
-# Kinds of frames by marker, as named in the standard.
-_PROCESSES = {
-    0xC0: "baseline",
-    0xC1: "extended sequential",
-    0xC2: "progressive",
-    0xC3: "lossless",
-    0xC5: "hierarchical sequential",
-    0xC6: "hierarchical progressive",
-    0xC7: "hierarchical lossless",
-    0xC9: "arithmetic sequential",
-    0xCA: "arithmetic progressive",
-    0xCB: "arithmetic lossless",
-    0xCD: "arithmetic hierarchical sequential",
-    0xCE: "arithmetic hierarchical progressive",
-    0xCF: "arithmetic hierarchical lossless",
-    0xF7: "JPEG-LS",
-}
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
-_END, _LINES = b"\xff\xd9", b"\xff\xdc\0\4"  # the segment "define number of lines"
+_PROGRESSIVE = (0xC2, 0xCA)
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _MORE = bytes(range(1, 250))
-_ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
-_MOST_SEGMENTS = 10_000
 _MOST_SCANS = 500  # encoders make 20 at most
-_MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # that ends the data of a scan
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """A frame's header, and the positions of its marker and of the first scan's data."""
-
-    process: int
-    bits: int
-    height: int
-    width: int
-    channels: int
-    at: int
-    scan: int
-    adobe: bool  # CMYK is stored inverted
+_INTERVAL, _RESTART = b"\xff\xdd\0\x04", re.compile(rb"\xff[\xd0-\xd7]")
 
 
 def open_jpeg(data: bytes) -> DeepMaster | None:
     """Open a JPEG that Pillow does not read; None for all others, and if the header is damaged."""
-    frame = _frame(data)
+    frame = frame_of(data)
     if frame is None or 0 in (frame.height, frame.width):
         return None
     if frame.process in _PILLOWS and frame.bits == 8:
         return None
     kinds: dict[int, Kind] = {1: "gray", 3: "rgb", 4: "cmyk"}
     kind = kinds.get(frame.channels)
-    name = _PROCESSES[frame.process]
+    name = PROCESSES[frame.process]
     mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(frame.channels, f"{frame.channels}")
 
     def decode() -> Samples:
@@ -76,11 +52,14 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
             what = f"a JPEG of {frame.bits} bits and {frame.channels} channels, {name}"
             raise PhotoError("unsupported", what)
         check_scans(data)
-        if data.find(_END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
+        if data.find(END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
             raise PhotoError("corrupt", "the JPEG ends before its pixels do")
         pixels = _first_that_reads(decoders, data)
+        if frame.process != _JPEG_LS and _goes_on(decoders, data, frame, pixels):
+            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
         values = pixels[..., None] if pixels.ndim == 2 else pixels
-        return Samples(values, kind, 2**frame.bits - 1, inverted=kind == "cmyk" and frame.adobe)
+        white, note = 2**frame.bits - 1, note_on_inks(data)
+        return Samples(values, kind, white, inverted=kind == "cmyk", note=note)
 
     # Pillow, which only reads the header, is shown a baseline JPEG of 8 bits.
     header = bytearray(data[: frame.scan])
@@ -92,19 +71,6 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
     )
 
 
-def with_height(data: bytes) -> bytes:
-    """A JPEG whose height follows its first scan, as of scanners that did not know it before, with
-    it in its header; any other file as it is."""
-    frame = _frame(data)
-    if frame is None or frame.height:
-        return data
-    told = data.find(_LINES, frame.scan) + len(_LINES)
-    if told < len(_LINES) or told + 2 > len(data):
-        return data
-    place = frame.at + 5
-    return data[:place] + data[told : told + 2] + data[place + 2 :]
-
-
 def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = False) -> bool:
     """Whether a JPEG has fewer blocks than its header says, in spite of its end: then, more bytes
     before that become pixels. tables: of a TIFF.
@@ -113,11 +79,10 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
     """
     import imagecodecs
 
-    frame = _frame(data)
+    frame = frame_of(data)
     if frame is None:
         return False
-    end = data.find(_END, frame.scan)
-    end = end if end >= 0 else len(data)
+    end = end_of(data, frame)
     try:
         found = imagecodecs.jpeg8_decode(data, tables=tables)
         if only_if_filled and (found[-1, -1] != 1 << (frame.bits - 1)).any():
@@ -131,55 +96,48 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
 
 
 def check_scans(data: bytes) -> None:
-    """Raises PhotoError (unsupported) where a JPEG has so many scans that decoding takes hours."""
-    frame = _frame(data)
-    at, scans = frame.scan if frame else len(data), 1
-    for _ in range(_MOST_SEGMENTS):
-        found = _MARKER.search(data, at)
-        if found is None or found[0] == _END or scans > _MOST_SCANS:
-            break
-        at, scans = found.start(), scans + (found[0] == b"\xff\xda")
-        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-    else:
-        scans = _MOST_SCANS + 1  # what has so many segments may have more scans behind them
-    if scans > _MOST_SCANS:
-        raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
+    """Raises PhotoError: unsupported where a JPEG has so many scans that decoding takes hours,
+    corrupt where none of them has one of its channels, or a part between restarts is lost."""
+    frame = frame_of(data)
+    if frame is None:
+        return
+    segments, scans, seen = 0, 1, set(channels_of_scan(data, frame.first))
+    start, restarts = frame.scan, _INTERVAL in data[: frame.scan]
+    for marker, at in segments_behind(data, frame):
+        if restarts:
+            _check_restarts(data, start, at)
+            start = at
+        segments += 1
+        if marker == SCAN:
+            scans += 1
+            seen.update(channels_of_scan(data, at))
+        if scans > _MOST_SCANS or segments == MOST_SEGMENTS:  # more scans may be behind them
+            raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
+    names = data[frame.at + 10 : frame.at + 10 + 3 * frame.channels : 3]
+    if set(names) - seen:
+        raise PhotoError("corrupt", "the JPEG ends before its colors do")
 
 
-def size_of(data: bytes) -> tuple[int, int] | None:
-    """Width and height by the header of a JPEG; None if it is damaged."""
-    frame = _frame(data)
-    return (frame.width, frame.height) if frame else None
+def _check_restarts(data: bytes, start: int, end: int) -> None:
+    for place, found in enumerate(_RESTART.finditer(data, start, end)):
+        if found[0][1] & 7 != place & 7:
+            raise PhotoError("corrupt", "a part of the JPEG is lost or displaced")
 
 
-def _frame(data: bytes) -> _Frame | None:
-    found: tuple[int, int, int, int, int, int] | None = None
-    adobe, at = False, 2
-    if data[:2] != b"\xff\xd8":
-        return None
-    for _ in range(_MOST_SEGMENTS):
-        at = data.find(b"\xff", at)
-        if at < 0 or at + 4 > len(data):
-            return None
-        marker = data[at + 1]
-        if marker in (0x00, 0xFF) or marker in _ALONE:
-            at += 1 if marker == 0xFF else 2
-            continue
-        [length] = struct.unpack_from(">H", data, at + 2)
-        body = data[at + 4 : at + 2 + length]
-        if marker in _PROCESSES and found is None:
-            if len(body) < 6:
-                return None
-            bits, height, width, channels = struct.unpack_from(">BHHB", body)
-            found = (marker, bits, height, width, channels, at)
-        adobe = adobe or (marker == 0xEE and body.startswith(b"Adobe"))
-        at += 2 + length
-        if marker == 0xDA:
-            return _Frame(*found, at, adobe) if found else None
-    return None
+def is_progressive(data: bytes) -> bool:
+    frame = frame_of(data)
+    return frame is not None and frame.process in _PROGRESSIVE
 
 
-def _decoders(frame: _Frame) -> list[Callable[[bytes], np.ndarray]]:
+def note_on_inks(data: bytes) -> str:
+    """For people: that a JPEG of four channels does not say how they are stored."""
+    frame = frame_of(data)
+    if frame is None or frame.channels != 4 or frame.adobe:
+        return ""
+    return "its four inks are taken as inverted, as most programs store them; it does not say so"
+
+
+def _decoders(frame: Frame) -> list[Callable[[bytes], np.ndarray]]:
     """The decoders to try on such a frame, in order."""
     import imagecodecs
 
@@ -188,6 +146,18 @@ def _decoders(frame: _Frame) -> list[Callable[[bytes], np.ndarray]]:
     if frame.process == _LOSSLESS:
         return [imagecodecs.jpeg8_decode, imagecodecs.jpegsof3_decode, imagecodecs.ljpeg_decode]
     return [imagecodecs.jpeg8_decode] if frame.process in _PILLOWS and frame.bits == 12 else []
+
+
+def _goes_on(
+    decoders: list[Callable[[bytes], np.ndarray]], data: bytes, frame: Frame, pixels: np.ndarray
+) -> bool:
+    """Whether more bytes before the end mark become pixels."""
+    end = end_of(data, frame)
+    try:
+        more = _first_that_reads(decoders, data[:end] + _MORE + data[end:])
+    except Exception:  # each decoder has error classes of its own
+        return False
+    return more.shape == pixels.shape and bool((more != pixels).any())
 
 
 def _first_that_reads(decoders: list[Callable[[bytes], np.ndarray]], data: bytes) -> np.ndarray:

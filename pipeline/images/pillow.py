@@ -32,10 +32,11 @@ from pipeline.images.decoding import READABLE, Decoded, decode, load
 from pipeline.images.formats import MasterInfo, describe_unknown, format_by_start
 from pipeline.images.frames import UPRIGHT, rgb_of, squeezed
 from pipeline.images.gray import eight_bits
-from pipeline.images.jpegs import with_height
+from pipeline.images.jpeg_frames import with_height
 from pipeline.images.pages import page_alone
 from pipeline.images.pngs import MOST_TEXT, without_long_texts
 from pipeline.images.regions import Kept
+from pipeline.images.tails import note_on_tail
 from pipeline.metadata.exif import Metadata, metadata_of
 
 # Colorizing at full resolution holds up to 11 bytes per pixel at its peak (measured: a master of 16
@@ -118,7 +119,11 @@ def read_full(data: bytes, max_pixels: int = MAX_PIXELS, page: int = 1) -> Maste
             if format_by_start(data) == "PNG" and len(data) < len(given)
             else ""
         )
-        notes = [note for note in (found.note, _note_on_dark(found), texts) if note]
+        notes = [
+            note
+            for note in (found.note, _note_on_dark(found), texts, _note_on_tail(found, data))
+            if note
+        ]
         metadata = replace(metadata, notes=(*metadata.notes, *notes))
     dpi = facts.dpi or metadata.dpi
     if facts.dpi is None and dpi is not None and facts.orientation >= 5:
@@ -137,6 +142,12 @@ def _note_on_dark(found: Decoded) -> str:
     if found.gray.dtype == np.uint8 or bits in _FEWER_BITS or not 0 < highest <= _DARK:
         return ""
     return f"no tone is brighter than {highest:,} of 65,535, as if it had 12 bits stored in 16"
+
+
+def _note_on_tail(found: Decoded, data: bytes) -> str:
+    info = found.facts.info
+    plain = info.format in ("BMP", "PPM", "TIFF")
+    return note_on_tail(data, info.width, info.height) if plain else ""
 
 
 def read_header(data: bytes) -> Metadata:

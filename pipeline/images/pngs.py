@@ -16,12 +16,12 @@ from PIL import Image
 
 from pipeline.errors import PhotoError
 from pipeline.images.formats import PNG_SIGNATURE
+from pipeline.images.tails import ends_blank, inflated
 
 MOST_TEXT = 2**24  # bytes of a text or a profile
 _MOST_TEXTS = 3 * MOST_TEXT  # of all of them
 _LONG = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _START = 8  # bytes of the signature
-_AT_ONCE = 2**20
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of color
 # Adam7: first column and row of each pass, and the steps between its pixels.
 _PASSES = (
@@ -33,12 +33,16 @@ _PASSES = (
 def check_whole(data: bytes, image: Image.Image) -> None:
     """Raises PhotoError (corrupt) where a PNG, loaded as this image, holds fewer pixels.
 
-    Only where one of the last two rows is black is this counted, as the stream is read once more.
+    Only where one of the last two rows is black, or the file ends in zeros, is this counted, as the
+    stream is read once more.
     """
     last = image.crop((0, max(0, image.height - 2), image.width, image.height))
-    if np.asarray(last).reshape(last.height, -1).any(axis=1).all():
+    blank = ends_blank(data)
+    if np.asarray(last).reshape(last.height, -1).any(axis=1).all() and not blank:
         return
-    if _stored(data) < _needed(data):
+    needed = _needed(data)
+    count, ended = inflated(_parts(data), needed)
+    if count < needed or (blank and not ended):
         raise PhotoError("corrupt", "the PNG ends before its pixels do")
 
 
@@ -92,21 +96,6 @@ def _needed(data: bytes) -> int:
     return sum(rows * (1 + (bits * columns + 7) // 8) for columns, rows in sizes if columns)
 
 
-def _stored(data: bytes) -> int:
-    """Bytes that the stream holds. Little is read at once, as zlib copies the rest each time."""
-    stream, count = zlib.decompressobj(), 0
-    for rest in _parts(data):
-        inflated = b""
-        while (rest or len(inflated) == _AT_ONCE) and not stream.eof:
-            inflated = stream.decompress(rest, _AT_ONCE)
-            count, rest = count + len(inflated), stream.unconsumed_tail
-        if stream.eof:
-            break
-    return count
-
-
 def _parts(data: bytes) -> Iterator[bytes]:
     """The stream, in parts."""
-    for kind, at, end in _chunks(data):
-        for start in range(at, end if kind == b"IDAT" else at, _AT_ONCE):
-            yield data[start : min(start + _AT_ONCE, end)]
+    return (data[at:end] for kind, at, end in _chunks(data) if kind == b"IDAT")

@@ -12,16 +12,23 @@ from pipeline.metadata.exif import ORIENTATION, XMP
 
 Page = Any  # a page of tifffile
 # PhotometricInterpretation.
-INVERTED, PALETTE, YCBCR, CIELAB, _ICCLAB = 0, 3, 6, 8, 9
-PHOTOMETRIC, _COLOR_MAP, _SUBSAMPLING, _BLACK_AND_WHITE = 262, 320, 530, 532  # tags
+INVERTED, RGB, PALETTE, YCBCR, CIELAB, _ICCLAB = 0, 2, 3, 6, 8, 9
+PHOTOMETRIC, SUBSAMPLING, _COLOR_MAP, _BLACK_AND_WHITE = 262, 530, 320, 532  # tags
 _HIGHEST = (281, 341)  # MaxSampleValue, SMaxSampleValue
 _FEWER_BITS = [2**bits - 1 for bits in range(9, 16)]
 _KINDS: dict[int, Kind] = {
-    **{INVERTED: "gray", 1: "gray", 2: "rgb", 5: "cmyk"},
+    **{INVERTED: "gray", 1: "gray", RGB: "rgb", 5: "cmyk"},
     **{CIELAB: "lab", _ICCLAB: "lab"},
 }
-# Compressions whose decoders turn YCbCr into RGB by themselves: JPEG, PNG, WebP, JPEG XL.
-_MANAGED = (6, 7, 34933, 34934, 50001, 50002, 52546)
+# Compression.
+NOTHING, LZW, OLD_JPEG, JPEG, PACK_BITS, LZMA, ZSTD = 1, 5, 6, 7, 32773, 34925, 50000
+FAX, DEFLATE, JPEG_XR = (2, 3, 4), (8, 32946), (22610, 34934)
+_JPEG_2000, _PNG, _WEBP = (33003, 33004, 33005, 33007, 34712), 34933, (34927, 50001)
+_JPEG_XL = (50002, 52546)
+# Those whose pieces are files of their own.
+FILES = (OLD_JPEG, JPEG, 34892, *_JPEG_2000, _PNG, *_WEBP)
+# Those whose decoders turn YCbCr into RGB by themselves.
+_MANAGED = (OLD_JPEG, JPEG, _PNG, JPEG_XR[1], 50001, *_JPEG_XL)
 _FULL_RANGE = (0, 1, 255, 1, 128, 1, 255, 1, 128, 1, 255, 1)  # of YCbCr, as fractions
 
 
@@ -93,12 +100,18 @@ def is_for_libtiff(page: Page) -> bool:
 def is_raw_ycbcr(page: Page) -> bool:
     """Whether it is YCbCr without compression that Pillow reads wrong: of fewer colors than lights,
     in planes, or with another black and white."""
-    if page.photometric != YCBCR or page.compression != 1:
+    if page.photometric != YCBCR or page.compression != NOTHING:
         return False
     plain = page.planarconfig == 1 and subsampling_of(page) == (1, 1)
     return not plain or tag_of(page, _BLACK_AND_WHITE) not in (None, _FULL_RANGE)
 
 
+def has_packed_differences(page: Page) -> bool:
+    """Whether PackBits hold differences, or do not: libtiff takes the pixels for values, tifffile
+    for differences, and each writes what it reads."""
+    return page.compression == PACK_BITS and page.predictor != 1
+
+
 def subsampling_of(page: Page) -> tuple[int, int]:
-    found = tag_of(page, _SUBSAMPLING)
+    found = tag_of(page, SUBSAMPLING)
     return (2, 2) if found is None else (int(found[0]), int(found[1]))
