@@ -296,6 +296,8 @@ def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
         }
         if below and top not in ours:
             continue  # not ours, except what a killed command leaves beside run.json
+        if found.skipped:
+            continue  # a folder that may not be looked into: what is in it is missed elsewhere
         own = ours[top] if below else not name.startswith(PROBE)
         if not own or PARTIAL.fullmatch(name):
             yield Problem("orphan", found.path)

@@ -21,6 +21,7 @@ from pipeline.ledger.retries import Redo, plan_retry
 from pipeline.ledger.run_file import RUN, Plan, Run, load_run
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from support.forbidden import forbid
 from support.simulated_runs import as_before
 
 RECIPE = Recipe(
@@ -338,14 +339,7 @@ def test_unreadable_folders_and_links_that_leave_are_named_and_passed_by(
     (tmp_path / "in" / "away").symlink_to(tmp_path / "out")
     (tmp_path / "in" / "d.jpg").symlink_to(tmp_path / "out" / "c.jpg")
     (tmp_path / "in" / "e.jpg").symlink_to(tmp_path / "in" / "a.jpg")
-    scan = os.scandir
-
-    def refuse(place: str) -> object:
-        if place.endswith("lost"):
-            raise PermissionError(13, "Permission denied")
-        return scan(place)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    forbid(monkeypatch, tmp_path / "in" / "lost")
     destination = MemoryStorage("destination")
     source = LocalStorage(str(tmp_path / "in"), follow_links=False)
     run = prepare_run(source, destination, replace(RECIPE, source=source.uri), 8)
