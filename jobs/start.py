@@ -1,5 +1,7 @@
-"""The entry point of `autochrome`: handles Ctrl-C until the commands are imported."""
+"""The entry point of `autochrome`: handles Ctrl-C until the commands are imported, and keeps
+tracebacks of Python itself off the screen."""
 
+import logging
 import os
 import signal
 import sys
@@ -16,6 +18,9 @@ _AGAIN_SECONDS = 0.05
 def start() -> None:
     """Run jobs.main, which reports interruptions in its own way."""
     sys.unraisablehook = _interrupt_again
+    # Else the traceback of a log that cannot be written, on a full disk, say, or for a sign that
+    # the system's encoding lacks, goes to the screen.
+    logging.raiseExceptions = False
     for kind in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(kind) is not signal.SIG_IGN:  # the shell ignores it for background jobs
             signal.signal(kind, _end)

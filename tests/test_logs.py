@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -93,3 +95,21 @@ def test_verbose_shows_what_is_behind_an_error_of_ours(tmp_path: Path) -> None:
     wrong = ["convert", tmp_path, tmp_path / "out", "--stage", "core", "--config"]
     result = run_command("--verbose", *wrong, tmp_path / "a.json")
     assert result.exit_code == 2 and "JSONDecodeError" in result.stderr
+
+
+def test_a_log_that_cannot_be_written_leaves_the_screen_alone(repository: Path) -> None:
+    program = """
+import atexit, logging, sys
+from jobs.start import start
+log = logging.getLogger("ray.data")  # or any other, our own among them
+log.addHandler(logging.FileHandler("/dev/full"))
+atexit.register(log.error, "lost")
+start()
+"""
+    command = [sys.executable, "-c", program, "status", "/nowhere/at/all"]
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert (
+        ended.stderr
+        == "autochrome: /nowhere/at/all holds no run of Autochrome: it has no run.json\n"
+    )
