@@ -17,6 +17,7 @@ _AGAIN_SECONDS = 0.05
 
 def start() -> None:
     """Run jobs.main, which reports interruptions in its own way."""
+    _open_streams()
     sys.unraisablehook = _interrupt_again
     # Else the traceback of a log that cannot be written, on a full disk, say, or for a sign that
     # the system's encoding lacks, goes to the screen.
@@ -27,6 +28,17 @@ def start() -> None:
     from jobs.main import main
 
     main()
+
+
+def _open_streams() -> None:
+    """Standard streams that are closed lead nowhere. Else the files that are opened next would get
+    their numbers, and whatever is written to standard error."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.run.isolation import call_isolated
 from pipeline.run.logs import LOGGER, MAX_LOGS, RunLog, collect_records, replay
 from support.commands import run_command
+from support.simulated_runs import write_run
 
 
 def fail(message: str) -> None:
@@ -113,3 +114,11 @@ start()
         ended.stderr
         == "autochrome: /nowhere/at/all holds no run of Autochrome: it has no run.json\n"
     )
+
+
+def test_standard_streams_may_be_closed(repository: Path, tmp_path: Path) -> None:
+    program = "from jobs.start import start; start()"
+    shell = 'exec "$@" <&- >&- 2>&-'
+    command = [sys.executable, "-c", program, "verify", str(write_run(tmp_path))]
+    ended = subprocess.run(["sh", "-c", shell, "sh", *command], cwd=repository)
+    assert ended.returncode == 3, "photos are not done yet, and nothing else is wrong"
