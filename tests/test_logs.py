@@ -2,8 +2,6 @@
 
 import json
 import pickle
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.run.isolation import call_isolated
 from pipeline.run.logs import LOGGER, MAX_LOGS, RunLog, collect_records, replay
 from support.commands import run_command
-from support.simulated_runs import write_run
 
 
 def fail(message: str) -> None:
@@ -96,29 +93,3 @@ def test_verbose_shows_what_is_behind_an_error_of_ours(tmp_path: Path) -> None:
     wrong = ["convert", tmp_path, tmp_path / "out", "--stage", "core", "--config"]
     result = run_command("--verbose", *wrong, tmp_path / "a.json")
     assert result.exit_code == 2 and "JSONDecodeError" in result.stderr
-
-
-def test_a_log_that_cannot_be_written_leaves_the_screen_alone(repository: Path) -> None:
-    program = """
-import atexit, logging, sys
-from jobs.start import start
-log = logging.getLogger("ray.data")  # or any other, our own among them
-log.addHandler(logging.FileHandler("/dev/full"))
-atexit.register(log.error, "lost")
-start()
-"""
-    command = [sys.executable, "-c", program, "status", "/nowhere/at/all"]
-    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
-    assert ended.returncode == 2
-    assert (
-        ended.stderr
-        == "autochrome: /nowhere/at/all holds no run of Autochrome: it has no run.json\n"
-    )
-
-
-def test_standard_streams_may_be_closed(repository: Path, tmp_path: Path) -> None:
-    program = "from jobs.start import start; start()"
-    shell = 'exec "$@" <&- >&- 2>&-'
-    command = [sys.executable, "-c", program, "verify", str(write_run(tmp_path))]
-    ended = subprocess.run(["sh", "-c", shell, "sh", *command], cwd=repository)
-    assert ended.returncode == 3, "photos are not done yet, and nothing else is wrong"
