@@ -110,7 +110,7 @@ def verify(
     retried = dict(schedule.retried(committed))
     findings.pending = schedule.planned - schedule.planned_in(committed) + len(retried)
     last = schedule.attempts(committed)
-    expected, previews = Seen(), Seen()
+    claimed = _Claimed(run.recipe)
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shard in schedule.open():
             if shard.number in committed:
@@ -118,16 +118,7 @@ def verify(
                 if rows is None:
                     findings.unknown_shards, rows = findings.unknown_shards + 1, []
                 current = [row for row in rows if last.get(row["photo"], 1) == row["attempt"]]
-                for row in rows:
-                    if row["output_uri"]:
-                        expected.add(image_path(row))
-                        if run.recipe.sidecar:
-                            expected.add(sidecar_path(image_path(row)))
-                for row in current:
-                    if row["preview"] is not None:
-                        sheet = row["preview"] // CELLS
-                        for path_of in (sheet_path, map_path, script_path):
-                            previews.add(path_of(row["shard"], sheet))
+                claimed.add(rows, current)
                 _check_files(source, destination, run.recipe, current, share, pool, findings)
             findings.photos += len(shard.photos)
             on_progress(findings.photos, schedule.photos)
@@ -135,10 +126,33 @@ def verify(
         if number >= schedule.shards:
             findings.problems.append(Problem("unplanned", results_path(number)))
     if not findings.pending and not findings.unknown_shards:
-        findings.problems += _orphans(destination, expected)
+        findings.problems += _orphans(destination, claimed.files)
         there = (found.path for found in destination.list(FOLDER))
-        findings.stale += (path for path in there if _is_sheet(path) and path not in previews)
+        findings.stale += (
+            path for path in there if _is_sheet(path) and path not in claimed.previews
+        )
     return findings
+
+
+class _Claimed:
+    """What belongs to results. files: pictures and sidecars. previews: of last attempts."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.files, self.previews = Seen(), Seen()
+        self._sidecars = recipe.sidecar
+
+    def add(self, rows: Iterable[dict[str, Any]], current: Iterable[dict[str, Any]]) -> None:
+        """Rows of a shard, and those of them that are of a photo's last attempt."""
+        for row in rows:
+            if row["output_uri"]:
+                self.files.add(image_path(row))
+                if self._sidecars:
+                    self.files.add(sidecar_path(image_path(row)))
+        for row in current:
+            if row["preview"] is not None:
+                sheet = row["preview"] // CELLS
+                for path_of in (sheet_path, map_path, script_path):
+                    self.previews.add(path_of(row["shard"], sheet))
 
 
 def repair(destination: Storage, run: Run, findings: Findings) -> int:
