@@ -107,8 +107,8 @@ def delete_orphans(ctx: click.Context, place: "Storage", findings: "Findings") -
         )
     if findings.unknown_shards:
         raise UsageError(
-            f"--prune: the results of {findings.unknown_shards:,} shards cannot be read, and a file"
-            " without a result may be theirs"
+            f"--prune: the results of {findings.unknown_shards:,} shards cannot be read, or came"
+            " meanwhile, and a file without a result may be theirs"
         )
     deleted, stale = prune(place, findings), len(findings.stale)
     told = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
@@ -155,7 +155,7 @@ def describe(findings: "Findings") -> str:
     if findings.pending:
         lines.append(f"{findings.pending:,} photos are not done yet; orphans were not looked for")
     elif findings.unknown_shards:
-        lines.append("orphans were not looked for, as not all results can be read")
+        lines.append("orphans were not looked for: some results cannot be read, or came meanwhile")
     if findings.stale:
         lines.append(
             f"{len(findings.stale):,} previews are of older attempts: --prune deletes them"

@@ -71,11 +71,11 @@ class Findings:
     """What a verification found.
 
     images, sources: how many were read and compared. pending: photos that have no result yet, or
-    wait to be done once more. unknown_shards: those whose results tell nothing. redo: by photo,
-    what `repair` plans. stale: previews that belong to older attempts only; nothing is wrong with
-    them, and `prune` deletes them. Stale previews and orphans are only looked for when nothing is
-    pending and no shard unknown, because the files of such a shard, as those that a running job has
-    not committed yet, belong to no result.
+    wait to be done once more. unknown_shards: those whose results tell nothing, or that came
+    meanwhile. redo: by photo, what `repair` plans. stale: previews that belong to older attempts
+    only; nothing is wrong with them, and `prune` deletes them. Stale previews and orphans are only
+    looked for when nothing is pending and no shard unknown, because the files of such a shard, as
+    those that a running job has not committed yet, belong to no result.
     """
 
     photos: int = 0
@@ -126,11 +126,15 @@ def verify(
         if number >= schedule.shards:
             findings.problems.append(Problem("unplanned", results_path(number)))
     if not findings.pending and not findings.unknown_shards:
-        findings.problems += _orphans(destination, claimed.files)
-        there = (found.path for found in destination.list(FOLDER))
-        findings.stale += (
-            path for path in there if _is_sheet(path) and path not in claimed.previews
-        )
+        orphans = list(_orphans(destination, claimed.files))
+        sheets = filter(_is_sheet, (found.path for found in destination.list(FOLDER)))
+        stale = [path for path in sheets if path not in claimed.previews]
+        # A command that began meanwhile had planned its files before they could be listed.
+        new = Schedule(destination, run).shards - schedule.shards
+        findings.unknown_shards = new + len(committed_shards(destination).keys() - committed)
+        if not findings.unknown_shards:
+            findings.problems += orphans
+            findings.stale += stale
     return findings
 
 

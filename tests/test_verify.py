@@ -12,6 +12,7 @@ from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.results import Result, commit_shard, committed_shards
 from pipeline.ledger.run_file import Run, load_run
 from pipeline.ledger.status import Ledger
+from pipeline.ledger.updates import plan_update
 from pipeline.review.previews import map_path, script_path, sheet_path
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
@@ -215,6 +216,20 @@ def test_pictures_whose_results_are_damaged_are_no_orphans(
     repair(destination, run, findings)
     work(source, destination, run)
     assert kinds(verify(*place)) == [("orphan", "images/old.jpg")]
+
+
+def test_files_of_a_command_that_begins_meanwhile_are_no_orphans(place: Place) -> None:
+    source, destination, run = place
+
+    def begin(done: int, photos: int) -> None:
+        source.write("new.jpg", b"new")
+        plan_update(source, destination, run)
+        destination.write("images/new.candidate-0.jpg", b"not committed yet")
+
+    findings = verify(*place, on_progress=begin)
+    assert not findings.problems and findings.unknown_shards == 1
+    prune(destination, findings)
+    assert destination.exists("images/new.candidate-0.jpg")
 
 
 @pytest.mark.parametrize(
