@@ -35,6 +35,14 @@ def test_the_smallest_store_of_those_that_work_says_how_much_may_wait() -> None:
     assert evenly_spread([{}, {"CPU": 2.0}]) == 0
 
 
+def test_the_address_of_a_job_server_is_told_from_that_of_a_ray(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(UsageError, match="is a job server, for autochrome submit"), quiet_ray():
+        pass
+
+
 @pytest.mark.parametrize(
     ("words", "starts"),
     [("The current node timed out during startup. This could happen.", 2), ("no port is free", 1)],

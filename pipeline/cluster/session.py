@@ -249,7 +249,12 @@ def logs_folder(own: bool) -> Path:
 
 
 def _check_answer(place: str) -> None:
-    """Ray itself would wait for minutes for a cluster that is not there."""
+    """Ray itself would wait for minutes for a cluster that is not there. Raises UsageError."""
+    if place.startswith(("http://", "https://")):
+        raise UsageError(
+            f"RAY_ADDRESS: {place} is a job server, for autochrome submit; without it, Ray starts"
+            " on this machine"
+        )
     host, _, port = place.rpartition(":")
     if not port.isdecimal() or "/" in host:
         return  # "local", "auto" or an address of a kind that only Ray knows
