@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import re
 import signal
 import sys
@@ -40,6 +41,7 @@ from pipeline.run.logs import LOGGER, ShownFormatter
 from pipeline.storage.secrets import without_secrets
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_NO_PLACE = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR}
 
 
 class Commands(click.Group):
@@ -76,13 +78,24 @@ class Commands(click.Group):
         except Exception as error:  # our fault; the words are those of the bug report
             if from_interrupt(error):
                 tell_error(ctx, "interrupted", Interrupted.exit_code)
-            if isinstance(error, OSError) and error.errno in _NO_ROOM:  # storage says so itself
-                where = f"temporary files go to {tempfile.gettempdir()}, or to TMPDIR if you set it"
-                tell_error(ctx, f"cannot write: {error.strerror}; {where}", StorageError.exit_code)
+            if words := describe_refusal(error):
+                LOGGER.debug("the command ends", exc_info=error)
+                tell_error(ctx, words, StorageError.exit_code)
             LOGGER.error("a fault of Autochrome", exc_info=error)
             what = f"{type(error).__name__}: {error}".splitlines()[0]
             how = "please report it with what `autochrome --verbose` shows"
             tell_error(ctx, f"a fault of Autochrome: {what}; {how}", EngineError.exit_code)
+
+
+def describe_refusal(error: Exception) -> str:
+    """Why the system refuses a place that is not a storage's, which would say so itself; "" where
+    that is not what is wrong."""
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = f"temporary files go to {tempfile.gettempdir()}, or to TMPDIR if you set it"
+        return f"cannot write: {error.strerror}; {where}"
+    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename:
+        return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
+    return ""
 
 
 def tell_error(ctx: click.Context, message: str, code: int) -> NoReturn:

@@ -88,8 +88,10 @@ def verify(
             lambda done, photos: progress.update(done, 0, photos),
         )
     say(ctx, describe(findings), "verified", **to_json(findings))
+    broken = repair and (findings.redo or findings.of_kind("damaged_results"))
+    prune = prune and not (broken and findings.unknown_shards)  # before it is known what to delete
     left = len(findings.problems) - (delete_orphans(ctx, place, findings) if prune else 0)
-    if repair and (findings.redo or findings.of_kind("damaged_results")):
+    if broken:
         do_again(ctx, destination, run, findings, resources)
     ctx.exit(3 if left or findings.pending else 0)
 
@@ -102,6 +104,11 @@ def delete_orphans(ctx: click.Context, place: "Storage", findings: "Findings") -
         raise UsageError(
             f"--prune: {findings.pending:,} photos are not done yet, and a file without a result"
             f" may be theirs; first: autochrome resume {shlex.quote(place.uri)}"
+        )
+    if findings.unknown_shards:
+        raise UsageError(
+            f"--prune: the results of {findings.unknown_shards:,} shards cannot be read, or came"
+            " meanwhile, and a file without a result may be theirs"
         )
     deleted, stale = prune(place, findings), len(findings.stale)
     counts = f"{deleted:,} orphans" + (f" and {stale:,} old previews" if stale else "")
@@ -147,6 +154,8 @@ def describe(findings: "Findings") -> str:
             lines.append(f"  ... and {len(problems) - LISTED:,} more")
     if findings.pending:
         lines.append(f"{findings.pending:,} photos are not done yet; orphans were not looked for")
+    elif findings.unknown_shards:
+        lines.append("orphans were not looked for: some results cannot be read, or came meanwhile")
     if findings.stale:
         lines.append(
             f"{len(findings.stale):,} previews are of older attempts: --prune deletes them"

@@ -5,11 +5,10 @@ knows. Both check what is asked for (run.request), do all open shards (run.open_
 the report (run.summary).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
-from functools import partial
 
-from pipeline.cluster.session import cluster_joined, logs_folder, quiet_ray
+from pipeline.cluster.session import cluster_joined, logs_folder, on_cluster, quiet_ray
 from pipeline.errors import StorageError
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import refuse_overlap
@@ -33,6 +32,7 @@ from pipeline.storage.anchored import AnchoredStorage
 from pipeline.storage.lease import Lease, open_destination
 from pipeline.storage.open_storage import open_storage
 from pipeline.storage.probe import probe_conditional_writes
+from pipeline.user_folders import state_folder
 from pipeline.weights.store import takes_hints
 
 # How long a finished run may look for photos that came into its source since it was planned.
@@ -55,9 +55,16 @@ def colorize(
     """
     # Checked before the lease, which is written into the destination.
     refuse_overlap(open_storage(source), open_storage(destination), options.include)
-    warm = partial(warm_up_cluster, resources, options.model)
+
+    def before_planning(device: str, digests: Mapping[str, str]) -> None:
+        if not on_cluster():
+            state_folder("logs")  # which the run needs, so that it is refused now
+        warm_up_cluster(resources, options.model, device, digests)
+
     with cluster_joined(), open_destination(destination, resources.single_writer) as (place, lease):
-        job = prepare_job(source, place, options, resources, warm, listener.begin, update)
+        job = prepare_job(
+            source, place, options, resources, before_planning, listener.begin, update
+        )
         if not job.begun:
             return _run(job, listener, lease)
         if update:

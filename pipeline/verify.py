@@ -1,7 +1,8 @@
 """Verification of a destination: everything planned is there, once, as it was recorded.
 
-`verify` only reads. `repair` plans photos once more, or deletes results that cannot be read, so
-that their shard is open again.
+`verify` only reads. `repair` plans photos once more, or deletes results that are damaged, so that
+their shard is open again. What is there and cannot be read, for lack of a permission, say, may be
+whole: it is only reported.
 """
 
 import hashlib
@@ -44,6 +45,7 @@ KINDS = {
     "damaged_sidecar": "sidecars that do not say what was recorded",
     "missing_source": "photographs that are gone from the source",
     "changed_source": "photographs with other bytes than recorded",
+    "unreadable": "files that are there and cannot be read",
     "orphan": "files that belong to no result",
 }
 _REDO = (
@@ -69,14 +71,16 @@ class Findings:
     """What a verification found.
 
     images, sources: how many were read and compared. pending: photos that have no result yet, or
-    wait to be done once more. redo: by photo, what `repair` plans. stale: previews that belong to
-    older attempts only; nothing is wrong with them, and `prune` deletes them. Stale previews and
-    orphans are only looked for when nothing is pending, because files that a running job has not
-    committed yet belong to no result.
+    wait to be done once more. unknown_shards: those whose results tell nothing, or that came
+    meanwhile. redo: by photo, what `repair` plans. stale: previews that belong to older attempts
+    only; nothing is wrong with them, and `prune` deletes them. Stale previews and orphans are only
+    looked for when nothing is pending and no shard unknown, because the files of such a shard, as
+    those that a running job has not committed yet, belong to no result.
     """
 
     photos: int = 0
     pending: int = 0
+    unknown_shards: int = 0
     images: int = 0
     sources: int = 0
     problems: list[Problem] = field(default_factory=list)
@@ -106,39 +110,59 @@ def verify(
     retried = dict(schedule.retried(committed))
     findings.pending = schedule.planned - schedule.planned_in(committed) + len(retried)
     last = schedule.attempts(committed)
-    expected, previews = Seen(), Seen()
+    claimed = _Claimed(run.recipe)
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shard in schedule.open():
             if shard.number in committed:
                 rows = _check_results(destination, run, shard, last, findings)
+                if rows is None:
+                    findings.unknown_shards, rows = findings.unknown_shards + 1, []
                 current = [row for row in rows if last.get(row["photo"], 1) == row["attempt"]]
-                for row in rows:
-                    if row["output_uri"]:
-                        expected.add(image_path(row))
-                        if run.recipe.sidecar:
-                            expected.add(sidecar_path(image_path(row)))
-                for row in current:
-                    if row["preview"] is not None:
-                        sheet = row["preview"] // CELLS
-                        for path_of in (sheet_path, map_path, script_path):
-                            previews.add(path_of(row["shard"], sheet))
+                claimed.add(rows, current)
                 _check_files(source, destination, run.recipe, current, share, pool, findings)
             findings.photos += len(shard.photos)
             on_progress(findings.photos, schedule.photos)
     for number in sorted(committed):
         if number >= schedule.shards:
             findings.problems.append(Problem("unplanned", results_path(number)))
-    if not findings.pending:
-        findings.problems += _orphans(destination, expected)
-        there = (found.path for found in destination.list(FOLDER))
-        findings.stale += (path for path in there if _is_sheet(path) and path not in previews)
+    if not findings.pending and not findings.unknown_shards:
+        orphans = list(_orphans(destination, claimed.files))
+        sheets = filter(_is_sheet, (found.path for found in destination.list(FOLDER)))
+        stale = [path for path in sheets if path not in claimed.previews]
+        # A command that began meanwhile had planned its files before they could be listed.
+        new = Schedule(destination, run).shards - schedule.shards
+        findings.unknown_shards = new + len(committed_shards(destination).keys() - committed)
+        if not findings.unknown_shards:
+            findings.problems += orphans
+            findings.stale += stale
     return findings
+
+
+class _Claimed:
+    """What belongs to results. files: pictures and sidecars. previews: of last attempts."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.files, self.previews = Seen(), Seen()
+        self._sidecars = recipe.sidecar
+
+    def add(self, rows: Iterable[dict[str, Any]], current: Iterable[dict[str, Any]]) -> None:
+        """Rows of a shard, and those of them that are of a photo's last attempt."""
+        for row in rows:
+            if row["output_uri"]:
+                self.files.add(image_path(row))
+                if self._sidecars:
+                    self.files.add(sidecar_path(image_path(row)))
+        for row in current:
+            if row["preview"] is not None:
+                sheet = row["preview"] // CELLS
+                for path_of in (sheet_path, map_path, script_path):
+                    self.previews.add(path_of(row["shard"], sheet))
 
 
 def repair(destination: Storage, run: Run, findings: Findings) -> int:
     """Plan what is broken once more; returns the number of photos.
 
-    Results that cannot be read are deleted. Raises StorageError.
+    Results that are damaged are deleted. Raises StorageError.
     """
     for problem in findings.of_kind("damaged_results"):
         destination.delete(problem.path)
@@ -160,20 +184,27 @@ def prune(destination: Storage, findings: Findings) -> int:
 
 def _check_results(
     destination: Storage, run: Run, shard: Shard, last: dict[str, int], findings: Findings
-) -> list[dict[str, Any]]:
-    """Compare the rows of a shard with its plan. last: the last attempt of photos with several."""
+) -> list[dict[str, Any]] | None:
+    """Compare the rows of a shard with its plan; None where they cannot be told. last: the last
+    attempt of photos with several."""
     path = results_path(shard.number)
     try:
-        table = parse_results(destination.read(path), destination.uri_of(path))
+        data = destination.read(path)
     except StoreUnavailable:
         raise
+    except StorageError as error:  # which may be whole: repair is not to delete it
+        kind = "damaged_results" if isinstance(error, ObjectMissing) else "unreadable"
+        findings.problems.append(Problem(kind, path, str(error)))
+        return None
+    try:
+        table = parse_results(data, destination.uri_of(path))
     except StorageError as error:
         findings.problems.append(Problem("damaged_results", path, str(error)))
-        return []
+        return None
     recorded = (table.schema.metadata or {}).get(b"autochrome.run_sha256", b"").decode()
     if recorded != run.digest:
         findings.problems.append(Problem("damaged_results", path, "of another run"))
-        return []
+        return None
     planned = {photo.path: photo for photo in shard.photos}
     by_photo: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in table.to_pylist():
@@ -273,7 +304,7 @@ def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | N
     except StoreUnavailable:
         raise
     except StorageError as error:
-        return Problem(f"missing_{what}", path, str(error))
+        return Problem("unreadable", path, str(error))
     if hashlib.sha256(data).hexdigest() == digest:
         return None
     return Problem("changed_source" if what == "source" else f"damaged_{what}", path)
@@ -296,6 +327,8 @@ def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
         }
         if below and top not in ours:
             continue  # not ours, except what a killed command leaves beside run.json
+        if found.skipped:
+            continue  # a folder that may not be looked into: what is in it is missed elsewhere
         own = ours[top] if below else not name.startswith(PROBE)
         if not own or PARTIAL.fullmatch(name):
             yield Problem("orphan", found.path)

@@ -119,6 +119,16 @@ def test_options_that_cannot_work(photos: Path, tmp_path: Path, option: tuple[st
     assert not (tmp_path / "out").exists()
 
 
+def test_a_home_that_cannot_hold_the_log_is_refused_before_a_plan_is_made(
+    photos: Path, tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/state")
+    told = refusal("colorize", photos, tmp_path / "out", "--weights", weights)
+    assert "no folder of this user's own for logs: Not a directory; XDG_STATE_HOME" in told
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_gpu_that_is_not_there(photos: Path, tmp_path: Path, weights: Path) -> None:
     import torch
 

@@ -439,7 +439,7 @@ def test_names_that_no_list_can_hold_are_replaced_and_marked(tmp_path: Path) -> 
 
 
 FIT = re.compile(
-    r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))"
+    r"(?!(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[\d¹²³])(?:\.|$))"
     r"[^<>:\"\\|?*]*[^<>:\"\\|?*. ]",
     re.I,
 )
@@ -448,6 +448,7 @@ FIT = re.compile(
 def test_a_disk_of_windows_can_hold_all_names() -> None:
     awkward = ["CON.jpg", "a/aux/b.jpg", "lpt1", "1:2.jpg", "a\\b.jpg", "why?.jpg", "a /b.jpg"]
     awkward += ["dots./a.jpg", "com1.tar.jpg", 'q"<|>*.jpg', "1_2.jpg", "console.jpg", "a.com1.jpg"]
+    awkward += ["COM¹.jpg", "lpt³/a.jpg", "conin$.jpg", "com⁴.jpg"]
     names, delivered = Names(1, False, False), DeliveredNames(False, False)
     found = {}
     for path in awkward:
@@ -456,7 +457,7 @@ def test_a_disk_of_windows_can_hold_all_names() -> None:
     assert len(set(found.values())) == len(awkward)
     assert all(FIT.fullmatch(part) for each in found.values() for part in each.split("/")), found
     unchanged = [path for path in awkward if found[path] == path]
-    assert unchanged == ["1_2.jpg", "console.jpg", "a.com1.jpg"]
+    assert unchanged == ["1_2.jpg", "console.jpg", "a.com1.jpg", "com⁴.jpg"]
 
 
 @pytest.mark.parametrize("bag", [False, True])

@@ -99,6 +99,18 @@ def test_a_lease_that_cannot_be_renewed_stops_the_command() -> None:
     own.release()
 
 
+def test_a_command_that_is_interrupted_at_its_start_leaves_no_lease() -> None:
+    class Interrupting(MemoryStorage):
+        def write(self, path: str, data: bytes) -> None:
+            super().write(path, data)
+            raise KeyboardInterrupt
+
+    destination = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        Lease(destination)
+    assert not destination.objects
+
+
 def test_a_destination_is_opened_by_its_store_or_by_a_lease(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     with open_destination(str(folder), single_writer=False) as (place, lease):

@@ -1,5 +1,6 @@
 """Lists of photographs instead of a listing: formats, what is refused, what comes twice."""
 
+import resource
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -18,6 +19,7 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
+from support.forbidden import forbid
 from support.simulated_runs import RECIPE
 
 BUCKET = S3Storage("archive", "scans")
@@ -172,6 +174,29 @@ def test_seen_knows_what_has_come() -> None:
     seen = Seen()
     assert [seen.add(text) for text in ("a", "b", "a", "", "b")] == [True, True, False, True, False]
     assert "a" in seen and "c" not in seen
+
+
+def test_a_full_disk_is_told_where_too_many_names_come() -> None:
+    seen, (soft, hard) = Seen(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(StorageError, match="cannot write: .*disk.*TMPDIR"):
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, hard))
+            for number in range(10**6):
+                seen.add(str(number))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_part_of_a_list_that_cannot_be_read_is_not_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        write_parquet(tmp_path / name / "list.parquet", uri=[f"{name}.jpg"])
+    assert len(listed(tmp_path, LocalStorage(str(tmp_path / "in")))[0]) == 2
+    forbid(monkeypatch, tmp_path / "b")
+    with pytest.raises(UsageError, match="unreadable folder b"):
+        Manifest(str(tmp_path))
 
 
 def test_keys_of_objects_are_named_exactly(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +20,10 @@ from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.retries import Redo, plan_retry
 from pipeline.ledger.run_file import RUN, Plan, Run, load_run
+from pipeline.storage.base import Skip, StoredObject, enter_all
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
+from support.forbidden import forbid
 from support.simulated_runs import as_before
 
 RECIPE = Recipe(
@@ -177,6 +180,23 @@ def test_of_two_commands_that_start_at_once_one_plan_counts() -> None:
 
     with pytest.raises(DestinationMismatch, match="seed: was 5, now 0"):
         prepare_run(source, destination, RECIPE, shard_size=1, on_plan=be_overtaken)
+
+
+class Overtaken(MemoryStorage):
+    """A destination in which another command does a photo between a look for run.json and a
+    listing."""
+
+    def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+        if not self.exists(RUN):
+            other = MemoryStorage("destination")
+            prepare_run(a_source("a.jpg"), other, RECIPE, shard_size=1)
+            self.objects |= {**other.objects, "images/a.jpg": b"", "results/0.parquet": b""}
+        return super().list(folder, skip)
+
+
+def test_a_run_that_begins_while_its_destination_is_looked_through_is_joined() -> None:
+    destination = Overtaken("destination")
+    assert prepare_run(a_source("a.jpg"), destination, RECIPE, shard_size=1).recipe == RECIPE
 
 
 def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -338,14 +358,7 @@ def test_unreadable_folders_and_links_that_leave_are_named_and_passed_by(
     (tmp_path / "in" / "away").symlink_to(tmp_path / "out")
     (tmp_path / "in" / "d.jpg").symlink_to(tmp_path / "out" / "c.jpg")
     (tmp_path / "in" / "e.jpg").symlink_to(tmp_path / "in" / "a.jpg")
-    scan = os.scandir
-
-    def refuse(place: str) -> object:
-        if place.endswith("lost"):
-            raise PermissionError(13, "Permission denied")
-        return scan(place)
-
-    monkeypatch.setattr(os, "scandir", refuse)
+    forbid(monkeypatch, tmp_path / "in" / "lost")
     destination = MemoryStorage("destination")
     source = LocalStorage(str(tmp_path / "in"), follow_links=False)
     run = prepare_run(source, destination, replace(RECIPE, source=source.uri), 8)

@@ -217,3 +217,13 @@ def test_a_stamp_keeps_its_color_in_a_preview(photo: Path, weights: Path, tmp_pa
         picture = made[:, place * 264 :][:, :256]
         assert np.abs(picture[54:71, 104:136].astype(int) - (190, 30, 40)).max() <= 4
         assert np.ptp(picture[150:200], axis=-1).max() > 0, "the print is painted"
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "folder/" + "n" * 252])
+def test_a_name_that_is_too_long_is_one_line(photo: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    result = run_command("preview", photo, "-o", tmp_path / f"{name}.jpg")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f"autochrome: {tmp_path / name}.jpg cannot be used: File name too long\n"
+    )

@@ -34,6 +34,7 @@ from pipeline.storage.open_storage import open_storage, overlap
 from pipeline.storage.s3 import S3Storage
 from support import s3_servers
 from support.fault_proxy import FaultProxy, sprinkle
+from support.forbidden import forbid
 
 ODD_NAMES = ("a b.jpg", "100%.jpg", "#1?.jpg", "käse 猫.jpg", "a+b&c=d.jpg", "'\".jpg", "%41.jpg")
 
@@ -356,6 +357,46 @@ class TestFolder:
         with pytest.raises(StorageError, match="file is not a folder"):
             list(LocalStorage(str(tmp_path / "file")).list())
         assert list(LocalStorage(str(tmp_path / "nowhere")).list("results")) == []
+
+    def test_what_may_not_be_looked_into_is_not_taken_for_empty(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = LocalStorage(str(tmp_path))
+        for path in ("results/1", "images/a/1"):
+            store.write(path, b"x")
+        with monkeypatch.context() as patch:
+            forbid(patch, tmp_path / "results")
+            with pytest.raises(StorageError, match="cannot list .*/results: Permission denied"):
+                paths(store, "results")
+            assert paths(store) == ["images/a/1", "results/"]
+        looked = os.stat
+
+        def refuse(place: str) -> os.stat_result:
+            if place == str(tmp_path / "images/a/1"):
+                raise PermissionError(13, "Permission denied")
+            return looked(place)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "stat", refuse)
+            for look in (store.exists, store.find):
+                with pytest.raises(StorageError, match="cannot read .*/1: Permission denied"):
+                    look("images/a/1")
+        assert not store.exists("x" * 300) and store.find("results/1/2") is None
+
+    def test_the_names_of_new_folders_are_made_to_last(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        synced: list[str] = []
+        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(_path_of(descriptor)))
+        LocalStorage(str(tmp_path / "new/out")).write_if_absent("results/1", b"")
+        folders = [path for path in synced if not path.endswith(".partial")]
+        expected = ["", "/new", "/new/out", "/new/out/results"]
+        assert folders == [f"{tmp_path}{folder}" for folder in expected]
+        synced.clear()
+        with LocalStorage(str(tmp_path / "later")).together() as together:
+            together.write("a/1", b"")
+            assert [path.endswith(".partial") for path in synced] == [True]
+        assert synced[1:] == [f"{tmp_path}{folder}" for folder in ("", "/later", "/later/a")]
 
     def test_links_are_followed_but_never_round_in_circles(self, tmp_path: Path) -> None:
         root = tmp_path / "root"

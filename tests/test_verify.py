@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from pipeline.errors import ObjectArchived
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.results import Result, commit_shard, committed_shards
 from pipeline.ledger.run_file import Run, load_run
 from pipeline.ledger.status import Ledger
+from pipeline.ledger.updates import plan_update
 from pipeline.review.previews import map_path, script_path, sheet_path
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
@@ -197,6 +199,58 @@ def test_orphans_are_named_and_deleted(place: Place) -> None:
     assert destination.objects == {
         path: data for path, data in before.items() if path not in orphans
     }
+
+
+@pytest.mark.parametrize("damage", [damage_results, take_results_of_another_run])
+def test_pictures_whose_results_are_damaged_are_no_orphans(
+    damage: Callable[[MemoryStorage, MemoryStorage], None], place: Place
+) -> None:
+    source, destination, run = place
+    damage(source, destination)
+    destination.write("images/old.jpg", b"x")
+    findings = verify(*place)
+    assert findings.unknown_shards == 1 and not findings.of_kind("orphan")
+    before = dict(destination.objects)
+    prune(destination, findings)
+    assert destination.objects == before
+    repair(destination, run, findings)
+    work(source, destination, run)
+    assert kinds(verify(*place)) == [("orphan", "images/old.jpg")]
+
+
+def test_files_of_a_command_that_begins_meanwhile_are_no_orphans(place: Place) -> None:
+    source, destination, run = place
+
+    def begin(done: int, photos: int) -> None:
+        source.write("new.jpg", b"new")
+        plan_update(source, destination, run)
+        destination.write("images/new.candidate-0.jpg", b"not committed yet")
+
+    findings = verify(*place, on_progress=begin)
+    assert not findings.problems and findings.unknown_shards == 1
+    prune(destination, findings)
+    assert destination.exists("images/new.candidate-0.jpg")
+
+
+@pytest.mark.parametrize(
+    "path", ["results/shard-000001.parquet", "images/003.candidate-1.jpg", "003.jpg"]
+)
+def test_what_cannot_be_read_is_neither_deleted_nor_done_again(path: str, place: Place) -> None:
+    source, destination, run = place
+
+    class Archiving(MemoryStorage):
+        def read(self, path: str, most: int | None = None) -> bytes:
+            if path == refused:
+                raise ObjectArchived(f"{path} is in cold storage")
+            return super().read(path, most)
+
+    refused, cold, masters = path, Archiving("destination"), Archiving("source")
+    cold.objects, masters.objects = destination.objects, source.objects
+    findings = verify(masters, cold, run)
+    assert kinds(findings) == [("unreadable", path)]
+    before = dict(destination.objects)
+    assert repair(cold, run, findings) == 0
+    assert prune(cold, findings) == 0 and destination.objects == before
 
 
 def test_previews_that_only_older_attempts_had_are_deleted_and_no_problem(place: Place) -> None:

@@ -29,6 +29,7 @@ ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
 _START_SECONDS = 180.0
+_TIMED_OUT = "timed out during startup"  # after 30 s, Ray's own limit, which a busy machine misses
 
 
 def on_cluster() -> bool:
@@ -183,18 +184,21 @@ def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
         stack.enter_context(_signals_kept())
         # Else its token would be that of a session before; there is no public way to forget it.
         _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
-        try:
-            ray.init(
-                address=place,
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.CRITICAL,
-                _temp_dir=str(folder / "r") if folder else None,
-            )
-        except Exception as error:
-            cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise EngineError(f"Ray did not start: {cause}") from error
+        for last in (False, True):
+            try:
+                ray.init(
+                    address=place,
+                    num_cpus=num_cpus,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.CRITICAL,
+                    _temp_dir=str(folder / "r") if folder else None,
+                )
+                return
+            except Exception as error:
+                cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                if last or _TIMED_OUT not in cause:
+                    raise EngineError(f"Ray did not start: {cause}") from error
 
 
 @contextmanager
@@ -245,7 +249,12 @@ def logs_folder(own: bool) -> Path:
 
 
 def _check_answer(place: str) -> None:
-    """Ray itself would wait for minutes for a cluster that is not there."""
+    """Ray itself would wait for minutes for a cluster that is not there. Raises UsageError."""
+    if place.startswith(("http://", "https://")):
+        raise UsageError(
+            f"RAY_ADDRESS: {place} is a job server, for autochrome submit; without it, Ray starts"
+            " on this machine"
+        )
     host, _, port = place.rpartition(":")
     if not port.isdecimal() or "/" in host:
         return  # "local", "auto" or an address of a kind that only Ray knows

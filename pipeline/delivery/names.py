@@ -19,7 +19,8 @@ from pipeline.ledger.seen import Seen
 _LONGEST_PART = 255 - len(".json")  # bytes, beside the file that belongs to it
 _NO_TEXT = {"Cc", "Cs", "Zl", "Zp"}  # controls, halves of characters, ends of lines
 _NOT_IN_WINDOWS = set('<>:"\\|?*')
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)\s*(\.|$)", re.I)  # whatever its suffix
+# Whatever its suffix; the raised digits of Latin-1 count as digits there.
+_DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[\d¹²³])\s*(\.|$)", re.I)
 _TURNING = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # they reorder a line
 
 

@@ -45,8 +45,10 @@ class Manifest:
             raise UsageError(f"the manifest {uri} is neither .csv nor .parquet")
         else:
             self._storage = open_storage(uri)
-            found = (each.path for each in self._storage.list())
-            self._paths = [path for path in found if path.lower().endswith(".parquet")]
+            found = list(self._storage.list())
+            if unread := next((each.skipped for each in found if each.skipped), ""):
+                raise UsageError(f"the manifest {uri}: {unread}")
+            self._paths = [each.path for each in found if each.path.lower().endswith(".parquet")]
         if not self._paths:
             raise UsageError(f"the manifest {uri} is neither Parquet nor CSV, nor a folder of them")
 

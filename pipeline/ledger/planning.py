@@ -204,6 +204,8 @@ def _refuse_others_files(destination: Storage) -> None:
     for found in _all_in(destination):
         hidden = any(part.startswith(".") for part in found.path.split("/"))
         if not hidden and not is_plan_path(found.path) and found.path not in _BEFORE_A_RUN:
+            if destination.exists(RUN):  # of another command, which started a run meanwhile
+                return
             raise UsageError(
                 f"{destination.uri} holds {found.path} and no run.json: it is not a destination of"
                 " Autochrome; choose an empty one"

@@ -2,12 +2,19 @@
 
 import hashlib
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pipeline.errors import StorageError
 
 _MOST_IN_MEMORY = 200_000
 
 
 class Seen:
-    """A set of texts, moved to disk when it becomes large, so that memory stays bounded."""
+    """A set of texts, moved to disk when it becomes large, so that memory stays bounded.
+
+    `add` and `in` raise StorageError where that disk is full.
+    """
 
     def __init__(self) -> None:
         self._few: set[str] = set()
@@ -17,18 +24,21 @@ class Seen:
         """Add a text; returns whether it is new."""
         if self._rows is not None:
             insert = "INSERT OR IGNORE INTO seen VALUES (?)"
-            return self._rows.execute(insert, (_short(text),)).rowcount == 1
+            with _told():
+                return self._rows.execute(insert, (_short(text),)).rowcount == 1
         before = len(self._few)
         self._few.add(text)
         if len(self._few) > _MOST_IN_MEMORY:
-            self._move()
+            with _told():
+                self._move()
         return self._rows is not None or len(self._few) > before
 
     def __contains__(self, text: str) -> bool:
         if self._rows is None:
             return text in self._few
         query = "SELECT 1 FROM seen WHERE text = ?"
-        return self._rows.execute(query, (_short(text),)).fetchone() is not None
+        with _told():
+            return self._rows.execute(query, (_short(text),)).fetchone() is not None
 
     def _move(self) -> None:
         self._rows = sqlite3.connect("")  # a temporary file that is deleted with the connection
@@ -37,6 +47,15 @@ class Seen:
         texts = ((_short(text),) for text in self._few)
         self._rows.executemany("INSERT INTO seen VALUES (?)", texts)
         self._few.clear()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        where = "the folder TMPDIR, without one to /var/tmp or /tmp"
+        raise StorageError(f"cannot write: {error}; lists of names go to {where}") from error
 
 
 def _short(text: str) -> bytes:

@@ -5,7 +5,6 @@ here: a shard whose processes died is done again photo by photo, a store that is
 the run only if it stays so, and too many failed photos end it at once.
 """
 
-import gc
 import pickle
 from collections.abc import Generator, Iterator
 from collections.abc import Set as AbstractSet
@@ -24,6 +23,7 @@ from pipeline.run.listener import Listener
 from pipeline.run.logs import LOGGER, replay
 from pipeline.run.metrics import Metrics
 from pipeline.run.operators import Row, pack
+from pipeline.run.release import release_memory
 from pipeline.run.request import Job
 from pipeline.run.wave import actor_need, gpu_share, run_wave
 from pipeline.storage.lease import Lease
@@ -89,7 +89,7 @@ def _run_shards(shards: Iterator[Shard], job: Job, photos: int) -> Generator[Sha
                     raise trouble
         for number in lost:
             LOGGER.error("shard %d: its processes died; it stays to be done", number)
-        gc.collect()  # a data set holds itself in circles, with all that it knows of its shards
+        release_memory()  # a data set holds itself in circles, with all that it knows of its shards
     if trouble:
         raise StoreUnavailable(f"some photos are left to be done: {trouble}")
 

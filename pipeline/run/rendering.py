@@ -7,7 +7,6 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from pipeline.images.gray import eight_bits
 from pipeline.images.hints import HintBlend, HintColor
 from pipeline.images.mark import marked
 from pipeline.images.pictures import resize_rgb
-from pipeline.images.pillow import read_full
+from pipeline.images.pillow import Master, read_full
 from pipeline.images.regions import Kept, keep_color
 from pipeline.images.watermark import watermarked
 from pipeline.images.watermark_strength import TRIED_AT, least_strength
@@ -59,66 +58,85 @@ def render(
     results say nothing. hints: what all of them have to show. Raises PhotoError where the
     master cannot be decoded.
     """
-    master = read_full(data, page=page or 1)
-    if recipe.output_size != "full":
-        rows, columns = master.gray.shape
-        height, width = fitted(rows, columns, int(recipe.output_size))
-        gray = resize_rgb(eight_bits(master.gray), (width, height))
-        master = replace(
-            master, gray=gray, dpi=None, kept=resized_kept(master.kept, (width, height))
-        )
-    pixels = master.gray.size
-    format, suffix = output_format(recipe.format, master.info, sign is not None, pixels)
+    master = _at_size(read_full(data, page=page or 1), recipe.output_size)
+    format, suffix = output_format(recipe.format, master.info, sign is not None, master.gray.size)
     if format not in DEEP:
         master = master.in_eight_bits()
-    gray = master.gray
-    pictures: list[Picture | PhotoError] = []
-    blend = HintBlend(gray, hints) if hints else None
+    blend = HintBlend(master.gray, hints) if hints else None
     notes = (*master.metadata.notes, *(blend.notes() if blend else ()))
-    digest, (height, width) = hashlib.sha256(data).hexdigest(), gray.shape
-    for small, seed in zip(candidates, seeds, strict=True):
-        made = Provenance(
-            recipe.digital_source_type,
-            recipe.version,
-            recipe.weights,
-            seed,
-            digest,
-            page,
-        )
+    made = Provenance(
+        recipe.digital_source_type,
+        recipe.version,
+        recipe.weights,
+        0,
+        hashlib.sha256(data).hexdigest(),
+        page,
+    )
+    renderer = _Renderer(master, data, recipe, sign, made, blend, notes, format, suffix)
+    return [renderer.picture(*each) for each in zip(candidates, seeds, strict=True)]
+
+
+def _at_size(master: Master, output_size: str) -> Master:
+    """A master as large as its results: full, or with a longest side of so many pixels."""
+    if output_size == "full":
+        return master
+    rows, columns = master.gray.shape
+    height, width = fitted(rows, columns, int(output_size))
+    gray = resize_rgb(eight_bits(master.gray), (width, height))
+    kept = resized_kept(master.kept, (width, height))
+    return replace(master, gray=gray, dpi=None, kept=kept)
+
+
+@dataclass(frozen=True)
+class _Renderer:
+    """What all results of a page have in common. data: the master's file. sign: as in `render`.
+    made: of all results, but for the seed."""
+
+    master: Master
+    data: bytes
+    recipe: Recipe
+    sign: Sign | None
+    made: Provenance
+    blend: HintBlend | None
+    notes: Sequence[str]
+    format: str
+    suffix: str
+
+    def picture(self, small_SS3: np.ndarray, seed: int) -> Picture | PhotoError:
+        """The result of a small picture, uint8; or why it could not be written as a file."""
+        (height, width), made = self.master.gray.shape, replace(self.made, seed=seed)
         meter, preview = ColorMeter(), Preview(height, width)
-        colors = partial(_colors, gray, small, blend, master.kept, recipe.mark)
-        parts = colors(meter)
-        if recipe.watermark:
-            payload, tried = payload_of(recipe, digest), Preview(height, width, TRIED_AT)
-            deque(tried.watch(colors(ColorMeter())), maxlen=0)
-            strength = least_strength(tried.picture(), payload)
-            parts = watermarked(parts, height, width, payload, strength)
-        parts = preview.watch(parts)
-        labels = result_labels(master, format, made)
+        parts = self._colors(small_SS3, meter)
+        if self.recipe.watermark:
+            parts = self._watermarked(parts, small_SS3)
+        labels = result_labels(self.master, self.format, made)
         try:
-            signed = Signed(encode_bands(parts, height, width, format, labels))
-            if sign is not None:
-                signed = sign(signed.file, format, data, master.info.format, made)
+            file = encode_bands(preview.watch(parts), height, width, self.format, labels)
+            signed = Signed(file)
+            if self.sign is not None:
+                given = self.master.info.format
+                signed = self.sign(file, self.format, self.data, given, made)
         except PhotoError as error:
-            pictures.append(error)
-        else:
-            note, small_picture = "; ".join(notes), preview.picture()
-            facts = suffix, meter.colorfulness(), small_picture, note, signed.unstamped
-            pictures.append(Picture(signed.file, *facts))
-    return pictures
+            return error
+        facts = self.suffix, meter.colorfulness(), preview.picture(), "; ".join(self.notes)
+        return Picture(signed.file, *facts, signed.unstamped)
 
+    def _watermarked(
+        self, parts: Iterator[np.ndarray], small_SS3: np.ndarray
+    ) -> Iterator[np.ndarray]:
+        """The picture's bands with the run's mark, as weak as it may be: it is drawn once before,
+        at the size at which that is tried."""
+        height, width = self.master.gray.shape
+        payload = payload_of(self.recipe, self.made.source_sha256)
+        tried = Preview(height, width, TRIED_AT)
+        deque(tried.watch(self._colors(small_SS3, ColorMeter())), maxlen=0)
+        return watermarked(parts, height, width, payload, least_strength(tried.picture(), payload))
 
-def _colors(
-    gray_HW: np.ndarray,
-    rgb_SS3: np.ndarray,
-    blend: HintBlend | None,
-    kept: Kept | None,
-    mark: bool,
-    meter: ColorMeter,
-) -> Iterator[np.ndarray]:
-    """Bands of a picture, with its visible mark, if any; the meter does not see that."""
-    parts = meter.watch(keep_color(color_bands(gray_HW, rgb_SS3, blend), kept))
-    return marked(parts, *gray_HW.shape) if mark else parts
+    def _colors(self, small_SS3: np.ndarray, meter: ColorMeter) -> Iterator[np.ndarray]:
+        """Bands of the picture, with its visible mark, if any; the meter does not see that."""
+        colored = color_bands(self.master.gray, small_SS3, self.blend)
+        parts = meter.watch(keep_color(colored, self.master.kept))
+        return marked(parts, *self.master.gray.shape) if self.recipe.mark else parts
 
 
 def resized_kept(kept: Kept | None, size: tuple[int, int]) -> Kept | None:

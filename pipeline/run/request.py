@@ -25,6 +25,7 @@ from pipeline.run.options import (
     decide_recipe,
     method_of,
 )
+from pipeline.run.release import release_memory
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
@@ -226,4 +227,7 @@ def _check_weights(
         digests, colorizer = file_digests(folder, MODELS[model]), load_colorizer(model, folder)
     except WeightsError as error:
         raise UsageError(str(error)) from error
-    return (colorizer.low_resolution, colorizer.high_resolution), digests, colorizer.knows
+    told = (colorizer.low_resolution, colorizer.high_resolution), digests, colorizer.knows
+    del colorizer
+    release_memory()  # of the model, 64 MiB for the default weights
+    return told

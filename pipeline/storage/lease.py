@@ -39,9 +39,13 @@ class Lease:
         holder = self._read()
         if holder and float(holder["until"]) > time.time():
             raise UsageError(self._held_by(holder))
-        self._renew()
-        self._ended.wait(SETTLING)
-        holder = self._read()
+        try:
+            self._renew()
+            self._ended.wait(SETTLING)
+            holder = self._read()
+        except BaseException:  # Ctrl-C, say: the same command again is not to wait for it
+            self._delete()
+            raise
         if holder is None or holder["id"] != self._own["id"]:
             raise UsageError(self._held_by(holder or self._own))
         self._thread = threading.Thread(target=self._keep, daemon=True)
@@ -56,8 +60,11 @@ class Lease:
         self._ended.set()
         self._thread.join()
         if not self.lost:
-            with suppress(StorageError):
-                self._destination.delete(LEASE)
+            self._delete()
+
+    def _delete(self) -> None:
+        with suppress(StorageError):
+            self._destination.delete(LEASE)
 
     def _keep(self) -> None:
         renewed = time.monotonic()

@@ -23,6 +23,7 @@ _NOT_ONE_FILES_FAULT = {
 _NO_HARD_LINKS = {
     *(errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK),
 }
+_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
 _ESCAPED = re.compile("[\uf780-\uf7ff]")
 _UNFIT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # halves of characters, as from JSON
@@ -50,10 +51,12 @@ class LocalStorage:
         self._unsynced: set[str] | None = None  # folders with new names; None: synced at once
 
     def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
-        if not folder and not os.path.isdir(self._locate("")):
-            if os.path.lexists(self._locate("")):
+        if not folder:
+            about = self._stat("")
+            if about is None and not os.path.lexists(self._locate("")):
+                raise ObjectMissing(f"{self.uri} does not exist")
+            if about is None or not stat.S_ISDIR(about.st_mode):
                 raise StorageError(f"{self.uri} is not a folder")
-            raise ObjectMissing(f"{self.uri} does not exist")
         yield from self._walk(folder.strip("/"), (), skip)
 
     def _walk(
@@ -70,7 +73,7 @@ class LocalStorage:
         except (FileNotFoundError, NotADirectoryError):
             return
         except PermissionError as error:
-            if not folder:
+            if not above:  # whoever asks for this very folder would take it for empty
                 raise as_storage_error("list", self.uri_of(folder), error) from error
             yield StoredObject(f"{folder}/", 0, skipped=f"unreadable folder {folder}")
             return
@@ -124,18 +127,22 @@ class LocalStorage:
             raise as_storage_error("read", self.uri_of(path), error) from error
 
     def exists(self, path: str) -> bool:
-        return os.path.exists(self._locate(path))
+        return self._stat(path) is not None
 
     def find(self, path: str) -> StoredObject | None:
-        try:
-            about = os.stat(self._locate(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise as_storage_error("read", self.uri_of(path), error) from error
-        if stat.S_ISDIR(about.st_mode):
+        about = self._stat(path)
+        if about is None or stat.S_ISDIR(about.st_mode):
             return None
         return StoredObject(path, about.st_size, about.st_mtime)
+
+    def _stat(self, path: str) -> os.stat_result | None:
+        """None if there is nothing of that name. Raises StorageError where nobody can tell."""
+        try:
+            return os.stat(self._locate(path))
+        except OSError as error:
+            if error.errno in _NOT_THERE:
+                return None
+            raise as_storage_error("read", self.uri_of(path), error) from error
 
     def write(self, path: str, data: bytes) -> None:
         self._put(path, data, os.replace)
@@ -157,7 +164,7 @@ class LocalStorage:
         makes no such links, or the folders are on two of them) and StorageError."""
         place = self._locate(path)
         try:
-            os.makedirs(os.path.dirname(place), exist_ok=True)
+            self._make_folder(path, os.path.dirname(place))
             os.link(source._locate(start), place)
         except FileExistsError:
             return False
@@ -176,7 +183,7 @@ class LocalStorage:
         folder = os.path.dirname(place)
         temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
         try:
-            os.makedirs(folder, exist_ok=True)
+            self._make_folder(path, folder)
             try:
                 with open(temporary, "xb") as file:
                     if isinstance(data, bytes):
@@ -208,6 +215,17 @@ class LocalStorage:
         root = self._locate("")
         for folder in sorted({above for each in folders for above in _up_to(root, each)}):
             self._make_last("", folder)
+
+    def _make_folder(self, path: str, folder: str) -> None:
+        """Make a folder, and those above it, whose names outlive a power failure as those of files
+        do. Raises OSError, StorageError."""
+        missing = []
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for each in reversed(missing):
+            os.makedirs(each, exist_ok=True)
+            self._make_last(path, os.path.dirname(each))
 
     def _make_last(self, path: str, folder: str) -> None:
         """Make the names in a folder outlive a power failure, at once or when all are written that

@@ -1,0 +1,48 @@
+"""What `autochrome` does before it is a command (jobs/start.py); Ctrl-C: test_interrupts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.simulated_runs import write_run
+
+START = "from jobs.start import start; start()"
+
+
+def test_a_log_that_cannot_be_written_leaves_the_screen_alone(repository: Path) -> None:
+    program = """
+import atexit, logging, sys
+from jobs.start import start
+log = logging.getLogger("ray.data")  # or any other, our own among them
+log.addHandler(logging.FileHandler("/dev/full"))
+atexit.register(log.error, "lost")
+start()
+"""
+    command = [sys.executable, "-c", program, "status", "/nowhere/at/all"]
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert (
+        ended.stderr
+        == "autochrome: /nowhere/at/all holds no run of Autochrome: it has no run.json\n"
+    )
+
+
+def test_standard_streams_may_be_closed(repository: Path, tmp_path: Path) -> None:
+    shell = 'exec "$@" <&- >&- 2>&-'
+    command = [sys.executable, "-c", START, "verify", str(write_run(tmp_path))]
+    ended = subprocess.run(["sh", "-c", shell, "sh", *command], cwd=repository)
+    assert ended.returncode == 3, "photos are not done yet, and nothing else is wrong"
+
+
+def test_names_of_files_are_utf8_under_any_locale(repository: Path) -> None:
+    locale = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", START, "status", "/nowhere/é"]
+    ended = subprocess.run(
+        command, cwd=repository, capture_output=True, env={**os.environ, **locale}
+    )
+    assert ended.returncode == 2
+    assert (
+        ended.stderr.decode()
+        == "autochrome: /nowhere/é holds no run of Autochrome: it has no run.json\n"
+    )
