@@ -94,13 +94,13 @@ def build_requests(file: Path, options: Mapping[str, Any]) -> "dict[str, StageRe
     for phase in phases:
         try:
             request = build_request(phase.stage, _parse(phase, given))
-            requests[phase.name] = replace(request, sizes={**_without(phase), **request.sizes})
+            requests[phase.name] = replace(request, sizes={**_switched_off(phase), **request.sizes})
         except UsageError as error:
             raise UsageError(f"{file}: phase {phase.name!r}: {error}") from error
     return requests
 
 
-def _without(phase: "Phase") -> dict[str, object]:
+def _switched_off(phase: "Phase") -> dict[str, object]:
     """Parts that a phase must not have, as `hints = false`; `autochrome train` has no such
     options."""
     from model.weights import NETWORKS
