@@ -104,7 +104,7 @@ def test_an_emphasis_that_is_refused_is_not_frozen(tmp_path: Path) -> None:
     images = [made_png(number) for number in range(9)]
     source = write_parquet(tmp_path / "set.parquet", images, set=["sea"] * 9)
     given = job(source, LocalStorage(str(tmp_path / "out")))
-    data = dataclasses.replace(given.data, balance="set", emphasis="see=3")
+    data = Data(side=12, balance="set", emphasis="see=3", validation_photos=0)
     with pytest.raises(UsageError, match="'see': no photograph is in that group; the groups are s"):
         run(dataclasses.replace(given, data=data))
     assert not (tmp_path / "out").exists()

@@ -124,7 +124,7 @@ def train_alone(place: Path, name: str, out: Path, init: Path | None = None) -> 
 @pytest.fixture(scope="module")
 def killed(place: Path, local_ray: None) -> tuple[Path, str, str]:
     """OUT of a command that was killed in its third phase and given again, and what it said then.
-    Its first phases were trained without Ray, which would cost 17 CPU seconds each."""
+    Its first phases were trained without Ray, which costs several seconds a phase."""
     out = place / "out"
     for name in ("color", "encoder"):
         train_alone(place, name, out)
