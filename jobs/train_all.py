@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from jobs.options import complete_folder
 from jobs.train import build_request, train
 from jobs.training_options import (
     DATA,
+    SIZES,
     Option,
     add_options,
     checkpoint_option,
@@ -91,10 +93,22 @@ def build_requests(file: Path, options: Mapping[str, Any]) -> "dict[str, StageRe
     requests = {}
     for phase in phases:
         try:
-            requests[phase.name] = build_request(phase.stage, _parse(phase, given))
+            request = build_request(phase.stage, _parse(phase, given))
+            requests[phase.name] = replace(request, sizes={**_switched_off(phase), **request.sizes})
         except UsageError as error:
             raise UsageError(f"{file}: phase {phase.name!r}: {error}") from error
     return requests
+
+
+def _switched_off(phase: "Phase") -> dict[str, object]:
+    """Parts that a phase must not have, as `hints = false`; `autochrome train` has no such
+    options."""
+    from model.weights import NETWORKS
+
+    config, _ = NETWORKS[phase.stage]
+    known = {field.name for field in fields(config)}  # type: ignore[arg-type]
+    flags = {name for name, kind, *_ in SIZES if kind is bool and name in known}
+    return {name: False for name in flags if phase.settings.get(name) is False}
 
 
 def _parse(phase: "Phase", given: Mapping[str, Any]) -> dict[str, Any]:

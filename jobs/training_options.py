@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from jobs.options import device_option
+from jobs.options import check_number, device_option
 
 if TYPE_CHECKING:
     from pipeline.training.ray_train import Resources
@@ -81,6 +81,8 @@ def add_options(*tables: list[Option]) -> Callable[[Command], Command]:
     def decorate(command: Command) -> Command:
         for name, kind, default, help in reversed([row for table in tables for row in table]):
             settings: dict[str, Any] = {"type": click.Choice(kind) if type(kind) is list else kind}
+            if isinstance(kind, click.FloatRange):
+                settings["callback"] = check_number
             if kind is bool:
                 settings = {"is_flag": True}
             command = click.option(
@@ -99,6 +101,7 @@ def checkpoint_option(command: Command) -> Command:
     return click.option(
         "--checkpoint-minutes",
         type=click.FloatRange(0),
+        callback=check_number,
         default=5.0,
         show_default=True,
         help="Minutes between checkpoints: the most that a kill can cost.",

@@ -100,6 +100,16 @@ def test_two_workers_one_of_which_dies_end_as_one_worker_would(
         assert row["validation"] == pytest.approx(wanted["validation"], rel=1e-6)
 
 
+def test_an_emphasis_that_is_refused_is_not_frozen(tmp_path: Path) -> None:
+    images = [made_png(number) for number in range(9)]
+    source = write_parquet(tmp_path / "set.parquet", images, set=["sea"] * 9)
+    given = job(source, LocalStorage(str(tmp_path / "out")))
+    data = Data(side=12, balance="set", emphasis="see=3", validation_photos=0)
+    with pytest.raises(UsageError, match="'see': no photograph is in that group; the groups are s"):
+        run(dataclasses.replace(given, data=data))
+    assert not (tmp_path / "out").exists()
+
+
 def test_workers_that_keep_dying_end_the_run(tmp_path: Path) -> None:
     source = write_photographs(tmp_path / "photos", 16)
     storage = Deadly(str(tmp_path / "out"), checkpoint=1, lives=99)
@@ -130,7 +140,9 @@ def test_ray_reads_the_same_photographs(tmp_path: Path) -> None:
         write_photographs(tmp_path / "photos", 5),
     ):
         serial = read_photographs(str(source), Wanted(8, limit=9))
-        parallel = StoredSource(str(source)).read(Wanted(8, limit=9))
+        stored = StoredSource(str(source))
+        parallel = stored.read(Wanted(8, limit=9))
+        assert stored.read(Wanted(8, limit=9)) is parallel  # decoded once for several phases
         assert serial.names == parallel.names and serial.skipped == parallel.skipped
         assert serial.digests == parallel.digests and serial.groups == parallel.groups
         squares = parallel.rgb.open()

@@ -169,6 +169,11 @@ def test_relative_biases_keep_their_distances() -> None:
         ({"optimizer": "sgd"}, "optimizer must be one of rmsprop, adamw, muon, not 'sgd'"),
         ({"schedule": "step"}, "schedule must be one of"),
         ({"steps": 0}, "steps must be above 0, not 0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be finite, not inf"),
+        ({"weight_decay": float("nan")}, "weight_decay must be at least 0, not nan"),
+        ({"warmup": -1}, "warmup must be at least 0, not -1"),
+        ({"average_decay": 1.0}, "average_decay must be at least 0 and below 1, not 1.0"),
+        ({"seed": 2**62}, "seed must be between"),
         ({"crop": 0.0}, "crop must be above 0 and at most 1, not 0.0"),
     ],
 )

@@ -119,7 +119,7 @@ def test_another_training_in_the_same_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DestinationMismatch) as caught:
         job(tmp_path, SIZES | {"ff": 32}, steps=20, learning_rate=1e-3)
     first, *lines = str(caught.value).splitlines()
-    assert f"another OUT, and --init {tmp_path}" in first
+    assert first.endswith("choose another OUT; --init goes on from given weights")
     assert lines == [
         "model.ff: was 24, now 32",
         "training.learning_rate: was 0.0003, now 0.001",
@@ -131,6 +131,24 @@ def test_another_training_in_the_same_place_is_refused(tmp_path: Path) -> None:
         freeze_training(job(tmp_path), sets[0], None)
     frozen = json.loads((tmp_path / "core.training.json").read_text())
     assert frozen["source"] == "photos" and frozen["photographs"]["train"]["count"] == 2
+
+
+def test_a_place_inside_the_photographs_is_refused(tmp_path: Path) -> None:
+    request = StageRequest("core", SIZES, settings(), DATA)
+    start = prepare_start("core", SIZES, None, 0)
+    photos = str(tmp_path / "photos")
+    for out in (photos, f"{photos}/out"):
+        with pytest.raises(UsageError, match=f"{out} lies inside the source {photos}, "):
+            prepare_training(request, start, photos, out)
+    with pytest.raises(UsageError, match="s3://bucket/photos/out lies inside the source s3://buck"):
+        prepare_training(request, start, "s3://bucket/photos", "s3://bucket/photos/out")
+    for source, out in (
+        (photos, f"{photos}/.out"),  # where no photographs are looked for
+        (photos, f"{photos}-out"),
+        (f"{photos}/set.parquet", f"{photos}/out"),
+        (f"{photos}/in", photos),
+    ):
+        assert prepare_training(request, start, source, out).source == source
 
 
 def test_a_training_from_before_a_setting_existed_goes_on(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ DEFAULT_PHASES = Path(__file__).parent / "default_phases.toml"  # of the default
 MAY_CHANGE = ("resolution", "dropout", "trunk_dropout")  # in further training of existing weights
 Setting = str | int | float | bool
 _NAME = re.compile("[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST = 64  # every file system takes it
+_LARGE = 2**63  # whole numbers of TOML have 64 bits, which Python's parser does not check
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def read_phases(path: Path) -> list[Phase]:
     """
     try:
         shared = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from error
     tables = shared.pop("phase", None)
     if not isinstance(tables, list) or not tables:
@@ -61,7 +63,7 @@ def read_phases(path: Path) -> list[Phase]:
     phases: dict[str, Phase] = {}
     for number, table in enumerate(tables, 1):
         if not isinstance(table, dict):
-            raise ValueError(f"{path}: phase {number} is not a table, but {table!r}")
+            raise ValueError(f"{path}: phase {number} is not a table")
         phase = _read_phase(f"{path}: phase {number}", {**shared, **table})
         if phase.name in phases:
             raise ValueError(f"{path} has two phases with the name {phase.name!r}")
@@ -71,16 +73,17 @@ def read_phases(path: Path) -> list[Phase]:
 
 def _read_phase(place: str, told: dict[str, Any]) -> Phase:
     name, stage = told.pop("name", None), told.pop("stage", None)
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise ValueError(f"{place}: its name must be of a-z, 0-9 and single hyphens, not {name!r}")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or len(name) > _LONGEST:
+        raise ValueError(
+            f"{place}: its name must be of a-z, 0-9 and single hyphens, at most {_LONGEST} of them"
+        )
     if stage not in TRAINABLE:
-        known = ", ".join(TRAINABLE)
-        raise ValueError(f"{place}, {name!r}: stage must be one of {known}, not {stage!r}")
+        raise ValueError(f"{place}, {name!r}: stage must be one of {', '.join(TRAINABLE)}")
     for setting, value in told.items():
-        if not isinstance(value, Setting) or value == "":
+        large = isinstance(value, int) and abs(value) >= _LARGE
+        if not isinstance(value, Setting) or value == "" or large:
             raise ValueError(
-                f"{place}, {name!r}: {setting} must be a text, a number, true or false,"
-                f" not {value!r}"
+                f"{place}, {name!r}: {setting} must be a text, true, false or a number below 2^63"
             )
     return Phase(name, stage, told)
 

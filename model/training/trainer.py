@@ -32,6 +32,8 @@ from model.weights import StageConfig
 Optimizer = Literal["rmsprop", "adamw", "muon"]
 Schedule = Literal["constant", "cosine", "linear"]
 TRUNK = "encoder.photo.trunk."
+_WEIGHTS = ("autoregressive_weight", "parallel_weight")
+_SEEDS = 2**40  # those of steps are a million times as large, and have 64 bits
 StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler, Pic, PixelCnn)
 
 
@@ -85,6 +87,18 @@ class TrainingConfig:
         for name in ("steps", "batch_size", "learning_rate", "clip_norm", "high_resolution"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)!r}")
+        for name in ("warmup", "encoder_rate", "trunk_rate", "weight_decay", *_WEIGHTS):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, not {getattr(self, name)!r}")
+        for name in ("learning_rate", "encoder_rate", "trunk_rate", "weight_decay", *_WEIGHTS):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be finite, not {getattr(self, name)!r}")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(
+                f"average_decay must be at least 0 and below 1, not {self.average_decay!r}"
+            )
+        if not abs(self.seed) < _SEEDS:
+            raise ValueError(f"seed must be between -{_SEEDS} and {_SEEDS}, not {self.seed!r}")
         if self.weight_norm and self.optimizer == "muon":
             raise ValueError("weight_norm leaves muon no matrices; take adamw or rmsprop")
         if not 0 < self.crop <= 1:

@@ -66,9 +66,14 @@ def _read_pipe(place: str, most: int) -> bytes | None:
 
 def overlap(one: Storage, other: Storage) -> bool:
     """Whether two storages are the same place, or one lies inside the other."""
-    first, second = (place.uri.rstrip("/") + "/" for place in (one, other))
-    if first.startswith(second) or second.startswith(first):
+    return lies_in(one, other) or lies_in(other, one)
+
+
+def lies_in(one: Storage, other: Storage) -> bool:
+    """Whether a storage is the same place as another, or lies inside it."""
+    inner, outer = (place.uri.rstrip("/") + "/" for place in (one, other))
+    if inner.startswith(outer):
         return True
     if not (isinstance(one, LocalStorage) and isinstance(other, LocalStorage)):
         return False
-    return one.lies_in(other) or other.lies_in(one)  # by another name
+    return one.lies_in(other)  # by another name

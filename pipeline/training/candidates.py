@@ -23,7 +23,7 @@ from pipeline.errors import StorageError, StoreUnavailable, UsageError, first_li
 from pipeline.images.formats import MASTER_SUFFIXES
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
-from pipeline.storage.open_storage import open_storage
+from pipeline.storage.open_storage import lies_in, open_storage
 
 COLUMN = "image"
 _FILES_A_TASK = 64
@@ -111,9 +111,27 @@ def list_candidates(source: str, split_column: str | None, group_column: str | N
     return Candidates(source, storage, places, groups_of)
 
 
+def refuse_inside(source: str, destination: Storage) -> None:
+    """Raise UsageError if a training's own files, learning curves say, would be found in a
+    source."""
+    if _is_table(source):
+        return
+    storage = open_storage(source)
+    inside = destination.uri.removeprefix(storage.uri)
+    if lies_in(destination, storage) and not _is_hidden(inside):
+        raise UsageError(
+            f"{destination.uri} lies inside the source {source}, whose photographs would then"
+            " change; choose another OUT"
+        )
+
+
+def _is_table(source: str) -> bool:
+    return source.endswith(".parquet") and not os.path.isdir(source)
+
+
 def _open_source(source: str) -> tuple[Storage, list[str], list[str]]:
     """Paths of image files, and of Parquet files; one of the two lists is empty."""
-    if source.endswith(".parquet") and not os.path.isdir(source):
+    if _is_table(source):
         folder, _, name = source.rpartition("/")
         return open_storage(folder or ("/" if source.startswith("/") else ".")), [], [name]
     storage = open_storage(source)

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from model.training.phases import MAY_CHANGE, change_sizes, read_stage_config
-from model.weights import StageConfig, build_config, outline_stage, stage_path
+from model.training.trainer import trunk_of
+from model.weights import Stage, StageConfig, build_config, outline_stage, stage_path
 from pipeline.errors import AutochromeError, UsageError
 from pipeline.storage.open_storage import open_storage
 from pipeline.training.learning_curve import Row, check_packages
@@ -31,8 +32,10 @@ from pipeline.training.request import (
     StageRequest,
     TrainingJob,
     check_settings,
+    has_begun,
     prepare_start,
     prepare_training,
+    pretrained_trunk,
 )
 from pipeline.training.stored import StoredSource
 from pipeline.training.worker import Progress, is_finished
@@ -82,26 +85,25 @@ def train_phases(
     EngineError and Interrupted, the same command goes on.
     """
     check_packages()
-    out = out.rstrip("/")
     if init:
         phases = {name: _without_sizes(request) for name, request in phases.items()}
-    check_phases(phases, init, resources)
-    _refuse_other_weights(phases, out)
+    outlines = check_phases(phases, init, resources)
     photographs = StoredSource(source)
+    _check_places(phases, outlines, photographs, out)
     with ExitStack() as block:
         found: Resources | None = None
         finished: TrainingJob | None = None
         for turn, job in _jobs(phases, source, out, init):
+            begun = has_begun(job)
             if is_finished(job.destination, job.stage, job.settings.training.steps):
                 listener.message(turn, "finished before")
                 finished = job
                 continue
             with _named(turn.name):
-                photographs.refuse_nothing(wanted_by(job.data))  # before Ray starts
                 found = found or block.enter_context(training_ray(resources))
-                if finished and finished.data == job.data:
+                if finished and not begun:  # else they are compared with those that it began with
                     compare_photographs(photographs, finished)
-                    finished = None
+                finished = None
                 say, show = partial(listener.message, turn), partial(listener.progress, turn)
                 listener.end(turn, train_on(photographs, job, found, say, show))
     return _deliver(phases, out)
@@ -112,14 +114,13 @@ def _without_sizes(request: StageRequest) -> StageRequest:
     return replace(request, sizes=sizes)
 
 
-def check_phases(
-    phases: Phases, init: Path | None, resources: Resources
-) -> dict[str, tuple[StageConfig, str]]:
+def check_phases(phases: Phases, init: Path | None, resources: Resources) -> dict[str, Stage]:
     """Checks of all phases that need neither photographs nor weights of other phases.
 
-    Returns the configuration of each stage in the end, and which phase it is of. Raises UsageError.
+    Returns what each phase trains, without values. Raises UsageError.
     """
-    configs: dict[str, tuple[StageConfig, str]] = {}
+    configs: dict[str, tuple[StageConfig, str]] = {}  # of stages so far, and whose they are
+    outlines = {}
     for name, request in phases.items():
         stage = request.stage
         with _named(name):
@@ -127,26 +128,54 @@ def check_phases(
                 if init and stage not in configs:
                     path = stage_path(init, stage)
                     configs[stage] = read_stage_config(path, stage), str(path)
-                config = _config_after(request, configs.get(stage))
+                outline = _outline(request, configs.get(stage))
             except (ValueError, TypeError) as error:
                 raise UsageError(str(error)) from error
-            check_settings(request, config, fresh=stage not in configs)
+            check_settings(request, outline.config, fresh=stage not in configs)
             check_share(request.settings.training, resources)
-        configs[stage] = config, f"phase {name!r}"
-    return configs
+        configs[stage] = outline.config, f"phase {name!r}"
+        outlines[name] = outline
+    return outlines
 
 
-def _config_after(request: StageRequest, before: tuple[StageConfig, str] | None) -> StageConfig:
-    """The configuration that a phase has. before: that which it starts from, and whose it is.
+def _outline(request: StageRequest, before: tuple[StageConfig, str] | None) -> Stage:
+    """What a phase trains, without values. before: the configuration of the weights that it starts
+    from, and whose it is.
 
-    Raises ValueError.
+    Raises ValueError, UsageError.
     """
-    if before is None:
-        config = build_config(request.stage, dict(request.sizes))
-    else:
+    if before is not None:
         config = change_sizes(request.stage, before[0], request.sizes, before[1])
-    outline_stage(config)
-    return config
+        return outline_stage(config)
+    outline = outline_stage(build_config(request.stage, dict(request.sizes)))
+    if trunk := trunk_of(outline):
+        pretrained_trunk(trunk.name)
+    return outline
+
+
+def _check_places(
+    phases: Phases, outlines: Mapping[str, Stage], photographs: StoredSource, out: str
+) -> None:
+    """Checks of all phases against what is in OUT, and that there may be photographs for those that
+    are not finished.
+
+    Raises UsageError, StorageError, DestinationMismatch.
+    """
+    _refuse_other_weights(phases, out)
+    missing: dict[str, str] = {}  # by stage, the first phase that has not begun
+    for name, request in phases.items():
+        with _named(name):
+            start, place = (outlines[name], None), _place(out, name)
+            job = prepare_training(request, start, photographs.source, place, unknown=("init",))
+            if not has_begun(job):
+                missing.setdefault(job.stage, name)
+            elif job.stage in missing:
+                raise UsageError(
+                    f"{job.destination.uri} was trained, but not phase {missing[job.stage]!r}"
+                    " before it; give it another name, or choose another OUT"
+                )
+            if not is_finished(job.destination, job.stage, job.settings.training.steps):
+                photographs.refuse_nothing(wanted_by(job.data))
 
 
 def _jobs(
@@ -155,7 +184,7 @@ def _jobs(
     """The training of each phase, prepared only once the previous one has its weights."""
     before: dict[str, Path] = {}
     for number, (name, request) in enumerate(phases.items(), 1):
-        stage, place = request.stage, f"{out}/{name}"
+        stage, place = request.stage, _place(out, name)
         with _named(name):
             first = before.get(stage, init)
             start = prepare_start(stage, request.sizes, first, request.settings.training.seed)
@@ -163,6 +192,10 @@ def _jobs(
         yield Turn(number, len(phases), name, stage), job
         with _named(name):
             before[stage] = fetch_weights(place, stages=[stage])
+
+
+def _place(out: str, phase: str) -> str:
+    return f"{out.rstrip('/')}/{phase}"
 
 
 @contextmanager
@@ -177,7 +210,7 @@ def _named(phase: str) -> Iterator[None]:
 def _weights(phases: Phases, out: str, stage: str) -> Iterator[bytes]:
     """The weights of a stage's phases, as far as there are any, the last one first."""
     for name, request in reversed(list(phases.items())):
-        place, path = open_storage(f"{out}/{name}"), f"{stage}.safetensors"
+        place, path = open_storage(_place(out, name)), f"{stage}.safetensors"
         if request.stage == stage and place.exists(path):
             yield place.read(path)
 

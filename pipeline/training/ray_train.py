@@ -100,9 +100,11 @@ def train_on(
     """As `train`, on a Ray that runs. source: that of the job, which other jobs may share."""
     with _translate_errors():
         photographs, held_out = _read(source, job)
-        freeze_training(job, photographs, held_out)
+        data = job.data
+        weights = balanced_weights(photographs.groups, data.balance_power, data.emphasis)
+        freeze_training(job, photographs, held_out)  # after all that refuses settings
         on_message(_describe_sets(photographs, held_out))
-        _fit(job, resources, photographs, held_out, on_progress)
+        _fit(job, resources, photographs.rgb, weights, held_out, on_progress)
     return [row for row in read_history(job.destination, job.stage) if row["kept"]][-1]
 
 
@@ -173,7 +175,8 @@ def _describe_sets(train: PhotographSet, held_out: PhotographSet | None) -> str:
 def _fit(
     job: TrainingJob,
     resources: Resources,
-    photographs: PhotographSet[StoredPixels],
+    photographs: StoredPixels,
+    weights: torch.Tensor,
     held_out: PhotographSet[StoredPixels] | None,
     on_progress: Callable[[Progress], None],
 ) -> None:
@@ -192,8 +195,8 @@ def _fit(
         "job": replace(job, destination=AnchoredStorage(job.destination, settings_path(job))),
         "threads": resources.threads,
         "news": news,
-        "photographs": photographs.rgb,
-        "weights": balanced_weights(photographs.groups, job.data.balance_power, job.data.emphasis),
+        "photographs": photographs,
+        "weights": weights,
         "held_out": None if held_out is None else held_out.rgb,
     }
     with tempfile.TemporaryDirectory() as folder:  # for Ray's own records; checkpoints are ours

@@ -19,7 +19,6 @@ from model.trunk import STRIDE, EfficientNetLite, Trunk, import_efficientnet_lit
 from model.weights import Stage, StageConfig, build_config, build_stage, stage_path
 from pipeline.errors import (
     DestinationMismatch,
-    ObjectMissing,
     StorageError,
     UsageError,
     missing_extra,
@@ -27,6 +26,7 @@ from pipeline.errors import (
 from pipeline.ledger.run_file import differences
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
+from pipeline.training.candidates import refuse_inside
 from pipeline.training.photographs import HELD_OUT, PhotographSet
 from pipeline.training.worker import StageSettings
 
@@ -146,10 +146,15 @@ def pretrained_trunk(trunk: Trunk) -> EfficientNetLite:
 
 
 def prepare_training(
-    request: StageRequest, start: tuple[Stage, str | None], source: str, destination: str
+    request: StageRequest,
+    start: tuple[Stage, str | None],
+    source: str,
+    destination: str,
+    unknown: tuple[str, ...] = (),
 ) -> TrainingJob:
-    """Make the checks that need no photographs. start: as `prepare_start` returns it. Raises
-    UsageError, DestinationMismatch."""
+    """Make the checks that need no photographs. start: as `prepare_start` returns it. unknown:
+    settings that are not compared, as `init` before there are weights. Raises UsageError,
+    DestinationMismatch."""
     model, digest = start
     job = TrainingJob(
         request.stage,
@@ -160,7 +165,9 @@ def prepare_training(
         open_storage(destination),
         digest,
     )
-    _compare(job, job.describe(), ("photographs", "source"))
+    refuse_inside(source, job.destination)
+    if has_begun(job):
+        _compare(job, job.describe(), ("photographs", "source", *unknown))
     return job
 
 
@@ -186,7 +193,7 @@ def check_settings(request: StageRequest, config: StageConfig, fresh: bool) -> D
 def freeze_training(job: TrainingJob, train: PhotographSet, held_out: PhotographSet | None) -> None:
     """Write the settings of this training into the destination, or compare them with those there.
 
-    Raises DestinationMismatch, UsageError (weights from elsewhere would be overwritten).
+    Raises as `has_begun`, and DestinationMismatch.
     """
     sets = {"train": train, "validation": held_out}
     content = job.describe() | {
@@ -194,15 +201,25 @@ def freeze_training(job: TrainingJob, train: PhotographSet, held_out: Photograph
         "photographs": {name: _identity(each) for name, each in sets.items() if each},
     }
     data = json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
-    if not job.destination.exists(settings_path(job)):
-        weights = f"{job.stage}.safetensors"
-        if job.destination.exists(weights):
-            raise UsageError(
-                f"{job.destination.uri} holds {weights} and no {settings_path(job)}: they were not"
-                " trained there; choose another OUT"
-            )
+    if not has_begun(job):
         job.destination.write_if_absent(settings_path(job), data)
     _compare(job, content, ("source",))
+
+
+def has_begun(job: TrainingJob) -> bool:
+    """Whether the destination holds the settings of a training of this stage.
+
+    Raises UsageError: weights from elsewhere would be overwritten.
+    """
+    if job.destination.exists(settings_path(job)):
+        return True
+    weights = f"{job.stage}.safetensors"
+    if job.destination.exists(weights):
+        raise UsageError(
+            f"{job.destination.uri} holds {weights} and no {settings_path(job)}: they were not"
+            " trained there; choose another OUT"
+        )
+    return False
 
 
 def parse_emphasis(text: str | None) -> dict[str, float]:
@@ -250,8 +267,6 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
         found["model"] = asdict(build_config(job.stage, found["model"]))
         found["training"] = asdict(TrainingConfig(**found["training"]))
         found["data"] = asdict(Data(**found["data"]))
-    except ObjectMissing:
-        return
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         uri = job.destination.uri_of(settings_path(job))
         raise StorageError(f"{uri} is damaged: {error}") from error
@@ -261,11 +276,9 @@ def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]
         now.pop(name, None)
     changed = differences(found, now)
     if changed:
-        advice = f"to train those weights further: another OUT, and --init {job.destination.uri}"
+        uri, advice = job.destination.uri, "choose another OUT; --init goes on from given weights"
         raise DestinationMismatch(
-            "\n".join(
-                [f"{job.destination.uri} was trained with other settings; {advice}", *changed]
-            )
+            "\n".join([f"{uri} was trained with other settings; {advice}", *changed])
         )
 
 

@@ -98,6 +98,7 @@ class StoredSource:
     """
 
     def __init__(self, source: str) -> None:
+        self.source = source
         self._list = cache(partial(list_candidates, source))
         self._store = lru_cache(maxsize=2)(self._decode)
 
