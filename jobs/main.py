@@ -53,7 +53,12 @@ class Commands(click.Group):
             if not each or re.fullmatch(r"--[\w-]+=", each):
                 place = f"{each!r}" if each else f"the argument after {before!r}"
                 raise click.UsageError(f"{place} is empty: is a variable not set?", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as error:  # where the output of --help or --version goes
+            if words := describe_refusal(error):
+                tell_error(ctx, words, StorageError.exit_code)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         if threading.current_thread() is threading.main_thread():
