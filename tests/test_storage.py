@@ -374,6 +374,8 @@ class TestFolder:
         def refuse(place: str) -> os.stat_result:
             if place == str(tmp_path / "images/a/1"):
                 raise PermissionError(13, "Permission denied")
+            if ":" in place:
+                raise OSError(22, "Invalid argument")  # on a disk of Windows
             return looked(place)
 
         with monkeypatch.context() as patch:
@@ -381,6 +383,7 @@ class TestFolder:
             for look in (store.exists, store.find):
                 with pytest.raises(StorageError, match="cannot read .*/1: Permission denied"):
                     look("images/a/1")
+            assert not store.exists("a:b") and store.find("a:b") is None
         assert not store.exists("x" * 300) and store.find("results/1/2") is None
 
     def test_the_names_of_new_folders_are_made_to_last(

@@ -252,6 +252,24 @@ def test_what_is_planned_and_done_as_a_verification_begins_was_planned(place: Pl
     assert not findings.problems and not findings.stale
 
 
+def test_what_a_command_writes_at_this_moment_is_no_orphan(place: Place) -> None:
+    source, destination, run = place
+    under_way = [f"report/.{'0' * 32}.partial", f".autochrome-probe-{'0' * 32}"]
+    left = f"report/.{'1' * 32}.partial"
+
+    class Busy(MemoryStorage):
+        def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+            there = under_way if not folder else []
+            self.objects |= dict.fromkeys([left, *there], b"x")
+            yield from list(super().list(folder, skip))
+            for path in there:
+                del self.objects[path]
+
+    busy = Busy("destination")
+    busy.objects = destination.objects
+    assert kinds(verify(source, busy, run)) == [("orphan", left)]
+
+
 @pytest.mark.parametrize("damage", [damage_results, damage_image])
 def test_what_another_command_repairs_meanwhile_is_left_alone(
     damage: Callable[[MemoryStorage, MemoryStorage], None], place: Place

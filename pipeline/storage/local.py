@@ -23,7 +23,10 @@ _NOT_ONE_FILES_FAULT = {
 _NO_HARD_LINKS = {
     *(errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK),
 }
-_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+_NOT_THERE = {
+    *(errno.ENOENT, errno.ENOTDIR),
+    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),  # names that a file system cannot have
+}
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
 _ESCAPED = re.compile("[\uf780-\uf7ff]")
 _UNFIT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # halves of characters, as from JSON
