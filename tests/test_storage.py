@@ -474,6 +474,25 @@ class TestFolder:
         assert not store.write_if_absent("folder/a.jpg", b"x")
         assert not [name for name in os.listdir(tmp_path / "folder") if name.endswith("partial")]
 
+    @pytest.mark.parametrize("way", ["link", "replace"])
+    def test_a_write_that_is_taken_for_left_behind_is_repeated(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    ) -> None:
+        store, removed, move = LocalStorage(str(tmp_path)), list[str](), getattr(os, way)
+
+        def tidy_up_first(start: str, end: str) -> None:
+            if not removed:
+                removed.append(start)
+                os.unlink(start)
+            move(start, end)
+
+        monkeypatch.setattr(os, way, tidy_up_first)
+        if way == "link":
+            assert store.write_if_absent("a/b", b"whole")
+        else:
+            store.write_file("a/b", io.BytesIO(b"whole"))
+        assert removed and store.read("a/b") == b"whole" and paths(store) == ["a/b"]
+
     @pytest.mark.parametrize(("applied", "expected"), [(True, True), (False, False)])
     def test_a_link_whose_answer_was_lost_is_known_as_our_own(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, applied: bool, expected: bool
