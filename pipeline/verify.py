@@ -130,9 +130,7 @@ def verify(
         if number >= schedule.shards:
             findings.problems.append(Problem("unplanned", results_path(number)))
     if not findings.pending and not findings.unknown_shards:
-        orphans = list(_orphans(destination, claimed.files))
-        sheets = filter(_is_sheet, (found.path for found in destination.list(FOLDER)))
-        stale = [path for path in sheets if path not in claimed.previews]
+        orphans, stale = list(_orphans(destination, claimed)), list(_stale(destination, claimed))
         # A command that began meanwhile had planned its files before they could be listed.
         new = Schedule(destination, run).shards - schedule.shards
         findings.unknown_shards = new + len(committed_shards(destination).keys() - committed)
@@ -331,16 +329,21 @@ def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | N
     return Problem("changed_source" if what == "source" else f"damaged_{what}", path)
 
 
-def _is_sheet(path: str) -> bool:
-    return path.startswith(f"{FOLDER}/shard-") and path.endswith((".jpg", ".png", ".js"))
+def _stale(destination: Storage, claimed: _Claimed) -> Iterator[str]:
+    """Sheets of previews that no last attempt has."""
+    for found in destination.list(FOLDER):
+        is_sheet = found.path.startswith(f"{FOLDER}/shard-")
+        is_sheet &= found.path.endswith((".jpg", ".png", ".js"))
+        if is_sheet and found.path not in claimed.previews:
+            yield found.path
 
 
-def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
+def _orphans(destination: Storage, claimed: _Claimed) -> Iterator[Problem]:
     for found in destination.list():
         top, below, _ = found.path.partition("/")
         name = found.path.rpartition("/")[2]
         ours = {
-            "images": found.path in expected,
+            "images": found.path in claimed.files,
             "results": shard_of(found.path) is not None,
             "plan": is_plan_path(found.path),
             "report": True,
