@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import tempfile
 import threading
 from typing import Any, NoReturn
 
@@ -53,7 +52,12 @@ class Commands(click.Group):
             if not each or re.fullmatch(r"--[\w-]+=", each):
                 place = f"{each!r}" if each else f"the argument after {before!r}"
                 raise click.UsageError(f"{place} is empty: is a variable not set?", ctx)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except OSError as error:  # where the output of --help or --version goes
+            if words := describe_refusal(error):
+                tell_error(ctx, words, StorageError.exit_code)
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         if threading.current_thread() is threading.main_thread():
@@ -90,10 +94,13 @@ class Commands(click.Group):
 def describe_refusal(error: Exception) -> str:
     """Why the system refuses a place that is not a storage's, which would say so itself; "" where
     that is not what is wrong."""
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        where = f"temporary files go to {tempfile.gettempdir()}, or to TMPDIR if you set it"
+    if not isinstance(error, OSError):
+        return ""
+    # What Python's tempfile says where all disks for temporary files are full, say.
+    if error.errno in _NO_ROOM or str(error.strerror).startswith("No usable temporary directory"):
+        where = "temporary files go to TMPDIR if you set it, otherwise to /tmp"
         return f"cannot write: {error.strerror}; {where}"
-    if isinstance(error, OSError) and error.errno in _NO_PLACE and error.filename:
+    if error.errno in _NO_PLACE and isinstance(error.filename, str | bytes):
         return f"{os.fsdecode(error.filename)} cannot be used: {error.strerror}"
     return ""
 

@@ -28,7 +28,7 @@ def start() -> None:
             signal.signal(kind, _end)
     from jobs.main import main
 
-    main()
+    main(prog_name="autochrome")
 
 
 def _open_streams() -> None:

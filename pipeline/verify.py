@@ -15,6 +15,8 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable
 from pipeline.images.pages import MOST_PAGES
 from pipeline.ledger.plan import Schedule, Shard, is_plan_path
@@ -72,10 +74,11 @@ class Findings:
 
     images, sources: how many were read and compared. pending: photos that have no result yet, or
     wait to be done once more. unknown_shards: those whose results tell nothing, or that came
-    meanwhile. redo: by photo, what `repair` plans. stale: previews that belong to older attempts
-    only; nothing is wrong with them, and `prune` deletes them. Stale previews and orphans are only
-    looked for when nothing is pending and no shard unknown, because the files of such a shard, as
-    those that a running job has not committed yet, belong to no result.
+    meanwhile. redo: by photo, what `repair` plans. attempts: the last that was done, of photos with
+    several. stale: previews that belong to older attempts only; nothing is wrong with them, and
+    `prune` deletes them. Stale previews and orphans are only looked for when nothing is pending and
+    no shard unknown, because the files of such a shard, as those that a running job has not
+    committed yet, belong to no result.
     """
 
     photos: int = 0
@@ -85,6 +88,7 @@ class Findings:
     sources: int = 0
     problems: list[Problem] = field(default_factory=list)
     redo: dict[str, Redo] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
 
     def of_kind(self, kind: str) -> list[Problem]:
@@ -105,11 +109,11 @@ def verify(
 
     on_progress(photos so far, photos) is called after each shard. Raises StorageError.
     """
+    committed = committed_shards(destination).keys()  # first, as all of these are planned already
     findings, schedule = Findings(), Schedule(destination, run)
-    committed = committed_shards(destination).keys()
     retried = dict(schedule.retried(committed))
     findings.pending = schedule.planned - schedule.planned_in(committed) + len(retried)
-    last = schedule.attempts(committed)
+    findings.attempts = last = schedule.attempts(committed)
     claimed = _Claimed(run.recipe)
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shard in schedule.open():
@@ -126,14 +130,12 @@ def verify(
         if number >= schedule.shards:
             findings.problems.append(Problem("unplanned", results_path(number)))
     if not findings.pending and not findings.unknown_shards:
-        orphans = list(_orphans(destination, claimed.files))
-        sheets = filter(_is_sheet, (found.path for found in destination.list(FOLDER)))
-        stale = [path for path in sheets if path not in claimed.previews]
+        orphans, stale = list(_orphans(destination, claimed)), list(_stale(destination, claimed))
         # A command that began meanwhile had planned its files before they could be listed.
         new = Schedule(destination, run).shards - schedule.shards
         findings.unknown_shards = new + len(committed_shards(destination).keys() - committed)
         if not findings.unknown_shards:
-            findings.problems += orphans
+            findings.problems += _left(destination, orphans)
             findings.stale += stale
     return findings
 
@@ -162,14 +164,19 @@ class _Claimed:
 def repair(destination: Storage, run: Run, findings: Findings) -> int:
     """Plan what is broken once more; returns the number of photos.
 
-    Results that are damaged are deleted. Raises StorageError.
+    Results that are damaged are deleted. What another command has done or planned again since it
+    was found broken is left alone. Raises StorageError.
     """
     for problem in findings.of_kind("damaged_results"):
-        destination.delete(problem.path)
+        found = _read_results(destination, run, problem.path)
+        if isinstance(found, Problem) and found.kind == "damaged_results":
+            destination.delete(problem.path)
 
     def choose(schedule: Schedule) -> Iterator[Redo]:
-        waiting = dict(schedule.retried(committed_shards(destination).keys()))
-        return (redo for photo, redo in findings.redo.items() if photo not in waiting)
+        now, then = schedule.attempts(schedule.retry_shards), findings.attempts
+        return (
+            redo for photo, redo in findings.redo.items() if now.get(photo, 1) == then.get(photo, 1)
+        )
 
     return plan_retry(destination, run, choose)
 
@@ -188,22 +195,9 @@ def _check_results(
     """Compare the rows of a shard with its plan; None where they cannot be told. last: the last
     attempt of photos with several."""
     path = results_path(shard.number)
-    try:
-        data = destination.read(path)
-    except StoreUnavailable:
-        raise
-    except StorageError as error:  # which may be whole: repair is not to delete it
-        kind = "damaged_results" if isinstance(error, ObjectMissing) else "unreadable"
-        findings.problems.append(Problem(kind, path, str(error)))
-        return None
-    try:
-        table = parse_results(data, destination.uri_of(path))
-    except StorageError as error:
-        findings.problems.append(Problem("damaged_results", path, str(error)))
-        return None
-    recorded = (table.schema.metadata or {}).get(b"autochrome.run_sha256", b"").decode()
-    if recorded != run.digest:
-        findings.problems.append(Problem("damaged_results", path, "of another run"))
+    table = _read_results(destination, run, path)
+    if isinstance(table, Problem):
+        findings.problems.append(table)
         return None
     planned = {photo.path: photo for photo in shard.photos}
     by_photo: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -217,8 +211,25 @@ def _check_results(
         if what and not superseded:
             findings.problems.append(Problem("incomplete", photo, f"{what} in {path}"))
             size, name = planned[photo].size, planned[photo].name
-            findings.redo[photo] = Redo(photo, size, shard.attempt + 1, name=name)
+            findings.redo[photo] = Redo(photo, size, name=name)
     return [row for photo in planned for row in by_photo[photo]]
+
+
+def _read_results(destination: Storage, run: Run, path: str) -> pa.Table | Problem:
+    """The rows of a shard, or why they tell nothing. Raises StoreUnavailable."""
+    try:
+        data = destination.read(path)
+    except StoreUnavailable:
+        raise
+    except StorageError as error:  # which may be whole: repair is not to delete it
+        kind = "damaged_results" if isinstance(error, ObjectMissing) else "unreadable"
+        return Problem(kind, path, str(error))
+    try:
+        table = parse_results(data, destination.uri_of(path))
+    except StorageError as error:
+        return Problem("damaged_results", path, str(error))
+    recorded = (table.schema.metadata or {}).get(b"autochrome.run_sha256", b"").decode()
+    return table if recorded == run.digest else Problem("damaged_results", path, "of another run")
 
 
 def _incomplete(rows: list[dict[str, Any]], recipe: Recipe) -> str | None:
@@ -267,7 +278,7 @@ def _check_files(
         path = image_path(row)
         if row["photo"] in chosen:
             return compare(destination, path, row["output_sha256"], row["output_bytes"], "image")
-        return None if destination.exists(path) else Problem("missing_image", path)
+        return _look_for(destination, path, "image")
 
     def sidecar(row: dict[str, Any]) -> Problem | None:
         image = image_path(row)
@@ -275,7 +286,7 @@ def _check_files(
         if row["photo"] in chosen:
             digest = hashlib.sha256(sidecar_of(row, image, recipe)).hexdigest()
             return _compare(destination, path, digest, "sidecar")
-        return None if destination.exists(path) else Problem("missing_sidecar", path)
+        return _look_for(destination, path, "sidecar")
 
     def master(row: dict[str, Any]) -> Problem | None:
         path, digest = row["photo"], row["source_sha256"]
@@ -289,11 +300,19 @@ def _check_files(
             if problem:
                 findings.problems.append(problem)
                 if problem.kind in _REDO:
-                    photo, attempt = row["photo"], row["attempt"] + 1
-                    redo = Redo(photo, row["source_bytes"], attempt, name=row["name"])
-                    findings.redo[photo] = redo
+                    redo = Redo(row["photo"], row["source_bytes"], name=row["name"])
+                    findings.redo[row["photo"]] = redo
     findings.images += sum(row["photo"] in chosen for row in images)
     findings.sources += len(sources)
+
+
+def _look_for(storage: Storage, path: str, what: str) -> Problem | None:
+    try:
+        return None if storage.exists(path) else Problem(f"missing_{what}", path)
+    except StoreUnavailable:
+        raise
+    except StorageError as error:
+        return Problem("unreadable", path, str(error))
 
 
 def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | None:
@@ -310,16 +329,21 @@ def _compare(storage: Storage, path: str, digest: str, what: str) -> Problem | N
     return Problem("changed_source" if what == "source" else f"damaged_{what}", path)
 
 
-def _is_sheet(path: str) -> bool:
-    return path.startswith(f"{FOLDER}/shard-") and path.endswith((".jpg", ".png", ".js"))
+def _stale(destination: Storage, claimed: _Claimed) -> Iterator[str]:
+    """Sheets of previews that no last attempt has."""
+    for found in destination.list(FOLDER):
+        is_sheet = found.path.startswith(f"{FOLDER}/shard-")
+        is_sheet &= found.path.endswith((".jpg", ".png", ".js"))
+        if is_sheet and found.path not in claimed.previews:
+            yield found.path
 
 
-def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
+def _orphans(destination: Storage, claimed: _Claimed) -> Iterator[Problem]:
     for found in destination.list():
         top, below, _ = found.path.partition("/")
         name = found.path.rpartition("/")[2]
         ours = {
-            "images": found.path in expected,
+            "images": found.path in claimed.files,
             "results": shard_of(found.path) is not None,
             "plan": is_plan_path(found.path),
             "report": True,
@@ -332,3 +356,12 @@ def _orphans(destination: Storage, expected: Seen) -> Iterable[Problem]:
         own = ours[top] if below else not name.startswith(PROBE)
         if not own or PARTIAL.fullmatch(name):
             yield Problem("orphan", found.path)
+
+
+def _left(destination: Storage, orphans: Iterable[Problem]) -> Iterator[Problem]:
+    """Those that are left, and not just what a command that writes now has removed itself."""
+    for each in orphans:
+        name = each.path.rpartition("/")[2]
+        passing = name.startswith(PROBE) or PARTIAL.fullmatch(name)
+        if not passing or destination.exists(each.path):
+            yield each

@@ -9,6 +9,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from pipeline.ledger.results import Result, image_path, read_results
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.updates import plan_update
-from pipeline.storage.base import Storage
+from pipeline.storage.base import Skip, Storage, StoredObject, enter_all
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
@@ -295,6 +296,21 @@ def test_a_place_that_holds_other_files_is_refused(place: Place) -> None:
     out.write("delivery.json", b"[1]")
     with pytest.raises(StorageError, match="is not a delivery of Autochrome"):
         deliver(source, destination, run, out, Order())
+
+
+def test_a_delivery_that_begins_while_its_place_is_looked_through_is_joined(place: Place) -> None:
+    class Overtaken(MemoryStorage):
+        """Another command delivers the same between a look for its order and a listing."""
+
+        def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+            if not self.objects:
+                other = MemoryStorage("out")
+                deliver(*place, other, Order())
+                self.objects |= other.objects
+            return super().list(folder, skip)
+
+    out = Overtaken("out")
+    assert deliver(*place, out, Order()).pictures == 4
 
 
 def test_hard_links_are_the_same_files_and_refused_elsewhere(place: Place, tmp_path: Path) -> None:

@@ -129,17 +129,20 @@ def test_to_a_bucket(place: Path, tmp_path: Path, bucket: str) -> None:
 
 
 @pytest.mark.slow
-def test_no_room_for_temporary_files_is_one_line(place: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("room", "words"), [(1000, "File too large"), (0, r"No usable temporary directory found in .*")]
+)
+def test_no_room_for_temporary_files_is_one_line(
+    place: Path, tmp_path: Path, room: int, words: str
+) -> None:
     limit = (
         "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, resource.RLIM_INFINITY))"
     )
     with started_command("export", place, tmp_path / "out", first=limit) as process:
         out, told = process.communicate()
     assert (process.returncode, out) == (2, "")
-    assert re.fullmatch(
-        r"autochrome: cannot write: File too large; temporary files go to .*\n", told
-    )
+    assert re.fullmatch(rf"autochrome: cannot write: {words}; temporary files go to .*\n", told)
     assert not (tmp_path / "out").exists()
 
 

@@ -13,7 +13,7 @@ from pipeline.cluster.submission import RESTARTS, entrypoint
 # A command that notes each of its starts, and ends as it is told: by a signal or with a code.
 COMMAND = """
 import os, sys
-def main(prog_name):
+def start():
     kind, number, often = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     with open("starts", "a") as file:
         file.write(sys.prefix + "\\n")
@@ -32,7 +32,7 @@ def folder(tmp_path: Path, repository: Path) -> Path:
     (tmp_path / start).parent.mkdir(parents=True)
     shutil.copy(repository / start, tmp_path / start)
     (tmp_path / "jobs").mkdir()
-    (tmp_path / "jobs" / "main.py").write_text(COMMAND)
+    (tmp_path / "jobs" / "start.py").write_text(COMMAND)
     (tmp_path / "bin").mkdir()
     for tool in TOOLS:
         (tmp_path / "bin" / tool).symlink_to(str(shutil.which(tool)))

@@ -111,6 +111,19 @@ def test_a_command_that_is_interrupted_at_its_start_leaves_no_lease() -> None:
     assert not destination.objects
 
 
+def test_an_interrupted_command_leaves_the_lease_of_another_that_took_it_over() -> None:
+    class Interrupting(MemoryStorage):
+        def write(self, path: str, data: bytes) -> None:
+            super().write(path, json.dumps(other).encode())
+            raise KeyboardInterrupt
+
+    other = {"id": "x", "host": "h", "process": 1, "until": time.time() + 60}
+    destination = Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        Lease(destination)
+    assert json.loads(destination.read(LEASE)) == other
+
+
 def test_a_destination_is_opened_by_its_store_or_by_a_lease(tmp_path: Path) -> None:
     folder = tmp_path / "out"
     with open_destination(str(folder), single_writer=False) as (place, lease):

@@ -215,11 +215,7 @@ def test_two_commands_that_plan_a_retry_at_once_plan_it_once() -> None:
             overtaken.append(second.retry_failed())
         first.refresh()
         waiting = dict(schedule.retried(committed_shards(destination).keys()))
-        return [
-            Redo(photo, size, attempt + 1)
-            for photo, size, attempt, _ in first.failures()
-            if photo not in waiting
-        ]
+        return [Redo(photo, size) for photo, size, *_ in first.failures() if photo not in waiting]
 
     assert plan_retry(destination, run, choose) == 0
     assert overtaken == [1]

@@ -199,6 +199,19 @@ def test_a_run_that_begins_while_its_destination_is_looked_through_is_joined() -
     assert prepare_run(a_source("a.jpg"), destination, RECIPE, shard_size=1).recipe == RECIPE
 
 
+def test_a_run_that_begins_while_another_is_planned_is_joined() -> None:
+    """Even if it has other shards, as on another device."""
+
+    class Late(MemoryStorage):
+        def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+            prepare_run(a_source("a.jpg"), destination, RECIPE, shard_size=7)
+            return super().list(folder, skip)
+
+    source, destination = Late("source"), MemoryStorage("destination")
+    source.objects = a_source("a.jpg", "new.jpg").objects
+    assert prepare_run(source, destination, RECIPE, shard_size=1).plan.shard_size == 7
+
+
 def test_long_plans_have_several_parts_and_whole_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PHOTOS_PER_PART", 10)
     source, destination = (
@@ -259,7 +272,7 @@ def test_names_of_results_are_decided_in_the_plan() -> None:
     }
     assert names["b.png"] == "b.png" and len({str(name).lower() for name in names.values()}) == 4
     assert all(name for name in names.values())
-    assert plan_retry(destination, run, lambda _: [Redo("a.bmp.png", 1, 2, None, "a~1.png")])
+    assert plan_retry(destination, run, lambda _: [Redo("a.bmp.png", 1, None, "a~1.png")])
     *_, retry = Schedule(destination, run).open()
     assert [photo.name for photo in retry.photos] == ["a~1.png"]
 
@@ -270,7 +283,7 @@ def test_a_plan_of_an_older_version_has_no_names() -> None:
     again = as_before(destination, "name")
     [shard] = Schedule(destination, again).open()
     assert [photo.name for photo in shard.photos] == [None, None]
-    assert plan_retry(destination, again, lambda _: [Redo("a.bmp", 1, 2)])
+    assert plan_retry(destination, again, lambda _: [Redo("a.bmp", 1)])
     *_, retry = Schedule(destination, again).open()
     assert [photo.name for photo in retry.photos] == [None]
 

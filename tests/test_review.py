@@ -190,6 +190,21 @@ def test_files_are_cut_between_photos_and_older_ones_removed(
     assert destination.objects == first, "the same page of the same results"
 
 
+def test_what_a_later_page_has_stays() -> None:
+    """Another command, which found more results, writes its page while ours is written."""
+
+    class Overtaken(MemoryStorage):
+        def write(self, path: str, data: bytes) -> None:
+            super().write(path, data)
+            if path == "report/data/run.js":
+                super().write("report/data/rows-00099.js", b"of results that came later")
+
+    run, destination = reviewed(before := MemoryStorage("destination")), Overtaken("destination")
+    destination.objects = before.objects
+    write_review(destination, run)
+    assert destination.exists("report/data/rows-00099.js")
+
+
 def test_no_file_of_the_page_is_an_orphan() -> None:
     destination = MemoryStorage("destination")
     run = reviewed(destination)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,8 @@ from pipeline.ledger.selection import (
     take_selection,
 )
 from pipeline.ledger.status import Ledger
-from pipeline.storage.base import Storage
+from pipeline.storage.base import Skip, Storage, StoredObject, enter_all
+from pipeline.storage.memory import MemoryStorage
 from support.simulated_runs import commit, planned
 
 HEADER = "photo,candidate,decision,seed\n"
@@ -183,11 +185,34 @@ def test_a_repair_paints_with_the_last_seed() -> None:
     take(destination, run, "000.jpg,,redo,9\n")
     for shard in waiting(destination, run):
         commit(destination, run, shard)
-    assert plan_retry(destination, run, lambda _: [Redo("000.jpg", 1, 3), Redo("001.jpg", 1, 2)])
+    assert plan_retry(destination, run, lambda _: [Redo("000.jpg", 1), Redo("001.jpg", 1)])
     assert [facts(shard)[1:] for shard in waiting(destination, run)] == [
         (["001.jpg"], 2, None),
         (["000.jpg"], 3, 9),
     ]
+
+
+def test_an_attempt_that_another_command_makes_meanwhile_keeps_its_number() -> None:
+    class Overtaken(MemoryStorage):
+        """Another command does a photo again after its results were read."""
+
+        def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+            looks.append(folder)
+            if folder == "plan" and looks.count("plan") == 2:
+                before = MemoryStorage("destination")
+                before.objects = self.objects
+                take(before, run, "000.jpg,,redo,5\n")
+                for shard in waiting(before, run):
+                    commit(before, run, shard)
+            return super().list(folder, skip)
+
+    looks: list[str] = []
+    done_there, run = done()
+    assert isinstance(done_there, MemoryStorage)
+    destination = Overtaken("destination")
+    destination.objects = done_there.objects
+    assert take(destination, run, "000.jpg,,redo,9\n") == 1
+    assert [facts(shard)[1:] for shard in waiting(destination, run)] == [(["000.jpg"], 3, 9)]
 
 
 @pytest.mark.parametrize(

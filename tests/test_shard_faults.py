@@ -4,6 +4,7 @@ import io
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from model.colorized import Colorized
 from model.colorizer import Colorizer
 from pipeline.cluster.session import ENVIRONMENT
 from pipeline.errors import DeviceBroken, DeviceFull, PhotoError
-from pipeline.ledger.results import commit_shard, results_path
+from pipeline.ledger.results import commit_shard, read_results, results_path
 from pipeline.ledger.run_file import Plan, Run
 from pipeline.ledger.shard_report import ShardReport
 from pipeline.run import isolation
@@ -169,6 +170,31 @@ def test_where_another_worker_was_first_nothing_is_written() -> None:
     commit_shard(destination, 0, [], "digest")
     assert write_shard(0, colored, source, destination, run) == ShardReport(16, 0)
     assert list(destination.objects) == [results_path(0)]
+
+
+def test_photos_that_fail_move_no_other_on_the_sheets() -> None:
+    """Two commands may do a shard at once, and one may meet faults that the other does not."""
+    recipe, cells = replace(RECIPE, candidates=2), []
+    run = Run(recipe, Plan(16, 1, 16, 1, (), {}), "digest")
+    faults: tuple[tuple[list[str], ...], ...] = ([], [], []), (["02.png"], ["05.png"], ["07.png"])
+    for lost_before, lost_between, hard in faults:
+        source, destination = sixteen_photos(), MemoryStorage("destination")
+        shard = shard_of(source)
+        for path in hard:
+            source.write(path, white())
+        for path in lost_before:
+            source.delete(path)
+        read = read_shard(shard, source, SIZES)
+        for path in lost_between:
+            source.delete(path)
+        colored = colorize_shard(read, Small(room=32), recipe, "cpu")
+        write_shard(0, colored, source, destination, run)
+        [table] = read_results(destination, run)
+        ok = [row for row in table.to_pylist() if row["status"] == "ok"]
+        cells.append({(row["photo"], row["candidate"]): row["preview"] for row in ok})
+    calm, faulty = cells
+    assert len(calm) == 32 and len(faulty) == 26
+    assert faulty == {key: calm[key] for key in faulty}
 
 
 @pytest.mark.slow

@@ -1,9 +1,12 @@
 """What `autochrome` does before it is a command (jobs/start.py); Ctrl-C: test_interrupts."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from support.simulated_runs import write_run
 
@@ -26,6 +29,15 @@ start()
         ended.stderr
         == "autochrome: /nowhere/at/all holds no run of Autochrome: it has no run.json\n"
     )
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["status", "--help"]])
+def test_help_that_cannot_be_written_is_one_line(repository: Path, arguments: list[str]) -> None:
+    command = [sys.executable, "-c", START, *arguments]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(command, cwd=repository, stdout=full, stderr=-1, text=True)
+    assert ended.returncode == 2
+    assert re.fullmatch("autochrome: cannot write: No space left on device.*\n", ended.stderr)
 
 
 def test_standard_streams_may_be_closed(repository: Path, tmp_path: Path) -> None:

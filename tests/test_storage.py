@@ -374,6 +374,8 @@ class TestFolder:
         def refuse(place: str) -> os.stat_result:
             if place == str(tmp_path / "images/a/1"):
                 raise PermissionError(13, "Permission denied")
+            if ":" in place:
+                raise OSError(22, "Invalid argument")  # on a disk of Windows
             return looked(place)
 
         with monkeypatch.context() as patch:
@@ -381,6 +383,7 @@ class TestFolder:
             for look in (store.exists, store.find):
                 with pytest.raises(StorageError, match="cannot read .*/1: Permission denied"):
                     look("images/a/1")
+            assert not store.exists("a:b") and store.find("a:b") is None
         assert not store.exists("x" * 300) and store.find("results/1/2") is None
 
     def test_the_names_of_new_folders_are_made_to_last(
@@ -470,6 +473,25 @@ class TestFolder:
                 store.write(path, b"x")
         assert not store.write_if_absent("folder/a.jpg", b"x")
         assert not [name for name in os.listdir(tmp_path / "folder") if name.endswith("partial")]
+
+    @pytest.mark.parametrize("way", ["link", "replace"])
+    def test_a_write_that_is_taken_for_left_behind_is_repeated(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+    ) -> None:
+        store, removed, move = LocalStorage(str(tmp_path)), list[str](), getattr(os, way)
+
+        def tidy_up_first(start: str, end: str) -> None:
+            if not removed:
+                removed.append(start)
+                os.unlink(start)
+            move(start, end)
+
+        monkeypatch.setattr(os, way, tidy_up_first)
+        if way == "link":
+            assert store.write_if_absent("a/b", b"whole")
+        else:
+            store.write_file("a/b", io.BytesIO(b"whole"))
+        assert removed and store.read("a/b") == b"whole" and paths(store) == ["a/b"]
 
     @pytest.mark.parametrize(("applied", "expected"), [(True, True), (False, False)])
     def test_a_link_whose_answer_was_lost_is_known_as_our_own(

@@ -1,19 +1,20 @@
 """A destination is damaged in every way we know; verify names it, and repair undoes it."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.errors import ObjectArchived
+from pipeline.errors import ObjectArchived, StorageError
 from pipeline.ledger.plan import Schedule, Shard
 from pipeline.ledger.results import Result, commit_shard, committed_shards
 from pipeline.ledger.run_file import Run, load_run
 from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import plan_update
 from pipeline.review.previews import map_path, script_path, sheet_path
+from pipeline.storage.base import Skip, StoredObject, enter_all
 from pipeline.storage.memory import MemoryStorage
 from pipeline.verify import Findings, prune, repair, verify
 from support.simulated_runs import RECIPE, planned
@@ -230,6 +231,71 @@ def test_files_of_a_command_that_begins_meanwhile_are_no_orphans(place: Place) -
     assert not findings.problems and findings.unknown_shards == 1
     prune(destination, findings)
     assert destination.exists("images/new.candidate-0.jpg")
+
+
+def test_what_is_planned_and_done_as_a_verification_begins_was_planned(place: Place) -> None:
+    source, destination, run = place
+
+    class Overtaken(MemoryStorage):
+        """Another command adds a photo, and does it, between any two looks."""
+
+        def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+            yield from list(super().list(folder, skip))
+            if folder in ("plan", "results"):
+                source.write(f"new{len(source.objects)}.jpg", b"new")
+                plan_update(source, destination, run)
+                work(source, destination, run)
+
+    busy = Overtaken("destination")
+    busy.objects = destination.objects
+    findings = verify(source, busy, run)
+    assert not findings.problems and not findings.stale
+
+
+def test_what_a_command_writes_at_this_moment_is_no_orphan(place: Place) -> None:
+    source, destination, run = place
+    under_way = [f"report/.{'0' * 32}.partial", f".autochrome-probe-{'0' * 32}"]
+    left = f"report/.{'1' * 32}.partial"
+
+    class Busy(MemoryStorage):
+        def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
+            there = under_way if not folder else []
+            self.objects |= dict.fromkeys([left, *there], b"x")
+            yield from list(super().list(folder, skip))
+            for path in there:
+                del self.objects[path]
+
+    busy = Busy("destination")
+    busy.objects = destination.objects
+    assert kinds(verify(source, busy, run)) == [("orphan", left)]
+
+
+@pytest.mark.parametrize("damage", [damage_results, damage_image])
+def test_what_another_command_repairs_meanwhile_is_left_alone(
+    damage: Callable[[MemoryStorage, MemoryStorage], None], place: Place
+) -> None:
+    source, destination, run = place
+    damage(source, destination)
+    findings = verify(*place)
+    repair(destination, run, verify(*place))
+    work(source, destination, run)
+    before = dict(destination.objects)
+    assert repair(destination, run, findings) == 0 and destination.objects == before
+
+
+def test_a_sample_does_not_end_at_a_picture_that_may_not_be_looked_at(place: Place) -> None:
+    source, destination, run = place
+
+    class Refusing(MemoryStorage):
+        def exists(self, path: str) -> bool:
+            if path == "images/003.candidate-1.jpg":
+                raise StorageError("cannot read it: Permission denied")
+            return super().exists(path)
+
+    refusing = Refusing("destination")
+    refusing.objects = destination.objects
+    findings = verify(source, refusing, run, share=1e-9)
+    assert kinds(findings) == [("unreadable", "images/003.candidate-1.jpg")]
 
 
 @pytest.mark.parametrize(

@@ -161,6 +161,16 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
     assert recipe(pale, saturation=1.0) == recipe(pale) == (True, 1.0, 1.0), "as before"
     with pytest.raises(DestinationMismatch, match="saturation: was 1.0, now 2.0"):
         recipe(pale, saturation=2.0)
+    new, by_other = MemoryStorage("new"), MemoryStorage("new")
+    recipe(by_other, saturation=0.5)
+
+    def begin_meanwhile(device: str, digests: object) -> None:
+        new.objects |= by_other.objects
+
+    joined = prepare_job(
+        *(str(tmp_path), new, RecipeOptions(), Resources(weights, device="cpu")), begin_meanwhile
+    )
+    assert joined.run.recipe.saturation == 0.5 and joined.begun, "as decided by the other"
     mean = MemoryStorage("mean")
     assert recipe(mean) == recipe(mean) == (True, 1.0, 1.7)
     with pytest.raises(DestinationMismatch, match="candidates: was 1, now 2"):

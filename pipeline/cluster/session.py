@@ -157,7 +157,7 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
         return
     with ExitStack() as stack:
         place = address()
-        _check_answer(place)
+        _check_address(place)
         folder = stack.enter_context(session_folder()) if place == "local" else None
         stack.callback(ray.shutdown)
         _start(place, num_cpus, folder)
@@ -248,8 +248,8 @@ def logs_folder(own: bool) -> Path:
     return Path(context.address_info["session_dir"], "logs")
 
 
-def _check_answer(place: str) -> None:
-    """Ray itself would wait for minutes for a cluster that is not there. Raises UsageError."""
+def _check_address(place: str) -> None:
+    """Raises UsageError where no Ray can answer; Ray itself would wait for minutes."""
     if place.startswith(("http://", "https://")):
         raise UsageError(
             f"RAY_ADDRESS: {place} is a job server, for autochrome submit; without it, Ray starts"

@@ -32,7 +32,7 @@ if [ -z "$python" ]; then
 fi
 
 while :; do
-    "$python" -c "from jobs.main import main; main(prog_name='autochrome')" "$@"
+    "$python" -c 'from jobs.start import start; start()' "$@"
     code=$?
     if [ "$code" -le 128 ] || [ "$code" -eq 130 ] || [ "$code" -eq 143 ] || [ "$restarts" -eq 0 ]
     then

@@ -13,7 +13,7 @@ import hashlib
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -102,27 +102,19 @@ def deliver(
     deliver, an OUT that holds other files or lies within the source or destination, impossible hard
     links), DestinationMismatch (OUT holds another delivery) and StorageError.
     """
-    for place in (destination, source):
-        if overlap(out, place):
-            raise UsageError(f"OUT {out.uri} and {place.uri} must not lie inside each other")
-    begun_there = read_order(out)
-    is_new, order = begun_there is None, as_begun(order, begun_there)
-    if is_new:
-        refuse_others_files(out)  # at once, before the results are read
+    order, is_new = _check_place(out, order, (destination, source))
     left_out: Counter[str] = Counter()
     decisions = decisions_of(destination, run, selection)
     with ExitStack() as files:
         new_file = partial(_temporary, files)
-        picked = chosen(destination, run, order, decisions, left_out)
-        photos = _Chosen(new_file(), picked)
+        photos = _Chosen(new_file(), chosen(destination, run, order, decisions, left_out))
         if not photos.pictures:
             why = ", ".join(f"{count:,} {why}" for why, count in sorted(left_out.items()))
             why = why or "no photo is colorized yet"
             raise UsageError(f"{destination.uri} has nothing to deliver: {why}")
         if is_new:
             probe_conditional_writes(out)
-        today = datetime.now(UTC).date().isoformat()
-        begun = begin_delivery(out, order, run, photos.digest, today)
+        begun = begin_delivery(out, order, run, photos.digest, f"{datetime.now(UTC):%Y-%m-%d}")
         there = existing_paths(out, order, run, photos)
         copier = Copier(destination, out, run.recipe, order.folder, there, hard_links)
         pool = files.enter_context(ThreadPoolExecutor(_WORKERS))
@@ -133,15 +125,26 @@ def deliver(
             work.record(photo)
             on_progress(work.done, len(work.failed), photos.pictures)
         work.close(begun)
-    schedule, committed = Schedule(destination, run), committed_shards(destination).keys()
-    return Summary(
-        pictures=work.done - len(work.failed),
-        photos=work.photos,
-        bytes=work.bytes,
-        failed=work.failed,
-        left_out=dict(left_out),
-        pending=schedule.planned - schedule.planned_in(committed),
-    )
+    return work.summary(left_out, _pending(destination, run))
+
+
+def _check_place(out: Storage, order: Order, others: Iterable[Storage]) -> tuple[Order, bool]:
+    """The order, with names as in a delivery that it goes on with, and whether there is none yet.
+    Raises as `deliver`."""
+    for place in others:
+        if overlap(out, place):
+            raise UsageError(f"OUT {out.uri} and {place.uri} must not lie inside each other")
+    begun = read_order(out)
+    if begun is None:
+        refuse_others_files(out)  # at once, before the results are read
+    return as_begun(order, begun), begun is None
+
+
+def _pending(destination: Storage, run: Run) -> int:
+    """Photos that are not colorized yet."""
+    committed = committed_shards(destination).keys()
+    schedule = Schedule(destination, run)
+    return schedule.planned - schedule.planned_in(committed)
 
 
 def _copied(
@@ -246,6 +249,11 @@ class _Delivery:
         self._write_waiting()
         self._waiting[bag.DECLARATION] = bag.DECLARED
         self._write_waiting()
+
+    def summary(self, left_out: Mapping[str, int], pending: int) -> Summary:
+        pictures = self.done - len(self.failed)
+        counts = pictures, self.photos, self.bytes
+        return Summary(*counts, self.failed, dict(left_out), pending)
 
     def _small(self, delivered: Delivered) -> np.ndarray | None:
         try:

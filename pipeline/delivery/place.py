@@ -54,6 +54,8 @@ def refuse_others_files(out: Storage) -> None:
     with suppress(ObjectMissing):  # the folder is only made with the first write
         for found in out.list():
             if not _is_hidden(found.path, Order()) and found.path != LEASE:
+                if out.exists(DELIVERY):  # of another command, which began it meanwhile
+                    return
                 raise UsageError(
                     f"{out.uri} holds {found.path} and no {DELIVERY}: choose an empty OUT"
                 )

@@ -57,10 +57,7 @@ def prepare_run(
             known = (photo.path for photo in _reporting(listed, on_phase))
             hints.refuse_unknown(known, source.uri)
         freeze = partial(_freeze, source, destination, recipe, shard_size, listing, on_phase, hints)
-        try:
-            found = freeze(in_order=listing is None)
-        except OutOfOrder:  # all that is named has to be kept in mind
-            found = freeze(in_order=False)
+        found = _frozen(destination, freeze, in_order=listing is None)
     check_recipe(destination, found.recipe, recipe)
     return found
 
@@ -101,6 +98,23 @@ class OutOfOrder(Exception):
     """Photos do not come in the order of their paths: a store does not list as S3 does."""
 
 
+class OtherPlan(UsageError):
+    """A plan is there already, without run.json or with one that was written meanwhile."""
+
+
+def _frozen(destination: Storage, freeze: Callable[..., Run], in_order: bool) -> Run:
+    """The run that is planned now, or that of another command that was first."""
+    try:
+        return freeze(in_order=in_order)
+    except OutOfOrder:  # all that is named has to be kept in mind
+        return _frozen(destination, freeze, in_order=False)
+    except OtherPlan:
+        run = load_run(destination)
+        if run is None:
+            raise
+        return run
+
+
 def _freeze(
     source: Storage,
     destination: Storage,
@@ -112,7 +126,7 @@ def _freeze(
     in_order: bool,
 ) -> Run:
     """Write plan/, part by part, then run.json. in_order: as in Names. Raises OutOfOrder,
-    StorageError."""
+    OtherPlan, StorageError."""
     ignored: Counter[str] = Counter()
     listed = chosen_photos(source, recipe, listing, ignored)
     if listing is None:
@@ -186,9 +200,10 @@ def _write_part(destination: Storage, part: int, rows: Sequence[PlanRow]) -> str
     data, path = to_parquet(rows), part_path(part)
     # If it exists, it comes from an interrupted start, or from a command that starts right now.
     if not destination.write_if_absent(path, data) and destination.read(path) != data:
-        raise UsageError(
+        raise OtherPlan(
             f"{destination.uri_of(path)} comes from an interrupted start with another source or"
-            " shard size; remove plan/ there, and start again"
+            " shard size, or from a command that starts right now: if there is none, remove plan/"
+            " there, and start again"
         )
     return hashlib.sha256(data).hexdigest()
 

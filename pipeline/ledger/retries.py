@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from pipeline.ledger.plan import PlanRow, Schedule, retry_path, short_name, to_parquet
 from pipeline.ledger.run_file import Run
@@ -10,7 +11,7 @@ from pipeline.storage.base import Storage
 
 @dataclass(frozen=True)
 class Redo:
-    """A photo to be done once more, as its `attempt`-th.
+    """A photo to be done once more.
 
     seed: 0..2^63 - 1, instead of the run's; None: that of the last attempt. name: as in plan.Photo.
     hints, palette: as in plan.Photo, "" for none; None: those of the last attempt.
@@ -18,7 +19,6 @@ class Redo:
 
     photo: str
     size: int
-    attempt: int
     seed: int | None = None
     name: str | None = None
     hints: str | None = None
@@ -33,33 +33,48 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
     """
     while True:
         schedule = Schedule(destination, run)
-        seeds, hints, palettes = schedule.seeds(), schedule.hints(), schedule.palettes()
-        chosen = [
+        rows = _rows(_completed(redo(schedule), schedule), schedule, run.plan.shard_size)
+        if not rows:
+            return 0
+        if destination.write_if_absent(retry_path(schedule.next_file), to_parquet(rows)):
+            return len(rows)
+
+
+def _completed(chosen: Iterable[Redo], schedule: Schedule) -> list[tuple[int, Redo]]:
+    """Photos with the numbers of their attempts, and with what they keep of the attempts before.
+
+    The numbers are those that no attempt has yet, though another command may have planned and done
+    some since the photos' results were read.
+    """
+    attempts = schedule.attempts(schedule.retry_shards)
+    seeds, hints, palettes = schedule.seeds(), schedule.hints(), schedule.palettes()
+    return [
+        (
+            attempts.get(each.photo, 1) + 1,
             replace(
                 each,
                 seed=seeds.get(each.photo) if each.seed is None else each.seed,
                 hints=hints.get(each.photo) if each.hints is None else each.hints or None,
                 palette=palettes.get(each.photo) if each.palette is None else each.palette or None,
-            )
-            for each in redo(schedule)
-        ]
-        chosen.sort(key=lambda each: (*_kind(each), each.photo.encode()))
-        if not chosen:
-            return 0
-        number, shard = schedule.shards - 1, run.plan.shard_size
-        rows: list[PlanRow] = []
-        filled, kind = shard, (0, -1)
-        for each in chosen:
-            if filled == shard or _kind(each) != kind:
-                number, filled, kind = number + 1, 0, _kind(each)
-            filled += 1
+            ),
+        )
+        for each in chosen
+    ]
+
+
+def _rows(chosen: list[tuple[int, Redo]], schedule: Schedule, shard_size: int) -> list[PlanRow]:
+    """The rows of a plan's file. All photos of a shard share their attempt and seed."""
+
+    def kind(attempt: int, redo: Redo) -> tuple[int, int]:
+        return attempt, -1 if redo.seed is None else redo.seed
+
+    chosen.sort(key=lambda each: (*kind(*each), each[1].photo.encode()))
+    rows, number = list[PlanRow](), schedule.shards
+    for _, group in groupby(chosen, key=lambda each: kind(*each)):
+        alike = list(group)
+        for place, (attempt, each) in enumerate(alike):
             name = short_name(each.name, each.photo)
-            facts = each.photo, each.size, number, each.attempt, each.seed
+            facts = each.photo, each.size, number + place // shard_size, attempt, each.seed
             rows.append((*facts, name, each.hints, each.palette))
-        if destination.write_if_absent(retry_path(schedule.next_file), to_parquet(rows)):
-            return len(chosen)
-
-
-def _kind(redo: Redo) -> tuple[int, int]:
-    """Attempt and seed, which all photos of a shard share."""
-    return redo.attempt, -1 if redo.seed is None else redo.seed
+        number += -(-len(alike) // shard_size)
+    return rows

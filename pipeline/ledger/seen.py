@@ -24,12 +24,12 @@ class Seen:
         """Add a text; returns whether it is new."""
         if self._rows is not None:
             insert = "INSERT OR IGNORE INTO seen VALUES (?)"
-            with _told():
+            with _disk_errors():
                 return self._rows.execute(insert, (_short(text),)).rowcount == 1
         before = len(self._few)
         self._few.add(text)
         if len(self._few) > _MOST_IN_MEMORY:
-            with _told():
+            with _disk_errors():
                 self._move()
         return self._rows is not None or len(self._few) > before
 
@@ -37,7 +37,7 @@ class Seen:
         if self._rows is None:
             return text in self._few
         query = "SELECT 1 FROM seen WHERE text = ?"
-        with _told():
+        with _disk_errors():
             return self._rows.execute(query, (_short(text),)).fetchone() is not None
 
     def _move(self) -> None:
@@ -50,11 +50,12 @@ class Seen:
 
 
 @contextmanager
-def _told() -> Iterator[None]:
+def _disk_errors() -> Iterator[None]:
+    """SQLite's errors as ours."""
     try:
         yield
     except sqlite3.Error as error:
-        where = "the folder TMPDIR, without one to /var/tmp or /tmp"
+        where = "TMPDIR if you set it, otherwise to /var/tmp or /tmp"
         raise StorageError(f"cannot write: {error}; lists of names go to {where}") from error
 
 

@@ -56,7 +56,6 @@ class Known(NamedTuple):
     """What a destination knows of a photo. candidates: (page, candidate)."""
 
     size: int
-    attempt: int
     name: str | None
     candidates: set[tuple[int, int]]
 
@@ -120,8 +119,8 @@ def take_selection(destination: Storage, run: Run, selection: Selection) -> int:
             if each.photo in waiting:
                 waits = f"waits for attempt {waiting[each.photo]}; first: autochrome resume"
                 _refuse(selection.name, each.line, f"photo {_short(each.photo)} {waits}")
-            size, attempt, name, _ = known[each.photo]
-            yield Redo(each.photo, size, attempt + 1, each.seed, name, each.hints)
+            size, name, _ = known[each.photo]
+            yield Redo(each.photo, size, each.seed, name, each.hints)
 
     planned = plan_retry(destination, run, choose)
     _keep(destination, selection)
@@ -177,10 +176,10 @@ def _known(destination: Storage, run: Run, selection: Selection) -> dict[str, Kn
     """What is known of those photos that have results."""
     wanted = pa.array(sorted({each.photo for each in selection.choices}), pa.string())
     known: dict[str, Known] = {}
-    columns = ["photo", "source_bytes", "attempt", "name", "page", "candidate"]
+    columns = ["photo", "source_bytes", "name", "page", "candidate"]
     for table in read_results(destination, run, columns):
         for row in table.filter(pc.is_in(table["photo"], wanted)).to_pylist():
-            first = Known(row["source_bytes"], row["attempt"], row["name"], set())
+            first = Known(row["source_bytes"], row["name"], set())
             known.setdefault(row["photo"], first).candidates.add((row["page"], row["candidate"]))
     return known
 

@@ -26,7 +26,7 @@ from pipeline.storage.base import Storage
 Row = Mapping[str, Any]
 Approved = dict[str, tuple[int, int]]  # page and candidate, by photo
 _COLUMNS = [
-    *("photo", "name", "source_bytes", "attempt", "page", "candidate", "rank", "status"),
+    *("photo", "name", "source_bytes", "page", "candidate", "rank", "status"),
     *("output_uri", "bits_per_pixel"),
 ]
 
@@ -50,9 +50,8 @@ def plan_series(destination: Storage, run: Run, side: int) -> int:
             for photo, rows in photos.items():
                 left = photo in approved or photo in waiting or planned.get(photo) == palette
                 if not left and photo != reference:
-                    row = rows[0]
-                    facts = photo, row["source_bytes"], row["attempt"] + 1
-                    yield Redo(*facts, name=row["name"], palette=palette)
+                    size, name = rows[0]["source_bytes"], rows[0]["name"]
+                    yield Redo(photo, size, name=name, palette=palette)
 
     return plan_retry(destination, run, choose)
 

@@ -211,9 +211,9 @@ class Ledger:
         def choose(schedule: Schedule) -> Iterator[Redo]:
             self.refresh()
             waiting = dict(schedule.retried(self._commits.keys()))
-            for photo, size, attempt, reason in self.failures():
+            for photo, size, _, reason in self.failures():
                 if photo not in waiting and (not reasons or reason in reasons):
-                    yield Redo(photo, size, attempt + 1, name=self._names[photo])
+                    yield Redo(photo, size, name=self._names[photo])
 
         return plan_retry(self._destination, self._run, choose)
 

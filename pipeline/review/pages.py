@@ -169,10 +169,15 @@ class _Before:
 
 
 class _Data:
-    """Files of report/data. No photo lies in two of them."""
+    """Files of report/data. No photo lies in two of them.
+
+    To be made before the results are listed: then whatever lies there is of no later state, and
+    what another command writes meanwhile stays.
+    """
 
     def __init__(self, destination: Storage) -> None:
         self._destination = destination
+        self._older = {found.path for found in destination.list(_DATA)}
         self._rows: list[Sequence[object]] = []
         self._details: list[Sequence[object]] = []
         self._written: set[str] = set()
@@ -207,9 +212,8 @@ class _Data:
 
     def remove_others(self) -> None:
         """What an earlier and larger page has left."""
-        for found in list(self._destination.list(_DATA)):
-            if found.path not in self._written:
-                self._destination.delete(found.path)
+        for path in sorted(self._older - self._written):
+            self._destination.delete(path)
 
 
 def _index(row: Row) -> list[object]:

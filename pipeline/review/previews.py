@@ -1,8 +1,10 @@
 """Small pictures of a shard's results for the review page, many to a sheet.
 
 A sheet holds up to 16 results in cells, 4 by 4, row by row: a JPEG of the pictures, and a gray PNG
-of the core's uncertainty. Sheets are written before the shard's commit, always with the same bytes.
-They are small because a page sorted by a score needs one cell of each.
+of the core's uncertainty. Sheets are written before the shard's commit. A result has the same cell
+whatever became of others: two commands that do a shard at once write the same sheets, though a
+photo may fail in one of them. They are small because a page sorted by a score needs one cell of
+each.
 
 The JPEG is stored a second time in a script: browsers do not let a page read the pixels of an image
 file on disk, but of an image in a script they do. It is used when somebody picks a color.
@@ -11,7 +13,7 @@ Legend: H W of the result, R side of the model's low resolution.
 """
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -79,21 +81,26 @@ class PreviewSheets:
     def __init__(self, destination: Storage, shard: int) -> None:
         self._destination, self._shard = destination, shard
         self._count = 0
-        self._pictures: list[np.ndarray] = []
-        self._maps: list[np.ndarray] = []
+        self._pictures: dict[int, np.ndarray] = {}  # by cell, of the sheet that is not full yet
+        self._maps: dict[int, np.ndarray] = {}
 
     def add(self, picture_HW3: np.ndarray, entropy_RR: np.ndarray) -> int:
         """Give a result its cell, counted from 0 over all sheets. Raises StorageError.
 
         picture_HW3: uint8, as of Preview. entropy_RR: float32, bits [0, 9].
         """
-        self._pictures.append(picture_HW3)
-        share = np.clip(entropy_RR / MOST_BITS, 0, 1)
-        self._maps.append(np.rint(share * 255).astype(np.uint8))
-        self._count += 1
-        if len(self._pictures) == CELLS:
-            self.close()
-        return self._count - 1
+        cell, share = self._count, np.clip(entropy_RR / MOST_BITS, 0, 1)
+        self._pictures[cell % CELLS] = picture_HW3
+        self._maps[cell % CELLS] = np.rint(share * 255).astype(np.uint8)
+        self.skip(1)
+        return cell
+
+    def skip(self, cells: int) -> None:
+        """Leave cells empty, of results that failed. Raises StorageError."""
+        for _ in range(cells):
+            self._count += 1
+            if self._count % CELLS == 0:
+                self.close()
 
     def close(self) -> None:
         """Write the last sheet. Raises StorageError."""
@@ -104,11 +111,11 @@ class PreviewSheets:
         self._destination.write(sheet_path(self._shard, sheet), color)
         path = script_path(self._shard, sheet)
         self._destination.write(path, _as_script(PurePosixPath(path).stem, color))
-        side = self._maps[0].shape[0]
+        side = next(iter(self._maps.values())).shape[0]
         self._destination.write(
             map_path(self._shard, sheet), encode(_tiled(self._maps, side), "PNG")
         )
-        self._pictures, self._maps = [], []
+        self._pictures, self._maps = {}, {}
 
 
 def _as_script(name: str, jpeg: bytes) -> bytes:
@@ -116,11 +123,11 @@ def _as_script(name: str, jpeg: bytes) -> bytes:
     return f'review.sheet("{name}","{base64.b64encode(jpeg).decode()}");\n'.encode()
 
 
-def _tiled(pictures: list[np.ndarray], side: int) -> np.ndarray:
+def _tiled(pictures: Mapping[int, np.ndarray], side: int) -> np.ndarray:
     """Pictures (h, w, ...) of at most `side` pixels, each at the upper left of its cell."""
-    shape = (COLUMNS * side, COLUMNS * side, *pictures[0].shape[2:])
+    shape = (COLUMNS * side, COLUMNS * side, *next(iter(pictures.values())).shape[2:])
     canvas = np.zeros(shape, np.uint8)
-    for place, picture in enumerate(pictures):
+    for place, picture in pictures.items():
         top, left = place // COLUMNS * side, place % COLUMNS * side
         canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     return canvas

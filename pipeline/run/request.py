@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.cluster.session import capacity, on_cluster
-from pipeline.errors import UsageError
+from pipeline.errors import DestinationMismatch, UsageError
 from pipeline.ledger.choosing import chosen_photos, describe_nothing
 from pipeline.ledger.hints import HintFile, read_hints
 from pipeline.ledger.manifest import Manifest
@@ -143,10 +143,16 @@ def prepare_job(
         refuse_other_list(destination, asked.begun, recipe)
     shard_size = options.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(recipe))
     planning = partial(on_plan, device, recipe.weights)
-    run = prepare_run(
-        *(asked.source, destination, recipe, shard_size, asked.listing),
-        *(planning, on_phase, asked.hints),
-    )
+    try:
+        run = prepare_run(
+            *(asked.source, destination, recipe, shard_size, asked.listing),
+            *(planning, on_phase, asked.hints),
+        )
+    except DestinationMismatch:
+        if asked.begun:
+            raise
+        # Another command has started a run meanwhile: what is left open goes on as decided there.
+        return prepare_job(source, destination, options, resources, on_plan, on_phase, update)
     return _job(asked, destination, run, resources)
 
 

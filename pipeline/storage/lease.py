@@ -63,8 +63,11 @@ class Lease:
             self._delete()
 
     def _delete(self) -> None:
+        """Unless another command has taken it over."""
         with suppress(StorageError):
-            self._destination.delete(LEASE)
+            holder = self._read()
+            if holder and holder["id"] == self._own["id"]:
+                self._destination.delete(LEASE)
 
     def _keep(self) -> None:
         renewed = time.monotonic()

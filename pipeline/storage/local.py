@@ -23,7 +23,10 @@ _NOT_ONE_FILES_FAULT = {
 _NO_HARD_LINKS = {
     *(errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK),
 }
-_NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG}
+_NOT_THERE = {
+    *(errno.ENOENT, errno.ENOTDIR),
+    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),  # names that a file system cannot have
+}
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
 _ESCAPED = re.compile("[\uf780-\uf7ff]")
 _UNFIT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # halves of characters, as from JSON
@@ -181,21 +184,14 @@ class LocalStorage:
     def _put(self, path: str, data: bytes | BinaryIO, move: Any) -> bool:
         place = self._locate(path)
         folder = os.path.dirname(place)
-        temporary = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
         try:
             self._make_folder(path, folder)
             try:
-                with open(temporary, "xb") as file:
-                    if isinstance(data, bytes):
-                        file.write(data)
-                    else:
-                        shutil.copyfileobj(data, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                move(temporary, place)
-            finally:
-                with suppress(OSError):
-                    os.unlink(temporary)
+                _write(place, data, move)
+            except FileNotFoundError:
+                if not os.path.isdir(folder):
+                    raise
+                _write(place, data, move)  # another command took it for what a kill left
         except FileExistsError as error:
             if move is not _link or not os.path.lexists(place):
                 raise as_storage_error("write", self.uri_of(path), error) from error
@@ -295,6 +291,25 @@ def _meant(folder: str) -> str:
     if recorded == folder or os.path.lexists(folder) or not os.path.lexists(recorded):
         return folder
     return recorded
+
+
+def _write(place: str, data: bytes | BinaryIO, move: Any) -> None:
+    """Write a file beside its place, and move it there when it is whole. Raises OSError."""
+    temporary = os.path.join(os.path.dirname(place), f".{uuid.uuid4().hex}.partial")
+    try:
+        with open(temporary, "xb") as file:
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                start = data.tell()
+                shutil.copyfileobj(data, file)
+                data.seek(start)
+            file.flush()
+            os.fsync(file.fileno())
+        move(temporary, place)
+    finally:
+        with suppress(OSError):
+            os.unlink(temporary)
 
 
 def _link(temporary: str, place: str) -> None:

@@ -110,50 +110,45 @@ def _colorize_in_batches(
 def _colorize_photos(
     photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", recipe: Recipe, device: str
 ) -> list[list[Candidate]]:
-    start = time.perf_counter()
-    count = recipe.candidates
-    low, high = (
-        np.stack([gray for gray in grays for _ in range(count)])
-        for grays in zip(*((photo.low, photo.high) for photo in photos), strict=True)
-    )
+    start, count = time.perf_counter(), recipe.candidates
+    each, numbers = [photo for photo in photos for _ in range(count)], [*range(count)] * len(photos)
     seeds = [
-        photo_seed(recipe.seed, str(photo.result.source_sha256), candidate, photo.result.page)
-        for photo in photos
-        for candidate in range(count)
+        photo_seed(recipe.seed, str(photo.result.source_sha256), number, photo.result.page)
+        for photo, number in zip(each, numbers, strict=True)
     ]
-    hinted = [_hinted(photo, recipe.palette) for photo in photos]
-    each = [photo for photo in hinted for _ in range(count)]
-    colors = colorizer.colorize(low, high, seeds, recipe.temperature, **known_colors(each))
-    seconds = (time.perf_counter() - start) / len(seeds)
-    colored = []
-    for first in range(0, len(seeds), count):
-        places = range(first, first + count)
-        scores = {place: _scores(colors, place) for place in places}
-        rank_by = recipe.rank_by or FORMER
-        ranked = ranks(RANKINGS[rank_by], list(scores.values()))
-        order = dict(zip(places, ranked, strict=True))
-        colored.append(
-            [
-                Candidate(
-                    replace(
-                        photos[first // count].result,
-                        candidate=place - first,
-                        rank=order[place],
-                        rank_by=rank_by if count > 1 else None,
-                        seed=seeds[place],
-                        palette_sha256=palette_digest(each[place].palette),
-                        **scores[place],
-                        model_seconds=seconds,
-                        device=device,
-                    ),
-                    each[place].pinned(colors.rgb[place], high[place]),
-                    colors.entropy[place],
-                    each[place].hints,
-                )
-                for place in places
-            ]
+    hinted = [_hinted(photo, recipe.palette) for photo in each]
+    low, high = map(np.stack, zip(*((photo.low, photo.high) for photo in each), strict=True))
+    colors = colorizer.colorize(low, high, seeds, recipe.temperature, **known_colors(hinted))
+    seconds = (time.perf_counter() - start) / len(each)
+    candidates = [
+        Candidate(
+            replace(
+                photo.result,
+                candidate=numbers[place],
+                seed=seeds[place],
+                palette_sha256=palette_digest(hinted[place].palette),
+                **_scores(colors, place),
+                model_seconds=seconds,
+                device=device,
+            ),
+            hinted[place].pinned(colors.rgb[place], high[place]),
+            colors.entropy[place],
+            hinted[place].hints,
         )
-    return colored
+        for place, photo in enumerate(each)
+    ]
+    firsts = range(0, len(each), count)
+    return [_ranked(candidates[first : first + count], recipe) for first in firsts]
+
+
+def _ranked(page: Sequence[Candidate], recipe: Recipe) -> list[Candidate]:
+    rank_by = recipe.rank_by or FORMER
+    ranked = ranks(RANKINGS[rank_by], [vars(each.result) for each in page])
+    named = rank_by if len(page) > 1 else None
+    return [
+        replace(each, result=replace(each.result, rank=rank, rank_by=named))
+        for each, rank in zip(page, ranked, strict=True)
+    ]
 
 
 def _scores(colors: "Colorized", place: int) -> dict[str, Any]:

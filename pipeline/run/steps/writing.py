@@ -83,6 +83,8 @@ class _Writer:
                 results = self._write_page(candidates, master)
                 seconds = (time.perf_counter() - start) / len(results)
                 results = [replace(result, write_seconds=seconds) for result in results]
+            elif results[0].status == "failed":
+                self.sheets.skip(self.recipe.candidates)
             rows += [replace(result, finished_at=datetime.now(UTC)) for result in results]
         return rows
 
@@ -90,7 +92,7 @@ class _Writer:
         self, candidates: Sequence[Candidate], master: bytes | Exception
     ) -> list[Result]:
         if isinstance(master, Exception):
-            return [failed(candidate.result, master, "unreadable") for candidate in candidates]
+            return self._failed(candidates, master, "unreadable")
         size = candidates_at_once(candidates[0].result)
         groups = (candidates[first : first + size] for first in range(0, len(candidates), size))
         return [row for group in groups for row in self._write_candidates(group, master)]
@@ -105,7 +107,7 @@ class _Writer:
             hints = candidates[0].hints
             pictures = self.call(render, master, colors, self.recipe, seeds, sign, page, hints)
         except Exception as error:
-            return [failed(candidate.result, error, "write_error") for candidate in candidates]
+            return self._failed(candidates, error, "write_error")
         return list(map(self._write_candidate, candidates, pictures))
 
     def _write_candidate(self, candidate: Candidate, picture: Picture | PhotoError) -> Result:
@@ -128,10 +130,17 @@ class _Writer:
                 sidecar = sidecar_of(vars(written), path, self.recipe)
                 self.destination.write(sidecar_path(path), sidecar)
         except Exception as error:
-            return failed(result, error, "write_error")
+            return self._failed([candidate], error, "write_error")[0]
         if candidate.entropy is None:
             return written
         return replace(written, preview=self.sheets.add(picture.preview, candidate.entropy))
+
+    def _failed(
+        self, candidates: Sequence[Candidate], error: Exception, of_store: str
+    ) -> list[Result]:
+        """The rows of what failed, whose cells stay empty."""
+        self.sheets.skip(len(candidates))
+        return [failed(candidate.result, error, of_store) for candidate in candidates]
 
     def _write_picture(self, path: str, picture: Picture) -> tuple[bytes, str]:
         """What is there then, and why it has no time stamp where one was asked for. Raises
