@@ -241,7 +241,7 @@ def test_assistive_technology_gets_the_hints(page: Browser) -> None:
     page.click("#marks", 0.25, 0.5)
     page.wait(f"{LIST}.length === 1")
     type_hex(page, "#ffffff")
-    nodes = page.accessibility()
+    nodes = page.accessibility("1: white #ffffff")
     names = {(node["role"], node["name"]) for node in nodes}
     assert ("application", "Crosshair for color hints") in names
     assert ("list", "Hints") in names

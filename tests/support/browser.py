@@ -140,8 +140,21 @@ class Browser:
         """What is seen, as PNG."""
         return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
 
-    def accessibility(self) -> list[dict[str, Any]]:
-        """What assistive technology gets: role, name and properties of each node."""
+    def accessibility(self, name: str) -> list[dict[str, Any]]:
+        """What assistive technology gets: role, name and properties of each node.
+
+        name: what the name of some node begins with; it is waited for, as nodes follow the page
+        with a delay.
+        """
+        end = time.monotonic() + PATIENCE
+        while True:
+            nodes = self._nodes()
+            if any(node["name"].startswith(name) for node in nodes):
+                return nodes
+            assert time.monotonic() < end, f"assistive technology never got {name}"
+            time.sleep(0.02)
+
+    def _nodes(self) -> list[dict[str, Any]]:
         nodes: list[dict[str, Any]] = self.call("Accessibility.getFullAXTree")["nodes"]
         return [
             {
