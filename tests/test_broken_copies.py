@@ -104,12 +104,13 @@ def test_plain_pixels_that_end_in_zeros_have_a_note(name: str) -> None:
 
 
 @pytest.mark.parametrize("color", [False, True])
-def test_a_progressive_jpeg_that_ends_early_is_refused(color: bool) -> None:
+def test_a_progressive_jpeg_that_ends_before_its_last_scan_is_refused(color: bool) -> None:
     photo = PHOTO.convert("RGB") if color else PHOTO
     data = by_pillow(photo, "JPEG", progressive=True)
     assert read_full(data).gray.shape == GRAY.shape
-    for share in (0.3, 0.6, 0.9):
-        assert is_corrupt(data[: int(len(data) * share)].rstrip(b"\xff") + END_OF_JPEG)
+    [*scans] = (found.start() for found in re.finditer(b"\xff\xda", data))
+    for start, end in zip(scans[:-1], scans[1:], strict=True):
+        assert is_corrupt(data[: (start + end) // 2].rstrip(b"\xff") + END_OF_JPEG)
 
 
 def test_a_jpeg_without_one_of_its_colors_is_refused() -> None:
@@ -128,6 +129,16 @@ def test_a_jpeg_that_lacks_a_part_between_restarts_is_refused() -> None:
         assert len(marks) > 20 and is_corrupt(data[: marks[5]] + data[marks[6] :])
         parts = [data[marks[each] : marks[each + 1]] for each in (5, 6)]
         assert is_corrupt(data[: marks[5]] + parts[1] + parts[0] + data[marks[7] :])
+
+
+def test_comments_are_no_part_of_the_data_between_restarts() -> None:
+    comment = b"\xff\xfe\0\x06\xff\xd3\xff\xd9"
+    for more in ({}, {"progressive": True}):
+        data = by_pillow(PHOTO, "JPEG", restart_marker_rows=1, **more)
+        for mark in (b"\xff\xda", END_OF_JPEG):
+            at = data.rindex(mark)
+            given = data[:at] + comment + data[at:]
+            assert np.array_equal(read_full(given).gray, read_full(data).gray)
 
 
 @pytest.mark.parametrize(

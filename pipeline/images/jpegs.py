@@ -19,15 +19,18 @@ from pipeline.images.jpeg_frames import (
     PROCESSES,
     SCAN,
     Frame,
+    channels_of,
     channels_of_scan,
     end_of,
     frame_of,
+    is_refined,
     segments_behind,
 )
 from pipeline.images.masters import DeepMaster
 
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
-_PROGRESSIVE = (0xC2, 0xCA)
+_PROGRESSIVE = 0xC2
+_ARITHMETIC = (0xC9, 0xCA)
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _MORE = bytes(range(1, 250))
 _MOST_SCANS = 500  # encoders make 20 at most
@@ -80,7 +83,7 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
     import imagecodecs
 
     frame = frame_of(data)
-    if frame is None:
+    if frame is None or frame.process in _ARITHMETIC:  # which may end before its last zeros
         return False
     end = end_of(data, frame)
     try:
@@ -103,18 +106,17 @@ def check_scans(data: bytes) -> None:
         return
     segments, scans, seen = 0, 1, set(channels_of_scan(data, frame.first))
     start, restarts = frame.scan, _INTERVAL in data[: frame.scan]
-    for marker, at in segments_behind(data, frame):
+    for marker, at, end in segments_behind(data, frame):
         if restarts:
             _check_restarts(data, start, at)
-            start = at
+        start = end
         segments += 1
         if marker == SCAN:
             scans += 1
             seen.update(channels_of_scan(data, at))
         if scans > _MOST_SCANS or segments == MOST_SEGMENTS:  # more scans may be behind them
             raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
-    names = data[frame.at + 10 : frame.at + 10 + 3 * frame.channels : 3]
-    if set(names) - seen:
+    if set(channels_of(data, frame)) - seen:
         raise PhotoError("corrupt", "the JPEG ends before its colors do")
 
 
@@ -124,9 +126,11 @@ def _check_restarts(data: bytes, start: int, end: int) -> None:
             raise PhotoError("corrupt", "a part of the JPEG is lost or displaced")
 
 
-def is_progressive(data: bytes) -> bool:
+def may_lack_detail(data: bytes) -> bool:
+    """Whether a progressive JPEG may have lost more than last bits without any sign of it in its
+    pixels. Others fill up with gray."""
     frame = frame_of(data)
-    return frame is not None and frame.process in _PROGRESSIVE
+    return frame is not None and frame.process == _PROGRESSIVE and not is_refined(data, frame)
 
 
 def note_on_inks(data: bytes) -> str:

@@ -82,12 +82,27 @@ def check_sums(page: Page, data: bytes) -> None:
         return
     sizes = list(sizes_of(page))
     for index, piece, _ in pieces_of(page, data):
+        stream = in_order(page, piece)
         try:
-            _, ended = inflated([in_order(page, piece)], sizes[index])
+            if _is_sound_deflate(stream, sizes[index]):
+                continue
+            _, ended = inflated([stream], sizes[index])
         except zlib.error as error:
             raise PhotoError("corrupt", "a piece of the TIFF is damaged") from error
         if not ended and ends_blank(piece):
             raise cut_short()
+
+
+def _is_sound_deflate(stream: bytes, size: int) -> bool:
+    """Whether a stream holds no more than so many bytes and has their checksum: found in half of
+    zlib's time."""
+    import imagecodecs
+
+    try:
+        imagecodecs.deflate_decode(stream, out=size, raw=False)
+    except imagecodecs.DeflateError:
+        return False
+    return True
 
 
 def check_padding(page: Page, data: bytes) -> None:
