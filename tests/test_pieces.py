@@ -282,6 +282,31 @@ def test_a_fax_that_ends_early_is_refused(name: str, code: int, margin: int) -> 
         assert is_corrupt(tiff([strip[: int(count * share)]], 1, code, **more))
 
 
+@pytest.mark.parametrize("margin", [0, 20])
+def test_a_fax_of_two_dimensions_that_ends_early_is_refused(margin: int) -> None:
+    black = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.2
+    black[HEIGHT - margin :] = False
+    file = io.BytesIO()
+    Image.fromarray(~black).save(file, "TIFF", compression="group3")
+    with tifffile.TiffFile(file) as stored:
+        page = stored.pages.first
+        strip = file.getvalue()[page.dataoffsets[0] :][: page.databytecounts[0]]
+        photometric = int(page.photometric)
+    end = "000000000001"
+    bits = "".join(f"{each:08b}" for each in strip).replace(end, end + "1")  # of one dimension
+
+    def fax(bits: str) -> bytes:
+        bits += "0" * (-len(bits) % 8)
+        piece = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        more: dict[str, Any] = {"photometric": photometric, "rows": HEIGHT}
+        return tiff([piece], 1, GROUP_3, fields={292: (4, [1])}, **more)
+
+    for mark in ("", 6 * (end + "1")):
+        assert np.array_equal(read(fax(bits + mark)), ~black * 255)
+        for share in (0.3, 0.7):
+            assert is_corrupt(fax(bits[: int(len(bits) * share)] + mark))
+
+
 @pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8", "16"])
 def test_a_jpeg_xr_that_ends_early_is_refused(pixels: np.ndarray) -> None:
     whole = bytes(imagecodecs.jpegxr_encode(pixels, level=100))

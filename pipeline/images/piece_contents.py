@@ -30,6 +30,7 @@ from pipeline.images.tiff_fields import (
     DEFLATE,
     FAX,
     FILES,
+    GROUP_3,
     JPEG,
     JPEG_XR,
     OLD_JPEG,
@@ -38,9 +39,12 @@ from pipeline.images.tiff_fields import (
     SUBSAMPLING,
     YCBCR,
     subsampling_of,
+    tag_of,
 )
 
 _MORE = bytes(range(1, 250)) * 8
+_T4_OPTIONS = 292  # a tag
+_END_OF_LINE = bytes(11) + b"\1"  # bits, one a byte
 _END_OF_FAX = 32  # bytes in which the end mark is looked for
 _SPARE = 2**20  # pixels by which the picture in a piece may be larger
 # What no whole fax has behind its last row: runs of three, after the end of a line or without it.
@@ -68,7 +72,7 @@ def check_ends(page: Page, data: bytes) -> None:
         if code in (OLD_JPEG, JPEG) and page.planarconfig == 1:
             _check_jpeg(page, piece, *_seen(page, index, rows))
         elif code in FAX:
-            _check_fax(page, piece, index)
+            _check_fax(page, piece, index, *_seen(page, index, rows)[1:])
         elif code in JPEG_XR:
             _check_ending(page, piece, index, [piece + _MORE])
         else:
@@ -152,11 +156,22 @@ def _check_jpeg(page: Page, piece: bytes, columns: int, rows: int) -> None:
         raise cut_short()
 
 
-def _check_fax(page: Page, piece: bytes, index: int) -> None:
+def _check_fax(page: Page, piece: bytes, index: int, rows: int) -> None:
+    if page.compression == GROUP_3 and (tag_of(page, _T4_OPTIONS) or 0) & 1:
+        if _rows_of_fax(in_order(page, piece)) < rows:
+            raise cut_short()
+        return
     if _decoded(page, piece, index)[-1].any():
         return
     _check_ending(page, piece, index, [piece + runs for runs in _RUNS])
     _check_ending(page, piece, index, _with_more_rows(page, piece))
+
+
+def _rows_of_fax(piece: bytes) -> int:
+    """How many rows of two dimensions there are, each of which starts with an end of line and a
+    bit for its kind; an end mark has no more than these."""
+    bits = np.unpackbits(np.frombuffer(piece, np.uint8)).tobytes()
+    return sum(1 in row[1:] for row in bits.split(_END_OF_LINE))
 
 
 def _with_more_rows(page: Page, piece: bytes) -> Iterator[bytes]:
