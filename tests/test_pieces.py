@@ -288,7 +288,7 @@ def test_a_fax_of_two_dimensions_that_ends_early_is_refused(margin: int) -> None
     black[HEIGHT - margin :] = False
     file = io.BytesIO()
     Image.fromarray(~black).save(file, "TIFF", compression="group3")
-    with tifffile.TiffFile(file) as stored:
+    with tifffile.TiffFile(io.BytesIO(file.getvalue())) as stored:
         page = stored.pages.first
         strip = file.getvalue()[page.dataoffsets[0] :][: page.databytecounts[0]]
         photometric = int(page.photometric)
