@@ -29,6 +29,7 @@ END_OF_LINE = "000000000001"
 WITH_AN_END: dict[str, Callable[[], bytes]] = {
     "PNG": lambda: by_pillow(PHOTO, "PNG"),
     "JPEG": lambda: by_pillow(PHOTO, "JPEG"),
+    "JPEG with codes of its own": lambda: by_pillow(PHOTO, "JPEG", quality=98, optimize=True),
     "JPEG 2000": lambda: by_pillow(PHOTO, "JPEG2000"),
     "JPEG 2000 of 16 bits": lambda: bytes(
         imagecodecs.jpeg2k_encode(DEEP, level=0, codecformat="jp2")

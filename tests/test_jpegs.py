@@ -11,9 +11,9 @@ from pipeline.images.pillow import read_full
 NOISE = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("color", [False, True])
-def test_a_part_of_the_last_blocks_that_is_missing_is_told(color: bool) -> None:
-    whole = by_pillow(Image.fromarray(NOISE if color else NOISE[..., 0]), "JPEG")
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_part_of_the_last_blocks_that_is_missing_is_told(mode: str) -> None:
+    whole = by_pillow(Image.fromarray(NOISE).convert(mode), "JPEG")
     for missing in (200, 500):
         with pytest.raises(PhotoError, match="ends before its pixels do") as error:
             read_full(whole[:-missing].rstrip(b"\xff") + b"\xff\xd9")

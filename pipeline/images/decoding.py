@@ -195,9 +195,10 @@ def _is_costly(image: Image.Image) -> bool:
 
 
 def _ends_in_filling(image: Image.Image) -> bool:
-    """Whether the last pixel is what libjpeg puts where a JPEG has no data: middle gray."""
-    last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
-    return last.mode in ("L", "RGB") and bool((np.asarray(last) == 128).all())
+    """Whether the last pixel is what libjpeg puts where a JPEG has no data: middle gray, which
+    Pillow may have inverted."""
+    last = np.asarray(image.crop((image.width - 1, image.height - 1, image.width, image.height)))
+    return bool(((last == 127) | (last == 128)).all())
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:

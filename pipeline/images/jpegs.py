@@ -27,6 +27,7 @@ from pipeline.images.jpeg_frames import (
     segments_behind,
 )
 from pipeline.images.masters import DeepMaster
+from pipeline.images.tails import ends_blank
 
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
 _PROGRESSIVE = 0xC2
@@ -56,10 +57,10 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
             raise PhotoError("unsupported", what)
         check_scans(data)
         if data.find(END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
-            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
+            raise _cut_short()
         pixels = _first_that_reads(decoders, data)
         if frame.process != _JPEG_LS and _goes_on(decoders, data, frame, pixels):
-            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
+            raise _cut_short()
         values = pixels[..., None] if pixels.ndim == 2 else pixels
         white, note = 2**frame.bits - 1, note_on_inks(data)
         return Samples(values, kind, white, inverted=kind == "cmyk", note=note)
@@ -85,6 +86,8 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
     frame = frame_of(data)
     if frame is None or frame.process in _ARITHMETIC:  # which may end before its last zeros
         return False
+    if _goes_on_in_zeros(data, frame):
+        return True
     end = end_of(data, frame)
     try:
         found = imagecodecs.jpeg8_decode(data, tables=tables)
@@ -100,10 +103,13 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
 
 def check_scans(data: bytes) -> None:
     """Raises PhotoError: unsupported where a JPEG has so many scans that decoding takes hours,
-    corrupt where none of them has one of its channels, or a part between restarts is lost."""
+    corrupt where none of them has one of its channels, or a part between restarts is lost, or
+    zeros took the place of its end: these may be codes, too."""
     frame = frame_of(data)
     if frame is None:
         return
+    if _goes_on_in_zeros(data, frame):
+        raise _cut_short()
     segments, scans, seen = 0, 1, set(channels_of_scan(data, frame.first))
     start, restarts = frame.scan, _INTERVAL in data[: frame.scan]
     for marker, at, end in segments_behind(data, frame):
@@ -118,6 +124,14 @@ def check_scans(data: bytes) -> None:
             raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
     if set(channels_of(data, frame)) - seen:
         raise PhotoError("corrupt", "the JPEG ends before its colors do")
+
+
+def _goes_on_in_zeros(data: bytes, frame: Frame) -> bool:
+    return ends_blank(data) and end_of(data, frame) == len(data)
+
+
+def _cut_short() -> PhotoError:
+    return PhotoError("corrupt", "the JPEG ends before its pixels do")
 
 
 def _check_restarts(data: bytes, start: int, end: int) -> None:
