@@ -85,6 +85,16 @@ def test_zeros_behind_the_end_do_no_harm(name: str) -> None:
     assert np.array_equal(read_full(data + bytes(4096)).gray, read_full(data).gray)
 
 
+def test_an_avif_may_end_in_room_for_more() -> None:
+    data = by_pillow(PHOTO, "AVIF")
+    at = data.index(b"mdat") - 4
+    assert at + int.from_bytes(data[at : at + 4], "big") == len(data)
+    room = 2000
+    assert len(data) % 512
+    longer = data[:at] + (len(data) - at + room).to_bytes(4, "big") + data[at + 4 :] + bytes(room)
+    assert np.array_equal(read_full(longer).gray, read_full(data).gray)
+
+
 def test_white_in_a_webp_may_be_zeros() -> None:
     white = by_pillow(Image.new("L", (4000, 3000), 255), "WEBP")
     assert not any(white[-512:])

@@ -38,14 +38,14 @@ def check_tail(data: bytes) -> None:
     """Raises PhotoError (corrupt) where a WebP or AVIF, which have no end mark, ends in zeros."""
     if not ends_blank(data, zeros=_BLOCK):
         return
-    if data[:4] == b"RIFF":  # what is all of one tone may be zeros, too, but from anywhere on
+    if data[:4] == b"RIFF":
         end = 8 + int.from_bytes(data[4:8], "little")
-        end = end if _zeros_by_blocks(data) else 0
     elif data[4:8] == b"ftyp":
         end = _end_of_pixels(data)
     else:
         return
-    if ends_blank(data, end, _BLOCK):
+    # One tone, or room that Exif reserves, may be zeros, too, but from anywhere on.
+    if ends_blank(data, end, _BLOCK) and _zeros_by_blocks(data):
         raise PhotoError("corrupt", "the file ends in zeros, as a copy that broke off does")
 
 
