@@ -350,6 +350,13 @@ def test_pieces_may_be_padded(pixels: np.ndarray, compression: int) -> None:
         assert is_corrupt(tiff(padded, bits, compression, **layout))
 
 
+@pytest.mark.parametrize("more", [500, 2**22])
+def test_pieces_of_deflate_may_hold_more_than_their_rows(more: int) -> None:
+    for cut, layout in ((strips(GRAY), IN_STRIPS), (tiles(GRAY), TILED)):
+        longer = [zlib.compress(piece + bytes(more)) + bytes(100) for piece in cut]
+        assert np.array_equal(read(tiff(longer, 8, ZIP, **layout)), GRAY)
+
+
 def test_pack_bits_that_unpack_to_too_many_pixels_are_refused() -> None:
     cut = [PACKERS[PACK_BITS](piece) for piece in strips(DEEP)]
     cut[0] = b"\x80\xfe\x07" + cut[0]

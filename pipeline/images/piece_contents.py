@@ -45,6 +45,7 @@ from pipeline.images.tiff_fields import (
 _MORE = bytes(range(1, 250)) * 8
 _T4_OPTIONS = 292  # a tag
 _END_OF_LINE = bytes(11) + b"\1"  # bits, one a byte
+_MOST_BITS, _FILLING = 5, 512  # of a fax: bits for a pixel, bytes that make a row longer
 _END_OF_FAX = 32  # bytes in which the end mark is looked for
 _SPARE = 2**20  # pixels by which the picture in a piece may be larger
 # What no whole fax has behind its last row: runs of three, after the end of a line or without it.
@@ -158,7 +159,8 @@ def _check_jpeg(page: Page, piece: bytes, columns: int, rows: int) -> None:
 
 def _check_fax(page: Page, piece: bytes, index: int, rows: int) -> None:
     if page.compression == GROUP_3 and (tag_of(page, _T4_OPTIONS) or 0) & 1:
-        if _rows_of_fax(in_order(page, piece)) < rows:
+        most = rows * (columns_of(page) * _MOST_BITS // 8 + _FILLING)
+        if _rows_of_fax(in_order(page, piece[:most])) < rows:
             raise cut_short()
         return
     if _decoded(page, piece, index)[-1].any():

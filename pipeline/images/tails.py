@@ -21,7 +21,7 @@ def ends_blank(data: bytes, end: int | None = None, zeros: int = _FEW) -> bool:
 
 def inflated(parts: Iterable[bytes], most: int) -> tuple[int, bool]:
     """How many bytes a stream of Deflate holds, of which little more than `most` are looked at, and
-    whether its end was seen. Raises zlib.error (damaged)."""
+    whether it ends, or holds that many. Raises zlib.error (damaged)."""
     stream, count = zlib.decompressobj(), 0
     for part in parts:
         for start in range(0, len(part), _AT_ONCE):  # zlib copies the rest each time
@@ -30,8 +30,8 @@ def inflated(parts: Iterable[bytes], most: int) -> tuple[int, bool]:
                 more = len(stream.decompress(rest, _AT_ONCE))
                 count, rest = count + more, stream.unconsumed_tail
             if stream.eof or count > most + _AT_ONCE:
-                return count, stream.eof
-    return count, stream.eof
+                return count, True
+    return count, False
 
 
 def check_tail(data: bytes) -> None:
