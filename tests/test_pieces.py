@@ -350,6 +350,21 @@ def test_pieces_may_be_padded(pixels: np.ndarray, compression: int) -> None:
         assert is_corrupt(tiff(padded, bits, compression, **layout))
 
 
+@pytest.mark.parametrize("compression", [PLAIN, LZW, ZIP, PACK_BITS])
+@pytest.mark.parametrize("shared", [1, 2])
+def test_a_short_piece_of_ycbcr_is_not_filled_up(shared: int, compression: int) -> None:
+    cells = GRAY.reshape(HEIGHT // shared, shared, WIDTH // shared, shared).swapaxes(1, 2)
+    cells = cells.reshape(HEIGHT // shared, WIDTH // shared, shared * shared)
+    colors = np.full((*cells.shape[:2], 2), 128, np.uint8)
+    units = np.concatenate([cells, colors], axis=-1)
+    cut = [each.tobytes() for each in np.split(units, HEIGHT // ROWS)]
+    layout = {"samples": 3, "photometric": 6, "fields": {530: (3, [shared, shared])}}
+    pieces = [PACKERS[compression](piece) for piece in cut]
+    assert np.abs(read(tiff(pieces, 8, compression, **layout)) - GRAY).max() <= 1
+    pieces[1] = PACKERS[compression](cut[1][: len(cut[1]) // 2])
+    assert is_corrupt(tiff(pieces, 8, compression, **layout))
+
+
 @pytest.mark.parametrize("more", [500, 2**22])
 def test_pieces_of_deflate_may_hold_more_than_their_rows(more: int) -> None:
     for cut, layout in ((strips(GRAY), IN_STRIPS), (tiles(GRAY), TILED)):

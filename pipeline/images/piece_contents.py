@@ -33,11 +33,13 @@ from pipeline.images.tiff_fields import (
     GROUP_3,
     JPEG,
     JPEG_XR,
+    LZW,
     OLD_JPEG,
     PACK_BITS,
     RGB,
     SUBSAMPLING,
     YCBCR,
+    is_for_libtiff,
     subsampling_of,
     tag_of,
 )
@@ -96,6 +98,34 @@ def check_sums(page: Page, data: bytes) -> None:
             raise PhotoError("corrupt", "a piece of the TIFF is damaged") from error
         if not ended and ends_blank(piece):
             raise cut_short()
+
+
+def check_lengths(page: Page, data: bytes) -> None:
+    """Raises PhotoError (corrupt) where a piece of YCbCr ends early: libtiff, which is asked for
+    RGB, makes up the rest."""
+    if not is_for_libtiff(page) or page.planarconfig != 1:
+        return
+    for _, piece, rows in pieces_of(page, data):
+        length = _unpacked(page, in_order(page, piece))
+        if length is not None and length < bytes_of_ycbcr(page, columns_of(page), rows):
+            raise cut_short()
+
+
+def bytes_of_ycbcr(page: Page, columns: int, rows: int) -> int:
+    """Without compression."""
+    across, down = subsampling_of(page)
+    return -(-columns // across) * -(-rows // down) * (across * down + 2)
+
+
+def _unpacked(page: Page, piece: bytes) -> int | None:
+    """How many bytes a piece unpacks to; None where a decoder is stricter than libtiff."""
+    import imagecodecs
+
+    code = int(page.compression)
+    if code in DEFLATE:
+        return inflated([piece], bytes_of_ycbcr(page, columns_of(page), rows_of(page)))[0]
+    unpack = {LZW: imagecodecs.lzw_decode, PACK_BITS: imagecodecs.packbits_decode}.get(code)
+    return len(unpack(piece)) if unpack else None
 
 
 def _is_sound_deflate(stream: bytes, size: int) -> bool:
