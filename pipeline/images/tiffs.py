@@ -67,9 +67,8 @@ def check_pieces(data: bytes) -> None:
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            check_ends(file.pages.first, data)
-            check_sums(file.pages.first, data)
-            check_lengths(file.pages.first, data)
+            for check in (check_ends, check_sums, check_lengths):
+                check(file.pages.first, data)
     except (PhotoError, MemoryError):
         raise
     except Exception:  # what libtiff has read, tifffile may not know
