@@ -43,9 +43,16 @@ WITH_AN_END: dict[str, Callable[[], bytes]] = {
 }
 
 
-def tiff(strip: bytes, bits: int, compression: int, photometric: int = 1, order: int = 1) -> bytes:
+def tiff(
+    strip: bytes,
+    bits: int,
+    compression: int,
+    photometric: int = 1,
+    order: int = 1,
+    size: tuple[int, ...] = GRAY.shape,
+) -> bytes:
     """A little-endian TIFF with its directory before its only strip. order: FillOrder."""
-    height, width = GRAY.shape
+    height, width = size
     fields = (
         *((256, width), (257, height), (258, bits), (259, compression), (262, photometric)),
         *((266, order), (273, 8 + 2 + 10 * 12 + 4), (277, 1), (278, height), (279, len(strip))),
@@ -112,6 +119,12 @@ def test_plain_pixels_that_end_in_zeros_have_a_note(name: str) -> None:
     row = GRAY.shape[1] * pixels.itemsize
     black = data[: -40 * row] + bytes(40 * row)
     assert not read_full(black).metadata.notes
+
+
+def test_black_rows_of_one_bit_that_start_with_a_block_have_no_note() -> None:
+    data = tiff(b"\x5a" * (3 * 126) + bytes(3 * 175), 1, 1, size=(301, 24))
+    assert data[511] and not any(data[512:])
+    assert not read_full(data).metadata.notes
 
 
 @pytest.mark.parametrize("color", [False, True])

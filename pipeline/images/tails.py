@@ -10,6 +10,7 @@ from pipeline.images.boxes import read_box
 _BLOCK = 512  # bytes that disks and file systems write at once, or a multiple of it
 _FEW = 64  # zeros that no compressed picture has before its end mark
 _AT_ONCE = 2**20  # bytes
+_BITS = (1, 4, 8, 12, 16, 24, 32, 48)  # of a pixel without compression
 _MOST_BOXES = 10_000
 
 
@@ -53,7 +54,7 @@ def note_on_tail(data: bytes, width: int, height: int) -> str:
     """For people: that pixels without compression end in zeros where no row starts, but a block of
     a disk does. Elsewhere, zeros may be black. Sides of the picture in any order."""
     zeros = _zeros_by_blocks(data)
-    rows = {-(-side * bits // 8) for side in (width, height) for bits in (8, 16, 24, 32, 48)}
+    rows = {-(-side * bits // 8) for side in (width, height) for bits in _BITS}
     if not zeros or any(zeros % each == 0 for row in rows for each in (row, row + -row % 4)):
         return ""
     return f"its last {zeros:,} bytes are zeros, as if a copy had broken off"
