@@ -29,6 +29,7 @@ END_OF_LINE = "000000000001"
 WITH_AN_END: dict[str, Callable[[], bytes]] = {
     "PNG": lambda: by_pillow(PHOTO, "PNG"),
     "JPEG": lambda: by_pillow(PHOTO, "JPEG"),
+    "JPEG with codes of its own": lambda: by_pillow(PHOTO, "JPEG", quality=98, optimize=True),
     "JPEG 2000": lambda: by_pillow(PHOTO, "JPEG2000"),
     "JPEG 2000 of 16 bits": lambda: bytes(
         imagecodecs.jpeg2k_encode(DEEP, level=0, codecformat="jp2")
@@ -42,9 +43,16 @@ WITH_AN_END: dict[str, Callable[[], bytes]] = {
 }
 
 
-def tiff(strip: bytes, bits: int, compression: int, photometric: int = 1, order: int = 1) -> bytes:
+def tiff(
+    strip: bytes,
+    bits: int,
+    compression: int,
+    photometric: int = 1,
+    order: int = 1,
+    size: tuple[int, ...] = GRAY.shape,
+) -> bytes:
     """A little-endian TIFF with its directory before its only strip. order: FillOrder."""
-    height, width = GRAY.shape
+    height, width = size
     fields = (
         *((256, width), (257, height), (258, bits), (259, compression), (262, photometric)),
         *((266, order), (273, 8 + 2 + 10 * 12 + 4), (277, 1), (278, height), (279, len(strip))),
@@ -84,6 +92,16 @@ def test_zeros_behind_the_end_do_no_harm(name: str) -> None:
     assert np.array_equal(read_full(data + bytes(4096)).gray, read_full(data).gray)
 
 
+def test_an_avif_may_end_in_room_for_more() -> None:
+    data = by_pillow(PHOTO, "AVIF")
+    at = data.index(b"mdat") - 4
+    assert at + int.from_bytes(data[at : at + 4], "big") == len(data)
+    room = 2000
+    assert len(data) % 512
+    longer = data[:at] + (len(data) - at + room).to_bytes(4, "big") + data[at + 4 :] + bytes(room)
+    assert np.array_equal(read_full(longer).gray, read_full(data).gray)
+
+
 def test_white_in_a_webp_may_be_zeros() -> None:
     white = by_pillow(Image.new("L", (4000, 3000), 255), "WEBP")
     assert not any(white[-512:])
@@ -103,13 +121,20 @@ def test_plain_pixels_that_end_in_zeros_have_a_note(name: str) -> None:
     assert not read_full(black).metadata.notes
 
 
+def test_black_rows_of_one_bit_that_start_with_a_block_have_no_note() -> None:
+    data = tiff(b"\x5a" * (3 * 126) + bytes(3 * 175), 1, 1, size=(301, 24))
+    assert data[511] and not any(data[512:])
+    assert not read_full(data).metadata.notes
+
+
 @pytest.mark.parametrize("color", [False, True])
-def test_a_progressive_jpeg_that_ends_early_is_refused(color: bool) -> None:
+def test_a_progressive_jpeg_that_ends_before_its_last_scan_is_refused(color: bool) -> None:
     photo = PHOTO.convert("RGB") if color else PHOTO
     data = by_pillow(photo, "JPEG", progressive=True)
     assert read_full(data).gray.shape == GRAY.shape
-    for share in (0.3, 0.6, 0.9):
-        assert is_corrupt(data[: int(len(data) * share)].rstrip(b"\xff") + END_OF_JPEG)
+    [*scans] = (found.start() for found in re.finditer(b"\xff\xda", data))
+    for start, end in zip(scans[:-1], scans[1:], strict=True):
+        assert is_corrupt(data[: (start + end) // 2].rstrip(b"\xff") + END_OF_JPEG)
 
 
 def test_a_jpeg_without_one_of_its_colors_is_refused() -> None:
@@ -128,6 +153,16 @@ def test_a_jpeg_that_lacks_a_part_between_restarts_is_refused() -> None:
         assert len(marks) > 20 and is_corrupt(data[: marks[5]] + data[marks[6] :])
         parts = [data[marks[each] : marks[each + 1]] for each in (5, 6)]
         assert is_corrupt(data[: marks[5]] + parts[1] + parts[0] + data[marks[7] :])
+
+
+def test_comments_are_no_part_of_the_data_between_restarts() -> None:
+    comment = b"\xff\xfe\0\x06\xff\xd3\xff\xd9"
+    for more in ({}, {"progressive": True}):
+        data = by_pillow(PHOTO, "JPEG", restart_marker_rows=1, **more)
+        for mark in (b"\xff\xda", END_OF_JPEG):
+            at = data.rindex(mark)
+            given = data[:at] + comment + data[at:]
+            assert np.array_equal(read_full(given).gray, read_full(data).gray)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from pipeline.images.pillow import read_full
 from pipeline.metadata.exif import (
     Fields,
     Metadata,
+    Value,
     exif_block,
     metadata_of,
     photoshop_block,
@@ -495,3 +496,43 @@ def test_exif_of_the_sensors_grid_is_left_behind() -> None:
     entries = [(tag, 3, 1, 1) for tag in (34856, 37386, 41484, 41486, 41487, 41488, 41495, 42240)]
     block = b"II*\0\x08\0\0\0" + directory([(34665, 4, 1, 26)]) + directory(entries)
     assert set(cast(Fields, read_fields(block)[34665])) == {37386, 41495}
+
+
+@pytest.mark.parametrize(
+    ("date", "time", "expected"),
+    [
+        (b"19310501", b"101500+0100", "1931-05-01T10:15:00+01:00"),
+        (b"19310501", b"10:15:00", "1931-05-01"),
+        (b"19310000", b"101500", "1931"),
+        (b"19310012", b"", "1931"),
+        (b"1931-05-01", b"", "1931-05-01"),
+        (b"about 1931", b"", "about 1931"),
+        (b"00000501", b"", None),
+    ],
+)
+def test_dates_of_iptc_in_any_form(date: bytes, time: bytes, expected: str | None) -> None:
+    sets = [(55, date), (60, time)]
+    block = b"".join(struct.pack(">BBBH", 28, 2, each, len(text)) + text for each, text in sets)
+    stated = f"<photoshop:DateCreated>{expected}</photoshop:DateCreated>"
+    said = description_of(block, None)
+    assert stated in said if expected else not said
+
+
+@pytest.mark.parametrize("resolution", [0, 1, 65536])
+def test_a_resolution_that_photoshop_does_not_know_is_none(resolution: int) -> None:
+    value = struct.pack(">IHHIHH", resolution, 1, 1, resolution, 1, 1)
+    body = b"Photoshop 3.0\0" + b"8BIM\x03\xed\0\0" + struct.pack(">I", len(value)) + value
+    data = photo()
+    segment = b"\xff\xed" + struct.pack(">H", len(body) + 2) + body
+    assert read_full(data[:2] + segment + data[2:]).dpi is None
+
+
+@pytest.mark.parametrize("kind", [4, 13, 16, 18])
+def test_fields_of_a_directory_that_a_bigtiff_points_to(kind: int) -> None:
+    def directory(tag: int, kind: int, count: int, value: bytes) -> bytes:
+        return struct.pack("<QHHQ8sQ", 1, tag, kind, count, value, 0)
+
+    head = b"II+\0\x08\0\0\0" + struct.pack("<Q", 16)
+    first = directory(34665, kind, 1, struct.pack("<Q", 16 + 36))
+    found = read_fields(head + first + directory(36867, 2, 8, b"1931:05\0"))
+    assert cast(Fields, found[34665])[36867] == Value(2, b"1931:05\0")

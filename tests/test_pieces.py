@@ -282,6 +282,31 @@ def test_a_fax_that_ends_early_is_refused(name: str, code: int, margin: int) -> 
         assert is_corrupt(tiff([strip[: int(count * share)]], 1, code, **more))
 
 
+@pytest.mark.parametrize("margin", [0, 20])
+def test_a_fax_of_two_dimensions_that_ends_early_is_refused(margin: int) -> None:
+    black = np.random.default_rng(0).random((HEIGHT, WIDTH)) < 0.2
+    black[HEIGHT - margin :] = False
+    file = io.BytesIO()
+    Image.fromarray(~black).save(file, "TIFF", compression="group3")
+    with tifffile.TiffFile(io.BytesIO(file.getvalue())) as stored:
+        page = stored.pages.first
+        strip = file.getvalue()[page.dataoffsets[0] :][: page.databytecounts[0]]
+        photometric = int(page.photometric)
+    end = "000000000001"
+    bits = "".join(f"{each:08b}" for each in strip).replace(end, end + "1")  # of one dimension
+
+    def fax(bits: str) -> bytes:
+        bits += "0" * (-len(bits) % 8)
+        piece = int(bits, 2).to_bytes(len(bits) // 8, "big")
+        more: dict[str, Any] = {"photometric": photometric, "rows": HEIGHT}
+        return tiff([piece], 1, GROUP_3, fields={292: (4, [1])}, **more)
+
+    for mark in ("", 6 * (end + "1")):
+        assert np.array_equal(read(fax(bits + mark)), ~black * 255)
+        for share in (0.3, 0.7):
+            assert is_corrupt(fax(bits[: int(len(bits) * share)] + mark))
+
+
 @pytest.mark.parametrize("pixels", [GRAY, DEEP], ids=["8", "16"])
 def test_a_jpeg_xr_that_ends_early_is_refused(pixels: np.ndarray) -> None:
     whole = bytes(imagecodecs.jpegxr_encode(pixels, level=100))
@@ -323,6 +348,28 @@ def test_pieces_may_be_padded(pixels: np.ndarray, compression: int) -> None:
         assert np.array_equal(read(tiff(padded, bits, compression, **layout)), GRAY)
         padded[1] = PACKERS[compression](cut[1][:-64])
         assert is_corrupt(tiff(padded, bits, compression, **layout))
+
+
+@pytest.mark.parametrize("compression", [PLAIN, LZW, ZIP, PACK_BITS])
+@pytest.mark.parametrize("shared", [1, 2])
+def test_a_short_piece_of_ycbcr_is_not_filled_up(shared: int, compression: int) -> None:
+    cells = GRAY.reshape(HEIGHT // shared, shared, WIDTH // shared, shared).swapaxes(1, 2)
+    cells = cells.reshape(HEIGHT // shared, WIDTH // shared, shared * shared)
+    colors = np.full((*cells.shape[:2], 2), 128, np.uint8)
+    units = np.concatenate([cells, colors], axis=-1)
+    cut = [each.tobytes() for each in np.split(units, HEIGHT // ROWS)]
+    layout = {"samples": 3, "photometric": 6, "fields": {530: (3, [shared, shared])}}
+    pieces = [PACKERS[compression](piece) for piece in cut]
+    assert np.abs(read(tiff(pieces, 8, compression, **layout)) - GRAY).max() <= 1
+    pieces[1] = PACKERS[compression](cut[1][: len(cut[1]) // 2])
+    assert is_corrupt(tiff(pieces, 8, compression, **layout))
+
+
+@pytest.mark.parametrize("more", [500, 2**22])
+def test_pieces_of_deflate_may_hold_more_than_their_rows(more: int) -> None:
+    for cut, layout in ((strips(GRAY), IN_STRIPS), (tiles(GRAY), TILED)):
+        longer = [zlib.compress(piece + bytes(more)) + bytes(100) for piece in cut]
+        assert np.array_equal(read(tiff(longer, 8, ZIP, **layout)), GRAY)
 
 
 def test_pack_bits_that_unpack_to_too_many_pixels_are_refused() -> None:

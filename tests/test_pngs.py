@@ -41,6 +41,13 @@ def png(
     )
 
 
+def test_a_stream_without_its_checksum_before_zeros_that_follow_the_end() -> None:
+    data = png(rows_of(RAMP))
+    stream = zlib.compress(b"".join(rows_of(RAMP)))
+    given = data.replace(chunk(b"IDAT", stream), chunk(b"IDAT", stream[:-4])) + bytes(4096)
+    assert np.array_equal(read_full(given).gray, RAMP)
+
+
 @pytest.mark.parametrize("dtype", [">u1", ">u2"])
 @pytest.mark.parametrize("black", [False, True])
 def test_rows_that_are_missing_are_not_black(dtype: str, black: bool) -> None:

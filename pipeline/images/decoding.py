@@ -41,7 +41,7 @@ from pipeline.images.gray import (
     upright,
 )
 from pipeline.images.jpeg2000 import check_codestream
-from pipeline.images.jpegs import check_scans, ends_early, is_progressive, note_on_inks
+from pipeline.images.jpegs import check_scans, ends_early, may_lack_detail, note_on_inks
 from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pngs import check_whole
 from pipeline.images.regions import Kept, Look, look_at
@@ -163,6 +163,7 @@ def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Im
     mode = image.mode
     if format == "JPEG":
         check_scans(data)
+        image.decodermaxblock = len(data)  # as libjpeg cannot wait for more of arithmetic codes
     if reduce_to is not None:
         image = _reduced(image, data, reduce_to)
     image.load()
@@ -181,7 +182,7 @@ def _check_loaded(image: Image.Image, format: str, data: bytes) -> None:
         check_codestream(data)
     elif format == "TIFF":
         check_pieces(data)
-    elif format == "JPEG" and (is_progressive(data) or _ends_in_filling(image)):
+    elif format == "JPEG" and (may_lack_detail(data) or _ends_in_filling(image)):
         if ends_early(data):
             raise PhotoError("corrupt", "the JPEG ends before its pixels do")
 
@@ -194,9 +195,10 @@ def _is_costly(image: Image.Image) -> bool:
 
 
 def _ends_in_filling(image: Image.Image) -> bool:
-    """Whether the last pixel is what libjpeg puts where a JPEG has no data: middle gray."""
-    last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
-    return last.mode in ("L", "RGB") and bool((np.asarray(last) == 128).all())
+    """Whether the last pixel is what libjpeg puts where a JPEG has no data: middle gray, which
+    Pillow may have inverted."""
+    last = np.asarray(image.crop((image.width - 1, image.height - 1, image.width, image.height)))
+    return bool(((last == 127) | (last == 128)).all())
 
 
 def _check_pixels(width: int, height: int, most: int) -> None:

@@ -27,6 +27,7 @@ PROCESSES = {
 SCAN, END = b"\xff\xda", b"\xff\xd9"
 _LINES = b"\xff\xdc\0\4"  # the segment "define number of lines"
 MOST_SEGMENTS = 10_000
+_NO_BIT = 15  # the level of a coefficient before the first scan that has it
 _ALONE = (0x01, *range(0xD0, 0xD9))  # markers without a length
 _MARKER = re.compile(rb"\xff[^\0\xd0-\xd7\xff]")  # that ends the data of a scan
 
@@ -81,18 +82,41 @@ def frame_of(data: bytes) -> Frame | None:
     return None
 
 
-def segments_behind(data: bytes, frame: Frame) -> Iterator[tuple[bytes, int]]:
-    """Marker and position of what follows the data of the first scan, up to the end mark."""
-    at = frame.scan
+def segments_behind(data: bytes, frame: Frame) -> Iterator[tuple[bytes, int, int]]:
+    """Marker, start and end of each segment behind the data of the first scan, up to the end
+    mark."""
+    end = frame.scan
     for _ in range(MOST_SEGMENTS):
-        found = _MARKER.search(data, at)
+        found = _MARKER.search(data, end)
         if found is None:
             return
-        yield found[0], found.start()
+        at, end = found.span()
         if found[0] == END:
+            yield END, at, end
             return
-        at = found.start() + 2
-        at += int.from_bytes(data[at : at + 2], "big")
+        end += int.from_bytes(data[end : end + 2], "big")
+        yield found[0], at, end
+
+
+def is_refined(data: bytes, frame: Frame) -> bool:
+    """Whether a progressive JPEG has all bits of all coefficients, if its last scan is whole, and
+    that one does no more than add the last bits."""
+    levels = dict.fromkeys(channels_of(data, frame), [_NO_BIT] * 64)
+    later = (at for marker, at, _ in segments_behind(data, frame) if marker == SCAN)
+    before = 0
+    for at in (frame.first, *later):
+        names = channels_of_scan(data, at)
+        first, last, level = data[at + 5 + 2 * len(names) :][:3]
+        before = level >> 4
+        for name in names:
+            known = levels.get(name, [_NO_BIT] * 64)
+            levels[name] = [*known[:first], *[level & 15] * (last + 1 - first), *known[last + 1 :]]
+    return before > 0 and not any(map(any, levels.values()))
+
+
+def channels_of(data: bytes, frame: Frame) -> bytes:
+    """Names of the channels in a frame."""
+    return data[frame.at + 10 : frame.at + 10 + 3 * frame.channels : 3]
 
 
 def channels_of_scan(data: bytes, at: int) -> bytes:
@@ -102,7 +126,7 @@ def channels_of_scan(data: bytes, at: int) -> bytes:
 
 def end_of(data: bytes, frame: Frame) -> int:
     """Where the end mark is, or the file ends."""
-    marks = (at for marker, at in segments_behind(data, frame) if marker == END)
+    marks = (at for marker, at, _ in segments_behind(data, frame) if marker == END)
     return next(marks, len(data))
 
 

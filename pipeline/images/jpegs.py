@@ -19,19 +19,24 @@ from pipeline.images.jpeg_frames import (
     PROCESSES,
     SCAN,
     Frame,
+    channels_of,
     channels_of_scan,
     end_of,
     frame_of,
+    is_refined,
     segments_behind,
 )
 from pipeline.images.masters import DeepMaster
+from pipeline.images.tails import ends_blank
 
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits
-_PROGRESSIVE = (0xC2, 0xCA)
+_PROGRESSIVE = 0xC2
+_ARITHMETIC = (0xC9, 0xCA)
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _MORE = bytes(range(1, 250))
 _MOST_SCANS = 500  # encoders make 20 at most
 _INTERVAL, _RESTART = b"\xff\xdd\0\x04", re.compile(rb"\xff[\xd0-\xd7]")
+_IN_TURN = b"".join(bytes((0xFF, 0xD0 + each)) for each in range(8))
 
 
 def open_jpeg(data: bytes) -> DeepMaster | None:
@@ -53,10 +58,10 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
             raise PhotoError("unsupported", what)
         check_scans(data)
         if data.find(END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
-            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
+            raise _cut_short()
         pixels = _first_that_reads(decoders, data)
         if frame.process != _JPEG_LS and _goes_on(decoders, data, frame, pixels):
-            raise PhotoError("corrupt", "the JPEG ends before its pixels do")
+            raise _cut_short()
         values = pixels[..., None] if pixels.ndim == 2 else pixels
         white, note = 2**frame.bits - 1, note_on_inks(data)
         return Samples(values, kind, white, inverted=kind == "cmyk", note=note)
@@ -80,8 +85,10 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
     import imagecodecs
 
     frame = frame_of(data)
-    if frame is None:
+    if frame is None or frame.process in _ARITHMETIC:  # which may end before its last zeros
         return False
+    if _goes_on_in_zeros(data, frame):
+        return True
     end = end_of(data, frame)
     try:
         found = imagecodecs.jpeg8_decode(data, tables=tables)
@@ -97,36 +104,48 @@ def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = 
 
 def check_scans(data: bytes) -> None:
     """Raises PhotoError: unsupported where a JPEG has so many scans that decoding takes hours,
-    corrupt where none of them has one of its channels, or a part between restarts is lost."""
+    corrupt where none of them has one of its channels, or a part between restarts is lost, or
+    zeros took the place of its end: these may be codes, too."""
     frame = frame_of(data)
     if frame is None:
         return
+    if _goes_on_in_zeros(data, frame):
+        raise _cut_short()
     segments, scans, seen = 0, 1, set(channels_of_scan(data, frame.first))
     start, restarts = frame.scan, _INTERVAL in data[: frame.scan]
-    for marker, at in segments_behind(data, frame):
+    for marker, at, end in segments_behind(data, frame):
         if restarts:
             _check_restarts(data, start, at)
-            start = at
+        start = end
         segments += 1
         if marker == SCAN:
             scans += 1
             seen.update(channels_of_scan(data, at))
         if scans > _MOST_SCANS or segments == MOST_SEGMENTS:  # more scans may be behind them
             raise PhotoError("unsupported", f"a JPEG of more than {_MOST_SCANS} scans")
-    names = data[frame.at + 10 : frame.at + 10 + 3 * frame.channels : 3]
-    if set(names) - seen:
+    if set(channels_of(data, frame)) - seen:
         raise PhotoError("corrupt", "the JPEG ends before its colors do")
 
 
+def _goes_on_in_zeros(data: bytes, frame: Frame) -> bool:
+    return ends_blank(data) and end_of(data, frame) == len(data)
+
+
+def _cut_short() -> PhotoError:
+    return PhotoError("corrupt", "the JPEG ends before its pixels do")
+
+
 def _check_restarts(data: bytes, start: int, end: int) -> None:
-    for place, found in enumerate(_RESTART.finditer(data, start, end)):
-        if found[0][1] & 7 != place & 7:
-            raise PhotoError("corrupt", "a part of the JPEG is lost or displaced")
+    marks = b"".join(_RESTART.findall(data, start, end))
+    if marks != (_IN_TURN * (len(marks) // 16 + 1))[: len(marks)]:
+        raise PhotoError("corrupt", "a part of the JPEG is lost or displaced")
 
 
-def is_progressive(data: bytes) -> bool:
+def may_lack_detail(data: bytes) -> bool:
+    """Whether a progressive JPEG may have lost more than last bits without any sign of it in its
+    pixels. Others fill up with gray."""
     frame = frame_of(data)
-    return frame is not None and frame.process in _PROGRESSIVE
+    return frame is not None and frame.process == _PROGRESSIVE and not is_refined(data, frame)
 
 
 def note_on_inks(data: bytes) -> str:

@@ -19,6 +19,7 @@ from pipeline.images.tiff_fields import (
     PACK_BITS,
     YCBCR,
     ZSTD,
+    subsampling_of,
     tag_of,
 )
 
@@ -189,7 +190,7 @@ def _may_lack_pieces(page: Page) -> bool:
 
 
 def _is_subsampled(page: Page) -> bool:
-    return int(page.photometric) == YCBCR
+    return int(page.photometric) == YCBCR and subsampling_of(page) != (1, 1)
 
 
 def _counts(page: Page) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from pipeline.images.tails import ends_blank, inflated
 MOST_TEXT = 2**24  # bytes of a text or a profile
 _MOST_TEXTS = 3 * MOST_TEXT  # of all of them
 _LONG = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+_END = b"IEND"
 _START = 8  # bytes of the signature
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by the type of color
 # Adam7: first column and row of each pass, and the steps between its pixels.
@@ -33,11 +34,11 @@ _PASSES = (
 def check_whole(data: bytes, image: Image.Image) -> None:
     """Raises PhotoError (corrupt) where a PNG, loaded as this image, holds fewer pixels.
 
-    Only where one of the last two rows is black, or the file ends in zeros, is this counted, as the
-    stream is read once more.
+    Only where one of the last two rows is black, or zeros took the place of its end, is this
+    counted, as the stream is read once more.
     """
     last = image.crop((0, max(0, image.height - 2), image.width, image.height))
-    blank = ends_blank(data)
+    blank = ends_blank(data) and _END not in data
     if np.asarray(last).reshape(last.height, -1).any(axis=1).all() and not blank:
         return
     needed = _needed(data)

@@ -10,6 +10,7 @@ from pipeline.images.boxes import read_box
 _BLOCK = 512  # bytes that disks and file systems write at once, or a multiple of it
 _FEW = 64  # zeros that no compressed picture has before its end mark
 _AT_ONCE = 2**20  # bytes
+_BITS = (1, 4, 8, 12, 16, 24, 32, 48)  # of a pixel without compression
 _MOST_BOXES = 10_000
 
 
@@ -21,7 +22,7 @@ def ends_blank(data: bytes, end: int | None = None, zeros: int = _FEW) -> bool:
 
 def inflated(parts: Iterable[bytes], most: int) -> tuple[int, bool]:
     """How many bytes a stream of Deflate holds, of which little more than `most` are looked at, and
-    whether its end was seen. Raises zlib.error (damaged)."""
+    whether it ends, or holds that many. Raises zlib.error (damaged)."""
     stream, count = zlib.decompressobj(), 0
     for part in parts:
         for start in range(0, len(part), _AT_ONCE):  # zlib copies the rest each time
@@ -30,22 +31,22 @@ def inflated(parts: Iterable[bytes], most: int) -> tuple[int, bool]:
                 more = len(stream.decompress(rest, _AT_ONCE))
                 count, rest = count + more, stream.unconsumed_tail
             if stream.eof or count > most + _AT_ONCE:
-                return count, stream.eof
-    return count, stream.eof
+                return count, True
+    return count, False
 
 
 def check_tail(data: bytes) -> None:
     """Raises PhotoError (corrupt) where a WebP or AVIF, which have no end mark, ends in zeros."""
     if not ends_blank(data, zeros=_BLOCK):
         return
-    if data[:4] == b"RIFF":  # what is all of one tone may be zeros, too, but from anywhere on
+    if data[:4] == b"RIFF":
         end = 8 + int.from_bytes(data[4:8], "little")
-        end = end if _zeros_by_blocks(data) else 0
     elif data[4:8] == b"ftyp":
         end = _end_of_pixels(data)
     else:
         return
-    if ends_blank(data, end, _BLOCK):
+    # One tone, or room that Exif reserves, may be zeros, too, but from anywhere on.
+    if ends_blank(data, end, _BLOCK) and _zeros_by_blocks(data):
         raise PhotoError("corrupt", "the file ends in zeros, as a copy that broke off does")
 
 
@@ -53,7 +54,7 @@ def note_on_tail(data: bytes, width: int, height: int) -> str:
     """For people: that pixels without compression end in zeros where no row starts, but a block of
     a disk does. Elsewhere, zeros may be black. Sides of the picture in any order."""
     zeros = _zeros_by_blocks(data)
-    rows = {-(-side * bits // 8) for side in (width, height) for bits in (8, 16, 24, 32, 48)}
+    rows = {-(-side * bits // 8) for side in (width, height) for bits in _BITS}
     if not zeros or any(zeros % each == 0 for row in rows for each in (row, row + -row % 4)):
         return ""
     return f"its last {zeros:,} bytes are zeros, as if a copy had broken off"

@@ -22,7 +22,7 @@ _KINDS: dict[int, Kind] = {
 }
 # Compression.
 NOTHING, LZW, OLD_JPEG, JPEG, PACK_BITS, LZMA, ZSTD = 1, 5, 6, 7, 32773, 34925, 50000
-FAX, DEFLATE, JPEG_XR = (2, 3, 4), (8, 32946), (22610, 34934)
+GROUP_3, FAX, DEFLATE, JPEG_XR = 3, (2, 3, 4), (8, 32946), (22610, 34934)
 _JPEG_2000, _PNG, _WEBP = (33003, 33004, 33005, 33007, 34712), 34933, (34927, 50001)
 _JPEG_XL = (50002, 52546)
 # Those whose pieces are files of their own.

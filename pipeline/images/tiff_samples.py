@@ -13,7 +13,9 @@ import numpy as np
 from pipeline.errors import PhotoError
 from pipeline.images.gray import CHANNELS, Samples
 from pipeline.images.piece_contents import (
+    bytes_of_ycbcr,
     check_ends,
+    check_lengths,
     check_padding,
     check_pictures,
     says_other_colors,
@@ -34,7 +36,6 @@ from pipeline.images.tiff_fields import (
     kind_of,
     photometric_of,
     stated_white,
-    subsampling_of,
     tag_of,
 )
 from pipeline.metadata.exif import ORIENTATION
@@ -118,7 +119,8 @@ def _check_whole(page: tifffile.TiffPage, data: bytes) -> None:
     find_pieces(page, data)
     spans = list(zip(page.dataoffsets, page.databytecounts, strict=False))
     if page.compression == NOTHING and page.photometric == YCBCR:
-        if sum(count for _, count in spans) < _bytes_of(page):
+        size = bytes_of_ycbcr(page, page.imagewidth, page.imagelength)
+        if sum(count for _, count in spans) < size:
             raise cut_short()
     elif int(page.compression) in (OLD_JPEG, JPEG):
         if any(
@@ -127,13 +129,7 @@ def _check_whole(page: tifffile.TiffPage, data: bytes) -> None:
             raise cut_short()
     check_pictures(page, data)
     check_ends(page, data)
-
-
-def _bytes_of(page: tifffile.TiffPage) -> int:
-    """Of all pixels of YCbCr without compression."""
-    width, height = page.imagewidth, page.imagelength
-    across, down = subsampling_of(page)
-    return int(-(-width // across) * -(-height // down) * (across * down + 2))
+    check_lengths(page, data)
 
 
 def _values(page: tifffile.TiffPage, data: bytes) -> np.ndarray:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import PhotoError
 from pipeline.images.gray import CHANNELS
 from pipeline.images.masters import DeepMaster
-from pipeline.images.piece_contents import check_ends, check_sums, says_other_colors
+from pipeline.images.piece_contents import check_ends, check_lengths, check_sums, says_other_colors
 from pipeline.images.pieces import check_tiles_number, lie_as_expected
 from pipeline.images.stated import CURVE_TAGS, tiff_curve
 from pipeline.images.tiff_fields import (
@@ -67,8 +67,8 @@ def check_pieces(data: bytes) -> None:
 
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            check_ends(file.pages.first, data)
-            check_sums(file.pages.first, data)
+            for check in (check_ends, check_sums, check_lengths):
+                check(file.pages.first, data)
     except (PhotoError, MemoryError):
         raise
     except Exception:  # what libtiff has read, tifffile may not know

@@ -45,6 +45,7 @@ _ELSEWHERE = {XMP, IPTC, PHOTOSHOP, *_RESOLUTION}  # carried in another way
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 # Bytes that swapping the byte order reverses, by type.
 _UNITS = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8, 13: 4}
+_POINTERS = {4: "I", 13: "I", 16: "Q", 18: "Q"}  # to directories; the last two are of BigTIFF
 _MOST_ENTRIES = 4_000  # looked at in a directory
 _MOST_TEXT = 2**16  # characters of a text of PNG
 
@@ -234,20 +235,21 @@ class _Reader:
             if at + size > len(data):
                 break
             tag, kind, number = struct.unpack_from(order + entry, data, at)
-            if tag not in _WANTED[which] or tag in fields or kind not in _SIZES or not number:
+            each = 8 if kind in (16, 18) else _SIZES.get(kind, 0)
+            if tag not in _WANTED[which] or tag in fields or not each or not number:
                 continue
-            length, place = number * _SIZES[kind], at + size - inline
+            length, place = number * each, at + size - inline
             if length > inline:
                 [place] = struct.unpack_from(f"{order}{'Q' if self.big else 'I'}", data, place)
             if place + length > len(data):
                 continue
             if tag in (EXIF, GPS):
-                if kind in (4, 13):
-                    [there] = struct.unpack_from(f"{order}I", data, place)
+                if kind in _POINTERS:
+                    [there] = struct.unpack_from(order + _POINTERS[kind], data, place)
                     fields[tag] = self.directory(there, tag)
             elif length > self.left:
                 self.whole = False
-            elif kind != 13:
+            elif kind in _SIZES and kind != 13:
                 self.left -= length
                 self._add(fields, tag, kind, data[place : place + length])
         self.whole &= count <= _MOST_ENTRIES or first + size * _MOST_ENTRIES > len(data)

@@ -4,7 +4,9 @@ Fields map to properties as in IPTC's Photo Metadata Standard. Text is UTF-8 if 
 it or if it is valid UTF-8, else Windows-1252, which most programs meant that declared nothing.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Set
+from itertools import takewhile
 from typing import Literal
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
@@ -47,6 +49,8 @@ _PROPERTIES: dict[int, tuple[str, _Form]] = {  # by data set of record 2
     122: ("photoshop:CaptionWriter", "text"),
 }
 _DATE, _TIME = 55, 60
+_DATE_FORM = re.compile(r"(\d{4})(\d\d)?(\d\d)?", re.ASCII)
+_TIME_FORM = re.compile(r"(\d\d)(\d\d)(\d\d)([+-]\d{4})?", re.ASCII)
 _FORMS: dict[str, _Form] = {"xmp:CreateDate": "text", "xmp:CreatorTool": "text"}
 _FORMS |= {"dc:creator": "Seq", "dc:source": "text"}
 
@@ -60,6 +64,7 @@ def description_of(iptc: bytes, packet: str | None, texts: Mapping[str, str] | N
         values.setdefault(number, []).append(value)
     if _DATE in values:
         values[_DATE] = [_moment(values[_DATE][0], values.get(_TIME, [""])[0])]
+        values = {number: each for number, each in values.items() if any(each)}
     lines = [
         f"\n  <{name}>{_formed(values[number], form)}</{name}>"
         for number, (name, form) in _PROPERTIES.items()
@@ -130,13 +135,17 @@ def _clean(text: str) -> str:
 
 
 def _moment(date: str, time: str) -> str:
-    """A date and time of XMP, from CCYYMMDD and HHMMSS±HHMM (may be empty); zeros mean unknown."""
-    parts = [part for part in (date[:4], date[4:6], date[6:8]) if part.strip("0")]
-    day = "-".join(parts)
-    if len(parts) < 3 or len(time) < 6:
-        return day
-    zone = f"{time[6:9]}:{time[9:11]}" if len(time) >= 11 else ""
-    return f"{day}T{time[:2]}:{time[2:4]}:{time[4:6]}{zone}"
+    """A date and time of XMP, from CCYYMMDD and HHMMSS±HHMM (may be empty); zeros mean unknown. A
+    date in any other form is left as people wrote it."""
+    written = _DATE_FORM.fullmatch(date)
+    if written is None:
+        return date
+    parts = list(takewhile(lambda part: part.strip("0"), written.groups("")))
+    clock = _TIME_FORM.fullmatch(time)
+    if len(parts) < 3 or clock is None:
+        return "-".join(parts)
+    hours, minutes, seconds, zone = clock.groups("")
+    return f"{'-'.join(parts)}T{hours}:{minutes}:{seconds}{zone[:3]}{':' * bool(zone)}{zone[3:]}"
 
 
 def _formed(values: list[str], form: _Form) -> str:

@@ -149,7 +149,7 @@ def photoshop_resolution(block: bytes) -> tuple[float, float] | None:
     if value is None or len(value) < 16:
         return None
     x, _, _, y = struct.unpack_from(">IHHI", value)
-    return x / 65536, y / 65536
+    return (x / 65536, y / 65536) if min(x, y) > 65536 else None  # programs write 0 or 1 for none
 
 
 def _resources(block: bytes) -> Iterator[tuple[int, bytes]]:
