@@ -21,9 +21,9 @@ ROOMS = {
         "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
-        "errors", "deadline", "user_folders", "storage", "metadata", "images", "ledger", "weights",
-        "cluster", "provenance", "review", "delivery", "training", "run", "evaluation", "single",
-        "verify", "colorize",
+        "errors", "deadline", "user_folders", "parquet", "storage", "metadata", "images", "ledger",
+        "weights", "cluster", "provenance", "review", "delivery", "training", "run", "evaluation",
+        "single", "verify", "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}

@@ -176,7 +176,7 @@ def job_of(*words: str) -> TrainingJob:
 
 
 def test_what_is_given_beside_a_preset_counts_first(tmp_path: Path) -> None:
-    words = ["pixelcnn", str(tmp_path), str(tmp_path / "out"), "--preset", "published"]
+    words = ["pixelcnn", str(tmp_path / "in"), str(tmp_path / "out"), "--preset", "published"]
     job = job_of(*words, "--hidden", "8", "--resolution", "8", "--inner", "1")
     assert job.start.config == PixelCnnConfig(
         hidden=8, inner=1, levels=3, mixtures=10, resolution=8, dropout=0.5

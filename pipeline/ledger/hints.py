@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError, first_line
 from pipeline.images.hints import DEFAULT_RADIUS, LARGEST_RADIUS, Hint
+from pipeline.parquet import read_parquet
 from pipeline.storage.open_storage import read_file
 
 COLUMNS, OPTIONAL = ("photo", "x", "y", "color"), ("page", "radius")
@@ -205,7 +205,7 @@ def _csv(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 def _parquet(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
-        table = pq.read_table(io.BytesIO(data))
+        table = read_parquet(data)
         rows = table.to_pylist() if len(set(table.column_names)) == table.num_columns else []
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UsageError(f"{uri} is not a Parquet file: {first_line(error)}") from error

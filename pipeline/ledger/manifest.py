@@ -17,10 +17,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError, first_line, shown_in_line
 from pipeline.ledger.seen import Seen
+from pipeline.parquet import open_parquet
 from pipeline.storage.base import Storage, StoredObject
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
@@ -96,7 +96,7 @@ class Manifest:
     def _parquet(self, path: str) -> Iterator[tuple[str, int]]:
         uri = self._storage.uri_of(path)
         try:
-            with self._open(path) as opened, pq.ParquetFile(opened) as file:
+            with self._open(path) as opened, open_parquet(opened) as file:
                 names = set(file.schema_arrow.names)
                 if not ({"uri"} <= names or {"bucket", "key"} <= names):
                     known = ", ".join(file.schema_arrow.names)
@@ -104,7 +104,7 @@ class Manifest:
                 wanted = ["uri", "bucket", "key", "size", "is_latest", "is_delete_marker"]
                 columns = [name for name in wanted if name in names]
                 _refuse_twice(uri, file.schema_arrow.names)
-                for batch in file.iter_batches(_BATCH, columns=columns):
+                for batch in file.iter_batches(_BATCH, columns=columns, use_threads=False):
                     yield from _rows(pa.Table.from_batches([batch]))
         except (pa.ArrowException, OSError, TypeError, ValueError) as error:
             why = first_line(error)

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import StorageError, first_line
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import RUN, Run
+from pipeline.parquet import read_parquet
 from pipeline.storage.base import Storage, StoredObject
 
 SCHEMA = pa.schema(
@@ -226,13 +227,25 @@ def short_name(name: str | None, photo: str) -> str | None:
     return "" if name == photo else name
 
 
+def _with_schema(table: pa.Table) -> pa.Table:
+    """The same with the columns of this version; those that an older plan lacks are null."""
+    there = set(table.column_names)
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in there
+        else pa.nulls(len(table), field.type)
+        for field in SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
 def _read_table(destination: Storage, path: str, digest: str | None = None) -> pa.Table:
     data = destination.read(path)
     uri = destination.uri_of(path)
     if digest is not None and hashlib.sha256(data).hexdigest() != digest:
         raise StorageError(f"{uri} is not what {RUN} was written for; restore it from a copy")
     try:
-        table = pq.read_table(io.BytesIO(data), schema=SCHEMA)
+        table = _with_schema(read_parquet(data, SCHEMA.names))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StorageError(f"{uri} is damaged: {first_line(error)}") from error
     for name, least in _LEAST.items():

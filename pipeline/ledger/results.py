@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import StorageError, first_line
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.run_file import Run
+from pipeline.parquet import read_parquet
 from pipeline.storage.base import Storage
 
 SCHEMA_VERSION = "1"
@@ -276,12 +277,11 @@ def parse_results(data: bytes, uri: str, columns: list[str] | None = None) -> pa
     Of a column that came later than the file, the rows have what Result has by itself.
     """
     try:
-        with pq.ParquetFile(io.BytesIO(data)) as file:
-            there = file.schema_arrow.names
-            wanted = columns or [*there, *(name for name in SCHEMA.names if name not in there)]
-            table = _checked(file.read([name for name in wanted if name in there]))
+        table = _checked(read_parquet(data, columns))
     except (pa.ArrowException, OSError, ValueError) as error:
         raise StorageError(f"{uri} is damaged: {first_line(error)}") from error
+    there = table.column_names
+    wanted = columns or [*there, *(name for name in SCHEMA.names if name not in there)]
     for name in wanted:
         if name not in there:
             value = pa.scalar(getattr(Result, name), SCHEMA.field(name).type)

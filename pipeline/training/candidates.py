@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StorageError, StoreUnavailable, UsageError, first_line
 from pipeline.images.formats import MASTER_SUFFIXES
+from pipeline.parquet import open_parquet
 from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import lies_in, open_storage
@@ -155,7 +156,7 @@ def _list_rows(
                 raise UsageError(f"{uri} has no column {column!r}; its columns are {known}")
         about = file.metadata
         row_groups = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-        told = file.read(columns=wanted) if wanted else None
+        told = file.read(wanted, use_threads=False) if wanted else None
     blank = [""] * about.num_rows
     groups = _words(told, group_column) if told and group_column else blank
     splits = _words(told, split_column) if told and split_column else blank
@@ -182,7 +183,7 @@ def _open_parquet(storage: Storage, path: str) -> pq.ParquetFile:
     else:
         origin = io.BytesIO(storage.read(path))
     try:
-        return pq.ParquetFile(origin)
+        return open_parquet(origin)
     except pa.ArrowException as error:
         cause = first_line(error)
         raise UsageError(f"{storage.uri_of(path)} is not a Parquet file: {cause}") from error
@@ -206,7 +207,9 @@ def fetch(task: Task, storage: Storage) -> Iterator[tuple[int, Place, bytes | St
         return
     with _open_parquet(storage, task.places[0][1].path) as file:
         try:
-            column = file.read_row_group(task.row_group, columns=[COLUMN])[COLUMN]
+            column = file.read_row_group(task.row_group, columns=[COLUMN], use_threads=False)[
+                COLUMN
+            ]
         except (pa.ArrowException, OSError) as error:
             cause = first_line(error)
             uri = storage.uri_of(task.places[0][1].path)
