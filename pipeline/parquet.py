@@ -24,9 +24,11 @@ def open_parquet(origin: Any) -> pq.ParquetFile:
 def read_parquet(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
     """The rows of a file: all columns, or those of `columns` that it has, with its metadata.
 
-    Raises ArrowException, OSError or ValueError.
+    Raises ArrowException, OSError or ValueError, also where one of these columns comes twice.
     """
     with open_parquet(io.BytesIO(data)) as file:
         there = file.schema_arrow.names
         wanted = there if columns is None else [name for name in columns if name in there]
+        if twice := [name for name in wanted if there.count(name) > 1]:
+            raise ValueError(f"the column {twice[0]!r} comes twice")
         return file.read(wanted, use_threads=False)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from pipeline.errors import UsageError, first_line
 from pipeline.images.hints import DEFAULT_RADIUS, LARGEST_RADIUS, Hint
-from pipeline.parquet import read_parquet
+from pipeline.parquet import open_parquet
 from pipeline.storage.open_storage import read_file
 
 COLUMNS, OPTIONAL = ("photo", "x", "y", "color"), ("page", "radius")
@@ -205,7 +205,8 @@ def _csv(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 def _parquet(uri: str, data: bytes) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
-        table = read_parquet(data)
+        with open_parquet(io.BytesIO(data)) as file:
+            table = file.read(use_threads=False)
         rows = table.to_pylist() if len(set(table.column_names)) == table.num_columns else []
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UsageError(f"{uri} is not a Parquet file: {first_line(error)}") from error
