@@ -1,7 +1,8 @@
 """What the engine costs: a model of known, constant cost goes through the whole pipeline.
 
     python benchmarks/engine.py --photos 2000 --cost 0.02 --actors 1
-    python benchmarks/engine.py --photos 100000 --cost 0 --side 16 --output-size 256 --ours-only
+    python benchmarks/engine.py --photos 100000 --cost 0 --side 16 --output-size 256 --ours-only \
+        --curve memory.csv
     python benchmarks/engine.py --photos 4000 --cost 0 --nodes 2 --store 160 --actors 2 --ours-only
     python benchmarks/engine.py --photos 1000 --cost 0 --times 2 --before ../checkout-of-a-commit
 
@@ -11,7 +12,8 @@ write_parquet). For each, it reports the share of time that the actors worked be
 batch and their last; peaks of memory of the driver, of the largest other process, and of the object
 store; and the CPU time of all processes, which depends less on other work on the machine than the
 elapsed time. Each is measured in its own process, in turns. --before: another checkout, whose
-pipeline takes turns with these. Prints a table, and one JSON line.
+pipeline takes turns with these. --curve: memory of Autochrome's own run over its time, as CSV.
+Prints a table, and one JSON line.
 """
 
 import io
@@ -72,19 +74,23 @@ class Sleeper:
 
 
 class Quiet:
-    """A listener that passes on only what is wrong."""
+    """A listener that passes on only what is wrong, and knows how many photos are done."""
+
+    done = 0
 
     def begin(self, phase: str, photos: int | None = None) -> None:
         pass
 
     def update(self, done: int, failed: int, photos: int, rate: float | None = None) -> None:
-        pass
+        self.done = done
 
     def wait(self, why: str) -> None:
         print(why, file=sys.stderr)
 
 
-def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -> int:
+def run_ours(
+    source: str, folder: str, cost: float, actors: int, options: Row, listener: Quiet
+) -> int:
     """Autochrome itself, but for the model in its actors."""
 
     class Actor(wave.ColorizeActor):
@@ -95,7 +101,7 @@ def run_ours(source: str, folder: str, cost: float, actors: int, options: Row) -
 
     wave.ColorizeActor = Actor  # type: ignore[misc]
     resources = Resources(str(WEIGHTS), actors=(actors, actors))
-    summary = colorize(source, f"{folder}/out", RecipeOptions(**options), resources, Quiet())
+    summary = colorize(source, f"{folder}/out", RecipeOptions(**options), resources, listener)
     assert not summary.failed and not summary.pending, summary
     return summary.photos
 
@@ -143,10 +149,11 @@ def make_photos(folder: Path, count: int, side: int) -> None:
 
 
 @contextmanager
-def watched(peaks: dict[str, float]) -> Iterator[None]:
+def watched(peaks: dict[str, float], listener: Quiet, curve: Path | None) -> Iterator[None]:
     """Peaks while the block runs: of the object store, what it spilled to disk, and of this process
     and the largest other one without what they share. And the seconds of a CPU that this process
-    and all below it took, but for the last second of those that end."""
+    and all below it took, but for the last second of those that end. curve: a file for the same
+    each second."""
     import psutil
     import ray
     from ray._private.internal_api import memory_summary
@@ -160,22 +167,34 @@ def watched(peaks: dict[str, float]) -> Iterator[None]:
                 times = process.cpu_times()
                 spent[process.pid] = times.user + times.system
 
+    def sample() -> dict[str, float]:
+        now = dict.fromkeys(("driver_MiB", "worker_MiB", "store_MiB", "spilled_MiB"), 0.0)
+        for line in memory_summary(address, stats_only=True).splitlines():
+            for name, start, word in (("store", "Plasma memory", 3), ("spilled", "Spilled", 1)):
+                if line.startswith(start):
+                    now[f"{name}_MiB"] = float(line.split()[word])
+        for process in psutil.process_iter(["pid", "name", "memory_info"]):
+            info, driver = process.info["memory_info"], process.info["pid"] == own
+            if not info or not (driver or process.info["name"].startswith("ray::")):
+                continue
+            if driver or _session_of(process) == own:
+                name = "driver_MiB" if driver else "worker_MiB"
+                # What is shared is the object store, which has a column of its own.
+                now[name] = max(now[name], (info.rss - info.shared) / 2**20)
+        return now
+
     def watch() -> None:
-        while not ended.wait(1):
-            count_seconds()
-            for line in memory_summary(address, stats_only=True).splitlines():
-                for name, start, word in (("store", "Plasma memory", 3), ("spilled", "Spilled", 1)):
-                    if line.startswith(start):
-                        name += "_MiB"
-                        peaks[name] = max(peaks.get(name, 0), float(line.split()[word]))
-            for process in psutil.process_iter(["pid", "name", "memory_info"]):
-                info, driver = process.info["memory_info"], process.info["pid"] == own
-                if not info or not (driver or process.info["name"].startswith("ray::")):
-                    continue
-                if driver or _session_of(process) == own:
-                    name = "driver_MiB" if driver else "worker_MiB"
-                    # What is shared is the object store, which has a column of its own.
-                    peaks[name] = max(peaks.get(name, 0), (info.rss - info.shared) / 2**20)
+        start = time.perf_counter()
+        with curve.open("w") if curve else open(os.devnull, "w") as file:
+            file.write("seconds,photos,driver_MiB,worker_MiB,store_MiB,spilled_MiB\n")
+            while not ended.wait(1):
+                count_seconds()
+                now = sample()
+                for name, value in now.items():
+                    peaks[name] = max(peaks.get(name, 0), value)
+                told = [time.perf_counter() - start, listener.done, *now.values()]
+                file.write(",".join(f"{value:.0f}" for value in told) + "\n")
+                file.flush()
 
     def _session_of(process: Any) -> int:
         """The driver whose Ray a worker belongs to: workers descend from its raylet."""
@@ -230,15 +249,25 @@ def ray_of(nodes: int, store: int) -> Iterator[None]:
 
 
 def measure(
-    kind: str, source: str, cost: float, actors: int, nodes: int, store: int, options: Row
+    kind: str,
+    source: str,
+    cost: float,
+    actors: int,
+    nodes: int,
+    store: int,
+    curve: Path | None,
+    options: Row,
 ) -> Row:
     """One of the two pipelines, in this process."""
     peaks: dict[str, float] = {"spilled_MiB": 0}
+    listener, ours = Quiet(), kind == "ours"
     with tempfile.TemporaryDirectory() as folder, ray_of(nodes, store):
-        run = run_ours if kind == "ours" else run_plain
         start = time.perf_counter()
-        with watched(peaks):
-            photos = run(source, folder, cost, actors, options)
+        with watched(peaks, listener, curve if ours else None):
+            if ours:
+                photos = run_ours(source, folder, cost, actors, options, listener)
+            else:
+                photos = run_plain(source, folder, cost, actors, options)
         seconds = time.perf_counter() - start
         share, span = busy_share(Path(folder), actors)
     return {"photos": photos, "seconds": seconds, "busy": share, "span": span, **peaks}
@@ -254,6 +283,11 @@ def measure(
 @click.option("--nodes", default=0, help="Of a simulated cluster, instead of this machine.")
 @click.option("--store", default=512, show_default=True, help="MiB of the store of such a node.")
 @click.option("--ours-only", is_flag=True)
+@click.option(
+    "--curve",
+    type=click.Path(path_type=Path, resolve_path=True),
+    help="A CSV file for memory over time.",
+)
 @click.option("--times", default=1, show_default=True)
 @click.option("--before", type=Path, help="Another checkout to compare with.")
 @click.option("--part", nargs=2, hidden=True)
@@ -265,6 +299,7 @@ def main(
     nodes: int,
     store: int,
     ours_only: bool,
+    curve: Path | None,
     times: int,
     before: Path | None,
     part: tuple[str, str] | None,
@@ -272,7 +307,7 @@ def main(
 ) -> None:
     """Measure what the engine costs beside a model of constant cost."""
     if part:
-        print(json.dumps(measure(part[0], part[1], cost, actors, nodes, store, options)))
+        print(json.dumps(measure(part[0], part[1], cost, actors, nodes, store, curve, options)))
         return
     from machine import describe_machine
 
@@ -288,6 +323,7 @@ def main(
         turns |= {"ours": CHECKOUT} | ({} if ours_only else {"plain": CHECKOUT})
         for name, checkout in list(turns.items()) * times:
             words = [*sys.argv[1:], "--part", "plain" if name == "plain" else "ours", folder]
+            words += ["--curve", str(curve)] if curve else []  # of the folder of this process
             output = subprocess.check_output(
                 [sys.executable, str(Path(__file__).resolve()), *words],
                 env={**os.environ, "PYTHONPATH": str(checkout)},

@@ -4,7 +4,7 @@ import ctypes
 import os
 import signal
 import time
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -44,6 +44,10 @@ def hang() -> None:
     time.sleep(60)
 
 
+def hang_with_pythons_lock() -> None:
+    ctypes.PyDLL(None).sleep(60)
+
+
 def test_the_answer_comes_back_whatever_is_printed() -> None:
     assert call_here(shout, "ä") == call_isolated(shout, "ä") == "Ä"
 
@@ -71,22 +75,29 @@ def test_lack_of_memory_stays_what_it_is() -> None:
         call_isolated(starve)
 
 
-def test_a_hang_is_a_photos_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+HANGS = pytest.mark.parametrize("hang", [hang, hang_with_pythons_lock])
+
+
+@HANGS
+def test_a_hang_is_a_photos_failure(
+    monkeypatch: pytest.MonkeyPatch, hang: Callable[[], None]
+) -> None:
     monkeypatch.setattr(isolation, "SECONDS", 0.5)
     with pytest.raises(PhotoError, match="more than 0.5 seconds") as caught:
         call_isolated(hang)
     assert caught.value.reason == "timeout"
 
 
+@HANGS
 def test_a_hang_in_a_worker_ends_the_worker(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, hang: Callable[[], None]
 ) -> None:
     monkeypatch.setattr(isolation, "SECONDS", 0.3)
     child = os.fork()
     if not child:
         call_here(hang)
         os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGALRM
 
 
 def take(size: int) -> int:

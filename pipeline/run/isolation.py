@@ -47,7 +47,7 @@ class Call(Protocol):
 
 def call_here(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function in this process; if it hangs, this process ends."""
-    with open(os.devnull, "w") as nowhere, deadline(SECONDS, nowhere):
+    with deadline(SECONDS):
         return function(*arguments)
 
 
@@ -103,8 +103,8 @@ def _until_threshold(total: int | None, free: int | None, kept: float) -> int | 
 
 def _death(code: int, words: bytes) -> PhotoError:
     """The error for a process that ended without an answer."""
-    seconds = missed_deadline(words)
-    if code == 1 and seconds is not None:
+    seconds = missed_deadline(code, words)
+    if seconds is not None:
         return PhotoError("timeout", f"took more than {seconds:g} seconds")
     if code == -signal.SIGKILL:
         return PhotoError("out_of_memory", "the process that worked on it was killed")
