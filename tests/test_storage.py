@@ -297,39 +297,100 @@ def refusing(number: int) -> Callable[[str, str], None]:
 
 
 def _path_of(descriptor: int) -> str:
-    return os.readlink(f"/proc/self/fd/{descriptor}")
+    """The name that a file has now, if it has got another since it was opened."""
+    path = os.readlink(f"/proc/self/fd/{descriptor}").removesuffix(" (deleted)")
+    with os.scandir(os.path.dirname(path)) as entries:
+        same = [entry.path for entry in entries if entry.inode() == os.fstat(descriptor).st_ino]
+    return next((name for name in same if not name.endswith(".partial")), path)
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files and folders by their names as they are synced, in this order."""
+    names: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: names.append(_path_of(descriptor)))
+    return names
 
 
 class TestFolder:
-    def test_names_written_together_are_made_to_last_once_before_the_block_ends(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_what_is_written_together_is_made_to_last_before_the_block_ends(
+        self, tmp_path: Path, synced: list[str]
     ) -> None:
-        synced: list[str] = []  # folders and new files, by whether they are the one or the other
-
-        def fsync(descriptor: int) -> None:
-            kept(descriptor)
-            path = _path_of(descriptor)
-            synced.append(path if os.path.isdir(path) else "file")
-
-        kept = os.fsync
-        monkeypatch.setattr(os, "fsync", fsync)
         store = LocalStorage(str(tmp_path))
         with store.together() as together:
             for path in ("a/1", "b/1", "a/2"):
                 together.write(path, b"")
-            assert synced == ["file"] * 3
+            assert synced == []
+        # Contents before names: a name that lasts is that of a whole file.
+        assert sorted(synced[:3]) == [f"{tmp_path}/{path}" for path in ("a/1", "a/2", "b/1")]
         assert synced[3:] == [str(tmp_path), f"{tmp_path}/a", f"{tmp_path}/b"]
         store.write("a/3", b"")
-        assert synced[6:] == ["file", f"{tmp_path}/a"]
+        assert synced[6].endswith(".partial") and synced[7:] == [f"{tmp_path}/a"]
+
+    def test_no_more_than_some_files_wait_to_be_made_to_last(
+        self, tmp_path: Path, synced: list[str]
+    ) -> None:
+        opened = len(os.listdir("/proc/self/fd"))
+        with LocalStorage(str(tmp_path)).together() as together:
+            for number in range(100):
+                together.write(str(number), b"")
+                assert len(os.listdir("/proc/self/fd")) < opened + 40
+        files = sorted(os.path.basename(path) for path in synced if path != str(tmp_path))
+        assert files == sorted(map(str, range(100)))
+        with pytest.raises(KeyError), LocalStorage(str(tmp_path)).together() as together:
+            together.write("new", b"")
+            raise KeyError
+        assert len(os.listdir("/proc/self/fd")) == opened
+
+    @pytest.mark.parametrize("conditional", [True, False])
+    def test_what_others_may_count_on_is_replaced_by_what_lasts(
+        self, tmp_path: Path, synced: list[str], conditional: bool
+    ) -> None:
+        (tmp_path / "1").write_bytes(b"of another worker")
+        with LocalStorage(str(tmp_path), conditional).together() as together:
+            together.write("1", b"one")
+            assert together.write_if_absent("2", b"two")
+            # A second writer leaves such a file as it is, so it has to be whole whatever happens.
+            assert [path.endswith(".partial") for path in synced] == [True, True]
+        assert (tmp_path / "1").read_bytes() == b"one"
+
+    def test_a_disk_without_hard_links_takes_what_is_written_together(
+        self, tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def link(one: str, other: str) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", link)
+        with LocalStorage(str(tmp_path), conditional=False).together() as together:
+            together.write("1", b"one")
+            assert [path.endswith(".partial") for path in synced] == [True]
+        assert [entry.name for entry in tmp_path.iterdir()] == ["1"]
+
+    @pytest.mark.parametrize("count", [1, 60])
+    def test_a_file_that_cannot_be_made_to_last_is_an_error_of_all(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+    ) -> None:
+        def fsync(descriptor: int) -> None:
+            if _path_of(descriptor).endswith("/0"):
+                raise OSError(errno.EIO, "Input/output error")
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        written = []
+        with (
+            pytest.raises(StoreUnavailable, match=f"cannot write {tmp_path}/0: Input/output error"),
+            LocalStorage(str(tmp_path)).together() as together,
+        ):
+            for number in range(count):
+                together.write(str(number), b"x")
+                written.append(number)
+        assert len(written) == count  # the failure is blamed on no other file
 
     @pytest.mark.parametrize("conditional", [True, False])
     def test_names_that_somebody_else_wrote_are_made_to_last_too(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conditional: bool
+        self, tmp_path: Path, synced: list[str], conditional: bool
     ) -> None:
         (tmp_path / "deep/er").mkdir(parents=True)
         (tmp_path / "deep/er/1").write_bytes(b"of a worker that was killed")
-        synced: list[str] = []
-        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(_path_of(descriptor)))
         with LocalStorage(str(tmp_path), conditional).together() as together:
             assert not together.write_if_absent("deep/er/1", b"x")
         own = [path for path in synced if not path.endswith(".partial")]
@@ -387,10 +448,8 @@ class TestFolder:
         assert not store.exists("x" * 300) and store.find("results/1/2") is None
 
     def test_the_names_of_new_folders_are_made_to_last(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, synced: list[str]
     ) -> None:
-        synced: list[str] = []
-        monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(_path_of(descriptor)))
         LocalStorage(str(tmp_path / "new/out")).write_if_absent("results/1", b"")
         folders = [path for path in synced if not path.endswith(".partial")]
         expected = ["", "/new", "/new/out", "/new/out/results"]
@@ -398,7 +457,7 @@ class TestFolder:
         synced.clear()
         with LocalStorage(str(tmp_path / "later")).together() as together:
             together.write("a/1", b"")
-            assert [path.endswith(".partial") for path in synced] == [True]
+        assert synced[0] == f"{tmp_path}/later/a/1"
         assert synced[1:] == [f"{tmp_path}{folder}" for folder in ("", "/later", "/later/a")]
 
     def test_links_are_followed_but_never_round_in_circles(self, tmp_path: Path) -> None:

@@ -101,8 +101,11 @@ class Storage(Protocol):
         ...
 
     def together(self) -> "AbstractContextManager[Storage]":
-        """The same storage for many writes, whose names outlive a power failure once the block has
-        ended; before that, any of them may be lost. What commits them is written afterwards."""
+        """The same storage for many writes, which outlive a power failure once the block has ended;
+        before that, any of them may be lost. What commits them is written afterwards.
+
+        The end of the block raises StorageError, as a write does, if any of them does not last.
+        """
         ...
 
     def delete(self, path: str) -> None:

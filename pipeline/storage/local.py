@@ -8,18 +8,15 @@ import shutil
 import stat
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
 from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
 from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
+from pipeline.storage.durability import NOT_ONE_FILES_FAULT, Unsynced, sync_folder
 from pipeline.storage.mounts import path_below
 
-_NOT_ONE_FILES_FAULT = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
-    *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
-}
 _NO_HARD_LINKS = {
     *(errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK),
 }
@@ -51,7 +48,7 @@ class LocalStorage:
             raise UsageError(f"{folder!r} cannot be the name of a folder") from error
         self.conditional = conditional
         self.follow_links = follow_links
-        self._unsynced: set[str] | None = None  # folders with new names; None: synced at once
+        self._unsynced: Unsynced | None = None  # None: all is synced at once
 
     def list(self, folder: str = "", skip: Skip = enter_all) -> Iterator[StoredObject]:
         if not folder:
@@ -148,10 +145,10 @@ class LocalStorage:
             raise as_storage_error("read", self.uri_of(path), error) from error
 
     def write(self, path: str, data: bytes) -> None:
-        self._put(path, data, os.replace)
+        self._put(path, data, os.replace, self._unsynced)
 
     def write_file(self, path: str, file: BinaryIO) -> None:
-        self._put(path, file, os.replace)
+        self._put(path, file, os.replace, self._unsynced)
 
     def write_if_absent(self, path: str, data: bytes) -> bool:
         if self.conditional:
@@ -181,17 +178,20 @@ class LocalStorage:
         self._make_last(path, os.path.dirname(place))
         return True
 
-    def _put(self, path: str, data: bytes | BinaryIO, move: Any) -> bool:
+    def _put(
+        self, path: str, data: bytes | BinaryIO, move: Any, unsynced: Unsynced | None = None
+    ) -> bool:
+        """unsynced: takes the file if its name is new, and makes it last later."""
         place = self._locate(path)
         folder = os.path.dirname(place)
         try:
             self._make_folder(path, folder)
             try:
-                _write(place, data, move)
+                _write(place, data, move, unsynced)
             except FileNotFoundError:
                 if not os.path.isdir(folder):
                     raise
-                _write(place, data, move)  # another command took it for what a kill left
+                _write(place, data, move, unsynced)  # another command took it for what a kill left
         except FileExistsError as error:
             if move is not _link or not os.path.lexists(place):
                 raise as_storage_error("write", self.uri_of(path), error) from error
@@ -206,11 +206,13 @@ class LocalStorage:
     @contextmanager
     def together(self) -> "Iterator[LocalStorage]":
         together = copy.copy(self)
-        together._unsynced = folders = set[str]()
-        yield together
-        root = self._locate("")
-        for folder in sorted({above for each in folders for above in _up_to(root, each)}):
-            self._make_last("", folder)
+        together._unsynced = unsynced = Unsynced()
+        with closing(unsynced):
+            yield together
+            try:
+                unsynced.sync(self._locate(""))
+            except OSError as error:
+                raise as_storage_error("write", to_text(str(error.filename)), error) from error
 
     def _make_folder(self, path: str, folder: str) -> None:
         """Make a folder, and those above it, whose names outlive a power failure as those of files
@@ -227,10 +229,10 @@ class LocalStorage:
         """Make the names in a folder outlive a power failure, at once or when all are written that
         are written together. Raises StorageError."""
         if self._unsynced is not None:
-            self._unsynced.add(folder)
+            self._unsynced.folders.add(folder)
             return
         try:
-            _sync_folder(folder)
+            sync_folder(folder)
         except OSError as error:
             raise as_storage_error("write", self.uri_of(path), error) from error
 
@@ -271,7 +273,7 @@ class LocalStorage:
 
 
 def as_storage_error(verb: str, uri: str, error: OSError) -> StorageError:
-    kind = StoreUnavailable if error.errno in _NOT_ONE_FILES_FAULT else StorageError
+    kind = StoreUnavailable if error.errno in NOT_ONE_FILES_FAULT else StorageError
     return kind(f"cannot {verb} {uri}: {_file_on_the_way(uri, error) or error.strerror}")
 
 
@@ -293,7 +295,7 @@ def _meant(folder: str) -> str:
     return recorded
 
 
-def _write(place: str, data: bytes | BinaryIO, move: Any) -> None:
+def _write(place: str, data: bytes | BinaryIO, move: Any, unsynced: Unsynced | None = None) -> None:
     """Write a file beside its place, and move it there when it is whole. Raises OSError."""
     temporary = os.path.join(os.path.dirname(place), f".{uuid.uuid4().hex}.partial")
     try:
@@ -305,11 +307,26 @@ def _write(place: str, data: bytes | BinaryIO, move: Any) -> None:
                 shutil.copyfileobj(data, file)
                 data.seek(start)
             file.flush()
+            if unsynced and _is_linked(temporary, place):
+                unsynced.add(file, place)
+                return
             os.fsync(file.fileno())
         move(temporary, place)
     finally:
         with suppress(OSError):
             os.unlink(temporary)
+
+
+def _is_linked(temporary: str, place: str) -> bool:
+    """Give a file its name before it is synced, unless there is a file of that name, which others
+    may count on. Raises OSError."""
+    try:
+        os.link(temporary, place)
+    except OSError as error:
+        if error.errno == errno.EEXIST or error.errno in _NO_HARD_LINKS:
+            return False
+        raise
+    return True
 
 
 def _link(temporary: str, place: str) -> None:
@@ -333,25 +350,6 @@ def _are_same(one: str, other: str) -> bool:
         return os.path.samefile(one, other)
     except OSError:  # a broken link, or gone again
         return False
-
-
-def _up_to(root: str, folder: str) -> list[str]:
-    """A folder below a root, and all above it up to the root: any of them may be new."""
-    return [folder, *(up for up in map(str, PurePosixPath(folder).parents) if up.startswith(root))]
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the names in a folder outlive a power failure, where the system can. Raises OSError for
-    a disk that fails or is full."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno in _NOT_ONE_FILES_FAULT:
-            raise
 
 
 def to_text(name: str) -> str:
