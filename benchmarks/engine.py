@@ -153,7 +153,7 @@ def watched(peaks: dict[str, float], listener: Quiet, curve: Path | None) -> Ite
     """Peaks while the block runs: of the object store, what it spilled to disk, and of this process
     and the largest other one without what they share. And the seconds of a CPU that this process
     and all below it took, but for the last second of those that end. curve: a file for the same
-    each second."""
+    every five seconds."""
     import psutil
     import ray
     from ray._private.internal_api import memory_summary
@@ -187,7 +187,7 @@ def watched(peaks: dict[str, float], listener: Quiet, curve: Path | None) -> Ite
         start = time.perf_counter()
         with curve.open("w") if curve else open(os.devnull, "w") as file:
             file.write("seconds,photos,driver_MiB,worker_MiB,store_MiB,spilled_MiB\n")
-            while not ended.wait(1):
+            while not ended.wait(5 if curve else 1):  # each look takes some time of a CPU
                 count_seconds()
                 now = sample()
                 for name, value in now.items():
