@@ -31,7 +31,7 @@ from model.pic.colorizer import put_chroma_on
 from model.pic.network import CHROMA_ZERO, Pic, chroma_from_rgb
 from model.pic.pixelcnn import PixelCnn
 from model.pic.sampling import sample_pixels
-from model.sampling.cached import sample_core
+from model.sampling import sample_core
 from model.scaling import scale_by_area
 from model.weights import Stage
 from pipeline.images.chroma import LUMA, colorfulness, put_color_on

@@ -70,9 +70,8 @@ RESOURCES: list[Decorator] = [
     click.option(
         "--batch-size",
         type=click.IntRange(1, 4096),
-        default=8,
-        show_default=True,
-        help="Photos that the model processes at once; does not affect the pictures.",
+        help="Photos that the model processes at once; does not affect the pictures."
+        "  [default: 32 to draw on a CPU with the default weights, otherwise 8]",
     ),
     click.option(
         "--max-failed",

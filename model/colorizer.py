@@ -20,12 +20,15 @@ from model.encoder import Extras
 from model.likelihood import BITS_PER_NAT
 from model.method import PUBLISHED_METHOD, Method
 from model.ranking import compare_with_parallel_head, excess_bits
-from model.sampling.cached import encode, sample_encoded
+from model.sampling.cached import encode
 from model.sampling.draw import draw_uniforms
 from model.sampling.inference import upsample
 from model.sampling.runners import RowRunners
+from model.sampling.sampler import LANES, MANY_LANES, sample_encoded
 from model.upsamplers import ColorUpsampler, SpatialUpsampler
 from model.weights import STAGES, WeightsError, load_stage, stage_path
+
+MANY_BYTES = 2**28  # that many photographs may take in the core at once
 
 
 class Batch(NamedTuple):
@@ -46,9 +49,8 @@ class Colorizer:
     """Gray photographs in two sizes -> color at the high resolution, with scores.
 
     The result for a photograph depends on its pixels, its seed and the weights, but not on the
-    other photographs of its batch: the core always draws `batch_size` pictures at once (it repeats
-    the last photograph if there are fewer), and everything else is computed one photograph at a
-    time.
+    other photographs of its batch: the core draws groups of fixed sizes (and repeats the last
+    photograph if there are fewer), and everything else is computed one photograph at a time.
     """
 
     def __init__(
@@ -56,16 +58,17 @@ class Colorizer:
         core: ColTranCore,
         color: ColorUpsampler,
         spatial: SpatialUpsampler,
-        batch_size: int = 8,
+        batch_size: int | None = None,
         method: Method = PUBLISHED_METHOD,
     ) -> None:
-        """batch_size: how many photographs the core draws together.
+        """batch_size: how many photographs go through the core together; None: as many as pay.
 
         Raises:
             ValueError: resolutions that do not fit each other, or a batch size below 1.
         """
-        self.core, self.color, self.spatial, self.batch_size = core, color, spatial, batch_size
-        self.method, self._runners = method, RowRunners(core)
+        self.core, self.color, self.spatial, self.method = core, color, spatial, method
+        self.batch_size = default_batch_size(core, method) if batch_size is None else batch_size
+        self._runners = RowRunners(core)
         self.low_resolution = core.config.resolution
         self.high_resolution = spatial.config.resolution
         if color.config.resolution != self.low_resolution:
@@ -74,7 +77,7 @@ class Colorizer:
         if self.high_resolution % self.low_resolution:
             pair = f"{self.high_resolution} is not a multiple of {self.low_resolution}"
             raise ValueError(f"the spatial upsampler must enlarge by a whole number, but {pair}")
-        if batch_size < 1:
+        if self.batch_size < 1:
             raise ValueError(f"batch size must be at least 1, not {batch_size}")
 
     @property
@@ -89,7 +92,7 @@ class Colorizer:
         cls,
         folder: Path | str,
         device: torch.device | str = "cpu",
-        batch_size: int = 8,
+        batch_size: int | None = None,
         method: Method = PUBLISHED_METHOD,
     ) -> Self:
         """Load the three stages from a folder of weights, with the dtype of method.precision.
@@ -178,15 +181,36 @@ class Colorizer:
         sample = sample_encoded(
             self._runners, low, context, uniforms, temperature, lanes=self.batch_size
         )
-        rgb, color_bits = upsample(self.color, coarse_from_bins(sample.bins_BHW), low)
-        spatial_bits = unknown_score(rgb)
-        if self.method.upsampler == "spatial":
-            factor = self.high_resolution // self.low_resolution
-            blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
-            rgb, spatial_bits = upsample(self.spatial, blurry, batch.high_BSS)
-        rgb = saturate(rgb.to(torch.uint8), self.method.saturation)
+        inputs = sample.bins_BHW, low, batch.high_BSS
+        few = zip(*(each.split(LANES) for each in inputs), strict=True)  # values are int64
+        enlarged = zip(*(self._enlarge(*each) for each in few), strict=True)
+        rgb, color_bits, spatial_bits = map(torch.cat, enlarged)
         log_likelihood = sample.log_prob_BHW.sum(dim=(1, 2))
         excess = excess_bits(sample.log_prob_BHW, sample.expected_BHW)
         compared = compare_with_parallel_head(self.core, context, low, sample.bins_BHW)
         entropy = sample.entropy_BHW
         return Pictures(rgb, log_likelihood, color_bits, spatial_bits, entropy, excess, *compared)
+
+    def _enlarge(
+        self, bins_BRR: Tensor, low_BRR: Tensor, high_BSS: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures of the upsamplers, uint8, and the bits of each upsampler, float64 (B,)."""
+        rgb, color_bits = upsample(self.color, coarse_from_bins(bins_BRR), low_BRR)
+        spatial_bits = unknown_score(rgb)
+        if self.method.upsampler == "spatial":
+            factor = self.high_resolution // self.low_resolution
+            blurry = rgb.repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+            rgb, spatial_bits = upsample(self.spatial, blurry, high_BSS)
+        return saturate(rgb.to(torch.uint8), self.method.saturation), color_bits, spatial_bits
+
+
+def default_batch_size(core: ColTranCore, method: Method) -> int:
+    """Photographs that go through the core together if nobody says how many.
+
+    MANY_LANES where a CPU draws pictures in them faster, if there is room for what they hold:
+    encodings, and keys and values of the outer decoder. Elsewhere LANES.
+    """
+    config, weight = core.config, core.head.weight
+    features = config.resolution**2 * config.hidden * weight.element_size()
+    room = MANY_LANES * features * (2 + 2 * config.outer) <= MANY_BYTES
+    return MANY_LANES if weight.device.type == "cpu" and not method.draft and room else LANES

@@ -8,6 +8,7 @@ from model.colorizer import Colorizer
 from model.method import PUBLISHED_METHOD, Method
 from model.pic.colorizer import PicColorizer
 from model.pic.network import Pic
+from model.sampling.sampler import LANES
 from model.weights import MODELS, WeightsError, load_stage, stage_path
 
 AnyColorizer = Colorizer | PicColorizer
@@ -17,13 +18,13 @@ def load_colorizer(
     model: str,
     folder: Path | str,
     device: torch.device | str = "cpu",
-    batch_size: int = 8,
+    batch_size: int | None = None,
     method: Method = PUBLISHED_METHOD,
 ) -> AnyColorizer:
     """Load the colorizer "coltran" or "pic" from a folder of weights.
 
-    batch_size: photographs per batch. method: how coltran's stages are run; pic takes only the
-    default.
+    batch_size: photographs per batch; None: as many as pay. method: how coltran's stages are run;
+    pic takes only the default.
 
     Raises:
         WeightsError: an unknown model, a method that it lacks, or files that are missing,
@@ -38,4 +39,4 @@ def load_colorizer(
     pic = load_stage(stage_path(folder, "pic"), device)
     if not isinstance(pic, Pic):
         raise WeightsError(f"{folder} must hold the stage pic, not {type(pic).__name__}")
-    return PicColorizer(pic, batch_size)
+    return PicColorizer(pic, LANES if batch_size is None else batch_size)

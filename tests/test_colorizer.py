@@ -15,7 +15,7 @@ from model.color import (
     saturate,
 )
 from model.method import Method
-from model.sampling.cached import sample_core
+from model.sampling import sample_core
 from model.weights import load_stage, stage_path
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial, write_tiny_weights
 

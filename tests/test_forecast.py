@@ -11,7 +11,7 @@ from test_core import OPTIONS
 
 from model.core import ColTranCore
 from model.encoder import Extras
-from model.sampling import CoreSample, cached, sample_core
+from model.sampling import CoreSample, sample_core, sampler
 from model.sampling.row import InnerStep, RowRunner
 from model.sampling.runners import RowRunners
 from model.weights import load_stage
@@ -121,17 +121,17 @@ def test_a_row_takes_fewer_passes_than_it_has_pixels(monkeypatch: pytest.MonkeyP
 def test_few_photographs_are_forecast_and_many_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
     core = tiny_core(SIDE)
     runners = RowRunners(core)
-    assert cached.ways_agree(runners), "else no photograph would be forecast"
+    assert sampler.forecasts_agree(runners), "else no photograph would be forecast"
 
     def refuse(*_: object) -> None:
         raise AssertionError("the other way was taken")
 
     with monkeypatch.context() as patch:
         patch.setattr(RowRunner, "__call__", refuse)
-        for count in range(1, cached.MOST_FORECAST + 1):
+        for count in range(1, sampler.MOST_FORECAST + 1):
             sample_core(core, gray_photographs(count), list(range(count)), runners=runners)
     monkeypatch.setattr(InnerStep, "run_window", refuse)
-    count = cached.MOST_FORECAST + 1
+    count = sampler.MOST_FORECAST + 1
     sample_core(core, gray_photographs(count), list(range(count)), runners=runners)
 
 
@@ -146,7 +146,7 @@ def test_where_the_ways_differ_nothing_is_forecast(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(InnerStep, "run_window", inexact)
     runners = RowRunners(core)
     check_same(sample_core(core, gray, [1], runners=runners), expected)
-    assert not runners.ways_agree
+    assert runners.forecasts_agree is False
 
 
 @pytest.mark.parametrize(

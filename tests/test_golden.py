@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from model import ColorUpsampler, ColTranCore, SpatialUpsampler, load_stage
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb, rgb_from_bins
-from model.sampling.cached import CoreSample, sample_core
+from model.sampling import CoreSample, sample_core
 from support.commands import run_command
 
 Arrays = dict[str, Tensor]

@@ -167,7 +167,8 @@ def test_runners_of_another_core_are_refused() -> None:
 
 
 def test_a_colorizer_keeps_one_runner_for_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    colorizer = Colorizer(tiny_core(SIDE), tiny_color(SIDE), tiny_spatial(2 * SIDE))
+    stages = tiny_core(SIDE), tiny_color(SIDE), tiny_spatial(2 * SIDE)
+    colorizer = Colorizer(*stages, batch_size=8)
     high = torch.randint(256, (20, 8, 8), dtype=torch.uint8).numpy()
     low = high[:, ::2, ::2].copy()
     made: list[RowRunner] = []

@@ -17,8 +17,8 @@ from torch import Tensor
 from model.pic.cache import Cache
 from model.pic.mixture import Mixture, channel_logits, scaled
 from model.pic.pixelcnn import PixelCnn
-from model.sampling.cached import LANES
 from model.sampling.draw import draw, draw_uniforms
+from model.sampling.sampler import LANES
 
 
 class PixelSample(NamedTuple):

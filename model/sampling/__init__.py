@@ -3,8 +3,8 @@
 Use `sample_core` and `sample_core_slow`. Nothing here knows of files or training.
 """
 
-from model.sampling.cached import sample_core
 from model.sampling.draw import CoreSample
+from model.sampling.sampler import sample_core
 from model.sampling.slow import sample_core_slow
 
 __all__ = ["CoreSample", "sample_core", "sample_core_slow"]

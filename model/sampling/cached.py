@@ -1,12 +1,10 @@
-"""Drawing coarse color from the core: semi-parallel sampling of the Axial Transformer (Ho et al.).
+"""Drawing coarse color from the core with caches, as the Axial Transformer does (Ho et al.).
 
 Legend: B batch, H W rows and columns, D features, N heads, C features of a head, V = 512 bins,
 M lines attended side by side (the columns of a row, or the one row being drawn), L their length.
 
-`sample_core_slow` is the definition: for each pixel, call `forward` and draw. `sample_core` draws
-the same picture with caches: it runs the encoder once, each row of the outer decoder once, and each
-pixel of the inner decoder once (`row`), and computes each modulation as soon as its context is
-known.
+The encoder runs once, each row of the outer decoder once, and each pixel of the inner decoder once
+(`row`); each modulation is computed as soon as its context is known.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,20 +17,9 @@ from model.conditioning import Modulation, NormModulations, PositionModulations
 from model.core import ColTranCore
 from model.encoder import Extras
 from model.layers import AxialAttention, AxialLayer
-from model.sampling.draw import CoreSample, Drawn, draw_uniforms
-from model.sampling.forecast import can_forecast
+from model.sampling.draw import CoreSample, Drawn
 from model.sampling.inference import attend, run_layers
-from model.sampling.row import RowInputs, RowRunner, StepInputs
-from model.sampling.runners import RowRunners
-
-# Matrix products with few rows use other kernels, whose sums differ in the last bit (measured on
-# x86-64: fewer than four rows per thread). Batches are therefore filled up to a multiple of this by
-# repeating the last photograph, so that a picture never depends on the rest of its batch.
-LANES = 8
-
-# Batches of up to this many photographs are drawn by forecasts, one photograph after the other:
-# each takes about a quarter of the time of eight lanes (docs/benchmarks.md).
-MOST_FORECAST = 2
+from model.sampling.row import RowInputs, StepInputs
 
 
 @dataclass
@@ -48,94 +35,6 @@ class KeyValueCache:
         weight, heads = attention.k.weight, attention.heads
         shape = (batch, lines, heads, attention.length, weight.shape[0] // heads)
         return cls(weight.new_zeros(shape), weight.new_zeros(shape))
-
-
-@torch.no_grad()
-def sample_core(
-    core: ColTranCore,
-    gray_BHW: Tensor,
-    seeds_B: Sequence[int],
-    temperature: float = 1.0,
-    high_BSS: Tensor | None = None,
-    hints_BHW: Tensor | None = None,
-    palette_BV: Tensor | None = None,
-    *,
-    lanes: int = LANES,
-    runners: RowRunners | None = None,
-    forecast: bool | None = None,
-) -> CoreSample:
-    """Draw one picture for each gray photograph.
-
-    gray_BHW: integers [0, 255]. seeds_B: one per photograph, 0..2^63 - 1; it determines the random
-    numbers of its picture. temperature: at least 0; it divides the logits, and 0 takes the most
-    likely bin of each pixel. high_BSS, hints_BHW, palette_BV: as in model.encoder.Extras.
-
-    lanes: draw at least this many pictures at once, by repeating the last photograph. runners:
-    those of this core, to be kept by callers that draw many batches. forecast: draw each picture by
-    itself with exact forecasts (model.sampling.forecast); None chooses the faster way. Both ways
-    draw identical pictures.
-
-    Raises:
-        ValueError: a wrong shape, range, number of seeds or temperature, runners of another core,
-            or forecasts where `can_forecast` is false.
-    """
-    runners = RowRunners(core) if runners is None else runners
-    if runners.core is not core:
-        raise ValueError("the runners are those of another core")
-    uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
-    context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
-    return sample_encoded(runners, gray_BHW, context, uniforms, temperature, lanes, forecast)
-
-
-@torch.no_grad()
-def sample_encoded(
-    runners: RowRunners,
-    gray_BHW: Tensor,
-    context: Tensor,
-    uniforms: Tensor,
-    temperature: float,
-    lanes: int = LANES,
-    forecast: bool | None = None,
-) -> CoreSample:
-    """`sample_core` without its encoder, for callers that need the context themselves.
-
-    context: of `encode`, (B, H, W, D). uniforms: of `draw_uniforms`, (B, H, W).
-    """
-    core, count = runners.core, len(gray_BHW)
-    if forecast is None:
-        forecast = count <= MOST_FORECAST and can_forecast(core) and ways_agree(runners)
-    if forecast:
-        forecaster = runners.forecaster(temperature)
-        pictures = zip(gray_BHW.split(1), context.split(1), uniforms.split(1), strict=True)
-        alone = [draw_rows(core, forecaster, *picture) for picture in pictures]
-        return CoreSample(*(torch.cat(parts) for parts in zip(*alone, strict=True)))
-    lanes = -(-max(count, lanes) // LANES) * LANES
-    lane = torch.arange(lanes, device=gray_BHW.device).clamp(max=count - 1)
-    runner = runners.of(lanes, temperature)
-    drawn = draw_rows(core, runner, gray_BHW[lane], context[lane], uniforms[lane])
-    return CoreSample(*(part[:count] for part in drawn))
-
-
-@torch.no_grad()
-def ways_agree(runners: RowRunners) -> bool:
-    """Whether forecasts and lanes draw two rows of a random photograph identically, to the bit.
-
-    Tested once for each core, since no library guarantees it.
-    """
-    if runners.ways_agree is None:
-        core, side = runners.core, runners.core.config.resolution
-        generator = torch.Generator().manual_seed(0)
-        gray = torch.randint(256, (1, 2, side), generator=generator)
-        context = torch.randn(1, side, side, core.config.hidden, generator=generator)
-        uniforms = torch.rand(1, 2, side, dtype=torch.float64, generator=generator)
-        lane = torch.zeros(LANES, dtype=torch.long)
-        lanes = draw_rows(
-            core, RowRunner(core, LANES, 1.0), gray[lane], context[lane], uniforms[lane]
-        )
-        alone = draw_rows(core, runners.forecaster(1.0), gray, context, uniforms)
-        pairs = zip(alone, lanes, strict=True)
-        runners.ways_agree = all(torch.equal(one[0], other[0]) for one, other in pairs)
-    return runners.ways_agree
 
 
 def draw_rows(

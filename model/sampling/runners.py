@@ -9,13 +9,15 @@ class RowRunners:
     """The row runners of one core, created when needed: one per temperature, for one batch size.
 
     Runners of another batch size are dropped. The batch size changes after running out of memory,
-    which the recordings of the old runners would go on holding. ways_agree: whether forecasts and
-    lanes draw identical pictures on this machine; None until that has been tested.
+    which the recordings of the old runners would go on holding. forecasts_agree, many_agree:
+    whether forecasts, and many lanes, draw on this machine what a few lanes draw; None until that
+    has been tested.
     """
 
     def __init__(self, core: ColTranCore) -> None:
         self.core = core
-        self.ways_agree: bool | None = None
+        self.forecasts_agree: bool | None = None
+        self.many_agree: bool | None = None
         self._batch = 0
         self._by_temperature: dict[float, RowRunner] = {}
         self._forecasters: dict[float, RowForecaster] = {}

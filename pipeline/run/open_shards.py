@@ -23,11 +23,12 @@ from pipeline.run.listener import Listener
 from pipeline.run.logs import LOGGER, replay
 from pipeline.run.metrics import Metrics
 from pipeline.run.operators import Row, pack
-from pipeline.run.release import release_memory
+from pipeline.run.release import release_memory, return_memory
 from pipeline.run.request import Job
 from pipeline.run.wave import actor_need, gpu_share, run_wave
 from pipeline.storage.lease import Lease
 
+SHARDS_PER_RETURN = 32  # a shard leaves some 16 KiB of free memory in the driver
 OUTAGE = 3  # shards in a row for which a store was out of reach: the run ends
 
 
@@ -46,7 +47,7 @@ def run_open_shards(
         Watchdog(our_workers, lack, listener.begin, listener.wait) as watchdog,
         closing(_run_shards(schedule.open(committed), job, schedule.photos - done)) as reports,
     ):
-        for report in reports:
+        for count, report in enumerate(reports, 1):
             watchdog.news(report.span)
             pace.add(report.photos, report.span)
             done, failed = done + report.photos, failed + report.failed
@@ -54,6 +55,8 @@ def run_open_shards(
             if failed > limit:
                 allowed = f"--max-failed {job.resources.max_failed}"
                 raise TooManyFailures(f"{failed:,} photos failed: {allowed} was given")
+            if count % SHARDS_PER_RETURN == 0:
+                return_memory()
             if lease:
                 lease.check()
 

@@ -51,7 +51,8 @@ class RecipeOptions(Choices):
 class Resources:
     """What a run works with; any start of a destination may choose others.
 
-    weights: a folder or s3://bucket/prefix. actors: how many at least and at most hold the model;
+    weights: a folder or s3://bucket/prefix. batch_size: photos that the model processes at once;
+    None: as many as pay. actors: how many at least and at most hold the model;
     None: as many as there are GPUs, or cores. gpus_per_actor: the share of a GPU that each takes.
     max_failed: "10", "5%" or None. single_writer: no other command works on the destination.
     c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
@@ -60,7 +61,7 @@ class Resources:
     """
 
     weights: str
-    batch_size: int = 8
+    batch_size: int | None = None
     device: str = "auto"
     actors: tuple[int, int] | None = None
     gpus_per_actor: float = 1.0
