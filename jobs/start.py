@@ -1,6 +1,7 @@
 """The entry point of `autochrome`: handles Ctrl-C until the commands are imported, and keeps
 tracebacks of Python itself off the screen."""
 
+import gc
 import logging
 import os
 import signal
@@ -13,10 +14,14 @@ if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
 _AGAIN_SECONDS = 0.05
+_OBJECTS_PER_COLLECTION = 10_000
 
 
 def start() -> None:
     """Run jobs.main, which reports interruptions in its own way."""
+    # By default Python looks for garbage hundreds of times while a command imports PyTorch and Ray,
+    # wherever it does so, and finds hardly any.
+    gc.set_threshold(_OBJECTS_PER_COLLECTION, *gc.get_threshold()[1:])
     _open_streams()
     _insist_on_utf8()
     sys.unraisablehook = _interrupt_again

@@ -80,7 +80,7 @@ def status(
 
 def tell(ledger: "Ledger", destination: str, as_json: bool, clear: bool) -> bool:
     """Print how far a run is, on a cleared screen if asked; returns whether it is complete."""
-    from pipeline.run.summary import NAMED_FAILURES
+    from pipeline.ledger.status import NAMED_FAILURES
 
     ledger.refresh()
     now = ledger.status()

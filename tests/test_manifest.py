@@ -1,16 +1,22 @@
 """Lists of photographs instead of a listing: formats, what is refused, what comes twice."""
 
 import resource
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
 
 from pipeline.errors import StorageError, UsageError
+from pipeline.ledger import planning
+from pipeline.ledger import seen as module
 from pipeline.ledger.manifest import Manifest
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
@@ -170,10 +176,49 @@ def test_a_plan_follows_the_manifest_and_counts_what_it_leaves_out(tmp_path: Pat
     assert run.plan.ignored == {".txt": 1, "hidden": 1, "repeated": 1}
 
 
+@given(some.lists(some.sampled_from("abcdefgh"), max_size=12))
+def test_each_photo_is_told_once_whatever_the_order_of_the_list(keys: list[str]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_parquet(Path(folder, "list.parquet"), uri=pa.array(keys, pa.string()))
+        manifest, source = Manifest(str(path)), MemoryStorage("source")
+        for _ in range(2):  # the second time it knows of the order
+            ignored = Counter[str]()
+            photos = [photo.path for photo in manifest.photos(source, ignored)]
+            assert photos == list(dict.fromkeys(keys))
+            assert ignored.total() == len(keys) - len(photos)
+
+
+def test_a_plan_that_began_in_order_goes_on_where_a_manifest_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "PHOTOS_PER_PART", 2)
+    source, destination = MemoryStorage("source"), MemoryStorage("destination")
+    uris = ["b/1.jpg", "b/1.jpg", "b/2.jpg", "c/1.jpg", "B/1.jpg", "b/1.JPG", "b/2.jpg"]
+    manifest = Manifest(str(write_parquet(tmp_path / "list.parquet", uri=uris)))
+    run = prepare_run(
+        source, destination, RECIPE, 2, lambda ignored: manifest.photos(source, ignored)
+    )
+    photos = [photo for shard in Schedule(destination, run).open() for photo in shard.photos]
+    assert [photo.path for photo in photos] == list(dict.fromkeys(uris))
+    assert [photo.name == photo.path for photo in photos] == [True, True, True, False, False]
+    assert run.plan.ignored == {"repeated": 2} and len(run.plan.digests) == 3
+
+
 def test_seen_knows_what_has_come() -> None:
     seen = Seen()
     assert [seen.add(text) for text in ("a", "b", "a", "", "b")] == [True, True, False, True, False]
     assert "a" in seen and "c" not in seen
+
+
+def test_seen_knows_what_is_on_disk_and_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_IN_MEMORY", 10)
+    monkeypatch.setattr(module, "_FILTER_BYTES", 4)  # so that it errs often
+    there, known, random = Seen(), set[str](), Random(0)
+    for _ in range(300):
+        text, other = (str(random.randrange(200)) for _ in range(2))
+        assert there.add(text) == (text not in known)
+        known.add(text)
+        assert text in there and (other in there) == (other in known)
 
 
 def test_a_full_disk_is_told_where_too_many_names_come() -> None:

@@ -96,6 +96,17 @@ def test_photos_keep_their_names_unless_others_could_have_them(
             assert name.startswith(f"{stem}~") and name.endswith(digits_and_own[8:])
 
 
+@settings(deadline=None)
+@given(PHOTOS, st.sampled_from([1, 2]), st.booleans())
+def test_photos_in_order_get_the_names_that_they_would_get_if_all_were_kept_in_mind(
+    photos: list[str], candidates: int, every_page: bool
+) -> None:
+    """A plan that began in order is continued otherwise where a photo is not."""
+    ordered, kept = (Names(candidates, every_page, in_order) for in_order in (True, False))
+    for photo in sorted(photos, key=str.encode):
+        assert ordered.of(photo) == kept.of(photo)
+
+
 def test_names_depend_on_no_order_where_there_is_no_conflict() -> None:
     photos = [f"box-{box}/{name}" for box in (2, 1, 2) for name in ("b.tif", "a.jpg")][:4]
     for in_order in (True, False):

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 from pipeline.errors import DestinationMismatch, StorageError, UsageError, shown
 from pipeline.ledger import planning as module
-from pipeline.ledger.choosing import chosen_photos, describe_ignored
+from pipeline.ledger.choosing import chosen_photos, describe_ignored, suffix_of
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
@@ -349,6 +349,11 @@ def test_a_plan_is_the_same_as_if_all_folders_were_entered(
     source = a_source("kept", *(f"{name}.jpg" for name in names))
     whole = chosen_photos(source, recipe, lambda _: source.list(), Counter())
     assert list(chosen_photos(source, recipe, None, Counter())) == list(whole)
+
+
+@given(some.text("ab./ \0", max_size=8))
+def test_suffixes_are_those_of_paths(path: str) -> None:
+    assert suffix_of(path) == PurePosixPath(path).suffix
 
 
 def test_keys_that_are_no_file_paths_are_planned_as_they_are() -> None:

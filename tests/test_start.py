@@ -31,6 +31,35 @@ start()
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "code", "needless"),
+    [
+        (["--help"], 0, {"torch", "ray", "pyarrow", "numpy", "PIL"}),
+        (
+            ["status", "RUN"],
+            0,
+            {"torch", "ray", "pandas", "boto3", "PIL", "imagecodecs", "tifffile"},
+        ),
+        (["verify", "RUN"], 3, {"torch", "ray", "boto3"}),
+    ],
+    ids=["help", "status", "verify"],
+)
+def test_a_command_imports_no_large_library_that_it_does_not_need(
+    command: list[str], code: int, needless: set[str], repository: Path, tmp_path: Path
+) -> None:
+    program = f"""
+import atexit, sys
+atexit.register(lambda: print(sorted({needless!r} & sys.modules.keys()), file=sys.stderr))
+{START}
+"""
+    arguments = [str(write_run(tmp_path)) if word == "RUN" else word for word in command]
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=repository, capture_output=True, text=True
+    )
+    assert ended.returncode == code
+    assert ended.stderr.splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["status", "--help"]])
 def test_help_that_cannot_be_written_is_one_line(repository: Path, arguments: list[str]) -> None:
     command = [sys.executable, "-c", START, *arguments]

@@ -47,33 +47,44 @@ def _photos(
     """The listed files that are photographs of the run; other files are counted."""
     included, excluded = _matcher(recipe.include), _matcher(recipe.exclude)
     for found in listed:
-        suffix, parts = PurePosixPath(found.path).suffix.lower().rstrip(), found.path.split("/")
+        path, parts = found.path, found.path.split("/")
+        suffix = suffix_of(path).lower().rstrip()
         if found.skipped:
             ignored[found.skipped] += 1
-        elif _is_hidden(parts):
+        elif _is_hidden(path):
             ignored["hidden"] += 1
-        elif not _OF_SYSTEMS.isdisjoint(parts) or _LISTS.fullmatch(parts[-1]):
+        elif not _OF_SYSTEMS.isdisjoint(parts) or (not suffix and _LISTS.fullmatch(parts[-1])):
             ignored["of the system"] += 1
         elif suffix and suffix not in MASTER_SUFFIXES:
             ignored[suffix] += 1
-        elif found.path.endswith("/") and not suffix:  # a key that stands for a folder, with bytes
+        elif not suffix and path.endswith("/"):  # a key that stands for a folder, with bytes
             ignored["folder"] += 1
-        elif (recipe.include and not included(found.path)) or excluded(found.path):
+        elif (recipe.include and not included(path)) or (recipe.exclude and excluded(path)):
             ignored["filtered"] += 1
         else:
             yield found
 
 
-def _is_hidden(parts: Sequence[str]) -> bool:
-    return any(part.startswith(".") and part not in (".", "..") for part in parts)
+def suffix_of(path: str) -> str:
+    """`PurePosixPath(path).suffix`, but in a fifth of the time, which counts for millions."""
+    name = path.rpartition("/")[2]
+    if name in ("", "."):  # the name is a part before it
+        return PurePosixPath(path).suffix
+    dot = name.rfind(".")
+    return name[dot:] if 0 < dot < len(name) - 1 else ""
+
+
+def _is_hidden(path: str) -> bool:
+    if "/." not in path and not path.startswith("."):  # as nearly all are
+        return False
+    return any(part.startswith(".") and part not in (".", "..") for part in path.split("/"))
 
 
 def _not_entered(recipe: Recipe, folder: str) -> str:
     """A Skip: why no file below a folder can be a photograph of the run."""
-    parts = folder.split("/")
-    if _is_hidden(parts):
+    if _is_hidden(folder):
         return "hidden folder"
-    if not _OF_SYSTEMS.isdisjoint(parts):
+    if not _OF_SYSTEMS.isdisjoint(folder.split("/")):
         return "folder of the system"
     # Such a pattern, if it matches the folder's own path, matches every path that begins with it.
     below = (pattern for pattern in recipe.exclude if pattern.endswith("*"))

@@ -37,6 +37,7 @@ class Manifest:
     def __init__(self, uri: str) -> None:
         """Raises UsageError, StorageError: no such file."""
         self.uri = uri
+        self._in_order = True  # until a photo is found that is not
         if uri.lower().endswith((".parquet", ".csv")) and not os.path.isdir(uri):
             folder, _, name = uri.rpartition("/")
             self._storage = open_storage(folder or ("/" if uri.startswith("/") else "."))
@@ -62,10 +63,34 @@ class Manifest:
     def photos(self, source: Storage, ignored: Counter[str]) -> Iterator[StoredObject]:
         """The listed photos, in order; repeated ones are skipped and counted as "repeated".
 
-        Size 0 means unknown. Raises UsageError (a row outside the source, a missing column),
-        StorageError.
+        In a list in the order of paths, the same ones are neighbors, and none has to be kept in
+        mind. The first that is out of order has the list read once more from its beginning. Size 0
+        means unknown. Raises UsageError (a row outside the source, a missing column), StorageError.
         """
+        last, told = "", 0
+        for photo in self._rows_in(source) if self._in_order else ():
+            if photo.path < last:
+                self._in_order = False
+                break
+            if photo.path != last:
+                yield photo
+            else:
+                ignored["repeated"] += 1
+            last, told = photo.path, told + 1
+        if self._in_order:
+            return
         seen = Seen()
+        for number, photo in enumerate(self._rows_in(source)):
+            new = seen.add(photo.path)
+            if number < told:
+                continue
+            if new:
+                yield photo
+            else:
+                ignored["repeated"] += 1
+
+    def _rows_in(self, source: Storage) -> Iterator[StoredObject]:
+        """What each row lists. Raises as `photos` does."""
         for path in self._paths:
             uri = self._storage.uri_of(path)
             rows = self._csv(path) if path.lower().endswith(".csv") else self._parquet(path)
@@ -74,10 +99,7 @@ class Manifest:
                 if photo is None:
                     named = shown_in_line(without_secrets(listed))[:_LONGEST] or "an empty uri"
                     raise UsageError(f"{uri}, row {number:,}: {named} is not in {source.uri}")
-                if seen.add(photo):
-                    yield StoredObject(photo, size)
-                else:
-                    ignored["repeated"] += 1
+                yield StoredObject(photo, size)
 
     def _csv(self, path: str) -> Iterator[tuple[str, int]]:
         uri = self._storage.uri_of(path)

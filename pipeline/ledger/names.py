@@ -144,6 +144,8 @@ class Names:
     def _above(self, name: str) -> set[str]:
         """Names whose results could be called what this one's could be."""
         stem, own = _split(name)
+        if not self._number and not self._every_page:  # as in most plans
+            return {stem} if own else set()
         stems = {stem}
         if self._number:
             stems |= {_CANDIDATE.sub("", each) for each in stems}

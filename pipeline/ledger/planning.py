@@ -57,7 +57,7 @@ def prepare_run(
             known = (photo.path for photo in _reporting(listed, on_phase))
             hints.refuse_unknown(known, source.uri)
         freeze = partial(_freeze, source, destination, recipe, shard_size, listing, on_phase, hints)
-        found = _frozen(destination, freeze, in_order=listing is None)
+        found = _frozen(destination, freeze)
     check_recipe(destination, found.recipe, recipe)
     return found
 
@@ -95,18 +95,19 @@ def check_recipe(destination: Storage, frozen: Recipe, wanted: Recipe) -> None:
 
 
 class OutOfOrder(Exception):
-    """Photos do not come in the order of their paths: a store does not list as S3 does."""
+    """Photos do not come in the order of their paths: a manifest has another one, or a store does
+    not list as S3 does."""
 
 
 class OtherPlan(UsageError):
     """A plan is there already, without run.json or with one that was written meanwhile."""
 
 
-def _frozen(destination: Storage, freeze: Callable[..., Run], in_order: bool) -> Run:
+def _frozen(destination: Storage, freeze: Callable[..., Run], in_order: bool = True) -> Run:
     """The run that is planned now, or that of another command that was first."""
     try:
         return freeze(in_order=in_order)
-    except OutOfOrder:  # all that is named has to be kept in mind
+    except OutOfOrder:  # all that is named has to be kept in mind, which takes longer
         return _frozen(destination, freeze, in_order=False)
     except OtherPlan:
         run = load_run(destination)
@@ -129,7 +130,7 @@ def _freeze(
     OtherPlan, StorageError."""
     ignored: Counter[str] = Counter()
     listed = chosen_photos(source, recipe, listing, ignored)
-    if listing is None:
+    if listing is None or in_order:
         listed = _each_once(listed, in_order)
     names = Names(recipe.candidates, recipe.pages == "all", in_order, recipe.rank_by)
     photos = _rows(_reporting(listed, on_phase), names, shard_size, hints)

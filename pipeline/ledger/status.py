@@ -19,6 +19,7 @@ from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
 
 WINDOWS = (1, 5, 15)  # minutes
+NAMED_FAILURES = 10  # photos that are named at the end of a run
 _COLUMNS = ["photo", "name", "source_bytes", "attempt", "status", "reason", "page", "pages"]
 _TIMES = ["candidate", "read_seconds", "model_seconds", "write_seconds", "finished_at"]
 _RECENT = 300.0  # seconds, whose shards tell of what the run lacks

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 from pipeline.ledger.run_file import Run
-from pipeline.ledger.status import Failure, Ledger
+from pipeline.ledger.status import NAMED_FAILURES, Failure, Ledger
 from pipeline.provenance.premis import Record
 from pipeline.review.pages import Review
 from pipeline.storage.base import Storage
-
-NAMED_FAILURES = 10  # photos that are named at the end of a run
 
 
 @dataclass(frozen=True)
