@@ -79,7 +79,7 @@ def test_what_is_left_over_is_drawn_in_small_groups(groups: list[int]) -> None:
 
 @SLOW
 def test_pictures_of_large_cores_in_bfloat16_do_not_depend_on_their_number() -> None:
-    """Their matrix products do: in groups of another size, nearly all pictures are others."""
+    """Their matrix products do: those of rows of more than eight pictures sum in another order."""
     config = CoreConfig(hidden=512, ff=512, heads=4, resolution=SIDE, enc=1, outer=1, inner=1)
     torch.manual_seed(0)
     core, gray = ColTranCore(config).eval().to(torch.bfloat16), photographs(MANY_PAY)

@@ -21,6 +21,12 @@ from model.sampling.draw import CoreSample, Drawn
 from model.sampling.inference import attend, run_layers
 from model.sampling.row import RowInputs, StepInputs
 
+# Pictures whose matrix products are computed together. Products with few rows use other kernels,
+# whose sums differ in the last bit (measured on x86-64: fewer than four rows per thread), and in
+# bfloat16 those with many rows do, too. Groups are therefore filled up by repeating the last
+# photograph, and larger ones computed in parts, so that a picture never depends on its company.
+LANES = 8
+
 
 @dataclass
 class KeyValueCache:
@@ -50,9 +56,10 @@ def draw_rows(
     uniforms_BHW may have fewer rows than the context: then only these are drawn.
     """
     batch, height, width = gray_BHW.shape
-    outer_norms = [modulate_norms(layer, context) for layer in core.outer.layers]
+    at_once = LANES if context.device.type == "cpu" else batch
+    parts = [slice(first, first + at_once) for first in range(0, batch, at_once)]
+    outer = [_outer_state(core, context[part], width) for part in parts]
     inner_norms = [modulate_norms(layer, context) for layer in core.inner.layers]
-    columns = [KeyValueCache.empty(batch, width, layer.attention) for layer in core.outer.layers]
     bins = torch.empty_like(gray_BHW, dtype=torch.long)
     log_prob = torch.empty_like(uniforms_BHW)
     entropy = torch.empty_like(uniforms_BHW, dtype=torch.float32)
@@ -65,8 +72,21 @@ def draw_rows(
         drawn = runner(RowInputs(uniforms_BHW[:, row], prior, start, steps))
         bins[:, row], log_prob[:, row], entropy[:, row], expected[:, row] = drawn
         if row + 1 < height:
-            upper = finish_row(core, row, bins, gray_row, outer_norms, columns)
+            finished = (
+                finish_row(core, row, bins[part], gray_row[part], *state)
+                for part, state in zip(parts, outer, strict=True)
+            )
+            upper = torch.cat(list(finished))
     return CoreSample(bins, log_prob, entropy, expected)
+
+
+def _outer_state(
+    core: ColTranCore, context: Tensor, width: int
+) -> tuple[list[NormModulations], list[KeyValueCache]]:
+    """For each layer of the outer decoder: the modulations of its norms, and its empty cache."""
+    layers = core.outer.layers
+    norms = [modulate_norms(layer, context) for layer in layers]
+    return norms, [KeyValueCache.empty(len(context), width, layer.attention) for layer in layers]
 
 
 def encode(
@@ -127,9 +147,16 @@ def start_row(
     if core.inner.skip:
         start = start + gray_row + upper
     context = torch.cat((gray_row, upper), dim=-1)
-    positions = (layer.modulate_positions(context) for layer in core.inner.layers)
+    positions = (_modulate_positions(layer, context) for layer in core.inner.layers)
     steps = [StepInputs.of(*pair) for pair in zip(positions, norms, strict=True)]
     return start[:, 0].transpose(0, 1), steps
+
+
+def _modulate_positions(layer: AxialLayer, context: Tensor) -> PositionModulations:
+    """`AxialLayer.modulate_positions`; on a CPU, LANES pictures at a time."""
+    at_once = LANES if context.device.type == "cpu" else len(context)
+    parts = [layer.modulate_positions(some) for some in context.split(at_once)]
+    return PositionModulations(*(_join(each) for each in zip(*parts, strict=True)))
 
 
 def finish_row(

@@ -12,16 +12,11 @@ import torch
 from torch import Tensor
 
 from model.core import ColTranCore
-from model.sampling.cached import draw_rows, encode
+from model.sampling.cached import LANES, draw_rows, encode
 from model.sampling.draw import CoreSample, draw_uniforms
 from model.sampling.forecast import can_forecast
 from model.sampling.row import RowRunner
 from model.sampling.runners import RowRunners
-
-# Pictures that are drawn side by side. Matrix products with few rows use other kernels, whose sums
-# differ in the last bit (measured on x86-64: fewer than four rows per thread). Groups are therefore
-# filled up by repeating the last photograph, so that a picture never depends on its company.
-LANES = 8
 
 # On a CPU, so many lanes take 0.6 of the time a picture (docs/benchmarks.md); twice as many would
 # take little less. Of fewer photographs than MANY_PAY, groups of LANES are faster.
@@ -135,8 +130,8 @@ def forecasts_agree(runners: RowRunners) -> bool:
 def many_agree(runners: RowRunners) -> bool:
     """Whether MANY_LANES draw two rows of random photographs as LANES do, to the bit.
 
-    Tested once for each core, since no library guarantees it: in bfloat16, products of 512 features
-    do not.
+    Tested once for each core, since no library guarantees it: in bfloat16, the sums of 64 rows of
+    512 features are others than those of 32.
     """
     if runners.many_agree is None:
         inputs = _random_rows(runners.core, MANY_LANES)
