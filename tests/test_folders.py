@@ -17,8 +17,8 @@ ROOMS = {
     "model": (
         "color", "lab", "likelihood", "scaling", "method", "settings", "initialization",
         "conditioning", "layers", "trunk", "criss_cross", "encoder", "core", "draft", "ranking",
-        "upsamplers", "colorized", "sampling", "pic", "weights", "published", "training",
-        "evaluation", "colorizer", "systems",
+        "upsamplers", "colorized", "sampling", "pic", "weights", "published_names", "published",
+        "training", "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
         "errors", "deadline", "user_folders", "parquet", "storage", "metadata", "images", "ledger",

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.pic.blocks import GatedBlock
 from model.pic.convolutions import Convolution, Doubling, concat_elu
-from model.pic.pixelcnn import GatedBlock, PixelCnn
+from model.pic.pixelcnn import PixelCnn
 
 
 class Window:

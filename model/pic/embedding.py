@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.lab import lab_from_rgb
+from model.pic.blocks import BlockSize, GatedBlock
 from model.pic.convolutions import Convolution
-from model.pic.pixelcnn import BlockSize, GatedBlock
 
 # For each part: features as a multiple of the first part's, gated blocks, and the dilation of each
 # block's first convolution.

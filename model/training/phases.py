@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from model.training.trainer import TrainingConfig, grow
+from model.training.growth import grow
+from model.training.trainer import TrainingConfig
 from model.weights import (
     TRAINABLE,
     Stage,
