@@ -23,7 +23,7 @@ ROOMS = {
     "pipeline": (
         "errors", "deadline", "user_folders", "parquet", "storage", "metadata", "images", "ledger",
         "weights", "cluster", "provenance", "review", "delivery", "training", "run", "evaluation",
-        "single", "verify", "colorize",
+        "single", "verification", "verify", "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}
