@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -142,62 +142,6 @@ def make_photos(folder: Path, count: int, side: int) -> None:
             os.link(first, path)
 
 
-@contextmanager
-def watched(peaks: dict[str, float]) -> Iterator[None]:
-    """Peaks while the block runs: of the object store, what it spilled to disk, and of this process
-    and the largest other one without what they share. And the seconds of a CPU that this process
-    and all below it took, but for the last second of those that end."""
-    import psutil
-    import ray
-    from ray._private.internal_api import memory_summary
-
-    address = ray.get_runtime_context().gcs_address
-    ended = threading.Event()
-
-    def count_seconds() -> None:
-        for process in (tree, *tree.children(recursive=True)):
-            with suppress(psutil.Error):  # gone meanwhile
-                times = process.cpu_times()
-                spent[process.pid] = times.user + times.system
-
-    def watch() -> None:
-        while not ended.wait(1):
-            count_seconds()
-            for line in memory_summary(address, stats_only=True).splitlines():
-                for name, start, word in (("store", "Plasma memory", 3), ("spilled", "Spilled", 1)):
-                    if line.startswith(start):
-                        name += "_MiB"
-                        peaks[name] = max(peaks.get(name, 0), float(line.split()[word]))
-            for process in psutil.process_iter(["pid", "name", "memory_info"]):
-                info, driver = process.info["memory_info"], process.info["pid"] == own
-                if not info or not (driver or process.info["name"].startswith("ray::")):
-                    continue
-                if driver or _session_of(process) == own:
-                    name = "driver_MiB" if driver else "worker_MiB"
-                    # What is shared is the object store, which has a column of its own.
-                    peaks[name] = max(peaks.get(name, 0), (info.rss - info.shared) / 2**20)
-
-    def _session_of(process: Any) -> int:
-        """The driver whose Ray a worker belongs to: workers descend from its raylet."""
-        try:
-            return own if own in {each.pid for each in process.parents()} else 0
-        except psutil.Error:
-            return 0
-
-    own, tree, spent = os.getpid(), psutil.Process(), dict[int, float]()
-    count_seconds()
-    before = sum(spent.values())
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        count_seconds()
-        peaks["cpu_seconds"] = sum(spent.values()) - before
-
-
 def busy_share(folder: Path, actors: int) -> tuple[float, float]:
     """Share of the time from first to last batch that the actors worked, and that time."""
     spans = [
@@ -233,6 +177,8 @@ def measure(
     kind: str, source: str, cost: float, actors: int, nodes: int, store: int, options: Row
 ) -> Row:
     """One of the two pipelines, in this process."""
+    from ray_peaks import watched  # Ray is not for whoever imports the sleeper alone
+
     peaks: dict[str, float] = {"spilled_MiB": 0}
     with tempfile.TemporaryDirectory() as folder, ray_of(nodes, store):
         run = run_ours if kind == "ours" else run_plain

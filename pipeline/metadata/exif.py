@@ -8,9 +8,9 @@ note; the photograph itself is not affected.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,23 +80,21 @@ class Metadata:
     extended: bytes | None = None  # XMP that goes on in further segments
 
 
+class _Found(NamedTuple):
+    """Blocks of metadata, from wherever a format keeps them. whole: no field was left out."""
+
+    own: Fields
+    whole: bool
+    xmp: bytes | None
+    iptc: bytes | None
+    parts: Parts
+
+
 def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
     """A file's metadata. info: of the image that Pillow opened."""
-    xmp, parts = info.get("xmp"), Parts()
-    if format == "TIFF":
-        own, whole = _read(data)
-        xmp, iptc = _bytes_of(own, XMP), _bytes_of(own, IPTC)
-        parts = Parts(photoshop=_bytes_of(own, PHOTOSHOP) or b"")
-    else:
-        parts = {"JPEG": jpeg_parts, "JPEG2000": jpeg2000_parts}.get(format, _no_parts)(data)
-        block = info.get("exif") or _raw_profile(info, "exif") or older_exif(info) or parts.exif
-        own, whole = _read(block.removeprefix(b"Exif\0\0") if isinstance(block, bytes) else b"")
-        xmp = xmp or parts.xmp or _raw_profile(info, "xmp")
-        iptc = parts.iptc or _raw_profile(info, "iptc")
-    if iptc and iptc.startswith(b"8BIM"):
-        iptc = resource(iptc, 0x0404)
-    iptc = iptc or resource(parts.photoshop, 0x0404)
-    xmp = xmp if isinstance(xmp, bytes) and xmp else None
+    own, whole, xmp, iptc, parts = (
+        _find_in_tiff(data) if format == "TIFF" else _find_elsewhere(format, data, info)
+    )
     extended, unfit = extended_xmp(xmp or b"", parts)
     notes = ["" if whole else "EXIF left out in part: too many or too long fields"]
     for what, why in (("XMP", left_out(xmp)), ("extended XMP", left_out(extended))):
@@ -114,6 +112,29 @@ def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
         tuple(filter(None, notes)),
         extended,
     )
+
+
+def _find_in_tiff(data: bytes) -> _Found:
+    own, whole = _read(data)
+    parts = Parts(photoshop=_bytes_of(own, PHOTOSHOP) or b"")
+    iptc = _iptc_of(_bytes_of(own, IPTC), parts)
+    return _Found(own, whole, _bytes_of(own, XMP) or None, iptc, parts)
+
+
+def _find_elsewhere(format: str, data: bytes, info: Mapping[Any, Any]) -> _Found:
+    parts = {"JPEG": jpeg_parts, "JPEG2000": jpeg2000_parts}.get(format, _no_parts)(data)
+    block = info.get("exif") or _raw_profile(info, "exif") or older_exif(info) or parts.exif
+    own, whole = _read(block.removeprefix(b"Exif\0\0") if isinstance(block, bytes) else b"")
+    xmp = info.get("xmp") or parts.xmp or _raw_profile(info, "xmp")
+    iptc = _iptc_of(parts.iptc or _raw_profile(info, "iptc"), parts)
+    return _Found(own, whole, xmp if isinstance(xmp, bytes) and xmp else None, iptc, parts)
+
+
+def _iptc_of(block: bytes | None, parts: Parts) -> bytes | None:
+    """A block of IPTC, out of Photoshop's resources where it is among these."""
+    if block and block.startswith(b"8BIM"):
+        block = resource(block, 0x0404)
+    return block or resource(parts.photoshop, 0x0404)
 
 
 def read_fields(data: bytes) -> Fields:
@@ -224,11 +245,28 @@ class _Reader:
 
     def directory(self, start: int, which: int) -> Fields:
         """The wanted fields of a directory. which: the directory's tag, 0 for the first."""
-        data, order, fields = self.data, self.order, Fields()
+        fields = Fields()
+        for tag, kind, place, length in self._entries(start):
+            if tag not in _WANTED[which] or tag in fields:
+                continue
+            if tag in (EXIF, GPS):
+                if kind in _POINTERS:
+                    [there] = struct.unpack_from(self.order + _POINTERS[kind], self.data, place)
+                    fields[tag] = self.directory(there, tag)
+            elif length > self.left:
+                self.whole = False
+            elif kind in _SIZES and kind != 13:
+                self.left -= length
+                self._add(fields, tag, kind, self.data[place : place + length])
+        return fields
+
+    def _entries(self, start: int) -> Iterator[tuple[int, int, int, int]]:
+        """Tag, kind, place and length of each value of a directory that lies within the file."""
+        data, order = self.data, self.order
         head, entry, inline = ("Q", "HHQ", 8) if self.big else ("H", "HHI", 4)
         first = start + struct.calcsize(order + head)
         if first > len(data):
-            return fields
+            return
         [count] = struct.unpack_from(order + head, data, start)
         size = struct.calcsize(order + entry) + inline
         for at in range(first, first + size * min(count, _MOST_ENTRIES), size):
@@ -236,24 +274,12 @@ class _Reader:
                 break
             tag, kind, number = struct.unpack_from(order + entry, data, at)
             each = 8 if kind in (16, 18) else _SIZES.get(kind, 0)
-            if tag not in _WANTED[which] or tag in fields or not each or not number:
-                continue
             length, place = number * each, at + size - inline
             if length > inline:
                 [place] = struct.unpack_from(f"{order}{'Q' if self.big else 'I'}", data, place)
-            if place + length > len(data):
-                continue
-            if tag in (EXIF, GPS):
-                if kind in _POINTERS:
-                    [there] = struct.unpack_from(order + _POINTERS[kind], data, place)
-                    fields[tag] = self.directory(there, tag)
-            elif length > self.left:
-                self.whole = False
-            elif kind in _SIZES and kind != 13:
-                self.left -= length
-                self._add(fields, tag, kind, data[place : place + length])
+            if length and place + length <= len(data):
+                yield tag, kind, place, length
         self.whole &= count <= _MOST_ENTRIES or first + size * _MOST_ENTRIES > len(data)
-        return fields
 
     def _add(self, fields: Fields, tag: int, kind: int, value: bytes) -> None:
         if tag == _DESCRIPTION and describes_pixels(value):
