@@ -57,13 +57,13 @@ class GatedBlock(nn.Module):
         return None if self.context is None or context is None else self.context(context)
 
     def between(self, convolved: Tensor, short_cut: Tensor | None) -> Tensor:
-        """All between the two convolutions, for each position: (..., D) -> (..., 2 D)."""
+        """What lies between the two convolutions, by position: (..., D) -> (..., 2 D)."""
         if self.short_cut is not None and short_cut is not None:
             convolved = convolved + self.short_cut(concat_elu(short_cut))
         return self.dropout(concat_elu(convolved))
 
     def finish(self, x: Tensor, convolved: Tensor, projected: Tensor | None) -> Tensor:
-        """All after the second convolution, for each position: (..., D)."""
+        """What follows the second convolution, by position: (..., D)."""
         if projected is not None:
             convolved = convolved + projected
         value, gate = convolved.chunk(2, dim=-1)

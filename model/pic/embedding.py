@@ -1,7 +1,7 @@
 """PIC's published embedding of a gray photograph (Royer et al. 2017, section 3, and its code).
 
-Gated blocks like those of PixelCNN++, first at resolutions down to that of the chroma, then with
-dilations of 2 and 4.
+Gated blocks like those of PixelCNN++, first at falling resolutions, down to that of the chroma,
+then with dilations of 2 and 4.
 
 Legend: B batch, S side of the gray photograph, R side of its chroma, F features.
 """

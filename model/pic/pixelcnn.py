@@ -54,8 +54,8 @@ Run = Callable[[int, Tensor, Tensor | None], Tensor]
 class PixelCnnConfig:
     """Sizes of a PixelCNN++; published are hidden 160, inner 5 and levels 3.
 
-    hidden: D. inner: blocks per level on the way down, and as many on the way back, where all but
-    the coarsest level have one more, for the features that the level began with. levels: 1, or more
+    hidden: D. inner: blocks per level on the way down, and on the way back; there, all levels but
+    the coarsest have one more, whose short-cut is what the level began with. levels: 1, or more
     with strides between them. mixtures: K. channels: C, 1 to 3. resolution: H and W. dropout: share
     of features that training drops.
 
@@ -88,7 +88,7 @@ StepModule = GatedBlock | Convolution | Doubling
 
 
 class TwoStreams(nn.Module):
-    """One step in both streams; a block of `right` has the result of `down` as a short-cut, too."""
+    """One step in both streams; a block of `right` has that of `down` as a short-cut, too."""
 
     def __init__(self, step: Step, config: PixelCnnConfig, context: int, one_way: bool) -> None:
         super().__init__()
@@ -232,7 +232,7 @@ class PixelCnn(nn.Module):
 
 
 def mixture_head(features: int, channels: int, mixtures: int) -> nn.Linear:
-    """Features -> parameters of a mixture; initially it is broad, with components apart."""
+    """Features -> parameters of a mixture, which starts broad, with its components apart."""
     head = linear(features, parameters_of_mixture(channels, mixtures))
     with torch.no_grad():
         head.weight.mul_(0.3)
@@ -243,6 +243,6 @@ def mixture_head(features: int, channels: int, mixtures: int) -> nn.Linear:
 
 
 def with_ones(values: Tensor) -> Tensor:
-    """Values 0..255 (..., C) -> -1..1 (..., INPUTS); a channel of ones marks what is no padding."""
+    """Values 0..255 (..., C) -> -1..1 (..., INPUTS); the ones tell pixels from padding."""
     ones = functional.pad(scaled(values), (0, 1), value=1.0)
     return functional.pad(ones, (0, INPUTS - ones.shape[-1]))

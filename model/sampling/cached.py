@@ -71,7 +71,7 @@ def sample_core(
     likely bin of each pixel. high_BSS, hints_BHW, palette_BV: as in model.encoder.Extras.
 
     lanes: draw at least this many pictures at once, by repeating the last photograph. runners:
-    those of this core, to be kept by callers that draw many batches. forecast: draw each picture by
+    this core's, which callers that draw many batches keep. forecast: draw each picture by
     itself with exact forecasts (model.sampling.forecast); None chooses the faster way. Both ways
     draw identical pictures.
 
@@ -145,7 +145,7 @@ def draw_rows(
     context: Tensor,
     uniforms_BHW: Tensor,
 ) -> CoreSample:
-    """Draw pictures row by row, without reading any value on the host, which a GPU would wait for.
+    """Draw pictures row by row. The host reads no value, as a GPU would have to wait for that.
 
     runner: draws one row of all pictures. context: of `encode`, (B, H, W, D). gray_BHW and
     uniforms_BHW may have fewer rows than the context: then only these are drawn.
@@ -266,7 +266,7 @@ def step_layer(
     cache: KeyValueCache,
     place: int,
 ) -> Tensor:
-    """Run a masked layer at one position of its axis, with cached earlier ones.
+    """Run a masked layer at one position of its axis; the earlier ones are cached.
 
     (B, 1, M, D) -> (B, 1, M, D).
     """

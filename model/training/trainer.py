@@ -36,7 +36,7 @@ _SEEDS = 2**40  # those of steps are a million times as large, and have 64 bits
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of one phase of training; defaults are those of the paper for settings that it has.
+    """Settings of one phase of training; the paper's own settings have its defaults.
 
     steps: length of the phase, and of the learning rate's schedule. batch_size: pictures per step,
     of all workers together. learning_rate: reached after `warmup` steps. encoder_rate, trunk_rate:
@@ -224,7 +224,7 @@ class Trainer:
     @torch.no_grad()
     def update_average(self) -> None:
         """Move the average of the weights toward their current values."""
-        # A smaller decay in early steps: or the average would keep the first weights for long.
+        # A smaller decay in early steps, else the average would keep the first weights for long.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         averages: list[Tensor] = list(self.average.parameters())
         values: list[Tensor] = list(self.model.parameters())
