@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import PhotoError
-from pipeline.images.chroma import bands
-from pipeline.images.codecs import encode_jpeg2000
-from pipeline.images.containers import (
+from pipeline.images.band_writers import (
     IPTC_IN_JPEG,
     Labels,
     encode_png,
@@ -16,6 +14,8 @@ from pipeline.images.containers import (
     jp2_boxes,
     jpeg_extra,
 )
+from pipeline.images.chroma import bands
+from pipeline.images.codecs import encode_jpeg2000
 from pipeline.images.formats import LONGEST_SIDE, MOST_PIXELS
 from pipeline.images.pictures import save, srgb_profile
 from pipeline.images.pillow import Master

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 # a writer for large masters, a cloud for a new node; the watchdog tells users, who may stop the
 # run.
 SILENCE_SECONDS = 24 * 3600.0
-RETRIES = 2  # of a shard whose process died
+RETRIES = 2  # of a shard whose process died; then open_shards does it photo by photo
 
 
 def gpu_share(resources: Resources, device: str) -> float:
