@@ -15,18 +15,17 @@ import numpy as np
 
 from pipeline.images.codecs import deflate
 from pipeline.images.formats import PNG_SIGNATURE
-from pipeline.metadata.exif import (
+from pipeline.metadata.directories import (
     ICC,
     IPTC,
     XMP,
     Fields,
     Value,
-    exif_block,
     long,
-    photoshop_block,
     short,
     write_fields,
 )
+from pipeline.metadata.exif import exif_block, photoshop_block
 from pipeline.metadata.segments import extension_segments
 
 IPTC_IN_JPEG = 65_506  # bytes: what is left of a segment beside its heads
