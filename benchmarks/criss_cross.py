@@ -15,12 +15,12 @@ from typing import NamedTuple
 import click
 import torch
 from torch import Tensor
+from work import WorkCounter
 
 from machine import describe_machine, matmul_gflops
 from memory import peak_mib
 from model.conditioning import NO_POSITIONS, PositionModulations
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
-from work import WorkCounter
 
 
 class NonLocal(FullAttention):

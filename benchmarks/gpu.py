@@ -17,11 +17,11 @@ import time
 from pathlib import Path
 
 import torch
-
 from gpu_figures import ROOT, Report, measure_numerics, measure_speed
 from gpu_training import Slice, train
-from model.training.phases import DEFAULT_PHASES
 from parts import cut_photographs
+
+from model.training.phases import DEFAULT_PHASES
 
 
 def check(out: Path, seconds: float) -> None:

@@ -15,8 +15,10 @@ from unittest import mock
 
 import numpy as np
 import torch
+from parts import read_squares
 from PIL import Image
 from torch import Tensor
+from work import gflop_of
 
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from memory import peak_mib
@@ -40,8 +42,6 @@ from model.upsamplers import (
     SpatialUpsamplerConfig,
 )
 from model.weights import STAGES, load_stage, stage_path
-from parts import read_squares
-from work import gflop_of
 
 ROOT = Path(__file__).parents[1]
 HIGH = 256

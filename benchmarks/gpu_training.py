@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from parts import load_parts, read_squares, save_parts
 from torch import Tensor
 
 from model.color import NUM_BINS
@@ -30,7 +31,6 @@ from model.training.photographs import Photographs
 from model.training.trainer import Trainer, TrainingConfig, seen_resolution
 from model.weights import Stage, save_stage
 from model.weights import stage_path as path_of
-from parts import load_parts, read_squares, save_parts
 
 PART_BYTES = 15_000_000
 LEFT_OUT = "spatial"

@@ -25,8 +25,8 @@ from pathlib import Path
 from statistics import median
 
 import click
-
 from engine import make_photos
+
 from machine import describe_machine
 from pipeline.cluster.session import ENVIRONMENT
 

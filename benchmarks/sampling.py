@@ -29,6 +29,7 @@ import click
 import numpy as np
 import torch
 from PIL import Image
+from work import gflop_of
 
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from model.core import ColTranCore, CoreConfig
@@ -37,7 +38,6 @@ from model.sampling import sample_core, sample_core_slow
 from model.sampling.cached import encode
 from model.sampling.runners import RowRunners
 from model.weights import load_stage
-from work import gflop_of
 
 PHOTOGRAPHS = Path(__file__).parents[1] / "examples/photos"
 

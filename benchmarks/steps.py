@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-
 from engine import CHECKOUT, Sleeper, make_photos
+
 from machine import describe_machine
 from model.weights import WEIGHTS
 from pipeline.cluster.pools import Pools

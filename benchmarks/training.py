@@ -13,12 +13,12 @@ import json
 
 import click
 import torch
+from work import WorkCounter
 
 from machine import describe_machine, matmul_gflops, seconds_of
 from model.training.photographs import Photographs
 from model.training.trainer import Optimizer, Trainer, TrainingConfig
 from model.weights import STAGES, build_config, build_stage
-from work import WorkCounter
 
 
 def measure(trainer: Trainer, side: int, repeats: int, machine: float) -> dict[str, float]:

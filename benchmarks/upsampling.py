@@ -11,6 +11,7 @@ import json
 
 import click
 import torch
+from work import gflop_of
 
 from machine import copy_gigabytes, describe_machine, matmul_gflops, seconds_of
 from memory import peak_mib
@@ -22,7 +23,6 @@ from model.upsamplers import (
     SpatialUpsampler,
     SpatialUpsamplerConfig,
 )
-from work import gflop_of
 
 
 @click.command()

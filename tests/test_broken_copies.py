@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from test_masters import by_pillow
 
 from pipeline.errors import PhotoError
 from pipeline.images.pillow import read_full, read_small
-from test_masters import by_pillow
 
 ROWS, COLUMNS = np.mgrid[:300, :501]
 NOISE = np.random.default_rng(0).normal(0, 5, ROWS.shape)

@@ -8,12 +8,12 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
+from test_masters import by_pillow
+from test_pieces import ACROSS, DOWN, HEIGHT, PACK_BITS, PACKERS, PLAIN, WIDTH, ZIP, tiff
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import eight_bits
 from pipeline.images.pillow import read_full, read_small
-from test_masters import by_pillow
-from test_pieces import ACROSS, DOWN, HEIGHT, PACK_BITS, PACKERS, PLAIN, WIDTH, ZIP, tiff
 
 GRAY = (40 + DOWN + ACROSS // 2).astype(np.uint8)
 COLOR = np.stack([GRAY, 255 - GRAY, 90 + DOWN], axis=-1).astype(np.uint8)

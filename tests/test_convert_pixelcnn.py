@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from test_pixelcnn import tiny_pixelcnn
+from test_pixelcnn_levels import GOLDEN, needs_golden
 from torch import Tensor, nn
 
 from model.pic.convolutions import Convolution, Doubling
@@ -14,8 +16,6 @@ from model.pic.pixelcnn import PixelCnn
 from model.pic.published import name_table, published_parameters
 from model.weights import load_stage
 from support.commands import refusal, run_command
-from test_pixelcnn import tiny_pixelcnn
-from test_pixelcnn_levels import GOLDEN, needs_golden
 
 ROWS_OF_HEAD = {1: [0, 1, 2], 3: [0, 1, 4, 7, 2, 5, 8, 3, 6, 9]}
 

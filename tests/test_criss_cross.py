@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from test_training import config, photographs
 
 from model.core import ColTranCore, CoreConfig
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
@@ -15,7 +16,6 @@ from model.training.growth import grow
 from model.training.trainer import Trainer
 from model.weights import load_stage, read_config, save_stage
 from support.tiny_models import perturb, tiny_core
-from test_training import config, photographs
 
 L = 4
 

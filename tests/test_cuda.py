@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_core import OPTIONS
 
 from model.colorizer import Colorizer
 from model.core import ColTranCore
@@ -15,7 +16,6 @@ from model.sampling import row as rows
 from model.sampling.draw import Drawn
 from model.sampling.runners import RowRunners
 from support.tiny_models import tiny_core, write_tiny_weights
-from test_core import OPTIONS
 
 pytestmark = pytest.mark.cuda
 

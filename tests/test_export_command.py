@@ -11,6 +11,7 @@ import bagit
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
+from test_delivery import BAGIT, pictures_of
 
 from pipeline.delivery.catalog import SCHEMA
 from pipeline.ledger.selection import parse_selection, take_selection
@@ -19,7 +20,6 @@ from pipeline.storage.s3 import S3Storage
 from support.colored_places import colored_folder, example_photos
 from support.commands import run_command, started_command
 from support.written_shards import RECIPE
-from test_delivery import BAGIT, pictures_of
 
 
 def run(*arguments: object) -> Result:

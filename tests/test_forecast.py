@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_core import OPTIONS
 
 from model.core import ColTranCore
 from model.encoder import Extras
@@ -15,7 +16,6 @@ from model.sampling.row import InnerStep, RowRunner
 from model.sampling.runners import RowRunners
 from model.weights import load_stage
 from support.tiny_models import tiny_core
-from test_core import OPTIONS
 
 pytestmark = pytest.mark.skipif(
     not torch.backends.mkldnn.is_available(), reason="no oneDNN in this PyTorch"

@@ -9,10 +9,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fuzz_masters import MOST_BYTES, Outcome, alone, fuzz, summary
 from PIL import Image
 
 from damaged_masters import damaged, pieces_of
-from fuzz_masters import MOST_BYTES, Outcome, alone, fuzz, summary
 from pipeline.images.pillow import read_small
 from sound_masters import PROFILE_DATE, sound_masters
 

@@ -8,16 +8,16 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import gpu
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from parts import cut_photographs, load_parts, read_squares, save_parts
 from PIL import Image
 
-import gpu
 from model.weights import read_config, save_stage, stage_path
-from parts import cut_photographs, load_parts, read_squares, save_parts
 from support.tiny_models import tiny_color, tiny_core
 
 ABSENT = ("ray", "click", "boto3", "matplotlib", "tensorboard", "pipeline", "jobs")

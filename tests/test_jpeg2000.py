@@ -6,10 +6,10 @@ import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image
-
-from pipeline.images.boxes import tiles_missing
 from test_masters import by_pillow
 from test_stored_ways import DEEP, EIGHT, TURNED, gray, refusal
+
+from pipeline.images.boxes import tiles_missing
 
 EXIF = b"JpgTiffExif->JP2"
 XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
+from test_masters import by_pillow, gray
 
 from pipeline.errors import PhotoError
 from pipeline.images.pillow import read_full
-from test_masters import by_pillow, gray
 
 NOISE = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
 

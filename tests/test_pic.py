@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_training import config, photographs
 
 from model import WeightsError
 from model.lab import lab_from_rgb, rgb_from_lab
@@ -21,7 +22,6 @@ from pipeline.storage.memory import MemoryStorage
 from pipeline.training import worker as training
 from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
 from support.tiny_models import tiny_core, tiny_pic
-from test_training import config, photographs
 
 
 def grays(count: int, side: int = 16) -> np.ndarray:

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from test_pixelcnn import SEEDS, pictures, tiny_pixelcnn
 
 from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.published import import_port, published_loss, published_parameters
 from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.pic.steps import steps_of
 from model.weights import HEADER, load_stage, save_stage
-from test_pixelcnn import SEEDS, pictures, tiny_pixelcnn
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "pixelcnn"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason="no ../shared/golden/pixelcnn here")

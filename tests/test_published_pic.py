@@ -4,6 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_pic import grays
+from test_pixelcnn import pictures, tiny_pixelcnn
+from test_training import config, photographs
 from torch import nn
 
 from jobs.train import build_job, train
@@ -18,9 +21,6 @@ from pipeline.errors import UsageError
 from pipeline.training.request import TrainingJob
 from support.commands import refusal
 from support.tiny_models import perturb, tiny_core
-from test_pic import grays
-from test_pixelcnn import pictures, tiny_pixelcnn
-from test_training import config, photographs
 
 TINY: dict[str, object] = {"hidden": 8, "embedding": 2, "inner": 2, "mixtures": 2}
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from test_core import OPTIONS
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -16,7 +17,6 @@ from model.sampling.draw import draw_uniforms
 from model.sampling.row import RowInputs, RowRunner
 from model.sampling.runners import RowRunners
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial
-from test_core import OPTIONS
 
 BATCH, SIDE = 8, 4
 CORES = [*OPTIONS, {"histogram": True}]

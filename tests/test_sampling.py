@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from test_core import OPTIONS
 
 from model.core import ColTranCore
 from model.encoder import Extras
@@ -9,7 +10,6 @@ from model.sampling import sample_core, sample_core_slow
 from model.sampling.cached import encode
 from model.sampling.draw import draw
 from support.tiny_models import tiny_core
-from test_core import OPTIONS
 
 SLOW, SEEDS = pytest.mark.slow, [3, 2**63 - 1, 11]
 

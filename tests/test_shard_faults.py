@@ -12,6 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from test_stages import RECIPE, SIZES, picture, run_shard, shard_of
 
 from model.colorized import Colorized
 from model.colorizer import Colorizer
@@ -26,7 +27,6 @@ from pipeline.run.logs import collect_records
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.memory import MemoryStorage
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial
-from test_stages import RECIPE, SIZES, picture, run_shard, shard_of
 
 
 class Small(Colorizer):

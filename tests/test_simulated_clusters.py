@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from engine import Quiet
 
 from compared_runs import undisturbed
-from engine import Quiet
 from pipeline.colorize import colorize
 from pipeline.run.operators import ColorizeActor, Row
 from pipeline.run.options import RecipeOptions, Resources

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import systems
 import torch
 from click.testing import CliRunner
 from torch import Tensor
 
 import small_systems
-import systems
 from model.color import gray_from_rgb
 from model.core import ColTranCore, CoreConfig
 from model.pic.network import Pic, PicConfig

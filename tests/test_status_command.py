@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from test_resume_command import write_run
 
 from jobs.status import describe
 from pipeline.ledger.cells import as_named
@@ -17,7 +18,6 @@ from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from support.commands import run_command
 from support.simulated_runs import RECIPE, commit
-from test_resume_command import write_run
 
 STATUS = Status(
     photos=1200,

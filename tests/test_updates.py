@@ -15,6 +15,7 @@ from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from test_names import PHOTOS, all_outputs
 
 import autochrome
 from pipeline.errors import DestinationMismatch, StorageError, UsageError
@@ -38,7 +39,6 @@ from support.commands import run_command
 from support.premis_rules import write_premis
 from support.simulated_runs import RECIPE, as_before, commit, planned
 from support.written_shards import candidates_of
-from test_names import PHOTOS, all_outputs
 
 NAMES = ("000.bmp", "A.jpg", "a.jpg", "b/c.tif", "B/c.tif", "a.bmp", "a.bmp.png", "002.jpg.png")
 
