@@ -139,11 +139,11 @@ def time_core(
     reset_peak(device)
     runners = RowRunners(core)
     draw = partial(
-        sample_core, core, gray, range(batch), 1.0, extras, runners=runners, forecast=False
+        sample_core, core, gray, range(batch), 1.0, *extras, runners=runners, forecast=False
     )
     with graphs(with_graphs):
         seconds = seconds_of(draw, 1)
-    encoder = seconds_of(torch.no_grad()(partial(encode, core, gray, extras)), 1)
+    encoder = seconds_of(torch.no_grad()(partial(encode, core, gray, *extras)), 1)
     return {
         "images_per_second": batch / seconds,
         "milliseconds_a_pixel_step": 1000 * (seconds - encoder) / core.config.resolution**2,
@@ -190,7 +190,7 @@ def measure_speed(report: Report, device: str, batches: list[int], tiny: bool) -
         for stage in (core, color, spatial):
             stage.to(device)
         bins, gray, extras = inputs_of(core, 1, device)
-        gflop = gflop_of(partial(core, bins, gray, extras))
+        gflop = gflop_of(partial(core, bins, gray, *extras))
         for stage in (core, color, spatial):
             stage.to(dtype)
         told: dict[str, object] = {"size": size, "dtype": name}
@@ -237,7 +237,7 @@ def measure_numerics(
     core = build(size, tiny)[0]
     given = None if source is None else read_squares(source, HIGH, count).held_out
     bins, gray, extras = inputs_of(core, count, "cpu", given)
-    reference = core(bins, gray, extras)
+    reference = core(bins, gray, *extras)
     report.add("logits", {"dtype": "float32", "on": "cpu"} | compare(reference, reference, bins))
     there = inputs_of(core, count, device, given)
     before = torch.get_float32_matmul_precision()
@@ -247,7 +247,7 @@ def measure_numerics(
         report.measure(
             "logits",
             lambda core=core: compare(  # type: ignore[misc]
-                core(*there), reference, bins
+                core(*there[:2], *there[2]), reference, bins
             ),
             dtype=name,
             on=device,
@@ -269,8 +269,8 @@ def draw_both(
 
     def draw(places: range) -> Tensor:
         part = slice(places.start, places.stop)
-        some = Extras(*(None if each is None else each[part] for each in extras))
-        sample = sample_core(core, gray[part], places, 1.0, some, lanes=count, forecast=False)
+        some = (None if each is None else each[part] for each in extras)
+        sample = sample_core(core, gray[part], places, 1.0, *some, lanes=count, forecast=False)
         return sample.bins_BHW
 
     together = draw(range(count))

@@ -172,11 +172,11 @@ def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: in
     """Print how many seconds lanes, forecasts and the encoder alone take for some photographs."""
     low, extras = read_examples(core, size)
     runners, seeds = RowRunners(core), range(size)
-    draw = partial(sample_core, core, low, seeds, temperature, extras, runners=runners)
+    draw = partial(sample_core, core, low, seeds, temperature, *extras, runners=runners)
     ways: dict[str, Callable[[], object]] = {
         "lanes": partial(draw, forecast=False),
         "forecasts": partial(draw, forecast=True),
-        "encoder alone": torch.no_grad()(partial(encode, core, low, extras)),
+        "encoder alone": torch.no_grad()(partial(encode, core, low, *extras)),
     }
     pictures = [ways[name]() for name in ("lanes", "forecasts")]
     if not all(map(torch.equal, *pictures)):  # type: ignore[call-overload]

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from model.color import COARSE_STEP, coarse_from_rgb, gray_from_rgb, rgb_from_bins
 from model.core import ColTranCore
-from model.encoder import Extras
 from model.evaluation.pic import PicScores
 from model.evaluation.pic import score as score_pic
 from model.evaluation.scores import (
@@ -62,7 +61,7 @@ def draw(stage: Stage, rgb_BSS3: Tensor, seeds: list[int], temperature: float) -
         return _from_chroma(small, values)
     assert isinstance(stage, ColTranCore)
     high = trunk_gray(stage, rgb_BSS3)
-    return _from_bins(sample_core(stage, small, seeds, temperature, Extras(high)).bins_BHW)
+    return _from_bins(sample_core(stage, small, seeds, temperature, high).bins_BHW)
 
 
 def colorizes(stage: Stage) -> TypeGuard[Colorizing]:

@@ -158,7 +158,7 @@ class Colorizer:
 
     @torch.inference_mode()
     def _colorize(self, batch: Batch) -> Pictures:
-        context = encode(self.core, batch.low_BRR, batch.extras)
+        context = encode(self.core, batch.low_BRR, *batch.extras)
         method = self._draft if self.method.draft else self._draw
         return Pictures(*(part.cpu() for part in method(batch, context)))
 

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from model.color import NUM_BINS, check_symbols
 from model.conditioning import ConditioningConfig
-from model.encoder import NO_EXTRAS, Encoder, EncoderConfig, Extras
+from model.encoder import Encoder, EncoderConfig, Extras
 from model.initialization import embedding, linear
 from model.layers import (
     NORM_EPSILON,
@@ -117,22 +117,35 @@ class ColTranCore(nn.Module):
             nn.init.zeros_(self.parallel_head.weight)
             nn.init.zeros_(self.head.weight)
 
-    def forward(self, bins_BHW: Tensor, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+    def forward(
+        self,
+        bins_BHW: Tensor,
+        gray_BHW: Tensor,
+        high_BSS: Tensor | None = None,
+        hints_BHW: Tensor | None = None,
+        palette_BV: Tensor | None = None,
+    ) -> Tensor:
         """Teacher-forced logits of the autoregressive head.
 
-        bins_BHW: integers [0, 511], the true bins; gray_BHW: integers [0, 255]. Returns float32
-        (B, H, W, 512); position (i, j) depends on the encoder's inputs and on bins above row i or
-        left of column j in row i.
+        bins_BHW: integers [0, 511], the true bins; gray_BHW: integers [0, 255]; the others are as
+        in `Extras`. Returns float32 (B, H, W, 512); position (i, j) depends on the encoder's inputs
+        and on bins above row i or left of column j in row i.
 
         Raises:
             ValueError: inputs of a wrong type, shape or range, or that this core was not built for.
         """
-        context = self.encode(gray_BHW, extras)
+        context = self.encode(gray_BHW, high_BSS, hints_BHW, palette_BV)
         return self.decode(bins_BHW, context, gray_BHW)
 
-    def encode(self, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+    def encode(
+        self,
+        gray_BHW: Tensor,
+        high_BSS: Tensor | None = None,
+        hints_BHW: Tensor | None = None,
+        palette_BV: Tensor | None = None,
+    ) -> Tensor:
         """The encoder's context, (B, H, W, D), which depends on no bins; inputs as in `forward`."""
-        context: Tensor = self.encoder(gray_BHW, extras)
+        context: Tensor = self.encoder(gray_BHW, Extras(high_BSS, hints_BHW, palette_BV))
         return context
 
     def decode(self, bins_BHW: Tensor, context: Tensor, gray_BHW: Tensor) -> Tensor:
@@ -143,12 +156,18 @@ class ColTranCore(nn.Module):
         features = self.inner(pixels, upper, context)
         return self._with_prior(self.head(self.norm(features)).float(), gray_BHW)
 
-    def parallel_logits(self, gray_BHW: Tensor, extras: Extras = NO_EXTRAS) -> Tensor:
+    def parallel_logits(
+        self,
+        gray_BHW: Tensor,
+        high_BSS: Tensor | None = None,
+        hints_BHW: Tensor | None = None,
+        palette_BV: Tensor | None = None,
+    ) -> Tensor:
         """Logits of the parallel head, where pixels are independent: float32 (B, H, W, 512).
 
         Inputs as in `forward`.
         """
-        context = self.encode(gray_BHW, extras)
+        context = self.encode(gray_BHW, high_BSS, hints_BHW, palette_BV)
         return self.parallel_from(context, gray_BHW)
 
     def parallel_from(self, context: Tensor, gray_BHW: Tensor) -> Tensor:

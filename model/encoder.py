@@ -42,9 +42,6 @@ class Extras(NamedTuple):
         return Extras(*(None if part is None else part.to(device) for part in self))
 
 
-NO_EXTRAS = Extras()
-
-
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(StackConfig):
     """Sizes of all parts of the core, and the encoder's inputs; defaults are the published model.

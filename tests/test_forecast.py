@@ -90,7 +90,9 @@ def test_the_shipped_core_draws_photographs_the_same_both_ways(
     runners, told = RowRunners(core), with_known_color(plain, count, side)
     for temperature, extras in ((0, plain), (0.7, told), (1.0, plain)):
         lanes, alone = (
-            sample_core(core, gray, [7] * count, temperature, extras, runners=runners, forecast=way)
+            sample_core(
+                core, gray, [7] * count, temperature, *extras, runners=runners, forecast=way
+            )
             for way in (False, True)
         )
         check_same(alone, lanes)

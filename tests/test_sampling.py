@@ -62,7 +62,7 @@ def test_a_photograph_is_encoded_once_for_all_its_candidates(
     core, gray = tiny_core(hints=True), gray_photographs(2)[[0, 0, 0, 1, 1, 0]]
     hints = torch.full_like(gray, 512)
     hints[1:, 0, 0] = 7  # of the first photograph, one is given no hint
-    apart = torch.cat([encode(core, gray[[one]], Extras(None, hints[[one]])) for one in range(6)])
+    apart = torch.cat([encode(core, gray[[one]], None, hints[[one]]) for one in range(6)])
     encoded: list[torch.Tensor] = []
     embed = core.encoder.embed
 
@@ -71,7 +71,7 @@ def test_a_photograph_is_encoded_once_for_all_its_candidates(
         return embed(gray_BHW, extras)
 
     monkeypatch.setattr(core.encoder, "embed", counted)
-    assert torch.equal(encode(core, gray, Extras(None, hints)), apart)
+    assert torch.equal(encode(core, gray, None, hints), apart)
     assert torch.equal(torch.cat(encoded), gray[[0, 1, 3, 5]])
 
 

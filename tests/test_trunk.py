@@ -109,19 +109,19 @@ def test_weights_of_another_network_are_refused_by_name() -> None:
 @pytest.mark.parametrize("temperature", [0, 1.0])
 def test_cached_equals_slow_with_all_inputs(core: ColTranCore, temperature: float) -> None:
     gray, extras = inputs()
-    fast = sample_core(core, gray, SEEDS, temperature, extras)
-    slow = sample_core_slow(core, gray, SEEDS, temperature, extras)
+    fast = sample_core(core, gray, SEEDS, temperature, *extras)
+    slow = sample_core_slow(core, gray, SEEDS, temperature, *extras)
     assert torch.equal(fast.bins_BHW, slow.bins_BHW)
     torch.testing.assert_close(fast.log_prob_BHW, slow.log_prob_BHW, rtol=0, atol=1e-4)
-    log_prob = torch.log_softmax(core(fast.bins_BHW, gray, extras).double(), dim=-1)
+    log_prob = torch.log_softmax(core(fast.bins_BHW, gray, *extras).double(), dim=-1)
     expected = log_prob.gather(-1, fast.bins_BHW[..., None])[..., 0]
     torch.testing.assert_close(fast.log_prob_BHW, expected, rtol=0, atol=1e-4)
 
 
 def test_company_does_not_change_a_photograph_with_all_inputs(core: ColTranCore) -> None:
     gray, extras = inputs(5)
-    together = sample_core(core, gray, [1, 2, 3, 4, 5], 1.0, extras)
-    alone = sample_core(core, gray[3:4], [4], 1.0, extras.of_photo(3))
+    together = sample_core(core, gray, [1, 2, 3, 4, 5], 1.0, *extras)
+    alone = sample_core(core, gray[3:4], [4], 1.0, *extras.of_photo(3))
     assert torch.equal(together.bins_BHW[3:4], alone.bins_BHW)
     assert torch.equal(together.log_prob_BHW[3:4], alone.log_prob_BHW)
 
@@ -129,16 +129,16 @@ def test_company_does_not_change_a_photograph_with_all_inputs(core: ColTranCore)
 @pytest.mark.parametrize("name", ["high_BSS", "hints_BHW", "palette_BV"])
 def test_every_input_reaches_every_pixel(core: ColTranCore, name: str) -> None:
     gray, extras = inputs()
-    before = core.parallel_logits(gray, extras)
+    before = core.parallel_logits(gray, *extras)
     other = extras._replace(**{name: getattr(extras, name).flip(-1)})
-    assert bool((core.parallel_logits(gray, other) != before).any(-1).all())
+    assert bool((core.parallel_logits(gray, *other) != before).any(-1).all())
 
 
 def test_no_hints_and_unknown_hints_are_the_same(core: ColTranCore) -> None:
     gray, extras = inputs()
     none = Extras(extras.high_BSS, torch.full((2, 8, 8), NUM_BINS), torch.zeros(2, NUM_BINS))
     absent = Extras(extras.high_BSS)
-    assert torch.equal(core.parallel_logits(gray, none), core.parallel_logits(gray, absent))
+    assert torch.equal(core.parallel_logits(gray, *none), core.parallel_logits(gray, *absent))
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_wrong_inputs_are_refused(
     core: ColTranCore, change: dict[str, torch.Tensor], words: str
 ) -> None:
     with pytest.raises(ValueError, match=words):
-        core.encode(inputs()[0], some_extras(**change))
+        core.encode(inputs()[0], *some_extras(**change))
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_wrong_inputs_are_refused(
 def test_inputs_that_the_core_lacks_are_refused(name: str, words: str) -> None:
     gray, extras = inputs()
     with pytest.raises(ValueError, match=words):
-        tiny_core().encode(gray, Extras(**{name: getattr(extras, name)}))
+        tiny_core().encode(gray, **{name: getattr(extras, name)})
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_weights_files_hold_the_trunk_and_the_histogram(core: ColTranCore, tmp_p
     gray, extras = inputs()
     # Convolutions take other kernels for weights that lie otherwise in memory.
     torch.testing.assert_close(
-        loaded.parallel_logits(gray, extras),
-        core.parallel_logits(gray, extras),
+        loaded.parallel_logits(gray, *extras),
+        core.parallel_logits(gray, *extras),
         rtol=0,
         atol=1e-4,
     )
@@ -240,7 +240,7 @@ def test_hinted_pixels_of_a_mean_have_their_bins_at_any_saturation(core: ColTran
 def test_a_larger_core_keeps_what_it_knows(core: ColTranCore) -> None:
     larger, (gray, extras) = grow(core, 16), inputs()
     assert torch.equal(larger.log_histogram, core.log_histogram)
-    logits = larger.parallel_logits(gray.repeat(1, 2, 2), Extras(extras.high_BSS))
+    logits = larger.parallel_logits(gray.repeat(1, 2, 2), extras.high_BSS)
     assert logits.shape == (2, 16, 16, NUM_BINS)
 
 
@@ -278,7 +278,7 @@ def test_a_core_starts_at_the_histogram() -> None:
     torch.testing.assert_close(rows, torch.ones(256, dtype=torch.float64), rtol=0, atol=1e-4)
     gray, extras = inputs()
     expected = trainer.model.log_histogram[gray]
-    assert torch.equal(trainer.model.parallel_logits(gray, extras), expected)
+    assert torch.equal(trainer.model.parallel_logits(gray, *extras), expected)
     plain = training(0, histogram=False)
     first, other = (next(each.run(set_of))["parallel"] for each in (trainer, plain))
     assert first < 8.6 < other, "9 bits are a blind guess"

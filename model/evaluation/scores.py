@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from model.color import bin_centers, bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
-from model.encoder import Extras
 from model.lab import ciede2000, lab_from_rgb
 from model.likelihood import BITS_PER_NAT
 from model.scaling import blur
@@ -68,7 +67,7 @@ def score_core(
     bins = bins_from_coarse(coarse_from_rgb(rgb))
     gray = gray_from_rgb(rgb)
     high = None if gray_high_NSS is None else gray_high_NSS.to(rgb.device)
-    context = core.encode(gray, Extras(high))
+    context = core.encode(gray, high)
     core_bits = _bits(core.decode(bins, context, gray), bins)
     logits = core.parallel_from(context, gray)
     probabilities = logits.double().softmax(dim=-1).cpu().numpy()

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from model.conditioning import Modulation, NormModulations, PositionModulations
 from model.core import ColTranCore
-from model.encoder import NO_EXTRAS, Extras
+from model.encoder import Extras
 from model.layers import AxialAttention, AxialLayer
 from model.sampling.draw import CoreSample, Drawn, draw_uniforms
 from model.sampling.forecast import can_forecast
@@ -56,7 +56,9 @@ def sample_core(
     gray_BHW: Tensor,
     seeds_B: Sequence[int],
     temperature: float = 1.0,
-    extras: Extras = NO_EXTRAS,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
     *,
     lanes: int = LANES,
     runners: RowRunners | None = None,
@@ -66,7 +68,7 @@ def sample_core(
 
     gray_BHW: integers [0, 255]. seeds_B: one per photograph, 0..2^63 - 1; it determines the random
     numbers of its picture. temperature: at least 0; it divides the logits, and 0 takes the most
-    likely bin of each pixel.
+    likely bin of each pixel. high_BSS, hints_BHW, palette_BV: as in model.encoder.Extras.
 
     lanes: draw at least this many pictures at once, by repeating the last photograph. runners:
     this core's, which callers that draw many batches keep. forecast: draw each picture by
@@ -81,7 +83,7 @@ def sample_core(
     if runners.core is not core:
         raise ValueError("the runners are those of another core")
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
-    context = encode(core, gray_BHW, extras)
+    context = encode(core, gray_BHW, high_BSS, hints_BHW, palette_BV)
     return sample_encoded(runners, gray_BHW, context, uniforms, temperature, lanes, forecast)
 
 
@@ -171,12 +173,15 @@ def draw_rows(
 def encode(
     core: ColTranCore,
     gray_BHW: Tensor,
-    extras: Extras = NO_EXTRAS,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
 ) -> Tensor:
     """`core.encode`, one photograph at a time, in less memory and apart from its batch.
 
     A photograph that comes again right away, as for several candidates, is encoded once.
     """
+    extras = Extras(high_BSS, hints_BHW, palette_BV)
     core.encoder.check(gray_BHW, extras)
     contexts: list[Tensor] = []
     for photo in range(len(gray_BHW)):

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from model.core import ColTranCore
-from model.encoder import NO_EXTRAS, Extras
 from model.sampling.draw import CoreSample, draw, draw_uniforms
 
 
@@ -23,7 +22,9 @@ def sample_core_slow(
     gray_BHW: Tensor,
     seeds_B: Sequence[int],
     temperature: float = 1.0,
-    extras: Extras = NO_EXTRAS,
+    high_BSS: Tensor | None = None,
+    hints_BHW: Tensor | None = None,
+    palette_BV: Tensor | None = None,
 ) -> CoreSample:
     """Draw the pictures of `sample_core` by one full forward pass per pixel; inputs as there."""
     uniforms = draw_uniforms(gray_BHW, seeds_B, temperature)
@@ -32,7 +33,7 @@ def sample_core_slow(
     expected = torch.empty_like(uniforms)
     for row in range(gray_BHW.shape[1]):
         for column in range(gray_BHW.shape[2]):
-            logits = core(bins, gray_BHW, extras)[:, row, column]
+            logits = core(bins, gray_BHW, high_BSS, hints_BHW, palette_BV)[:, row, column]
             place = (slice(None), row, column)
             drawn = draw(logits, uniforms[place], temperature)
             bins[place], log_prob[place], entropy[place], expected[place] = drawn

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from model.color import bins_from_coarse, coarse_from_rgb, gray_from_rgb
 from model.core import ColTranCore
-from model.encoder import Extras
 from model.likelihood import bits
 from model.pic.network import Pic
 from model.pic.pixelcnn import PixelCnn
@@ -65,7 +64,7 @@ def _(model: ColTranCore, rgb_BSS3: Tensor, inputs: LossInputs = LossInputs()) -
         known = draw_known_color(rgb_BRR3.cpu(), inputs.known_seeds_B)
         hints = known.hints_BRR.to(gray.device) if model.config.hints else None
         palette = known.palette_BV.to(gray.device) if model.config.palette else None
-    context = model.encode(gray, Extras(high, hints, palette))
+    context = model.encode(gray, high, hints, palette)
     losses = {"parallel": bits(model.parallel_from(context, gray), targets)}
     if inputs.autoregressive:
         losses["core"] = bits(model.decode(targets, context, gray), targets)
