@@ -30,12 +30,14 @@ import click
 import torch
 
 from compared_runs import Tally, check, make_archive
-from killed_runs import KilledRun, Stalled, left_files
+from killed_runs import KilledRun, left_files
 from killing import choose_victims
 from machine import describe_machine
 from model.weights import build_config, build_stage, save_stage, stage_path
 from pipeline.cluster.session_folder import session_folder
 from pipeline.storage.open_storage import open_storage
+from strikes import Habits
+from watched_destination import Stalled
 
 AT_START = 0.25  # of kills that end a command
 SIZES = {"hidden": 16, "ff": 24, "heads": 2, "enc": 1}
@@ -208,10 +210,19 @@ def main(
             in_bucket = store == "bucket" or store == "both" and number % 2 == 0
             destination = f"{uri if in_bucket else data}/{number:04d}"
             at_once = commands or (2 if number % 3 == 2 and not single_writer else 1)
-            edges = random.choice([0, 2, 4, 6]), random.choice([0, 1, 2, 4])
-            how = actors, between, single_writer, AT_START, edges
+            plans, reports = random.choice([0, 2, 4, 6]), random.choice([0, 1, 2, 4])
+            habits = Habits(between, AT_START, plans, reports)
             with stall_told(tally):
-                run = KilledRun(archive, destination, random, tally, place, *how)
+                run = KilledRun(
+                    archive,
+                    destination,
+                    random,
+                    tally,
+                    place,
+                    actors=actors,
+                    single_writer=single_writer,
+                    habits=habits,
+                )
                 run.finish(victims, at_once, until)
                 check(archive, destination, tally)
             if in_bucket and any(tally.faults().values()):

@@ -25,7 +25,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,75 +148,6 @@ def make_photos(folder: Path, count: int, side: int) -> None:
             os.link(first, path)
 
 
-@contextmanager
-def watched(peaks: dict[str, float], listener: Quiet, curve: Path | None) -> Iterator[None]:
-    """Peaks while the block runs: of the object store, what it spilled to disk, and of this process
-    and the largest other one without what they share. And the seconds of a CPU that this process
-    and all below it took, but for the last second of those that end. curve: a file for the same
-    every five seconds."""
-    import psutil
-    import ray
-    from ray._private.internal_api import memory_summary
-
-    address = ray.get_runtime_context().gcs_address
-    ended = threading.Event()
-
-    def count_seconds() -> None:
-        for process in (tree, *tree.children(recursive=True)):
-            with suppress(psutil.Error):  # gone meanwhile
-                times = process.cpu_times()
-                spent[process.pid] = times.user + times.system
-
-    def sample() -> dict[str, float]:
-        now = dict.fromkeys(("driver_MiB", "worker_MiB", "store_MiB", "spilled_MiB"), 0.0)
-        for line in memory_summary(address, stats_only=True).splitlines():
-            for name, start, word in (("store", "Plasma memory", 3), ("spilled", "Spilled", 1)):
-                if line.startswith(start):
-                    now[f"{name}_MiB"] = float(line.split()[word])
-        for process in psutil.process_iter(["pid", "name", "memory_info"]):
-            info, driver = process.info["memory_info"], process.info["pid"] == own
-            if not info or not (driver or process.info["name"].startswith("ray::")):
-                continue
-            if driver or _session_of(process) == own:
-                name = "driver_MiB" if driver else "worker_MiB"
-                # What is shared is the object store, which has a column of its own.
-                now[name] = max(now[name], (info.rss - info.shared) / 2**20)
-        return now
-
-    def watch() -> None:
-        start = time.perf_counter()
-        with curve.open("w") if curve else open(os.devnull, "w") as file:
-            file.write("seconds,photos,driver_MiB,worker_MiB,store_MiB,spilled_MiB\n")
-            while not ended.wait(5 if curve else 1):  # each look takes some time of a CPU
-                count_seconds()
-                now = sample()
-                for name, value in now.items():
-                    peaks[name] = max(peaks.get(name, 0), value)
-                told = [time.perf_counter() - start, listener.done, *now.values()]
-                file.write(",".join(f"{value:.0f}" for value in told) + "\n")
-                file.flush()
-
-    def _session_of(process: Any) -> int:
-        """The driver whose Ray a worker belongs to: workers descend from its raylet."""
-        try:
-            return own if own in {each.pid for each in process.parents()} else 0
-        except psutil.Error:
-            return 0
-
-    own, tree, spent = os.getpid(), psutil.Process(), dict[int, float]()
-    count_seconds()
-    before = sum(spent.values())
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
-        count_seconds()
-        peaks["cpu_seconds"] = sum(spent.values()) - before
-
-
 def busy_share(folder: Path, actors: int) -> tuple[float, float]:
     """Share of the time from first to last batch that the actors worked, and that time."""
     spans = [
@@ -259,11 +190,13 @@ def measure(
     options: Row,
 ) -> Row:
     """One of the two pipelines, in this process."""
+    from ray_peaks import watched  # Ray is not for whoever imports the sleeper alone
+
     peaks: dict[str, float] = {"spilled_MiB": 0}
     listener, ours = Quiet(), kind == "ours"
     with tempfile.TemporaryDirectory() as folder, ray_of(nodes, store):
         start = time.perf_counter()
-        with watched(peaks, listener, curve if ours else None):
+        with watched(peaks, curve if ours else None, lambda: listener.done):
             if ours:
                 photos = run_ours(source, folder, cost, actors, options, listener)
             else:

@@ -14,7 +14,8 @@ from jobs.progress import Progress
 from pipeline.errors import UsageError, shown_in_line
 
 if TYPE_CHECKING:
-    from pipeline.evaluation.figures import Figures
+    from pipeline.evaluation.figures import Evaluation, Figures
+    from pipeline.evaluation.settings import EvaluationSettings
 
 # The lines of the table: words, and the name of the figure.
 TABLE = (
@@ -170,22 +171,15 @@ def evaluate(
         tell_decisions(decisions)
         return
     from model.weights import WEIGHTS
-    from pipeline.evaluation.evaluate import EvaluationSettings
-    from pipeline.evaluation.evaluate import evaluate as run
     from pipeline.evaluation.page import write_page
+    from pipeline.evaluation.settings import EvaluationSettings
 
     if len(paths) not in (1, 2):
         raise click.UsageError("one SRC, or WEIGHTS and SRC, are expected")
     if options["save_baseline"] and not options["baseline"]:
         raise UsageError("--save-baseline keeps what --baseline fits: give both")
     weights = Path(paths[0]) if len(paths) == 2 else WEIGHTS
-    with Progress(sys.stderr) as progress:
-        result = run(
-            paths[-1],
-            EvaluationSettings(weights, **options),
-            lambda step, done, photos: progress.update(done, 0, photos, step=step),
-            lambda words: click.echo(shown_in_line(f"autochrome: warning: {words}"), err=True),
-        )
+    result = score(paths[-1], EvaluationSettings(weights, **options))
     if html:
         write_page(html, paths[-1], str(weights), result)
     click.echo(describe(paths[-1], str(weights), result.figures, result.notes))
@@ -193,6 +187,19 @@ def evaluate(
         click.echo(describe_groups(result.groups))
     by = {"groups": result.groups} if result.groups else {}
     click.echo(json.dumps(result.figures | by, allow_nan=False))
+
+
+def score(source: str, settings: "EvaluationSettings") -> "Evaluation":
+    """Evaluate, with progress and warnings on standard error."""
+    from pipeline.evaluation.evaluate import evaluate as run
+
+    with Progress(sys.stderr) as progress:
+        return run(
+            source,
+            settings,
+            lambda step, done, photos: progress.update(done, 0, photos, step=step),
+            lambda words: click.echo(shown_in_line(f"autochrome: warning: {words}"), err=True),
+        )
 
 
 # The table of groups: heads of columns, and the figures' names.

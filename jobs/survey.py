@@ -10,7 +10,7 @@ from jobs.progress import describe_duration, say
 from pipeline.errors import shown_lines
 
 if TYPE_CHECKING:
-    from pipeline.run.survey import Survey
+    from pipeline.run.survey import Pilot, Survey
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -59,24 +59,26 @@ def describe_survey(
     lines.append(f"{found.done:,} done in {destination}, {found.left:,} to do")
     if found.unplanned:
         lines.append(describe_unplanned(found.unplanned))
-    if pilot := found.pilot:
-        failed = ", ".join(f"{number:,} {reason}" for reason, number in pilot.reasons.items())
-        lines.append(
-            f"tried {pilot.photos:,} of them: {pilot.seconds:.2f} s each"
-            + (f"; failed: {failed}" if failed else "")
-        )
-        if sum(pilot.reasons.values()) == pilot.photos:
+    if found.pilot:
+        lines.append(describe_pilot(found.pilot))
+        if sum(found.pilot.reasons.values()) == found.pilot.photos:
             return [*lines, "no estimate: none of these became a picture", "nothing was written"]
         count, kind = workers
         plural = "" if count == 1 else "s"
-        size = describe_bytes(round(pilot.bytes_out * found.size * found.left / found.photos))
+        size = round(found.pilot.bytes_out * found.size * found.left / found.photos)
         lines.append(
             f"about {describe_duration(seconds)} on {count} {kind}{plural} of this machine,"
-            f" without the start, {size} of pictures"
+            f" without the start, {describe_bytes(size)} of pictures"
         )
     if cost is not None:
         lines.append(f"about {cost:,.2f} at that price")
     return [*lines, "nothing was written"]
+
+
+def describe_pilot(pilot: "Pilot") -> str:
+    words = f"tried {pilot.photos:,} of them: {pilot.seconds:.2f} s each"
+    failed = ", ".join(f"{number:,} {reason}" for reason, number in pilot.reasons.items())
+    return f"{words}; failed: {failed}" if failed else words
 
 
 def describe_photos(photos: int) -> str:

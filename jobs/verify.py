@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pipeline.ledger.run_file import Run
     from pipeline.run.options import Resources
     from pipeline.storage.base import Storage
-    from pipeline.verify import Findings
+    from pipeline.verification.findings import Findings
 
 LISTED = 50  # how many problems of a kind are named
 
@@ -142,7 +142,7 @@ def to_json(findings: "Findings") -> dict[str, object]:
 
 def describe(findings: "Findings") -> str:
     """What was found, for people."""
-    from pipeline.verify import KINDS
+    from pipeline.verification.findings import KINDS
 
     lines = []
     for kind, count in findings.counts().most_common():

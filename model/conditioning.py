@@ -1,8 +1,8 @@
 """Conditional layers: scale and shift attention, MLP and norms by a context (ColTran, table 1).
 
 Each condition turns its context into `Modulation`s, a scale and a shift, which a layer then applies
-to its own values. What depends on the context alone can therefore be computed once and kept, which
-is what makes cached sampling exact.
+to its own values. What depends on the context alone can therefore be computed once and kept; this
+makes cached sampling exact.
 
 Legend: B batch, H W rows and columns, D features, N heads, C features of a head (D / N), F features
 of a context.

@@ -2,10 +2,10 @@
 
 Legend: B batch, H W rows and columns (both `resolution`), D features, V = 512 bins of color.
 
-The encoder (model.encoder) reads the gray photograph. The outer decoder makes a context of finished
-rows for the rows below; the inner decoder makes features for the next pixel of finished pixels of
-its row. The model is autoregressive by masks and two shifts: the outer decoder's output moves down
-by one row, the inner decoder's input to the right by one column.
+The encoder (model.encoder) reads the gray photograph. The outer decoder turns finished rows into a
+context for the rows below. The inner decoder turns the finished pixels of a row into features for
+its next pixel. Masks and two shifts make the model autoregressive: the outer decoder's output moves
+down by one row, and the inner decoder's input moves right by one column.
 """
 
 from dataclasses import asdict, dataclass
@@ -31,10 +31,10 @@ from model.settings import check_booleans, check_whole_numbers
 class CoreConfig(EncoderConfig, ConditioningConfig):
     """Sizes and options of the core; the defaults are the published model.
 
-    outer, inner: layers of the decoders; one of the outer decoder is a pair, row and column. skip:
-    add the context to the decoders' inputs. histogram (not in the published model): add the
-    training photographs' log p(bin | gray) to the logits of both heads, which are initialized to
-    zero.
+    outer, inner: layers of the decoders; a layer of the outer decoder is a pair, one along rows
+    and one along columns. skip: add the context to the decoders' inputs. histogram (not in the
+    published model): add the training photographs' log p(bin | gray) to the logits of both heads,
+    which are initialized to zero.
 
     Raises:
         ValueError: a setting that cannot be built, with its name and value.

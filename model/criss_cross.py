@@ -1,7 +1,8 @@
 """Criss-cross and full attention: alternatives to axial layers in the core's encoder.
 
 Huang et al., "CCNet: Criss-Cross Attention for Semantic Segmentation", ICCV 2019. Each pixel
-attends to its row and its column at once, by one softmax over H + W - 1 positions (itself once).
+attends to its row and its column at once, by one softmax over H + W - 1 positions (its own counts
+once).
 After two passes with the same weights, every pixel has seen every other, by way of the pixel where
 the row of one crosses the column of the other. Full attention, the paper's non-local block, is
 there for comparison.

@@ -46,8 +46,8 @@ class Extras(NamedTuple):
 class EncoderConfig(StackConfig):
     """Sizes of all parts of the core, and the encoder's inputs; defaults are the published model.
 
-    enc: layers of the encoder; only an axial one is a pair. encoder_attention: axial, or one of
-    model.criss_cross.
+    enc: layers of the encoder; an axial one is a pair, one along rows and one along columns.
+    encoder_attention: axial, or one of model.criss_cross.
 
     unconditional: ignore the gray photograph. The core is then the Axial Transformer (Ho et al.
     2019) with a learned context at each position.

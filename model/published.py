@@ -1,16 +1,10 @@
 """Import of published ColTran variables: a table of names, strict both ways.
 
-The published code saves variables under the names that Keras gave them. A layer without a name of
-its own has a counter that runs over the whole process (`dense_13`), and depending on the version of
-TensorFlow, feed-forward layers are within scopes (`.../sequential_3/dense_13`) or not. Names are
-therefore unified first: meaningless scopes are dropped, and a counter becomes the rank of the layer
-among those of its kind, in order of construction. Both names above become `feed_forward#11`. The
-table is written in unified names.
+The table is written in the unified names of `model.published_names`.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import count
 from typing import Literal, NamedTuple
 
@@ -19,13 +13,13 @@ import torch
 from torch import Tensor
 
 from model.core import CoreConfig
+from model.published_names import ROOTS, unify_names
 from model.upsamplers import ColorUpsamplerConfig
 from model.weights import Stage, StageConfig, WeightsError, build_stage
 
 PublishedConfig = CoreConfig | ColorUpsamplerConfig  # SpatialUpsamplerConfig is a subclass
 
 AVERAGE = "/ExponentialMovingAverage"
-ROOTS = {"core": "col_tran_core", "color": "color_upsampler", "spatial": "spatial_upsampler"}
 
 # Shapes of published arrays. "dense" (in, out), "split" (in, heads, out / heads) and "merge"
 # (heads, in / heads, out) all become (out, in); "same" stays as it is.
@@ -66,23 +60,17 @@ def import_stage(
     stage = build_stage(config)
     name = str(stage.describe()["stage"])
     _check_root(name, variables)
-    plain = {key: key for key in variables if not key.endswith(AVERAGE)}
-    averages = {key.removesuffix(AVERAGE): key for key in variables if key.endswith(AVERAGE)}
-    if not raw and not averages:
-        raise WeightsError("there are no moving averages here; --raw takes the raw variables")
-    chosen = plain if raw else plain | averages
+    chosen = _choose_values(variables, raw)
     sources = {unified: chosen[key] for unified, key in unify_names(name, chosen).items()}
     table, state = name_table(config), stage.state_dict()
     table = {target: table[target] for target in state}
     _check_names(table, sources, raw)
     keys = {target: sources[each.name] for target, each in table.items() if each.name in sources}
-    wrong = []
-    for target, key in keys.items():
-        shape, found = tuple(state[target].shape), variables[key].shape
-        expected = _published_shape(shape, table[target].layout, config.heads)
-        if found != expected:
-            wrong.append(f"{key} is {found} instead of {expected}")
-    _refuse("of a wrong shape", wrong)
+    shapes = {
+        key: _published_shape(tuple(state[target].shape), table[target].layout, config.heads)
+        for target, key in keys.items()
+    }
+    _check_shapes(variables, shapes)
     for target, key in keys.items():
         state[target] = _convert(variables[key], table[target].layout, len(state[target]))
     stage.load_state_dict(state)
@@ -97,6 +85,17 @@ def _check_root(stage: str, names: Iterable[str]) -> None:
         raise WeightsError(f"wanted a checkpoint of stage {stage}, this one holds {holds}")
 
 
+def _choose_values(names: Collection[str], raw: bool) -> dict[str, str]:
+    """The name under which each variable's value is taken: its moving average's, or its own."""
+    plain = {name: name for name in names if not name.endswith(AVERAGE)}
+    averages = {name.removesuffix(AVERAGE): name for name in names if name.endswith(AVERAGE)}
+    if raw:
+        return plain
+    if not averages:
+        raise WeightsError("there are no moving averages here; --raw takes the raw variables")
+    return plain | averages
+
+
 def _check_names(table: Mapping[str, Source], sources: Mapping[str, str], raw: bool) -> None:
     """Refuse unknown and missing variables, and trained ones without a moving average."""
     wanted = {source.name: source for source in table.values()}
@@ -107,6 +106,15 @@ def _check_names(table: Mapping[str, Source], sources: Mapping[str, str], raw: b
         plain = {name: key for name, key in sources.items() if not key.endswith(AVERAGE)}
         trained = [key for name, key in plain.items() if not wanted[name].optional]
         _refuse("without a moving average", trained)
+
+
+def _check_shapes(
+    variables: Mapping[str, np.ndarray], expected: Mapping[str, tuple[int, ...]]
+) -> None:
+    found = {key: variables[key].shape for key in expected}
+    differing = [key for key, shape in expected.items() if found[key] != shape]
+    wrong = [f"{key} is {found[key]} instead of {expected[key]}" for key in differing]
+    _refuse("of a wrong shape", wrong)
 
 
 def _refuse(problem: str, names: list[str]) -> None:
@@ -142,8 +150,6 @@ def _convert(published: np.ndarray, layout: Layout, outputs: int) -> Tensor:
     value = torch.from_numpy(np.array(published, dtype=np.float32))
     return value if layout == "same" else value.reshape(-1, outputs).T
 
-
-# --- The table: our names -> unified published names -------------------------------------------
 
 _CORE = {
     "encoder.embedding.weight": Source("gray_scale_encoder/dense/kernel"),
@@ -258,73 +264,3 @@ def _stacks(config: PublishedConfig) -> list[_Stack]:
         _Stack("outer.", "outer_decoder", norm, outer),
         _Stack("inner.", "inner_decoder", norm, inner),
     ]
-
-
-# --- Published names -> unified names -----------------------------------------------------------
-
-# The end of a published name, and its group; the first rule that matches applies. N is a counter
-# without meaning, C one that is replaced by its rank, and ... the rest, which is kept.
-_RULES = (
-    ("self_attention_ndC/...", "encoder/self_attention_nd"),
-    ("factorized_attentionN/layer_normalizationC/...", "encoder/layer_normalization"),
-    ("factorized_attentionN/position_embedN/...", "encoder/position_embed"),
-    ("gray_scale_encoderN/denseN/...", "gray_scale_encoder/dense"),
-    ("outer_decoderN/position_embedN/...", "outer_decoder/position_embed"),
-    ("inner_decoderN/position_embedN/...", "inner_decoder/position_embed"),
-    ("outer_decoderN/layer_normalizationC/...", "outer_decoder/layer_normalization"),
-    ("inner_decoderN/layer_normalizationC/...", "inner_decoder/layer_normalization"),
-    ("outer_decoderN/conditional_layer_normC/...", "outer_decoder/conditional_layer_norm"),
-    ("inner_decoderN/conditional_layer_normC/...", "inner_decoder/conditional_layer_norm"),
-    ("ROOTN/layer_normalizationN/...", "layer_normalization"),
-    ("ROOTN/denseC/...", "dense"),
-    ("ROOTN/parallel_logits/...", "parallel_logits"),
-    ("ROOTN/auto_logits/...", "auto_logits"),
-    # All other Dense layers are feed-forwards, in whatever scope. (Scopes of the inner decoder are
-    # called dense_0, dense_1 ... as well; the last part of the name decides.)
-    ("denseC/(?P<leaf>kernel|bias)", "feed_forward"),
-    ("outer_decoderN/...", "outer_decoder"),
-    ("inner_decoderN/...", "inner_decoder"),
-)
-
-
-def unify_names(stage: str, names: Iterable[str]) -> dict[str, str]:
-    """Map unified to published names; a name that matches no rule gets the group `unknown`.
-
-    Raises:
-        WeightsError: two variables with the same unified name.
-    """
-    rules = [(_compile(ending, ROOTS[stage]), group) for ending, group in _RULES]
-    places = {name: _place(name, rules) for name in names}
-    counters: dict[str, set[int]] = defaultdict(set)
-    for group, counter, _ in places.values():
-        if counter is not None:
-            counters[group].add(counter)
-    unified: dict[str, str] = {}
-    for name, (group, counter, leaf) in places.items():
-        rank = "" if counter is None else f"#{sorted(counters[group]).index(counter)}"
-        other = unified.setdefault(f"{group}{rank}/{leaf}", name)
-        if other != name:
-            raise WeightsError(f"variables that cannot be told apart: {other}, {name}")
-    return unified
-
-
-def _compile(ending: str, root: str) -> re.Pattern[str]:
-    for short, expression in (
-        ("ROOT", root),
-        ("N/", r"(?:_\d+)?/"),
-        ("C/", r"(?:_(?P<counter>\d+))?/"),
-        ("...", "(?P<leaf>.+)"),
-    ):
-        ending = ending.replace(short, expression)
-    return re.compile(f"(?:.*/)?{ending}")
-
-
-def _place(name: str, rules: list[tuple[re.Pattern[str], str]]) -> tuple[str, int | None, str]:
-    """Group, counter if it is to be ranked, and the rest of a published name."""
-    for pattern, group in rules:
-        if match := pattern.fullmatch(name):
-            parts = match.groupdict()
-            counter = int(parts["counter"] or 0) if "counter" in parts else None
-            # A conditional norm has one projection in its scope: its counter has no meaning.
-            return group, counter, re.sub(r"^dense(_\d+)?/", "dense/", parts["leaf"])
-    return "unknown", None, name

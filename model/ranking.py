@@ -1,6 +1,6 @@
 """Scores, other than likelihood, by which the candidates of a photograph can be ranked.
 
-Likelihood by itself prefers gray, which is likely everywhere.
+Likelihood by itself favors gray pictures, as gray is likely everywhere.
 
 Legend: B batch, H W rows and columns, V = 512 bins.
 """

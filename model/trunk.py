@@ -6,8 +6,8 @@ variant of EfficientNet (Tan and Le, ICML 2019): inverted bottlenecks with ReLU6
 squeeze-and-excitation.
 
 Importing its weights folds its batch norms (epsilon 1e-3) into the convolutions. Training keeps
-them folded, since their statistics would stay fixed anyway. All three input channels would get the
-same gray, so the first convolution's weights are summed over them.
+them folded, since their statistics would stay fixed anyway. The network expects three channels, all
+of which would get the same gray: the first convolution's weights are summed over them instead.
 
 Legend: B batch, S side of the high resolution (a multiple of 32), C channels.
 """
@@ -76,7 +76,7 @@ class PhotoMaps(NamedTuple):
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's padding "same": odd padding has one more right and below."""
+    """A convolution with TensorFlow's padding "same": of odd padding, right and below get more."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / stride, W / stride), rounded up."""

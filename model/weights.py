@@ -135,7 +135,7 @@ def read_config(path: Path | str) -> tuple[str, StageConfig]:
 
 
 def _check_sizes(settings: object, elements: int) -> None:
-    """Raise ValueError for a number larger than the count of weights in the file.
+    """Raise ValueError for a setting that is larger than the number of weights in the file.
 
     Otherwise a file of a few bytes could make us allocate any amount of memory.
     """

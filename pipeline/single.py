@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from model.colorized import Colorized
 from model.colorizer import Colorizer
 from model.method import Method
 from model.systems import load_colorizer
@@ -118,15 +119,7 @@ class PhotoColorizer:
         """
         rank_by = rank_by or DEFAULTS["coltran"]
         refuse_ranking("coltran", rank_by)
-        if candidates < 1:
-            raise UsageError(f"at least one candidate is needed, not {candidates}")
-        if method not in ("auto", "mean", "sample"):
-            raise UsageError(f"method must be auto, mean or sample, not {method!r}")
-        if method == "auto":
-            method = default_method("coltran", "spatial", candidates)
-        mean = method == "mean"
-        if mean and candidates > 1:
-            raise UsageError(f"method mean has one picture of a photo, not {candidates}")
+        method = _resolved_method(method, candidates)
         if hints:
             require_support("hints", "hints", self._place, self._knows)
         if palette:
@@ -139,29 +132,16 @@ class PhotoColorizer:
             temperature = TEMPERATURES[method]
         if saturation is None:
             saturation = SATURATIONS[method]
-        how = Method(draft=mean, saturation=saturation)
+        how = Method(draft=method == "mean", saturation=saturation)
         colorizer = Colorizer(*self._stages, method=how)
         lows, highs = (np.repeat(each[None], candidates, axis=0) for each in (low, high))
         known = known_colors([hinted] * candidates)
         colors = colorizer.colorize(lows, highs, seeds, temperature, **known)
         blend = HintBlend(gray, hinted.hints) if hints else None
-        found = [
-            Candidate(
-                picture := _finished(gray, hinted.pinned(colors.rgb[place], high), kept, blend),
-                seeds[place],
-                float(colors.log_likelihood[place]),
-                float(colors.bits_per_pixel[place]),
-                float(colors.excess_bits[place]),
-                float(colors.mean_distance[place]),
-                float(colors.chroma_excess[place]),
-                colorfulness(picture),
-            )
-            for place in range(candidates)
-        ]
-        order = dict(zip(ranks(RANKINGS[rank_by], list(map(vars, found))), found, strict=True))
-        found = [order[rank] for rank in sorted(order)]
+        pictures = [_finished(gray, hinted.pinned(rgb, high), kept, blend) for rgb in colors.rgb]
+        found = _ranked(_candidates(colors, pictures, seeds), rank_by)
         notes = tuple(blend.notes()) if blend else ()
-        return Colorization(gray, tuple(found), colors.entropy[0], notes)
+        return Colorization(gray, found, colors.entropy[0], notes)
 
     @property
     def low_resolution(self) -> int:
@@ -209,6 +189,42 @@ class PhotoColorizer:
         if info.tone in ("gray_with_color", "toned_with_color"):
             kept = resized_kept(read_full(data).kept, (width, height))
         return low, high, resize_rgb(square, (width, height)), kept
+
+
+def _resolved_method(method: str, candidates: int) -> str:
+    """mean or sample. Raises UsageError for what is neither, or does not fit the candidates."""
+    if candidates < 1:
+        raise UsageError(f"at least one candidate is needed, not {candidates}")
+    if method not in ("auto", "mean", "sample"):
+        raise UsageError(f"method must be auto, mean or sample, not {method!r}")
+    if method == "auto":
+        method = default_method("coltran", "spatial", candidates)
+    if method == "mean" and candidates > 1:
+        raise UsageError(f"method mean has one picture of a photo, not {candidates}")
+    return method
+
+
+def _candidates(
+    colors: Colorized, pictures: Sequence[np.ndarray], seeds: Sequence[int]
+) -> list[Candidate]:
+    return [
+        Candidate(
+            picture,
+            seeds[place],
+            float(colors.log_likelihood[place]),
+            float(colors.bits_per_pixel[place]),
+            float(colors.excess_bits[place]),
+            float(colors.mean_distance[place]),
+            float(colors.chroma_excess[place]),
+            colorfulness(picture),
+        )
+        for place, picture in enumerate(pictures)
+    ]
+
+
+def _ranked(found: Sequence[Candidate], rank_by: str) -> tuple[Candidate, ...]:
+    order = dict(zip(ranks(RANKINGS[rank_by], list(map(vars, found))), found, strict=True))
+    return tuple(order[rank] for rank in sorted(order))
 
 
 def _finished(

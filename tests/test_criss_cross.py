@@ -12,7 +12,8 @@ from test_training import config, photographs
 from model.core import ColTranCore, CoreConfig
 from model.criss_cross import CrissCrossAttention, FullAttention, GridAttention
 from model.sampling import sample_core, sample_core_slow
-from model.training.trainer import Trainer, grow
+from model.training.growth import grow
+from model.training.trainer import Trainer
 from model.weights import load_stage, read_config, save_stage
 from support.tiny_models import perturb, tiny_core
 

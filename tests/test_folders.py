@@ -17,13 +17,13 @@ ROOMS = {
     "model": (
         "color", "lab", "likelihood", "scaling", "method", "settings", "initialization",
         "conditioning", "layers", "trunk", "criss_cross", "encoder", "core", "draft", "ranking",
-        "upsamplers", "colorized", "sampling", "pic", "weights", "published", "training",
-        "evaluation", "colorizer", "systems",
+        "upsamplers", "colorized", "sampling", "pic", "weights", "published_names", "published",
+        "training", "evaluation", "colorizer", "systems",
     ),
     "pipeline": (
         "errors", "deadline", "user_folders", "parquet", "storage", "metadata", "images", "ledger",
         "weights", "cluster", "provenance", "review", "delivery", "training", "run", "evaluation",
-        "single", "verify", "colorize",
+        "single", "verification", "verify", "colorize",
     ),
 }  # fmt: skip
 MODEL_NEEDS = {"torch", "numpy", "safetensors"}

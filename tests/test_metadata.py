@@ -18,10 +18,9 @@ from PIL import Image
 
 from pipeline.images.encoding import encode
 from pipeline.images.pillow import read_full
+from pipeline.metadata.directories import Fields, Value
 from pipeline.metadata.exif import (
-    Fields,
     Metadata,
-    Value,
     exif_block,
     metadata_of,
     photoshop_block,
@@ -144,7 +143,7 @@ def test_a_description_of_arrays_is_not_carried(text: bytes) -> None:
 
 
 def _text(text: bytes) -> Any:
-    from pipeline.metadata.exif import Value
+    from pipeline.metadata.directories import Value
 
     return Value(2, text + b"\0")
 

@@ -310,7 +310,7 @@ def test_a_file_of_too_many_pages_is_one_row_and_a_page_too_large_harms_no_other
     colorizer: Colorizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.run.steps.reading.MOST_PAGES", 2)
-    monkeypatch.setattr("pipeline.verify.MOST_PAGES", 2)
+    monkeypatch.setattr("pipeline.verification.rows.MOST_PAGES", 2)
     monkeypatch.setattr("pipeline.run.steps.reading.MAX_PIXELS", 500)
     source, destination = MemoryStorage("source"), MemoryStorage("destination")
     source.write("a.tif", tiff(*PAGES[:3]))

@@ -15,7 +15,8 @@ from model.pic.network import Pic, PicConfig, chroma_from_rgb
 from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.systems import load_colorizer
-from model.training.trainer import Trainer, grow
+from model.training.growth import grow
+from model.training.trainer import Trainer
 from model.weights import WEIGHTS, load_stage, save_stage, stage_path
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training import worker as training

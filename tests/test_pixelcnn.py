@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from model.pic.blocks import GatedBlock
 from model.pic.mixture import Mixture, channel_logits, log_mass, log_prob, scaled
-from model.pic.pixelcnn import GatedBlock, PixelCnn, PixelCnnConfig
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.sampling import draw_pixel, sample_pixels, sample_pixels_slow
 from model.training.photographs import Photographs
 from model.training.trainer import Trainer, TrainingConfig

@@ -9,9 +9,10 @@ import safetensors.torch
 import torch
 from test_pixelcnn import SEEDS, pictures, tiny_pixelcnn
 
-from model.pic.pixelcnn import PixelCnn, PixelCnnConfig, steps_of
+from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.published import import_port, published_loss, published_parameters
 from model.pic.sampling import sample_pixels, sample_pixels_slow
+from model.pic.steps import steps_of
 from model.weights import HEADER, load_stage, save_stage
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "pixelcnn"

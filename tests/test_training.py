@@ -10,8 +10,9 @@ from torch import Tensor
 
 from model.core import ColTranCore, CoreConfig
 from model.scaling import blur, scale_by_area
+from model.training.growth import grow, stretch_relative_bias
 from model.training.photographs import Photographs, Share
-from model.training.trainer import Trainer, TrainingConfig, grow, stretch_relative_bias
+from model.training.trainer import Trainer, TrainingConfig
 from model.upsamplers import ChannelUpsampler
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 

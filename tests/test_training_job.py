@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from model.core import ColTranCore
-from model.training.trainer import TrainingConfig, grow
+from model.training.growth import grow
+from model.training.trainer import TrainingConfig
 from pipeline.errors import DestinationMismatch, UsageError
 from pipeline.training.photographs import PhotographSet
 from pipeline.training.request import (

@@ -15,9 +15,10 @@ from model.encoder import Extras
 from model.method import Method
 from model.pic.network import Pic, PicConfig
 from model.sampling import sample_core, sample_core_slow
+from model.training.growth import grow
 from model.training.known_color import draw_known_color, palette_of
 from model.training.photographs import Photographs, fit_histogram
-from model.training.trainer import Trainer, TrainingConfig, grow, trunk_of
+from model.training.trainer import Trainer, TrainingConfig, trunk_of
 from model.trunk import EfficientNetLite, Trunk, import_efficientnet_lite
 from support.tiny_models import perturb, tiny_color, tiny_core, tiny_spatial
 

@@ -16,7 +16,8 @@ from pipeline.ledger.updates import plan_update
 from pipeline.review.previews import map_path, script_path, sheet_path
 from pipeline.storage.base import Skip, StoredObject, enter_all
 from pipeline.storage.memory import MemoryStorage
-from pipeline.verify import Findings, prune, repair, verify
+from pipeline.verification.findings import Findings
+from pipeline.verify import prune, repair, verify
 from support.simulated_runs import RECIPE, planned
 from support.written_shards import planned as photos_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobs.verify import LISTED, describe
-from pipeline.verify import Findings, Problem
+from pipeline.verification.findings import Findings, Problem
 from support.commands import run_command
 from support.simulated_runs import write_run
 

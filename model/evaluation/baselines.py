@@ -131,7 +131,7 @@ class Baselines:
         Path(path).write_bytes(data)
 
     def _packed(self, least: int, metadata: dict[str, str]) -> bytes:
-        """The file without counts below `least`, or half of it in contexts of one neighbor."""
+        """The file without counts below `least`; in contexts of one neighbor, below half of it."""
         tensors = {}
         for name, table in self.counts.items():
             keys, counts = table.keys, table.counts

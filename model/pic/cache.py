@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from model.pic.blocks import GatedBlock
 from model.pic.convolutions import Convolution, Doubling, concat_elu
-from model.pic.pixelcnn import GatedBlock, PixelCnn
+from model.pic.pixelcnn import PixelCnn
 
 
 class Window:
@@ -87,9 +88,9 @@ class CachedBlock:
 
 
 class CachedHalving:
-    """A convolution of stride 2: it takes every position, and has a result at even ones.
+    """A convolution of stride 2, called at every position; it has results at even ones only.
 
-    At the others it returns its input, which no step reads.
+    At odd ones it returns its input, which no step reads.
     """
 
     def __init__(self, convolution: Convolution, batch: int, width: int) -> None:
@@ -115,7 +116,7 @@ class CachedHalving:
 
 
 class CachedDoubling:
-    """A transposed convolution, and the newest coarse row; its pixels make four each."""
+    """A transposed convolution with the newest coarse row, each pixel of which becomes four."""
 
     def __init__(self, doubling: Doubling, batch: int, width: int) -> None:
         self.bias = doubling.bias
@@ -153,8 +154,8 @@ CachedStep = CachedBlock | CachedHalving | CachedDoubling
 class Cache:
     """The caches of all steps of a network, and which steps run at which pixel.
 
-    A step of level n runs only in rows and columns that are multiples of 2 ** n. Elsewhere it keeps
-    its features, and a step from a coarser level to a finer one is given these again.
+    A step of level n runs only in rows and columns that are multiples of 2 ** n. Elsewhere its last
+    features are kept, and a step from this level to a finer one reads them again.
     """
 
     def __init__(self, model: PixelCnn, batch: int, context: Tensor | None) -> None:

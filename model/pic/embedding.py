@@ -1,7 +1,7 @@
 """PIC's published embedding of a gray photograph (Royer et al. 2017, section 3, and its code).
 
-Gated blocks like those of PixelCNN++, first at resolutions down to that of the chroma, then with
-dilations of 2 and 4.
+Gated blocks like those of PixelCNN++, first at falling resolutions, down to that of the chroma,
+then with dilations of 2 and 4.
 
 Legend: B batch, S side of the gray photograph, R side of its chroma, F features.
 """
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from model.lab import lab_from_rgb
+from model.pic.blocks import BlockSize, GatedBlock
 from model.pic.convolutions import Convolution
-from model.pic.pixelcnn import BlockSize, GatedBlock
 
 # For each part: features as a multiple of the first part's, gated blocks, and the dilation of each
 # block's first convolution.

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,10 +25,10 @@ from torch.nn import functional
 
 from model.color import check_symbols
 from model.initialization import linear
+from model.pic.blocks import BlockSize, GatedBlock
 from model.pic.convolutions import (
     Convolution,
     Doubling,
-    concat_elu,
     down_doubling,
     down_right_doubling,
     down_right_shifted,
@@ -37,6 +37,7 @@ from model.pic.convolutions import (
     shift_right,
 )
 from model.pic.mixture import Mixture, log_prob, parameters_of_mixture, scaled
+from model.pic.steps import Step, steps_of
 from model.settings import check_dropout, check_whole_numbers
 
 MOST_CHANNELS = 3
@@ -53,8 +54,8 @@ Run = Callable[[int, Tensor, Tensor | None], Tensor]
 class PixelCnnConfig:
     """Sizes of a PixelCNN++; published are hidden 160, inner 5 and levels 3.
 
-    hidden: D. inner: blocks per level on the way down, and as many on the way back, where all but
-    the coarsest level have one more, for the features that the level began with. levels: 1, or more
+    hidden: D. inner: blocks per level on the way down, and on the way back; there, all levels but
+    the coarsest have one more, whose short-cut is what the level began with. levels: 1, or more
     with strides between them. mixtures: K. channels: C, 1 to 3. resolution: H and W. dropout: share
     of features that training drops.
 
@@ -83,116 +84,11 @@ class PixelCnnConfig:
             )
 
 
-class Step(NamedTuple):
-    """A block, or a change of level.
-
-    source, level: of its input, and of its result; at level n a position stands for 2 ** n rows and
-    columns. short_cut: of a block of the way back, the features that it takes: 0 is the input of
-    the first step, n + 1 the result of step n.
-    """
-
-    source: int
-    level: int
-    short_cut: int | None = None
-
-    @property
-    def clock(self) -> int:
-        """The level at whose positions this step runs: the finer one of its two."""
-        return min(self.source, self.level)
-
-
-def steps_of(levels: int, inner: int) -> list[Step]:
-    """The steps of the way down, then those of the way back.
-
-    Each block of the way back has a short-cut from a step of the way down, the last one first. The
-    result of the last step down is no short-cut, as it is the input of the way back.
-    """
-    steps: list[Step] = []
-    left_over = [0]
-    for level in range(levels):
-        if level:
-            steps.append(Step(level - 1, level))
-            left_over.append(len(steps))
-        for _ in range(inner):
-            steps.append(Step(level, level))
-            left_over.append(len(steps))
-    left_over.pop()
-    for level in reversed(range(levels)):
-        finer = level < levels - 1
-        if finer:
-            steps.append(Step(level + 1, level))
-        steps += [Step(level, level, left_over.pop()) for _ in range(inner + finer)]
-    return steps
-
-
-class BlockSize(NamedTuple):
-    """Features of a block, of its short-cut and of its context; 0 if it has none.
-
-    joined: the context is concatenated to the short-cut, as in PIC, and not added at the gate.
-    """
-
-    hidden: int
-    dropout: float
-    short_cut: int = 0
-    context: int = 0
-    joined: bool = False
-
-
-class GatedBlock(nn.Module):
-    """Two convolutions: a short-cut is added after the first, context and gate after the second."""
-
-    def __init__(
-        self,
-        first: Callable[[int, int], Convolution],
-        second: Callable[[int, int], Convolution],
-        size: BlockSize,
-    ) -> None:
-        super().__init__()
-        hidden = size.hidden
-        self.joined = size.joined
-        joined = size.short_cut + (size.context if size.joined else 0)
-        gated = 0 if size.joined else size.context
-        self.first = first(2 * hidden, hidden)
-        self.short_cut = linear(2 * joined, hidden) if joined else None
-        self.dropout = nn.Dropout(size.dropout)
-        self.second = second(2 * hidden, 2 * hidden)
-        self.context = linear(gated, 2 * hidden, bias=False) if gated else None
-
-    def join_context(self, short_cut: Tensor | None, context: Tensor | None) -> Tensor | None:
-        """The short-cut, concatenated with the context if they are joined."""
-        if not self.joined or context is None:
-            return short_cut
-        return context if short_cut is None else torch.cat((short_cut, context), dim=-1)
-
-    def project(self, context: Tensor | None) -> Tensor | None:
-        """The context as it is added at the gate, (..., F) -> (..., 2 D); None if it is not."""
-        return None if self.context is None or context is None else self.context(context)
-
-    def between(self, convolved: Tensor, short_cut: Tensor | None) -> Tensor:
-        """All between the two convolutions, for each position: (..., D) -> (..., 2 D)."""
-        if self.short_cut is not None and short_cut is not None:
-            convolved = convolved + self.short_cut(concat_elu(short_cut))
-        return self.dropout(concat_elu(convolved))
-
-    def finish(self, x: Tensor, convolved: Tensor, projected: Tensor | None) -> Tensor:
-        """All after the second convolution, for each position: (..., D)."""
-        if projected is not None:
-            convolved = convolved + projected
-        value, gate = convolved.chunk(2, dim=-1)
-        return x + value * torch.sigmoid(gate)
-
-    def forward(self, x: Tensor, short_cut: Tensor | None, context: Tensor | None) -> Tensor:
-        """(B, H, W, D), (B, H, W, short-cut) and (B, H, W, F) -> (B, H, W, D)."""
-        joined = self.join_context(short_cut, context)
-        inner = self.between(self.first(concat_elu(x)), joined)
-        return self.finish(x, self.second(inner), self.project(context))
-
-
 StepModule = GatedBlock | Convolution | Doubling
 
 
 class TwoStreams(nn.Module):
-    """One step in both streams; a block of `right` has the result of `down` as a short-cut, too."""
+    """One step in both streams; a block of `right` has that of `down` as a short-cut, too."""
 
     def __init__(self, step: Step, config: PixelCnnConfig, context: int, one_way: bool) -> None:
         super().__init__()
@@ -336,7 +232,7 @@ class PixelCnn(nn.Module):
 
 
 def mixture_head(features: int, channels: int, mixtures: int) -> nn.Linear:
-    """Features -> parameters of a mixture; initially it is broad, with components apart."""
+    """Features -> parameters of a mixture, which starts broad, with its components apart."""
     head = linear(features, parameters_of_mixture(channels, mixtures))
     with torch.no_grad():
         head.weight.mul_(0.3)
@@ -347,6 +243,6 @@ def mixture_head(features: int, channels: int, mixtures: int) -> nn.Linear:
 
 
 def with_ones(values: Tensor) -> Tensor:
-    """Values 0..255 (..., C) -> -1..1 (..., INPUTS); a channel of ones marks what is no padding."""
+    """Values 0..255 (..., C) -> -1..1 (..., INPUTS); the ones tell pixels from padding."""
     ones = functional.pad(scaled(values), (0, 1), value=1.0)
     return functional.pad(ones, (0, INPUTS - ones.shape[-1]))

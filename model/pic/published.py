@@ -8,6 +8,7 @@ each name must be used, each tensor of ours is filled, and all shapes are checke
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from statistics import mode
 from typing import Literal, NamedTuple
@@ -18,7 +19,8 @@ from torch.nn import functional
 
 from model.pic.convolutions import Convolution, Doubling
 from model.pic.mixture import HALF_STEP, Mixture
-from model.pic.pixelcnn import INPUTS, PixelCnn, PixelCnnConfig, steps_of
+from model.pic.pixelcnn import INPUTS, PixelCnn, PixelCnnConfig
+from model.pic.steps import steps_of
 
 PORT_RESOLUTION = 32  # of the pictures that the published weights were trained on
 Layout = Literal["window", "transposed", "dense", "head"]
@@ -191,27 +193,33 @@ def name_table(config: PixelCnnConfig) -> dict[str, Source]:
         "left": Source("ul_init.1.conv", "window"),
         "head": Source("nin_out.lin_a", "head"),
     }
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for place, step in enumerate(steps_of(config.levels, config.inner)):
         for ours, port in (("down", "u_stream"), ("right", "ul_stream")):
             prefix = f"layers.{place}.{ours}"
+            back = config.levels - 1 - step.level
             if step.level > step.source:
                 table[prefix] = Source(f"downsize_{port}.{step.source}.conv", "window")
-                continue
-            back = config.levels - 1 - step.level
-            if step.level < step.source:
+            elif step.level < step.source:
                 table[prefix] = Source(f"upsize_{port}.{back - 1}.deconv", "transposed")
-                continue
-            way_back = step.short_cut is not None
-            stack = f"down_layers.{back}" if way_back else f"up_layers.{step.level}"
-            number = counts.setdefault(f"{stack}.{port}", 0)
-            counts[f"{stack}.{port}"] += 1
-            block = f"{stack}.{port}.{number}"
-            table[f"{prefix}.first"] = Source(f"{block}.conv_input.conv", "window")
-            table[f"{prefix}.second"] = Source(f"{block}.conv_out.conv", "window")
-            if way_back or ours == "right":
-                table[f"{prefix}.short_cut"] = Source(f"{block}.nin_skip.lin_a", "dense")
+            else:
+                way_back = step.short_cut is not None
+                blocks = f"down_layers.{back}" if way_back else f"up_layers.{step.level}"
+                blocks = f"{blocks}.{port}"
+                block = f"{blocks}.{counts[blocks]}"
+                counts[blocks] += 1
+                table |= _block_sources(prefix, block, way_back or ours == "right")
     return table
+
+
+def _block_sources(ours: str, port: str, short_cut: bool) -> dict[str, Source]:
+    sources = {
+        f"{ours}.first": Source(f"{port}.conv_input.conv", "window"),
+        f"{ours}.second": Source(f"{port}.conv_out.conv", "window"),
+    }
+    if short_cut:
+        sources[f"{ours}.short_cut"] = Source(f"{port}.nin_skip.lin_a", "dense")
+    return sources
 
 
 def _port_shape(outline: PixelCnn, ours: str, source: Source, kind: str) -> tuple[int, ...]:

@@ -50,7 +50,7 @@ def draw_rows(
     context: Tensor,
     uniforms_BHW: Tensor,
 ) -> CoreSample:
-    """Draw pictures row by row, without reading any value on the host, which a GPU would wait for.
+    """Draw pictures row by row. The host reads no value, as a GPU would have to wait for that.
 
     runner: draws one row of all pictures. context: of `encode`, (B, H, W, D). gray_BHW and
     uniforms_BHW may have fewer rows than the context: then only these are drawn.
@@ -192,7 +192,7 @@ def step_layer(
     cache: KeyValueCache,
     place: int,
 ) -> Tensor:
-    """Run a masked layer at one position of its axis, with cached earlier ones.
+    """Run a masked layer at one position of its axis; the earlier ones are cached.
 
     (B, 1, M, D) -> (B, 1, M, D).
     """

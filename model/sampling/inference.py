@@ -109,8 +109,8 @@ def fuse_projections(layer: AxialLayer) -> Tensor:
 def run_layers(layers: Iterable[AxialLayer], pictures: Tensor) -> None:
     """Run layers without conditioning on pictures (P, H, W, D), in place.
 
-    P affects how many lines are computed together, and so the last bits of sums. To keep results
-    independent of the batch, pass only the pictures of one photograph.
+    P decides how many lines are computed together, which changes the last bits of sums. To keep
+    results independent of the batch, pass only the pictures of one photograph.
     """
     for layer in layers:
         if type(layer.attention) is not AxialAttention:  # its lines interact

@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from model.training.trainer import TrainingConfig, grow
+from model.training.growth import grow
+from model.training.trainer import TrainingConfig
 from model.weights import (
     TRAINABLE,
     Stage,
@@ -113,10 +114,10 @@ def training_config(settings: Mapping[str, object], stage: str) -> TrainingConfi
 def change_sizes(
     stage: str, config: StageConfig, sizes: Mapping[str, object], origin: str
 ) -> StageConfig:
-    """The configuration of weights that are trained further. origin: whose weights, for people.
+    """The configuration of weights that are trained further. origin: their name in messages.
 
     Raises:
-        ValueError: a size that weights keep, or one that cannot be.
+        ValueError: another size that weights cannot change, or one that cannot be built.
     """
     old = asdict(config)
     for name, value in sizes.items():
@@ -134,7 +135,7 @@ def read_stage_config(path: Path, stage: str) -> StageConfig:
 
 
 def take_up(path: Path, stage: str, sizes: Mapping[str, object]) -> Stage:
-    """The weights of a file, to be trained further at sizes of which few may differ.
+    """The weights of a file, to be trained further; of `sizes`, MAY_CHANGE alone may differ.
 
     Raises:
         ValueError: weights of another stage, or as `change_sizes`.

@@ -7,15 +7,13 @@ from a checkpoint makes exactly the steps that it would have made without the in
 """
 
 import copy
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from model.core import ColTranCore, CoreConfig
@@ -26,7 +24,7 @@ from model.training.losses import LossInputs, stage_losses
 from model.training.photographs import ALONE, Photographs, Share
 from model.training.weight_norm import add_weight_norm, fold_weight_norm, start_from_data
 from model.trunk import EfficientNetLite, PhotoContext
-from model.upsamplers import CHANNELS, ChannelUpsampler, ColorUpsampler, SpatialUpsampler
+from model.upsamplers import CHANNELS, ChannelUpsampler
 from model.weights import StageConfig
 
 Optimizer = Literal["rmsprop", "adamw", "muon"]
@@ -34,12 +32,11 @@ Schedule = Literal["constant", "cosine", "linear"]
 TRUNK = "encoder.photo.trunk."
 _WEIGHTS = ("autoregressive_weight", "parallel_weight")
 _SEEDS = 2**40  # those of steps are a million times as large, and have 64 bits
-StageT = TypeVar("StageT", ColTranCore, ColorUpsampler, SpatialUpsampler, Pic, PixelCnn)
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Settings of one phase of training; defaults are those of the paper for settings that it has.
+    """Settings of one phase of training; the paper's own settings have its defaults.
 
     steps: length of the phase, and of the learning rate's schedule. batch_size: pictures per step,
     of all workers together. learning_rate: reached after `warmup` steps. encoder_rate, trunk_rate:
@@ -147,11 +144,9 @@ class Trainer:
         while self.step < self.config.steps:
             seed = self.config.seed * 1_000_003 + self.step
             generator = torch.Generator().manual_seed(seed)
-            resolution, size = (
-                seen_resolution(self.model.config, self.config),
-                self.config.batch_size,
-            )
-            batch = photographs.crops(resolution, self.config.crop, size, generator, self.share)
+            resolution = seen_resolution(self.model.config, self.config)
+            size, least = self.config.batch_size, self.config.crop
+            batch = photographs.crops(resolution, least, size, generator, self.share)
             yield self.train_on(batch, generator)
 
     def start_from(self, photographs: Photographs) -> None:
@@ -175,27 +170,40 @@ class Trainer:
         losses of the whole batch by name, in bits.
         """
         self.model.train()
-        device = next(self.model.parameters()).device
         count = len(rgb_BHW3) if self.share.workers == 1 else self.config.batch_size
-        channel = torch.randint(CHANNELS, (count,), generator=generator)
-        channel = channel[self.share.of(count)]
-        seed = int(torch.randint(2**62, (1,), generator=generator))
-        if self.config.degrade:
-            seeds = torch.randint(2**62, (count,), generator=generator)
-            rgb_BHW3 = degrade_some(rgb_BHW3, self.config.degrade, seeds[self.share.of(count)])
-        known_seeds = torch.randint(2**62, (count,), generator=generator)[self.share.of(count)]
-        autoregressive = self.config.autoregressive_weight > 0
-        inputs = LossInputs(autoregressive, known_seeds, channel, self.low_resolution)
-        torch.manual_seed(seed + self.share.rank)  # for dropout
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            losses = stage_losses(self.model, rgb_BHW3.to(device), inputs)
+        part = len(rgb_BHW3) / count
+        losses = self._losses(rgb_BHW3, count, generator)
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none=True)
-        part = len(rgb_BHW3) / count
         (self.total(losses) * part).backward()
         values = torch.stack(list(losses.values())).detach() * part
         gradients = [each.grad for each in self.model.parameters() if each.grad is not None]
         self.share.add_up([*gradients, values])
+        self._move_weights()
+        return dict(zip(losses, values.tolist(), strict=True))
+
+    def _losses(
+        self, rgb_BHW3: Tensor, count: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """This worker's losses for a batch of `count` pictures, of which it holds its share.
+
+        The order of the draws is part of a run: another one gives other weights.
+        """
+        own, device = self.share.of(count), next(self.model.parameters()).device
+        channel = torch.randint(CHANNELS, (count,), generator=generator)[own]
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        if self.config.degrade:
+            seeds = torch.randint(2**62, (count,), generator=generator)
+            rgb_BHW3 = degrade_some(rgb_BHW3, self.config.degrade, seeds[own])
+        known_seeds = torch.randint(2**62, (count,), generator=generator)[own]
+        autoregressive = self.config.autoregressive_weight > 0
+        inputs = LossInputs(autoregressive, known_seeds, channel, self.low_resolution)
+        torch.manual_seed(seed + self.share.rank)  # for dropout
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.config.bfloat16):
+            return stage_losses(self.model, rgb_BHW3.to(device), inputs)
+
+    def _move_weights(self) -> None:
+        """Clip the gradients, and move the weights and their average by one step."""
         nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         rate = self.config.rate_at(self.step)
         for optimizer in self.optimizers:
@@ -204,7 +212,6 @@ class Trainer:
             optimizer.step()
         self.update_average()
         self.step += 1
-        return dict(zip(losses, values.tolist(), strict=True))
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
         """The weighted sum of the losses, a scalar."""
@@ -217,7 +224,7 @@ class Trainer:
     @torch.no_grad()
     def update_average(self) -> None:
         """Move the average of the weights toward their current values."""
-        # A smaller decay in early steps: or the average would keep the first weights for long.
+        # A smaller decay in early steps, else the average would keep the first weights for long.
         decay = min(self.config.average_decay, (1 + self.step) / (10 + self.step))
         averages: list[Tensor] = list(self.average.parameters())
         values: list[Tensor] = list(self.model.parameters())
@@ -283,41 +290,3 @@ def build_optimizers(model: nn.Module, config: TrainingConfig) -> Iterable[torch
         yield torch.optim.AdamW(
             other, betas=(0.9, 0.99), weight_decay=config.weight_decay, foreach=True
         )
-
-
-@torch.no_grad()
-def grow(model: StageT, resolution: int) -> StageT:
-    """Copy a stage to another resolution, and interpolate all weights that depend on position.
-
-    Position embeddings and spatial averages are interpolated to the new grid, and relative biases
-    to the new distances, so that the stage sees a photograph of the new size as it saw the old
-    size.
-    """
-    grown = type(model)(dataclasses.replace(model.config, resolution=resolution))
-    old, new = model.state_dict(), grown.state_dict()
-    scale = resolution / model.config.resolution
-    for name, value in old.items():
-        if name.endswith("relative_bias"):
-            new[name] = stretch_relative_bias(value, scale)
-        elif name.endswith("spatial_average"):
-            size = (resolution, resolution)
-            planes = functional.interpolate(value.permute(0, 3, 1, 2), size, mode="bilinear")
-            new[name] = planes.permute(0, 2, 3, 1)
-        elif name.endswith(("position.row", "position.column")):
-            line = value.flatten(0, -2).T[None]  # (1, D, length)
-            stretched = functional.interpolate(line, resolution, mode="linear")[0].T
-            new[name] = stretched.reshape(new[name].shape)
-        else:
-            new[name] = value
-    grown.load_state_dict(new)
-    return grown
-
-
-def stretch_relative_bias(bias: Tensor, scale: float) -> Tensor:
-    """(N, 2 L) -> (N, 2 L'): the new bias at distance d is the old one at d / scale."""
-    length = bias.shape[1] // 2
-    new_length = round(length * scale)
-    distance = torch.arange(2 * new_length, device=bias.device) - (new_length - 1)
-    place = (distance / scale + length - 1).clamp(0, 2 * length - 2)
-    low = place.floor().long()
-    return torch.lerp(bias[:, low], bias[:, (low + 1).clamp(max=2 * length - 1)], place - low)

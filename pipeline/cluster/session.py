@@ -166,7 +166,6 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
 
 def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
     """folder: of a Ray of our own. Raises EngineError."""
-    import ray
     from ray import _raylet
 
     with ExitStack() as stack:
@@ -184,21 +183,28 @@ def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
         stack.enter_context(_signals_kept())
         # Else its token would be that of a session before; there is no public way to forget it.
         _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
-        for last in (False, True):
-            try:
-                ray.init(
-                    address=place,
-                    num_cpus=num_cpus,
-                    include_dashboard=False,
-                    log_to_driver=False,
-                    logging_level=logging.CRITICAL,
-                    _temp_dir=str(folder / "r") if folder else None,
-                )
-                return
-            except Exception as error:
-                cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
-                if last or _TIMED_OUT not in cause:
-                    raise EngineError(f"Ray did not start: {cause}") from error
+        _init(place, num_cpus, str(folder / "r") if folder else None)
+
+
+def _init(place: str, num_cpus: int | None, folder: str | None) -> None:
+    """Twice where Ray says that it ran out of time. Raises EngineError."""
+    import ray
+
+    for last in (False, True):
+        try:
+            ray.init(
+                address=place,
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                _temp_dir=folder,
+            )
+            return
+        except Exception as error:
+            cause = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            if last or _TIMED_OUT not in cause:
+                raise EngineError(f"Ray did not start: {cause}") from error
 
 
 @contextmanager

@@ -225,8 +225,11 @@ class _Delivery:
             digest, size = bag.digest_of(file)
             self._payload.add(self._order.folder + path, digest, size)
             self._write_file(self._order.folder + path, file)
-        if not self._order.bag:
-            return
+        if self._order.bag:
+            self._close_bag(begun)
+
+    def _close_bag(self, begun: str) -> None:
+        """Write the tag files; the declaration, which makes a folder a bag, comes last."""
         version = self._run.recipe.version
         info = bag.bag_info(
             self._order.bag_info,

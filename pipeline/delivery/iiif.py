@@ -90,21 +90,11 @@ class Manifests:
             by_page.setdefault(each.picture.row["page"], []).append((each, small))
         thumbnail: Json | None = None
         for page, several in by_page.items():
-            bodies, renderings = [], []
-            for each, small in several:
-                body, rendering = self._color(each, small, files)
-                bodies += body
-                renderings += rendering
+            canvases.append(self._page(f"{manifest[:-5]}/page/{page}", several, files))
             first, small = several[0]
-            if small is not None:
-                gray = luma(small)
-                bodies.append(
-                    self._small("gray", first, gray, files, "The photograph, in gray (small)")
-                )
-                if thumbnail is None:
-                    beside = np.hstack([np.repeat(gray[..., None], 3, axis=2), small])
-                    thumbnail = self._small("thumbnails", first, beside, files, "")
-            canvases.append(self._canvas(f"{manifest[:-5]}/page/{page}", first, bodies, renderings))
+            if thumbnail is None and small is not None:
+                beside = np.hstack([np.repeat(luma(small)[..., None], 3, axis=2), small])
+                thumbnail = self._small("thumbnails", first, beside, files, "")
         entry = {"id": manifest, "type": "Manifest", **_head(photo[0], thumbnail)}
         content = {
             "@context": _CONTEXT,
@@ -117,6 +107,24 @@ class Manifests:
         files[f"{FOLDER}manifests/{name}.json"] = _dumped(content)
         self.collection.add(entry)
         return files
+
+    def _page(
+        self,
+        uri: str,
+        pictures: Sequence[tuple[Delivered, np.ndarray | None]],
+        files: dict[str, bytes],
+    ) -> Json:
+        """The canvas of a page: its pictures in color, and the small photograph in gray."""
+        bodies, renderings = [], []
+        for each, small in pictures:
+            body, rendering = self._color(each, small, files)
+            bodies += body
+            renderings += rendering
+        first, small = pictures[0]
+        if small is not None:
+            label = "The photograph, in gray (small)"
+            bodies.append(self._small("gray", first, luma(small), files, label))
+        return self._canvas(uri, first, bodies, renderings)
 
     def _color(
         self, each: Delivered, small: np.ndarray | None, files: dict[str, bytes]

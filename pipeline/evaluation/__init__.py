@@ -1,4 +1,5 @@
 """Scores of weights on color photographs, and the page that shows them.
 
-Import `evaluate` from here; nothing in here knows runs, plans or results of an archive.
+Import `evaluate` and its `settings` from here. Only `decisions`, which compares scores with what
+people decided, reads runs and their results; nothing in here writes to a destination.
 """

@@ -8,16 +8,18 @@ crops, after the second has been freed: each set can take gigabytes.
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.core import load_baselines, score_core_stage
 from pipeline.evaluation.fid import FID_PHOTOS, Features, describe_bias, score_other, score_same
 from pipeline.evaluation.figures import Evaluation
 from pipeline.evaluation.pic import score_pic, shrink
-from pipeline.evaluation.pictures import draw_pictures, score_pictures
+from pipeline.evaluation.pictures import Sets, draw_pictures, score_pictures
 from pipeline.evaluation.settings import EvaluationSettings
 from pipeline.training.photographs import (
     PhotographSet,
@@ -27,10 +29,23 @@ from pipeline.training.photographs import (
 )
 
 if TYPE_CHECKING:
+    from model.evaluation.baselines import Baselines
     from model.evaluation.frechet import Inception
     from model.systems import AnyColorizer
 
 OnProgress = Callable[[str, int, int], None]
+
+
+class Models(NamedTuple):
+    """What an evaluation loads before it reads its first photograph.
+
+    fitted_on: digests of the photographs that the histograms of `baselines` were fitted on.
+    """
+
+    colorizer: "AnyColorizer"
+    inception: "Inception | None"
+    baselines: "Baselines | None"
+    fitted_on: frozenset[str]
 
 
 def evaluate(
@@ -44,69 +59,117 @@ def evaluate(
     on_progress(step, done, all) counts the photographs of a step. on_warning is told before the
     work starts what makes figures unfair.
     """
-    from model.evaluation.frechet import Inception
-    from model.method import Method
-    from model.pic.colorizer import PicColorizer
-    from model.systems import load_colorizer
-
     started = time.monotonic()
     settings = settings.resolved()
+    steps = _Steps(source, settings, load_models(settings), on_progress)
+    small, expected = steps.score_likelihood(on_warning)
+    squeezed = steps.score_pictures(small, expected)
+    if squeezed:
+        steps.score_fid(squeezed, len(small))
+    steps.result.figures["seconds"] = round(time.monotonic() - started, 1)
+    return steps.result
+
+
+def load_models(settings: EvaluationSettings) -> Models:
+    """The weights and the networks that judge them. Raises UsageError."""
+    from model.evaluation.frechet import Inception
+    from model.method import Method
+    from model.systems import load_colorizer
+
     device = choose_device(settings.device)
+    mean, saturation = settings.method == "mean", settings.saturation
+    assert saturation is not None  # resolved
     try:
-        mean, saturation = settings.method == "mean", settings.saturation
-        assert saturation is not None  # resolved
         method = Method(settings.precision, settings.upsampler, mean, saturation)
         colorizer = load_colorizer(
             settings.model, settings.weights, device, settings.batch_size, method
         )
-        inception = settings.inception and Inception(settings.inception, device)
+        inception = Inception(settings.inception, device) if settings.inception else None
         baselines, fitted_on = load_baselines(settings, colorizer.low_resolution)
     except ValueError as error:  # of weights, of the network
         raise UsageError(str(error)) from error
-    large_too = isinstance(colorizer, PicColorizer) or colorizer.core.config.trunk != "none"
-    side = colorizer.high_resolution if large_too else colorizer.low_resolution
-    wanted = Wanted(
-        side,
-        settings.split,
-        settings.limit,
-        split_column=settings.split_column,
-        group_column=settings.by,
-    )
-    seen = read_photographs(source, wanted)  # what the likelihood is scored on
-    small = shrink(seen, colorizer.low_resolution) if large_too else seen
-    if inception and min(len(small) // 2, settings.pictures) < 2:
-        given = f"{len(small)} and {settings.pictures}"
-        raise UsageError(f"FID needs at least 4 photographs and --pictures 2, not {given}")
-    result = Evaluation()
-    if small.skipped:
-        result.notes.append(describe_skipped(small.skipped))
-    if leaked := sum(digest in fitted_on for digest in small.digests):
-        words = f"the histograms were fitted on {leaked:,} of the {len(small):,} photographs"
-        result.notes.append(f"{words}, which flatters the histograms")
-        on_warning(result.notes[-1])
-    steps = 3 if inception else 2
-    if isinstance(colorizer, PicColorizer):
-        tell_pic = partial(on_progress, f"step 1 of {steps}, PIC")
-        expected = score_pic(result, seen.rgb, colorizer, tell_pic)
-    else:
-        tell_core = partial(on_progress, f"step 1 of {steps}, core")
-        high = seen.rgb if large_too else None
-        expected = score_core_stage(result, small, high, colorizer, baselines, tell_core)
-    shown = min(len(small), settings.pictures)
-    wanted = replace(wanted, side=colorizer.high_resolution, limit=shown)
-    large = read_photographs(source, wanted)
-    fid = (Features(inception), Features(inception)) if inception else None
-    tell_pictures = partial(on_progress, f"step 2 of {steps}, pictures")
-    score_pictures(result, small, large, expected, colorizer, settings, fid, tell_pictures)
-    del large
-    if inception and fid:
-        half = min(len(small) // 2, settings.pictures, FID_PHOTOS)
-        tell_crops = partial(on_progress, f"step 3 of {steps}, center crops")
-        tell_crops(0, half)
-        crops = read_photographs(source, replace(wanted, limit=2 * half, fit="crop"))
-        _score_fid(result, fid, crops, colorizer, settings, inception, tell_crops)
-    result.figures["seconds"] = round(time.monotonic() - started, 1)
-    return result
+    return Models(colorizer, inception, baselines, fitted_on)
+
+
+@dataclass
+class _Steps:
+    """The steps of an evaluation, each of which adds to the result."""
+
+    source: str
+    settings: EvaluationSettings
+    models: Models
+    on_progress: OnProgress
+    result: Evaluation = field(default_factory=Evaluation)
+
+    def score_likelihood(
+        self, on_warning: Callable[[str], None]
+    ) -> tuple[PhotographSet, np.ndarray]:
+        """Bits and chroma; returns the small photographs, and the colors expected of them."""
+        from model.pic.colorizer import PicColorizer
+
+        colorizer = self.models.colorizer
+        large_too = isinstance(colorizer, PicColorizer) or colorizer.core.config.trunk != "none"
+        side = colorizer.high_resolution if large_too else colorizer.low_resolution
+        seen = read_photographs(self.source, self._wanted(side, self.settings.limit))
+        small = shrink(seen, colorizer.low_resolution) if large_too else seen
+        self._check_count(len(small))
+        self._note_flaws(small, on_warning)
+        if isinstance(colorizer, PicColorizer):
+            return small, score_pic(self.result, seen.rgb, colorizer, self._progress(1, "PIC"))
+        high, tell = seen.rgb if large_too else None, self._progress(1, "core")
+        baselines = self.models.baselines
+        return small, score_core_stage(self.result, small, high, colorizer, baselines, tell)
+
+    def score_pictures(
+        self, small: PhotographSet, expected: np.ndarray
+    ) -> tuple[Features, Features] | None:
+        """Finished pictures; returns what FID sees of them and of the truth, if it is wanted."""
+        colorizer, inception = self.models.colorizer, self.models.inception
+        wanted = self._wanted(colorizer.high_resolution, min(len(small), self.settings.pictures))
+        sets = Sets(small, read_photographs(self.source, wanted), expected)
+        fid = (Features(inception), Features(inception)) if inception else None
+        tell = self._progress(2, "pictures")
+        score_pictures(self.result, sets, colorizer, self.settings, fid, tell)
+        return fid
+
+    def score_fid(self, squeezed: tuple[Features, Features], count: int) -> None:
+        """Both protocols: squeezed results and truth, which are seen already, and center crops."""
+        colorizer, inception = self.models.colorizer, self.models.inception
+        assert inception is not None  # which has seen `squeezed`
+        half, tell = (
+            min(count // 2, self.settings.pictures, FID_PHOTOS),
+            self._progress(3, "center crops"),
+        )
+        tell(0, half)
+        wanted = replace(self._wanted(colorizer.high_resolution, 2 * half), fit="crop")
+        crops = read_photographs(self.source, wanted)
+        draw = partial(draw_pictures, colorizer, self.settings)
+        other = score_other(crops, inception, draw, colorizer.batch_size, tell)
+        figures = score_same(*squeezed) | other
+        self.result.figures |= figures
+        self.result.notes += describe_bias(figures)
+
+    def _wanted(self, side: int, limit: int | None) -> Wanted:
+        split, column = self.settings.split, self.settings.split_column
+        return Wanted(side, split, limit, split_column=column, group_column=self.settings.by)
+
+    def _progress(self, number: int, name: str) -> Callable[[int, int], None]:
+        count = 3 if self.models.inception else 2
+        return partial(self.on_progress, f"step {number} of {count}, {name}")
+
+    def _check_count(self, count: int) -> None:
+        if self.models.inception and min(count // 2, self.settings.pictures) < 2:
+            given = f"{count} and {self.settings.pictures}"
+            raise UsageError(f"FID needs at least 4 photographs and --pictures 2, not {given}")
+
+    def _note_flaws(self, small: PhotographSet, on_warning: Callable[[str], None]) -> None:
+        notes = self.result.notes
+        if small.skipped:
+            notes.append(describe_skipped(small.skipped))
+        if leaked := sum(digest in self.models.fitted_on for digest in small.digests):
+            words = f"the histograms were fitted on {leaked:,} of the {len(small):,} photographs"
+            notes.append(f"{words}, which flatters the histograms")
+            on_warning(notes[-1])
 
 
 def choose_device(wanted: str) -> str:
@@ -118,20 +181,3 @@ def choose_device(wanted: str) -> str:
     return (
         "cuda" if wanted == "auto" and torch.cuda.is_available() else wanted.replace("auto", "cpu")
     )
-
-
-def _score_fid(
-    result: Evaluation,
-    squeezed: tuple[Features, Features],
-    crops: PhotographSet,
-    colorizer: "AnyColorizer",
-    settings: EvaluationSettings,
-    inception: "Inception",
-    on_progress: Callable[[int, int], None],
-) -> None:
-    """Both protocols: squeezed results and truth, which are seen already, and center crops."""
-    draw = partial(draw_pictures, colorizer, settings)
-    other = score_other(crops, inception, draw, colorizer.batch_size, on_progress)
-    figures = score_same(*squeezed) | other
-    result.figures |= figures
-    result.notes += describe_bias(figures)

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
 from pipeline.errors import UsageError
 from pipeline.evaluation.fid import Features
-from pipeline.evaluation.figures import SHOWN, Evaluation, Shown
+from pipeline.evaluation.figures import SHOWN, Evaluation, Figures, Shown
 from pipeline.evaluation.groups import PictureScores, choose_examples, score_groups
 from pipeline.evaluation.settings import EvaluationSettings
 from pipeline.images.chroma import LUMA, colorfulness, put_color_on
@@ -19,80 +19,133 @@ from pipeline.training.photographs import PhotographSet
 if TYPE_CHECKING:
     from model.systems import AnyColorizer
 
+Values = TypeVar("Values")
+
+
+class Sets(NamedTuple):
+    """Photographs at both of the model's sizes; some may be in one of them only.
+
+    expected: the colors that the parallel head expects of the small ones, uint8 (N, R, R, 3).
+    """
+
+    small: PhotographSet
+    large: PhotographSet
+    expected: np.ndarray
+
+    def in_both(self) -> list[tuple[int, int]]:
+        """Places in the large and in the small set. Raises UsageError if there are none."""
+        place_of = {name: place for place, name in enumerate(self.small.names)}
+        # A photograph at the edge of being gray may be in one set only.
+        names = enumerate(self.large.names)
+        both = [(place, place_of[name]) for place, name in names if name in place_of]
+        if not both:
+            raise UsageError("no photograph could be read in both of the model's sizes")
+        return both
+
+
+class Scores(NamedTuple, Generic[Values]):
+    """The scores of a finished picture, or of many as columns."""
+
+    color_bits: Values
+    spatial_bits: Values
+    colorfulness_true: Values
+    colorfulness_result: Values
+    ciede2000: Values
+    chroma_error: Values
+    a_shift: Values
+    b_shift: Values
+
 
 def score_pictures(
     result: Evaluation,
-    small: PhotographSet,
-    large: PhotographSet,
-    expected: np.ndarray,
+    sets: Sets,
     colorizer: "AnyColorizer",
     settings: EvaluationSettings,
     fid: tuple[Features, Features] | None,
     on_progress: Callable[[int, int], None],
 ) -> None:
     """Upsamplers and finished pictures; fid sees the model's own, and the truth."""
-    place_of = {name: place for place, name in enumerate(small.names)}
-    # A photograph at the edge of being gray may be in one set only.
-    both = [k for k, name in enumerate(large.names) if name in place_of]
-    if not both:
-        raise UsageError("no photograph could be read in both of the model's sizes")
-    scores: list[tuple[float, ...]] = []
-    drawn = np.empty((len(both), *large.rgb.shape[1:]), np.uint8)  # as large as the truth
+    both = sets.in_both()
+    drawn, by_picture = _draw_all(sets, both, colorizer, settings, fid, on_progress)
+    columns = Scores(*by_picture.T)
+
+    def shown(number: int) -> Shown:
+        return _show(result, sets, both[number], drawn[number], columns.ciede2000[number])
+
+    groups = [sets.large.groups[place] for place, _ in both]
     every = max(1, len(both) // SHOWN)
+    result.shown = [shown(number) for number in range(0, len(both), every)][:SHOWN]
+    best = choose_examples(groups, columns.ciede2000)
+    result.examples = [(words, shown(number)) for words, number in best]
+    result.figures |= _figures(len(both), settings, Scores(*by_picture.T.mean(axis=1)))
+    if settings.by:
+        shifts = by_picture[:, 6:]
+        true, drawn_color = columns.colorfulness_true, columns.colorfulness_result
+        pictures = PictureScores(groups, columns.ciede2000, true, drawn_color, shifts)
+        score_groups(result, sets.small.groups, pictures)
+
+
+def _draw_all(
+    sets: Sets,
+    both: list[tuple[int, int]],
+    colorizer: "AnyColorizer",
+    settings: EvaluationSettings,
+    fid: tuple[Features, Features] | None,
+    on_progress: Callable[[int, int], None],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Finished pictures, uint8 (M, S, S, 3), and their scores, a row for each."""
+    large = sets.large
+    scores: list[Scores[float]] = []
+    drawn = np.empty((len(both), *large.rgb.shape[1:]), np.uint8)  # as large as the truth
     on_progress(0, len(both))
     for start in range(0, len(both), colorizer.batch_size):
-        chosen = both[start : start + colorizer.batch_size]
-        places = [place_of[large.names[k]] for k in chosen]
-        low, true = small.rgb[places], large.rgb[chosen]
-        raw = draw_pictures(colorizer, settings, true, [large.digests[k] for k in chosen], low)
+        places, small_places = map(
+            list, zip(*both[start : start + colorizer.batch_size], strict=True)
+        )
+        low, true = sets.small.rgb[small_places], large.rgb[places]
+        raw = draw_pictures(colorizer, settings, true, [large.digests[k] for k in places], low)
         for seen, each in zip(fid or (), (raw, true), strict=False):
             seen.add(each)
         luma = np.rint(true @ LUMA).astype(np.uint8)
         pictures = np.stack([put_color_on(*pair) for pair in zip(luma, raw, strict=True)])
-        drawn[start : start + len(chosen)] = pictures
+        drawn[start : start + len(places)] = pictures
         scores += _compare_pictures(colorizer, low, true, pictures)
-        on_progress(start + len(chosen), len(both))
-    columns = np.array(scores).T
-    color, spatial, true_c, result_c, ciede, error, a_shift, b_shift = columns.mean(axis=1)
-    groups = [large.groups[k] for k in both]
-    by_picture = PictureScores(groups, columns[4], columns[2], columns[3], columns[6:].T)
+        on_progress(start + len(places), len(both))
+    return drawn, np.array(scores)
 
-    def shown(place: int) -> Shown:
-        k = both[place]
-        small_place = place_of[large.names[k]]
-        name, bits = next(iter(result.bits.items()))  # of core or PIC
-        words = f"{name} {bits[small_place]:.2f} bits per pixel"
-        words += f" · CIEDE2000 {columns[4, place]:.1f}"
-        luma = np.rint(large.rgb[k] @ LUMA).astype(np.uint8)
-        guess = put_color_on(luma, expected[small_place])
-        return Shown(large.names[k], large.rgb[k].copy(), drawn[place].copy(), guess, words)
 
-    result.shown = [shown(place) for place in range(0, len(both), every)][:SHOWN]
-    best = choose_examples(groups, by_picture.ciede2000)
-    result.examples = [(words, shown(place)) for words, place in best]
-    result.figures |= {
-        "pictures": len(both),
+def _show(
+    result: Evaluation, sets: Sets, places: tuple[int, int], drawn: np.ndarray, ciede2000: float
+) -> Shown:
+    large, small = places
+    name, bits = next(iter(result.bits.items()))  # of core or PIC
+    words = f"{name} {bits[small]:.2f} bits per pixel · CIEDE2000 {ciede2000:.1f}"
+    true = sets.large.rgb[large]
+    guess = put_color_on(np.rint(true @ LUMA).astype(np.uint8), sets.expected[small])
+    return Shown(sets.large.names[large], true.copy(), drawn.copy(), guess, words)
+
+
+def _figures(count: int, settings: EvaluationSettings, means: Scores[float]) -> Figures:
+    return {
+        "pictures": count,
         "method": settings.method,
         "temperature": settings.temperature,
         "saturation": settings.saturation,
-        "color_bits_per_dim": null_if_nan(color),
-        "spatial_bits_per_dim": null_if_nan(spatial),
-        "colorfulness_true": float(true_c),
-        "colorfulness_result": float(result_c),
-        "colorfulness_difference": float(result_c - true_c),
-        "ciede2000_mean": float(ciede),
-        "chroma_rmse": math.sqrt(error),
-        "a_shift": float(a_shift),
-        "b_shift": float(b_shift),
+        "color_bits_per_dim": null_if_nan(means.color_bits),
+        "spatial_bits_per_dim": null_if_nan(means.spatial_bits),
+        "colorfulness_true": float(means.colorfulness_true),
+        "colorfulness_result": float(means.colorfulness_result),
+        "colorfulness_difference": float(means.colorfulness_result - means.colorfulness_true),
+        "ciede2000_mean": float(means.ciede2000),
+        "chroma_rmse": math.sqrt(means.chroma_error),
+        "a_shift": float(means.a_shift),
+        "b_shift": float(means.b_shift),
     }
-    if settings.by:
-        score_groups(result, small.groups, by_picture)
 
 
 def _compare_pictures(
     colorizer: "AnyColorizer", low: np.ndarray, true: np.ndarray, pictures: np.ndarray
-) -> list[tuple[float, ...]]:
-    """The scores of each picture, in the order in which `score_pictures` reads their columns."""
+) -> list[Scores[float]]:
     from model.colorizer import Colorizer
     from model.evaluation.scores import compare, score_upsampler
 
@@ -102,7 +155,7 @@ def _compare_pictures(
         color_bits = score_upsampler(colorizer.color, low, colorizer.low_resolution)
         spatial_bits = score_upsampler(colorizer.spatial, true, colorizer.low_resolution)
     return [
-        (
+        Scores(
             color_bits[i],
             spatial_bits[i],
             colorfulness(true[i]),

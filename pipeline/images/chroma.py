@@ -34,25 +34,14 @@ def color_bands(
     factor, just as far as the gamut asks. Gray stays gray, and so do borders. hints: of this very
     gray; they come last.
     """
-    if gray_HW.dtype not in (np.uint8, np.uint16) or gray_HW.ndim != 2:
-        raise ValueError(
-            f"gray must be uint8 or uint16 (H, W), not {gray_HW.dtype} {gray_HW.shape}"
-        )
-    if rgb_SS3.dtype != np.uint8 or rgb_SS3.ndim != 3 or rgb_SS3.shape[2] != 3:
-        raise ValueError(f"color must be uint8 (S, S, 3), not {rgb_SS3.dtype} {rgb_SS3.shape}")
+    _check_pair(gray_HW, rgb_SS3)
     height, width = gray_HW.shape
     highest = int(np.iinfo(gray_HW.dtype).max)
-    red, green, blue = np.moveaxis(rgb_SS3.astype(np.int32), 2, 0)
-    of_red, of_green, of_blue = LUMA_THOUSANDTHS
-    # Written as differences of channels, so that they are exactly zero where the color is gray.
-    # In thousandths, so that they are whole. Growing to more rows is left to each band.
-    differences: tuple[np.ndarray, ...] = (
-        of_green * (red - green) + of_blue * (red - blue),
-        of_red * (blue - red) + of_green * (blue - green),
-    )
-    guide = None
-    if height >= 2 * len(red) and width >= 2 * red.shape[1]:
-        guide = guide_of(means(gray_HW, *red.shape) * (255 / highest), differences)
+    differences = _differences(rgb_SS3)
+    guide, (rows_seen, columns_seen) = None, rgb_SS3.shape[:2]
+    if height >= 2 * rows_seen and width >= 2 * columns_seen:
+        gray = means(gray_HW, rows_seen, columns_seen) * (255 / highest)
+        guide = guide_of(gray, differences)
         differences = guide.differences
         low = Stretched(guide.gray, highest / 255 / GRAY_STEPS, height, width)
         slopes = [Stretched(slope, 1 / SLOPE_STEPS, height, width) for slope in guide.slopes]
@@ -66,6 +55,29 @@ def color_bands(
         if hints is not None:
             hints.apply(rows, gray_HW[rows], *colors)
         yield _compose_band(gray_HW[rows], *colors)
+
+
+def _check_pair(gray_HW: np.ndarray, rgb_SS3: np.ndarray) -> None:
+    if gray_HW.dtype not in (np.uint8, np.uint16) or gray_HW.ndim != 2:
+        raise ValueError(
+            f"gray must be uint8 or uint16 (H, W), not {gray_HW.dtype} {gray_HW.shape}"
+        )
+    if rgb_SS3.dtype != np.uint8 or rgb_SS3.ndim != 3 or rgb_SS3.shape[2] != 3:
+        raise ValueError(f"color must be uint8 (S, S, 3), not {rgb_SS3.dtype} {rgb_SS3.shape}")
+
+
+def _differences(rgb_SS3: np.ndarray) -> tuple[np.ndarray, ...]:
+    """How far red and blue lie from the luma, in thousandths, so that they are whole: int32 (S, S).
+
+    Written as differences of channels, so that they are exactly zero where the color is gray.
+    Growing to more rows is left to each band.
+    """
+    red, green, blue = np.moveaxis(rgb_SS3.astype(np.int32), 2, 0)
+    of_red, of_green, of_blue = LUMA_THOUSANDTHS
+    return (
+        of_green * (red - green) + of_blue * (red - blue),
+        of_red * (blue - red) + of_green * (blue - green),
+    )
 
 
 class ColorMeter:

@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import PhotoError
-from pipeline.images.chroma import bands
-from pipeline.images.codecs import encode_jpeg2000
-from pipeline.images.containers import (
+from pipeline.images.band_writers import (
     IPTC_IN_JPEG,
     Labels,
     encode_png,
@@ -16,6 +14,8 @@ from pipeline.images.containers import (
     jp2_boxes,
     jpeg_extra,
 )
+from pipeline.images.chroma import bands
+from pipeline.images.codecs import encode_jpeg2000
 from pipeline.images.formats import LONGEST_SIDE, MOST_PIXELS
 from pipeline.images.pictures import save, srgb_profile
 from pipeline.images.pillow import Master
@@ -50,6 +50,18 @@ def encode_bands(
     lossless. JPEG, which alone has a quality, and AVIF keep full color resolution; luminance can
     differ by a few codes there. Raises PhotoError (write_error) where the format cannot hold it.
     """
+    _refuse_size(height, width, format)
+    if format == "PNG":
+        return encode_png(parts, height, width, labels)
+    if format == "TIFF":
+        return encode_tiff(parts, height, width, labels)
+    if format == "JPEG2000":
+        return encode_jpeg2000(_joined(parts, height, width)) + jp2_boxes(labels)
+    return save(parts, height, width, format, **_options_of(format, labels, quality))
+
+
+def _refuse_size(height: int, width: int, format: str) -> None:
+    """Raise PhotoError if a format cannot hold a picture of this size."""
     longest = max(height, width)
     if longest > LONGEST_SIDE[format]:
         raise PhotoError(
@@ -60,12 +72,10 @@ def encode_bands(
         raise PhotoError(
             "write_error", f"{format} is written up to {most:,.0f} megapixels, not {there:,.1f}"
         )
-    if format == "PNG":
-        return encode_png(parts, height, width, labels)
-    if format == "TIFF":
-        return encode_tiff(parts, height, width, labels)
-    if format == "JPEG2000":
-        return encode_jpeg2000(_joined(parts, height, width)) + jp2_boxes(labels)
+
+
+def _options_of(format: str, labels: Labels, quality: int) -> dict[str, Any]:
+    """What Pillow is told for a format that it writes."""
     every: dict[str, dict[str, Any]] = {
         "JPEG": {"quality": quality, "subsampling": 0, "extra": jpeg_extra(labels)},
         "WEBP": {"lossless": True, "quality": 20, "method": 2},  # here, quality means effort
@@ -80,7 +90,7 @@ def encode_bands(
         options["xmp"] = labels.xmp
     if labels.icc:
         options["icc_profile"] = labels.icc
-    return save(parts, height, width, format, **options)
+    return options
 
 
 def _joined(parts: Iterable[np.ndarray], height: int, width: int) -> np.ndarray:

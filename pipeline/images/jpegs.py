@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -46,34 +47,42 @@ def open_jpeg(data: bytes) -> DeepMaster | None:
         return None
     if frame.process in _PILLOWS and frame.bits == 8:
         return None
-    kinds: dict[int, Kind] = {1: "gray", 3: "rgb", 4: "cmyk"}
-    kind = kinds.get(frame.channels)
-    name = PROCESSES[frame.process]
     mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(frame.channels, f"{frame.channels}")
-
-    def decode() -> Samples:
-        decoders = _decoders(frame)
-        if kind is None or not decoders:
-            what = f"a JPEG of {frame.bits} bits and {frame.channels} channels, {name}"
-            raise PhotoError("unsupported", what)
-        check_scans(data)
-        if data.find(END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
-            raise _cut_short()
-        pixels = _first_that_reads(decoders, data)
-        if frame.process != _JPEG_LS and _goes_on(decoders, data, frame, pixels):
-            raise _cut_short()
-        values = pixels[..., None] if pixels.ndim == 2 else pixels
-        white, note = 2**frame.bits - 1, note_on_inks(data)
-        return Samples(values, kind, white, inverted=kind == "cmyk", note=note)
 
     # Pillow, which only reads the header, is shown a baseline JPEG of 8 bits.
     header = bytearray(data[: frame.scan])
     header[frame.at + 1], header[frame.at + 4] = 0xC0, 8
     mode = mode if frame.bits == 8 else f"{mode};{frame.bits}"
     return DeepMaster(
-        *(frame.width, frame.height, mode, frame.channels, "JPEG", decode, frame.bits),
+        *(
+            frame.width,
+            frame.height,
+            mode,
+            frame.channels,
+            "JPEG",
+            partial(_decode, data, frame),
+            frame.bits,
+        ),
         header=bytes(header),
     )
+
+
+def _decode(data: bytes, frame: Frame) -> Samples:
+    kinds: dict[int, Kind] = {1: "gray", 3: "rgb", 4: "cmyk"}
+    kind, decoders = kinds.get(frame.channels), _decoders(frame)
+    if kind is None or not decoders:
+        name = PROCESSES[frame.process]
+        what = f"a JPEG of {frame.bits} bits and {frame.channels} channels, {name}"
+        raise PhotoError("unsupported", what)
+    check_scans(data)
+    if data.find(END, frame.scan) < 0:  # which these decoders fill up, and tell nobody
+        raise _cut_short()
+    pixels = _first_that_reads(decoders, data)
+    if frame.process != _JPEG_LS and _goes_on(decoders, data, frame, pixels):
+        raise _cut_short()
+    values = pixels[..., None] if pixels.ndim == 2 else pixels
+    white, note = 2**frame.bits - 1, note_on_inks(data)
+    return Samples(values, kind, white, inverted=kind == "cmyk", note=note)
 
 
 def ends_early(data: bytes, tables: bytes | None = None, only_if_filled: bool = False) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.images.gray import Kind, brightest
-from pipeline.metadata.exif import ORIENTATION, XMP
+from pipeline.metadata.directories import ORIENTATION, XMP
 
 Page = Any  # a page of tifffile
 # PhotometricInterpretation.

@@ -38,7 +38,7 @@ from pipeline.images.tiff_fields import (
     stated_white,
     tag_of,
 )
-from pipeline.metadata.exif import ORIENTATION
+from pipeline.metadata.directories import ORIENTATION
 
 if TYPE_CHECKING:
     import tifffile

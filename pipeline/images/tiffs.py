@@ -36,7 +36,7 @@ from pipeline.images.tiff_fields import (
     tag_of,
 )
 from pipeline.images.tiff_samples import decode_tiff
-from pipeline.metadata.exif import ICC
+from pipeline.metadata.directories import ICC
 
 if TYPE_CHECKING:
     import tifffile

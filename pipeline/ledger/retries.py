@@ -1,4 +1,7 @@
-"""Photos that are done once more: shards that are added to a plan."""
+"""Photos that are done once more because somebody asks for it: shards that are added to a plan.
+
+What becomes of a shard whose processes die is decided in pipeline.run.wave and .open_shards.
+"""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace

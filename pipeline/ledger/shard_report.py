@@ -43,12 +43,7 @@ def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
         if rows[0].source_sha256:
             read += rows[0].source_bytes
         written += sum(row.output_bytes or 0 for row in rows)
-        times = {
-            "read": _sum(row.read_seconds for row in rows if not row.candidate),
-            "colorize": _sum(row.model_seconds for row in rows),
-            "write": _sum(row.write_seconds for row in rows),
-        }
-        for stage, time in times.items():
+        for stage, time in _times_of(rows).items():
             if time is not None:
                 seconds[stage].append(time)
         ends += [row.finished_at for row in rows if row.finished_at]
@@ -61,6 +56,14 @@ def report_of(photos: Iterable[Sequence[Result]]) -> ShardReport:
         seconds=seconds,
         span=span_of(max(ends, default=None), sum(map(sum, seconds.values()))),
     )
+
+
+def _times_of(rows: Sequence[Result]) -> dict[str, float | None]:
+    return {
+        "read": _sum(row.read_seconds for row in rows if not row.candidate),
+        "colorize": _sum(row.model_seconds for row in rows),
+        "write": _sum(row.write_seconds for row in rows),
+    }
 
 
 def _sum(times: Iterable[float | None]) -> float | None:

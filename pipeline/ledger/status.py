@@ -227,13 +227,7 @@ class Ledger:
         skipped = sum(last.status == "skipped" for last in self._last.values())
         times = {shard: when for shard, when in self._commits.items() if when is not None}
         now = time.time() if now is None else now
-        rates = {
-            minutes: schedule.photos_in(
-                {shard for shard, when in times.items() if when > now - 60 * minutes}
-            )
-            / self._time_had(times, now, 60 * minutes)
-            for minutes in WINDOWS
-        }
+        rates = self._rates(schedule, times, now)
         dealt_with = schedule.planned_in(done)
         pending = schedule.planned - dealt_with
         rate = next((rates[minutes] for minutes in WINDOWS if rates[minutes]), 0)
@@ -257,6 +251,15 @@ class Ledger:
             work_seconds=self._pace.seconds,
             photos_per_second=self._pace.photos_per_second,
         )
+
+    def _rates(self, schedule: Schedule, times: dict[int, float], now: float) -> dict[int, float]:
+        """Photos per second in the last minutes, by their number. times: of commits."""
+        rates = {}
+        for minutes in WINDOWS:
+            recent = {shard for shard, when in times.items() if when > now - 60 * minutes}
+            had = self._time_had(times, now, 60 * minutes)
+            rates[minutes] = schedule.photos_in(recent) / had
+        return rates
 
     def _advice(self, times: dict[int, float]) -> str | None:
         ends = {shard: times[shard] for shard in self._works}

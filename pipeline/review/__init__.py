@@ -1,4 +1,5 @@
 """The page on which people review results, and its small pictures.
 
-It is made from the ledger alone; nothing in here knows Ray, models or masters.
+The page is made from the ledger alone; `previews` is what the run adds pictures to. Nothing in here
+knows Ray, models or masters.
 """

@@ -87,44 +87,52 @@ class Review:
 
     def write(self) -> str:
         """Complete the page, once all is added; returns its URI."""
-        data, before, destination, run = self._data, self._before, self._destination, self._run
+        data, before = self._data, self._before
         data.flush()
         if before.rows:
             data.write("before", "before", list(before.rows.values()))
-        selections = []
-        for number, selection in kept_selections(destination):
-            selections.append(number)
+        selections = self._write_selections()
+        data.write("run", "run", self._about(selections))
+        data.remove_others()
+        for name, content in page_files():
+            self._destination.write(f"report/{name}", content)
+        return self._destination.uri_of(PAGE)
+
+    def _write_selections(self) -> list[int]:
+        """Write the decisions that were taken back; returns their numbers."""
+        numbers = []
+        for number, selection in kept_selections(self._destination):
+            numbers.append(number)
             lines = [
                 (each.photo, each.candidate, each.decision, *([each.page] if each.page > 1 else []))
                 for each in selection.choices
             ]
-            data.write(f"selection-{number:05d}", "selection", lines)
-        schedule = Schedule(destination, run)
-        plan = asdict(run.plan) | {"digests": len(run.plan.digests), "photos": schedule.planned}
+            self._data.write(f"selection-{number:05d}", "selection", lines)
+        return numbers
+
+    def _about(self, selections: list[int]) -> dict[str, object]:
+        """What data/run.js says; its version is that of all that is written before."""
+        run, finished = self._run, self._finished
+        planned = Schedule(self._destination, run).planned
+        plan = asdict(run.plan) | {"digests": len(run.plan.digests), "photos": planned}
         settings = asdict(run.recipe) | {"plan": plan}
-        finished = self._finished
-        about = {
+        return {
             "digest": run.digest,
-            "version": data.version(),
+            "version": self._data.version(),
             "source": run.recipe.source,
             "finished": f"{finished:%Y-%m-%d %H:%M} UTC" if finished else "",
             "seed": str(run.recipe.seed),  # 64 bits, more than a number of JavaScript holds
             "weights": ", ".join(f"{name} {digest}" for name, digest in run.recipe.weights.items()),
             "hints": self._hints,
             "rank_by": run.recipe.rank_by or FORMER,
-            "before": bool(before.rows),
-            "planned": schedule.planned,
-            "chunks": data.chunks,
+            "before": bool(self._before.rows),
+            "planned": planned,
+            "chunks": self._data.chunks,
             "selections": selections,
             "fields": FIELDS,
             "detail_fields": DETAIL_FIELDS,
             "settings": list(_flat(settings)),
         }
-        data.write("run", "run", about)
-        data.remove_others()
-        for name, content in page_files():
-            destination.write(f"report/{name}", content)
-        return destination.uri_of(PAGE)
 
 
 def page_files() -> Iterator[tuple[str, bytes]]:

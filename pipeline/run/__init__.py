@@ -1,4 +1,5 @@
 """A run through Ray Data: its settings, its shards, and the steps that each shard goes through.
 
-`request`, `steps` and `operators` may be imported from here; nothing in here knows commands.
+Start with `open_shards`, `wave`, `operators` and `steps`: each calls the next. What a command may
+import is in `options`, `request`, `survey` and `summary`; nothing in here knows commands.
 """

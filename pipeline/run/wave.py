@@ -24,13 +24,13 @@ from pipeline.run.options import Resources
 from pipeline.run.request import Job, pages_per_file
 
 if TYPE_CHECKING:
-    from ray.data import Dataset
+    from ray.data import ActorPoolStrategy, Dataset
 
 # Ray gives up after so long without progress. A CPU can need hours for a shard with a large model,
 # a writer for large masters, a cloud for a new node; the watchdog tells users, who may stop the
 # run.
 SILENCE_SECONDS = 24 * 3600.0
-RETRIES = 2  # of a shard whose process died
+RETRIES = 2  # of a shard whose process died; then open_shards does it photo by photo
 
 
 def gpu_share(resources: Resources, device: str) -> float:
@@ -78,7 +78,7 @@ def _pools(shards: int, job: Job) -> Pools:
 
 def _operators(rows: Sequence[Row], job: Job, pools: Pools, isolated: bool) -> "Dataset":
     import ray.data
-    from ray.data import ActorPoolStrategy, TaskPoolStrategy
+    from ray.data import TaskPoolStrategy
 
     unsigned = replace(job, signer=None)  # only writers, who sign, get the key
     task: dict[str, Any] = {
@@ -86,14 +86,6 @@ def _operators(rows: Sequence[Row], job: Job, pools: Pools, isolated: bool) -> "
         "scheduling_strategy": "SPREAD",  # even if a shard is large
         "max_retries": RETRIES,
     }
-    actors = ActorPoolStrategy(
-        min_size=pools.min_actors,
-        max_size=pools.max_actors,
-        initial_size=pools.initial_actors,
-        max_tasks_in_flight_per_actor=2,
-        max_concurrent_calls_per_actor=2,
-        enable_true_multi_threading=True,  # the actor lets one colorize at a time
-    )
     return (
         ray.data.from_items(list(rows), override_num_blocks=len(rows))
         .map(
@@ -105,7 +97,7 @@ def _operators(rows: Sequence[Row], job: Job, pools: Pools, isolated: bool) -> "
         .map(
             ColorizeActor,  # type: ignore[arg-type]
             fn_constructor_args=[unsigned],
-            compute=actors,
+            compute=_actor_pool(pools),
             max_task_retries=RETRIES,
             **actor_resources(gpu_share(job.resources, job.device)),
         )
@@ -115,6 +107,19 @@ def _operators(rows: Sequence[Row], job: Job, pools: Pools, isolated: bool) -> "
             compute=TaskPoolStrategy(size=pools.writers),
             **task,
         )
+    )
+
+
+def _actor_pool(pools: Pools) -> "ActorPoolStrategy":
+    from ray.data import ActorPoolStrategy
+
+    return ActorPoolStrategy(
+        min_size=pools.min_actors,
+        max_size=pools.max_actors,
+        initial_size=pools.initial_actors,
+        max_tasks_in_flight_per_actor=2,
+        max_concurrent_calls_per_actor=2,
+        enable_true_multi_threading=True,  # the actor lets one colorize at a time
     )
 
 

@@ -1,4 +1,5 @@
 """Training a stage on Ray Train, from color photographs to weights in a destination.
 
-Import `request` and `ray_train` from here; nothing in here knows runs, plans or results.
+Commands import `request`, `phases` and `ray_train`; evaluation imports `photographs`. Nothing in
+here knows the plan or the results of an archive.
 """

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -39,6 +39,9 @@ from pipeline.training.request import (
 )
 from pipeline.training.stored import StoredPixels, StoredSource
 from pipeline.training.worker import Progress, StageTraining, read_history
+
+if TYPE_CHECKING:
+    from ray.train.torch import TorchTrainer
 
 AGAIN = "the same command again goes on from the last checkpoint"
 
@@ -181,13 +184,9 @@ def _fit(
     on_progress: Callable[[Progress], None],
 ) -> None:
     import ray
-    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    least, most = resources.workers
-    on_gpu = resources.device == "cuda"
     # On this process's node, so that the loss of another node does not take it away.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     news = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})
@@ -200,23 +199,31 @@ def _fit(
         "held_out": None if held_out is None else held_out.rgb,
     }
     with tempfile.TemporaryDirectory() as folder:  # for Ray's own records; checkpoints are ours
-        trainer = TorchTrainer(
-            _work,
-            train_loop_config=work,
-            scaling_config=ScalingConfig(
-                # These are types of Ray Train V2; mypy sees those of V1.
-                num_workers=least if least == most else (least, most),  # type: ignore[arg-type]
-                use_gpu=on_gpu,
-                resources_per_worker={"CPU": 0 if on_gpu else 1, **({"GPU": 1} if on_gpu else {})},
-            ),
-            run_config=RunConfig(  # type: ignore[call-arg]
-                name="autochrome",
-                storage_path=folder,
-                failure_config=FailureConfig(max_failures=resources.max_failures),
-                logging_config=LoggingConfig(log_level="CRITICAL"),
-            ),
-        )
-        follow(trainer, news, on_progress)
+        follow(_trainer(work, resources, folder), news, on_progress)
+
+
+def _trainer(work: dict[str, Any], resources: Resources, folder: str) -> "TorchTrainer":
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    least, most = resources.workers
+    on_gpu = resources.device == "cuda"
+    return TorchTrainer(
+        _work,
+        train_loop_config=work,
+        scaling_config=ScalingConfig(
+            # These are types of Ray Train V2; mypy sees those of V1.
+            num_workers=least if least == most else (least, most),  # type: ignore[arg-type]
+            use_gpu=on_gpu,
+            resources_per_worker={"CPU": 0 if on_gpu else 1, **({"GPU": 1} if on_gpu else {})},
+        ),
+        run_config=RunConfig(  # type: ignore[call-arg]
+            name="autochrome",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=resources.max_failures),
+            logging_config=LoggingConfig(log_level="CRITICAL"),
+        ),
+    )
 
 
 def follow(trainer: Any, news: Any, on_progress: Callable[[Progress], None]) -> None:

@@ -117,17 +117,14 @@ class StageTraining:
                 saved = time.monotonic()
             if step == steps or now - told >= TELL_SECONDS:
                 told = time.monotonic()
-                rate = (step - first) / (told - started)
-                on_progress(
-                    Progress(
-                        step,
-                        steps,
-                        self._bits(),
-                        self._validated(),
-                        rate * size,
-                        (steps - step) / rate,
-                    )
-                )
+                on_progress(self._progress((step - first) / (told - started)))
+
+    def _progress(self, rate: float) -> Progress:
+        """rate: steps per second."""
+        step, steps = self.trainer.step, self.settings.training.steps
+        images = rate * self.settings.training.batch_size
+        left = (steps - step) / rate
+        return Progress(step, steps, self._bits(), self._validated(), images, left)
 
     def _fit_histogram(self) -> None:
         """Fit the histogram before the first step of a core without one; all workers use the

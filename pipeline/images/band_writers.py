@@ -9,23 +9,23 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import numpy as np
 
 from pipeline.images.codecs import deflate
 from pipeline.images.formats import PNG_SIGNATURE
-from pipeline.metadata.exif import (
+from pipeline.metadata.directories import (
     ICC,
     IPTC,
     XMP,
     Fields,
     Value,
-    exif_block,
     long,
-    photoshop_block,
     short,
     write_fields,
 )
+from pipeline.metadata.exif import exif_block, photoshop_block
 from pipeline.metadata.segments import extension_segments
 
 IPTC_IN_JPEG = 65_506  # bytes: what is left of a segment beside its heads
@@ -72,15 +72,9 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
     rows = iter(bands)
     first = next(rows)
     channels, bits = first.shape[2], 8 * first.dtype.itemsize
-    file, sizes, places = io.BytesIO(), [], []  # BytesIO hands its content out without a copy
+    file = io.BytesIO()  # hands its content out without a copy
     file.write(b"II*\0" + b"\0" * 4)
-    for band in _with(first, rows):
-        little = band.astype(band.dtype.newbyteorder("<"))
-        little[:, 1:] -= band[:, :-1]  # each pixel as its difference to the one before
-        packed = deflate(little.tobytes())
-        packed += b"\0" * (len(packed) % 2)
-        places.append(file.tell())
-        sizes.append(file.write(packed))
+    places, sizes = _write_strips(file, _with(first, rows))
     fields = labels.fields | {
         256: long(width),
         257: long(height),
@@ -103,6 +97,19 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
     file.seek(4)
     file.write(struct.pack("<I", place))
     return file.getvalue()
+
+
+def _write_strips(file: BinaryIO, bands: Iterable[np.ndarray]) -> tuple[list[int], list[int]]:
+    """Write each band as a strip; returns where they lie, and how long they are."""
+    places, sizes = [], []
+    for band in bands:
+        little = band.astype(band.dtype.newbyteorder("<"))
+        little[:, 1:] -= band[:, :-1]  # each pixel as its difference to the one before
+        packed = deflate(little.tobytes())
+        packed += b"\0" * (len(packed) % 2)
+        places.append(file.tell())
+        sizes.append(file.write(packed))
+    return places, sizes
 
 
 def jpeg_extra(labels: Labels) -> bytes:
