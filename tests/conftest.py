@@ -37,7 +37,7 @@ from xdist.remote import Producer  # noqa: E402
 from support import s3_servers  # noqa: E402
 from support.fault_proxy import FaultProxy, fault_proxy  # noqa: E402
 from support.local_ray import LocalRay  # noqa: E402
-from support.order_of_files import LONG, LONGEST, SharedRayScheduling  # noqa: E402
+from support.order_of_files import FIRST, LONGEST, SharedRayScheduling  # noqa: E402
 from support.signing_chains import Chain, write_chain  # noqa: E402
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -64,7 +64,7 @@ def pytest_collection() -> Generator[None, object, object]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The order in which files are handed to the processes that test side by side, and `slow` for
     what `make test-fast` leaves out: the longest, and tests that are marked so themselves."""
-    rank = {name: place for place, name in enumerate(LONGEST + LONG)}
+    rank = {name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))
     for item in items:
         if item.path.stem in LONGEST:
@@ -73,7 +73,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist, which may be switched off
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SharedRayScheduling | None:
-    """With --dist loadfile, files that share a Ray go to one process, too."""
+    """With --dist loadfile, files that share what is costly go to one process, too."""
     return SharedRayScheduling(config, log) if config.getvalue("dist") == "loadfile" else None
 
 

@@ -5,7 +5,7 @@
 
 import ast
 import sys
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -64,14 +64,17 @@ def sources(repository: Path, folder: str) -> list[Path]:
     return sorted((repository / folder).rglob("*.py"))
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache  # each file is asked about by a dozen tests
+def imports(path: Path) -> tuple[str, ...]:
     """Absolute names of all imported modules, those inside of functions included."""
+    found = list[str]()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0 and node.module, f"{path}: relative import"
-            yield node.module
+            found.append(node.module)
+    return tuple(found)
 
 
 def packages(path: Path) -> set[str]:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
@@ -32,14 +33,32 @@ NAMES = [b"caf\xe9.png", b"\xff\xfe/b\xfcro.png", "\uf7e9.png".encode(), b"broke
 FOLDER = b"R\xf6ntgen"
 
 
-def command(*arguments: object) -> str:
-    """What a command prints, in a process whose names are bytes."""
-    code = "import sys; from jobs.main import main; main(sys.argv[1:])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, check=False
-    )
+# A command for each list of words; a page is fed after each. An exit code that is not 0 ends all.
+COMMANDS = """
+import itertools, sys
+from jobs.main import main
+
+words = iter(sys.argv[1:])
+while command := list(itertools.takewhile(lambda word: word != "--", words)):
+    try:
+        main(command)
+    except SystemExit as end:
+        if end.code:
+            raise
+    sys.stdout.flush()
+    sys.stdout.buffer.write(b"\\f")
+"""
+
+
+def printed(*commands: Sequence[object]) -> list[str]:
+    """What commands print, one after the other in a process whose names are bytes."""
+    words = [str(word) for command in commands for word in (*command, "--")]
+    program = [sys.executable, "-c", COMMANDS, *words]
+    done = subprocess.run(program, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-    return done.stdout.decode("utf-8")
+    *told, rest = done.stdout.decode("utf-8").split("\f")
+    assert len(told) == len(commands) and not rest
+    return told
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +108,17 @@ def test_results_premis_sidecars_and_page_have_the_same_names(done: LocalStorage
 
 def test_status_names_them_as_text_json_and_table(done: LocalStorage, place: str) -> None:
     out = f"{place}/out"
-    lines = command("status", out, "--failed", "--json").splitlines()
-    assert [json.loads(line)["photo"] for line in lines] == ["broken\uf780.png"]
-    rows = list(csv.DictReader(io.StringIO(command("status", out, "--failed", "--csv", "-"))))
+    failed = ("status", out, "--failed")
+    lines, table, nothing, text, state = printed(
+        *((*failed, "--json"), (*failed, "--csv", "-")),
+        *((*failed, "--csv", f"{place}/f\udce9.csv"), failed, ("status", out, "--json")),
+    )
+    assert [json.loads(line)["photo"] for line in lines.splitlines()] == ["broken\uf780.png"]
+    rows = list(csv.DictReader(io.StringIO(table)))
     assert [row["photo"] for row in rows] == ["broken\uf780.png"]
-    command("status", out, "--failed", "--csv", f"{place}/f\udce9.csv")
-    assert os.path.exists(os.fsencode(place) + b"/f\xe9.csv")
-    assert r"broken\uf780.png" in command("status", out, "--failed")
-    assert json.loads(command("status", out, "--json"))["done"] == 3
+    assert os.path.exists(os.fsencode(place) + b"/f\xe9.csv"), nothing
+    assert r"broken\uf780.png" in text
+    assert json.loads(state)["done"] == 3
 
 
 def test_a_selection_that_comes_back_finds_them(done: LocalStorage) -> None:

@@ -21,7 +21,6 @@ from support.simulated_runs import foreign_lines
 
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
-    pytest.mark.usefixtures("local_ray"),  # of the last command alone, which is not disturbed
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
 ]
 PHOTOS = 60
@@ -36,7 +35,7 @@ def state_of(folder: Path) -> dict[str, tuple[int, bytes]]:
 
 
 def test_nothing_is_lost_or_done_twice_however_a_command_ends(
-    weights: Path, tmp_path: Path, repository: Path
+    weights: Path, tmp_path: Path, repository: Path, request: pytest.FixtureRequest
 ) -> None:
     source, out = tmp_path / "in", tmp_path / "out"
     results = out / "results"
@@ -83,6 +82,7 @@ def test_nothing_is_lost_or_done_twice_however_a_command_ends(
     assert len(before) + 4 <= len(now) < PHOTOS
     assert before.items() <= now.items()
 
+    request.getfixturevalue("local_ray")  # not before, as two minutes of an idle Ray are work, too
     assert run_command("resume", out, *given).exit_code == 0
     assert now.items() <= state_of(results).items()
     place = LocalStorage(str(out))

@@ -4,9 +4,9 @@ import re
 from itertools import chain
 from pathlib import Path
 
-from support.order_of_files import LONG, LONGEST, SHARED_RAYS
+from support.order_of_files import FIRST, LONGEST, ROWS, SHARED_RAYS
 
-ASKS = re.compile(r'usefixtures\("local_ray"|\blocal_ray: None')
+ASKS = re.compile(r'(usefixtures|getfixturevalue)\("local_ray"|\blocal_ray: None')
 
 
 def test_files_that_share_a_ray_are_those_that_ask_for_one(repository: Path) -> None:
@@ -16,4 +16,6 @@ def test_files_that_share_a_ray_are_those_that_ask_for_one(repository: Path) -> 
     asking -= {Path(__file__).stem}
     listed = list(chain(*SHARED_RAYS))
     assert len(listed) == len(set(listed)) and asking == set(listed)
-    assert {*LONGEST, *LONG} <= files.keys()
+    rows = list(chain(*ROWS))
+    assert len(rows) == len(set(rows)) and len(FIRST) == len(set(FIRST))
+    assert {*LONGEST} <= {*FIRST} and {*FIRST, *rows} <= files.keys()

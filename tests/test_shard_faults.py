@@ -33,7 +33,7 @@ class Small(Colorizer):
     """A real colorizer whose memory holds so many photographs, and none that is white."""
 
     def __init__(self, room: int) -> None:
-        super().__init__(tiny_core(8), tiny_color(8), tiny_spatial(16), batch_size=2)
+        super().__init__(tiny_core(8), tiny_color(8), tiny_spatial(16), batch_size=8)
         self.room, self.asked = room, list[int]()
 
     def colorize(

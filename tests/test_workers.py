@@ -30,15 +30,13 @@ from pipeline.run.steps import Candidate, read_shard
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.s3 import S3Storage
-from support.tiny_models import write_tiny_weights
 
 SMALL_SHARDS = RecipeOptions(shard_size=2)
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path, weights: Path) -> Job:
     """A run of four photographs in two shards."""
-    weights = write_tiny_weights(tmp_path / "weights")
     for code in (40, 90, 140, 190):
         Image.new("L", (20, 20), code).save(tmp_path / f"{code}.png")
     resources = Resources(str(weights), device="cpu")
@@ -121,10 +119,9 @@ def test_a_photo_to_be_redone_is_drawn_with_the_seed_given(job: Job) -> None:
 
 
 def test_a_node_has_the_weights_of_a_bucket_before_an_actor_asks(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: str, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "node"))
-    weights = write_tiny_weights(tmp_path / "weights")
     for file in weights.iterdir():
         S3Storage(bucket).write(f"weights/{file.name}", file.read_bytes())
     warm_up(f"s3://{bucket}/weights", "coltran", file_digests(weights))
@@ -142,12 +139,13 @@ def test_only_a_run_that_has_no_plan_yet_begins(job: Job, tmp_path: Path) -> Non
     assert begun == ["cpu"], "nothing is brought up for what may be done already"
 
 
-def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Path) -> None:
-    weights = str(write_tiny_weights(tmp_path / "weights"))
+def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(
+    weights: Path, tmp_path: Path
+) -> None:
     Image.new("L", (20, 20), 40).save(tmp_path / "a.png")
 
     def recipe(destination: MemoryStorage, **given: Any) -> tuple[bool, float, float]:
-        options, resources = RecipeOptions(**given), Resources(weights, device="cpu")
+        options, resources = RecipeOptions(**given), Resources(str(weights), device="cpu")
         found = prepare_job(str(tmp_path), destination, options, resources).run.recipe
         return found.draft, found.temperature, found.saturation
 
@@ -168,7 +166,8 @@ def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(tmp_path: Pa
         new.objects |= by_other.objects
 
     joined = prepare_job(
-        *(str(tmp_path), new, RecipeOptions(), Resources(weights, device="cpu")), begin_meanwhile
+        *(str(tmp_path), new, RecipeOptions(), Resources(str(weights), device="cpu")),
+        begin_meanwhile,
     )
     assert joined.run.recipe.saturation == 0.5 and joined.begun, "as decided by the other"
     mean = MemoryStorage("mean")
