@@ -6,6 +6,7 @@ system's timer does that, even where C code holds Python's lock, and costs next 
 
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
@@ -13,7 +14,7 @@ from typing import IO
 # 500 megapixels took 540 s on an overloaded machine, and up to four candidates are written.
 SECONDS_PER_MEGAPIXEL = 5.0
 MOST_SECONDS = 3600.0  # however many pixels a damaged file claims
-_TOLD = re.compile(rb"^deadline: (\d+(?:\.\d+)?) seconds$", re.MULTILINE)
+_TOLD = re.compile(rb"deadline: (\d+(?:\.\d+)?) seconds$", re.MULTILINE)
 # Seconds for the smallest photo, and the file that is told of each deadline.
 _armed: list[tuple[float, IO[str] | None]] = []
 
@@ -21,6 +22,8 @@ _armed: list[tuple[float, IO[str] | None]] = []
 @contextmanager
 def deadline(seconds: float, file: IO[str] | None = None) -> Iterator[None]:
     """End this process by SIGALRM unless the block ends in time; `file` is told the deadline."""
+    if threading.current_thread() is threading.main_thread():  # no other may
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # whoever started us may have ignored it
     _armed.append((seconds, file))
     _arm(seconds, file)
     try:
@@ -43,7 +46,10 @@ def _arm(seconds: float, file: IO[str] | None) -> None:
     signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def missed_deadline(code: int, text: bytes) -> float | None:
-    """The seconds of the deadline that a process missed, by how it ended and its last output."""
-    told = _TOLD.findall(text)
-    return float(told[-1]) if code == -signal.SIGALRM and told else None
+def missed_deadline(code: int, text: bytes) -> str:
+    """How long a process took that missed its deadline, by how it ended and its last output; "" for
+    any other end."""
+    if code != -signal.SIGALRM:
+        return ""
+    told = _TOLD.findall(text)  # nothing where a decoder has said a great deal since
+    return f"took more than {float(told[-1]):g} seconds" if told else "took too long"

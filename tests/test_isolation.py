@@ -88,13 +88,36 @@ def test_a_hang_is_a_photos_failure(
     assert caught.value.reason == "timeout"
 
 
+def chatter_and_hang(before: int, after: int) -> None:
+    os.write(2, b"!" * before)  # without an end of line
+    allow(200_000)
+    os.write(2, b"!" * after)
+    time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [(9, 9, "took more than 1.5 seconds"), (0, 2**17, "took too long")],
+)
+def test_a_hang_is_known_whatever_is_printed(
+    monkeypatch: pytest.MonkeyPatch, before: int, after: int, words: str
+) -> None:
+    monkeypatch.setattr(isolation, "SECONDS", 0.5)
+    with pytest.raises(PhotoError, match=words) as caught:
+        call_isolated(chatter_and_hang, before, after)
+    assert caught.value.reason == "timeout"
+
+
+@pytest.mark.parametrize("ignored", [False, True])
 @HANGS
 def test_a_hang_in_a_worker_ends_the_worker(
-    monkeypatch: pytest.MonkeyPatch, hang: Callable[[], None]
+    monkeypatch: pytest.MonkeyPatch, hang: Callable[[], None], ignored: bool
 ) -> None:
     monkeypatch.setattr(isolation, "SECONDS", 0.3)
     child = os.fork()
     if not child:
+        if ignored:  # as a child may find it
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
         call_here(hang)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGALRM

@@ -354,13 +354,11 @@ class TestFolder:
             assert [path.endswith(".partial") for path in synced] == [True, True]
         assert (tmp_path / "1").read_bytes() == b"one"
 
+    @pytest.mark.parametrize("number", [errno.EPERM, errno.EACCES, errno.EINVAL])
     def test_a_disk_without_hard_links_takes_what_is_written_together(
-        self, tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+        self, tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch, number: int
     ) -> None:
-        def link(one: str, other: str) -> None:
-            raise OSError(errno.EPERM, "Operation not permitted")
-
-        monkeypatch.setattr(os, "link", link)
+        monkeypatch.setattr(os, "link", refusing(number))
         with LocalStorage(str(tmp_path), conditional=False).together() as together:
             together.write("1", b"one")
             assert [path.endswith(".partial") for path in synced] == [True]

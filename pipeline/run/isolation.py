@@ -103,9 +103,8 @@ def _until_threshold(total: int | None, free: int | None, kept: float) -> int | 
 
 def _death(code: int, words: bytes) -> PhotoError:
     """The error for a process that ended without an answer."""
-    seconds = missed_deadline(code, words)
-    if seconds is not None:
-        return PhotoError("timeout", f"took more than {seconds:g} seconds")
+    if late := missed_deadline(code, words):
+        return PhotoError("timeout", late)
     if code == -signal.SIGKILL:
         return PhotoError("out_of_memory", "the process that worked on it was killed")
     if b"MemoryError" in words or b"bad_alloc" in words:

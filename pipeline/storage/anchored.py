@@ -45,7 +45,7 @@ class AnchoredStorage:
 
     @contextmanager
     def together(self) -> "Iterator[AnchoredStorage]":
-        with self._storage.together() as storage:
+        with self._telling(), self._storage.together() as storage:
             yield AnchoredStorage(storage, self._anchor)
 
     def delete(self, path: str) -> None:
@@ -56,10 +56,17 @@ class AnchoredStorage:
 
     @contextmanager
     def _while_there(self) -> Iterator[None]:
-        """A write that fails because the destination has just vanished says so, too."""
         self._check()
+        with self._telling():
+            yield
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """A write that fails because the destination has just vanished says so, too."""
         try:
             yield
+        except DestinationGone:
+            raise
         except StorageError as error:
             self._check(error)
             raise

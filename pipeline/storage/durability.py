@@ -3,8 +3,8 @@
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import BinaryIO
 
 NOT_ONE_FILES_FAULT = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
@@ -29,10 +29,14 @@ class Unsynced:
         self._files: list[tuple[int, str]] = []
         self._failure: OSError | None = None
 
-    def add(self, file: BinaryIO, place: str) -> None:
-        """A file whose name will be `place`. Raises OSError (too many open files)."""
-        self._files.append((os.dup(file.fileno()), place))
-        if len(self._files) == _HELD:
+    def add(self, place: str) -> None:
+        """A file that is still open elsewhere. Raises OSError (too many open files).
+
+        It is opened by the name that it keeps: some file systems (NFS, FUSE) only hide a name that
+        is deleted while open, so that of a temporary file would stay in the folder.
+        """
+        self._files.append((os.open(place, os.O_RDONLY), place))
+        if len(self._files) >= _HELD:
             self._sync_files()
 
     def sync(self, root: str) -> None:
@@ -46,28 +50,30 @@ class Unsynced:
 
     def close(self) -> None:
         """Let go of the files."""
-        for descriptor, _ in self._files:
-            os.close(descriptor)
-        self._files = []
+        while self._files:
+            descriptor, _ = self._files.pop()
+            with suppress(OSError):  # what a failed write costs has been told by its sync
+                os.close(descriptor)
 
     def _sync_files(self) -> None:
         """A failure is kept for `sync`: it is not the fault of the file that is written now."""
         if not self._files:
             return
-        with ThreadPoolExecutor(min(_AT_ONCE, len(self._files))) as threads:
-            failures = [each for each in threads.map(_sync_file, self._files) if each]
-        self._failure = self._failure or (failures[0] if failures else None)
+        try:
+            with ThreadPoolExecutor(min(_AT_ONCE, len(self._files))) as threads:
+                list(threads.map(self._sync_file, self._files))
+        except RuntimeError:  # the system gives this process no more threads
+            list(map(self._sync_file, self._files))
         self.close()
 
-
-def _sync_file(file: tuple[int, str]) -> OSError | None:
-    descriptor, place = file
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        error.filename = place
-        return error
-    return None
+    def _sync_file(self, file: tuple[int, str]) -> None:
+        """A failure is kept at once, as the system tells of it only once."""
+        descriptor, place = file
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            error.filename = place
+            self._failure = self._failure or error
 
 
 def sync_folder(folder: str) -> None:

@@ -308,7 +308,7 @@ def _write(place: str, data: bytes | BinaryIO, move: Any, unsynced: Unsynced | N
                 data.seek(start)
             file.flush()
             if unsynced and _is_linked(temporary, place):
-                unsynced.add(file, place)
+                unsynced.add(place)
                 return
             os.fsync(file.fileno())
         move(temporary, place)
@@ -319,13 +319,11 @@ def _write(place: str, data: bytes | BinaryIO, move: Any, unsynced: Unsynced | N
 
 def _is_linked(temporary: str, place: str) -> bool:
     """Give a file its name before it is synced, unless there is a file of that name, which others
-    may count on. Raises OSError."""
+    may count on. Where that fails for another reason, moving the file may work, or says why not."""
     try:
         os.link(temporary, place)
-    except OSError as error:
-        if error.errno == errno.EEXIST or error.errno in _NO_HARD_LINKS:
-            return False
-        raise
+    except OSError:
+        return False
     return True
 
 
