@@ -56,7 +56,7 @@ def draw_rows(
     uniforms_BHW may have fewer rows than the context: then only these are drawn.
     """
     batch, height, width = gray_BHW.shape
-    at_once = LANES if context.device.type == "cpu" else batch
+    at_once = _at_once(context)
     parts = [slice(first, first + at_once) for first in range(0, batch, at_once)]
     outer = [_outer_state(core, context[part], width) for part in parts]
     inner_norms = [modulate_norms(layer, context) for layer in core.inner.layers]
@@ -78,6 +78,11 @@ def draw_rows(
             )
             upper = torch.cat(list(finished))
     return CoreSample(bins, log_prob, entropy, expected)
+
+
+def _at_once(context: Tensor) -> int:
+    """How many pictures' matrix products are computed together: on a GPU those of all."""
+    return LANES if context.device.type == "cpu" else len(context)
 
 
 def _outer_state(
@@ -153,9 +158,8 @@ def start_row(
 
 
 def _modulate_positions(layer: AxialLayer, context: Tensor) -> PositionModulations:
-    """`AxialLayer.modulate_positions`; on a CPU, LANES pictures at a time."""
-    at_once = LANES if context.device.type == "cpu" else len(context)
-    parts = [layer.modulate_positions(some) for some in context.split(at_once)]
+    """`AxialLayer.modulate_positions`, of some pictures at a time."""
+    parts = [layer.modulate_positions(some) for some in context.split(_at_once(context))]
     return PositionModulations(*(_join(each) for each in zip(*parts, strict=True)))
 
 
