@@ -16,7 +16,7 @@ from pipeline.cluster.session import Capacity
 ACTOR_CORES = 0.9  # where it computes on a core
 TASK_CORES = {"cpu": 0.05, "cuda": 0.5}  # of a reader or writer, by where actors are
 SHARDS_IN_FLIGHT = 25
-# In a wave, at least and at most. Each costs 2 ms before the first can start, and 40 KiB of
+# In a wave, at least and at most. Each costs 2 ms before the first can start, and 10 KiB of
 # the driver; between two waves the actors start anew, which many should not do every few minutes.
 SHARDS_PER_WAVE = (2_000, 20_000)
 _SHARDS_PER_ACTOR = 200
