@@ -28,6 +28,9 @@ ENVIRONMENT = {  # which Ray reads when it is imported, or started
     "RAY_prestart_worker_first_driver": "0",  # else a start waits for ever if one of these dies
     "RAY_num_workers_soft_limit": "64",  # idle readers are used again, as writers, not ended
 }
+# What Ray sets and leaves. With the first, any Ray that this process or a child of it starts later
+# would want a token, and end at once if it finds none.
+_LEFT_BY_RAY = ("RAY_AUTH_MODE", "PYTHONBREAKPOINT")
 _START_SECONDS = 180.0
 _TIMED_OUT = "timed out during startup"  # after 30 s, Ray's own limit, which a busy machine misses
 
@@ -159,6 +162,7 @@ def quiet_ray(num_cpus: int | None = None) -> Iterator[bool]:
         place = address()
         _check_address(place)
         folder = stack.enter_context(session_folder()) if place == "local" else None
+        stack.enter_context(_restored(*_LEFT_BY_RAY))
         stack.callback(ray.shutdown)
         _start(place, num_cpus, folder)
         yield True
@@ -181,7 +185,9 @@ def _start(place: str, num_cpus: int | None, folder: Path | None) -> None:
         )
         stack.enter_context(_standard_error_closed())
         stack.enter_context(_signals_kept())
-        # Else its token would be that of a session before; there is no public way to forget it.
+        # Else whether it wants a token, and which, would be as in a session before; there is no
+        # public way to forget that.
+        _raylet.Config.initialize("")  # type: ignore[attr-defined]
         _raylet.AuthenticationTokenLoader.instance().reset_cache()  # type: ignore[attr-defined]
         _init(place, num_cpus, str(folder / "r") if folder else None)
 
@@ -210,14 +216,21 @@ def _init(place: str, num_cpus: int | None, folder: str | None) -> None:
 @contextmanager
 def _set(variables: Mapping[str, str]) -> Iterator[None]:
     """Environment variables for Ray's processes, which do not stay in this one."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
+    with _restored(*variables):
+        os.environ.update(variables)
+        yield
+
+
+@contextmanager
+def _restored(*names: str) -> Iterator[None]:
+    """Environment variables that are after the block what they were before."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 

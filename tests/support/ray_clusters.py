@@ -35,6 +35,7 @@ class SimulatedCluster:
     """environment: of who joins it. dashboard: its job server, where the head has one."""
 
     def __init__(self, server: "subprocess.Popen[str]") -> None:
+        """Raises ValueError: Ray did not start."""
         self._server = server
         self._nodes = set[str]()
         address, self.dashboard = json.loads(self._answer())
@@ -78,23 +79,32 @@ def simulated_cluster(
             arguments |= {name: free_port() for name in ports}
         # In a folder of its own, where its jobs find its address, and not that of another one.
         with TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
-            server = subprocess.Popen(
-                [sys.executable, "-c", _SERVER, json.dumps(arguments)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-                env={**environment, "RAY_TMPDIR": folder},
-            )
+            log = Path(folder, "log")
+            with log.open("w") as file:
+                server = subprocess.Popen(
+                    [sys.executable, "-c", _SERVER, json.dumps(arguments)],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=file,
+                    text=True,
+                    env={**environment, "RAY_TMPDIR": folder},
+                )
             with server:  # closes its pipes, which ends it
                 try:
                     cluster = SimulatedCluster(server)
-                except ValueError:
+                except ValueError as error:
                     if attempt == 2:
-                        raise
+                        raise RuntimeError(_why(Path(folder))) from error
                     continue
                 yield cluster
                 return
+
+
+def _why(folder: Path) -> str:
+    """What Ray wrote before it ended: the cluster's own traceback, and errors of its daemons."""
+    files = [folder / "log", *sorted(folder.rglob("*.err"))]
+    parts = [f"{file.name}:\n{file.read_text(errors='replace')[-3000:]}" for file in files]
+    return "no cluster after three attempts\n" + "\n".join(parts)
 
 
 @dataclass(frozen=True)
