@@ -133,13 +133,19 @@ def peak(device: str) -> float:
 
 
 def time_core(
-    core: ColTranCore, batch: int, device: str, with_graphs: bool, gflop: float, rate: float
+    core: ColTranCore,
+    batch: int,
+    device: str,
+    with_graphs: bool,
+    forecast: bool,
+    gflop: float,
+    rate: float,
 ) -> dict[str, object]:
     _, gray, extras = inputs_of(core, batch, device)
     reset_peak(device)
     runners = RowRunners(core)
     draw = partial(
-        sample_core, core, gray, range(batch), 1.0, *extras, runners=runners, forecast=False
+        sample_core, core, gray, range(batch), 1.0, *extras, runners=runners, forecast=forecast
     )
     with graphs(with_graphs):
         seconds = seconds_of(draw, 1)
@@ -194,12 +200,13 @@ def measure_speed(report: Report, device: str, batches: list[int], tiny: bool) -
         for stage in (core, color, spatial):
             stage.to(dtype)
         told: dict[str, object] = {"size": size, "dtype": name}
-        ways = [(batch, True) for batch in batches]
+        ways = [(batch, True, False) for batch in batches]
         if device == "cuda":
-            ways.insert(1, (batches[0], False))
-        for batch, graph in ways:
-            work = partial(time_core, core, batch, device, graph, gflop, rates[name])
-            report.measure("core", work, **told, batch=batch, graphs=graph)
+            ways.insert(1, (batches[0], False, False))
+            ways += [(batch, True, True) for batch in batches]
+        for batch, graph, forecast in ways:
+            work = partial(time_core, core, batch, device, graph, forecast, gflop, rates[name])
+            report.measure("core", work, **told, batch=batch, graphs=graph, forecast=forecast)
         upsamplers: list[ChannelUpsampler] = [color]
         if not (tiny and size == "shipped"):
             upsamplers.append(spatial)
@@ -258,23 +265,29 @@ def measure_numerics(
         core = build(size, tiny)[0].to(device, dtype)
         report.measure("graph against eager", partial(draw_both, core, there, "graph"), dtype=name)
         report.measure("company", partial(draw_both, core, there, "company"), dtype=name)
+        if device == "cuda":
+            work = partial(draw_both, core, there, "forecasts")
+            report.measure("forecasts against lanes", work, dtype=name)
 
 
 def draw_both(
     core: ColTranCore, there: tuple[Tensor, Tensor, Extras], what: str
 ) -> dict[str, object]:
-    """The share of pixels that come out otherwise by the plain loop, or one by one."""
+    """The share of pixels that the plain loop, single photographs or forecasts draw otherwise."""
     _, gray, extras = there
     count = len(gray)
 
-    def draw(places: range) -> Tensor:
+    def draw(places: range, forecast: bool = False) -> Tensor:
         part = slice(places.start, places.stop)
         some = (None if each is None else each[part] for each in extras)
-        sample = sample_core(core, gray[part], places, 1.0, *some, lanes=count, forecast=False)
+        sample = sample_core(core, gray[part], places, 1.0, *some, lanes=count, forecast=forecast)
         return sample.bins_BHW
 
     together = draw(range(count))
-    alone = [range(count)] if what == "graph" else [range(1), range(count - 1, count)]
+    parts = [range(1), range(count - 1, count)] if what == "company" else [range(count)]
     with graphs(what != "graph"):
-        pairs = [(together[places.start : places.stop], draw(places)) for places in alone]
+        pairs = [
+            (together[places.start : places.stop], draw(places, what == "forecasts"))
+            for places in parts
+        ]
     return {"changed": max(float((one != other).double().mean()) for one, other in pairs)}

@@ -12,6 +12,9 @@ from test_core import OPTIONS
 from model.core import ColTranCore
 from model.encoder import Extras
 from model.sampling import CoreSample, sample_core, sampler
+from model.sampling.cached import draw_rows, encode
+from model.sampling.draw import draw_uniforms
+from model.sampling.forecast import BatchForecaster
 from model.sampling.row import InnerStep, RowRunner
 from model.sampling.runners import RowRunners
 from model.weights import load_stage
@@ -48,6 +51,54 @@ def test_forecasts_are_lanes_to_the_bit(options: dict[str, object], temperature:
     for part in (slice(0, 3), slice(3, 6)):
         alone = sample_core(core, gray, seeds[part], temperature, runners=runners, forecast=True)
         check_same(alone, CoreSample(*(each[part] for each in lanes)))
+
+
+def draw_all_at_once(
+    core: ColTranCore, gray: torch.Tensor, seeds: list[int], temperature: float
+) -> CoreSample:
+    """As forecasts do on a GPU."""
+    forecaster = BatchForecaster(core, len(gray), temperature)
+    with torch.no_grad():
+        context, uniforms = encode(core, gray), draw_uniforms(gray, seeds, temperature)
+        return draw_rows(core, forecaster, gray, context, uniforms)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.7])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_forecasts_of_a_whole_batch_are_lanes_to_the_bit(
+    options: dict[str, object], temperature: float
+) -> None:
+    core, gray, seeds = tiny_core(SIDE, **options), gray_photographs(8), list(range(8))
+    lanes = sample_core(core, gray, seeds, temperature, forecast=False)
+    check_same(draw_all_at_once(core, gray, seeds, temperature), lanes)
+
+
+def test_the_passes_of_a_batch_are_fewer_than_its_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decoder that looks at no pixel of its row: one pass draws it, and one proves it."""
+    core = tiny_core(SIDE)
+    core.pixel_embedding.weight.data.zero_()
+    passes = []
+    run = InnerStep.run_window
+
+    def counted(self: InnerStep, x: torch.Tensor, start: int, inputs: Any) -> torch.Tensor:
+        passes.append(start)
+        return run(self, x, start, inputs)
+
+    monkeypatch.setattr(InnerStep, "run_window", counted)
+    draw_all_at_once(core, gray_photographs(8), list(range(8)), 1.0)
+    assert len(passes) <= 2 * SIDE * core.config.inner
+
+
+def test_a_device_that_never_computes_the_same_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    core, noise = tiny_core(SIDE), torch.Generator().manual_seed(0)
+    run = InnerStep.run_window
+
+    def other_each_time(self: InnerStep, x: torch.Tensor, start: int, inputs: Any) -> torch.Tensor:
+        return run(self, x, start, inputs) + torch.randn(x.shape, generator=noise)
+
+    monkeypatch.setattr(InnerStep, "run_window", other_each_time)
+    with pytest.raises(RuntimeError, match="did not settle"):
+        draw_all_at_once(core, gray_photographs(8), list(range(8)), 1.0)
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ class RowInputs(NamedTuple):
 
 @dataclass(frozen=True)
 class InnerStep:
-    """An inner layer at one pixel of each picture, or at some pixels of one picture's row.
+    """An inner layer at one pixel of each picture, or at some pixels of each picture's row.
 
     On a CPU in float32, both compute identical features for a pixel: the sums of oneDNN do not
     depend on the number of rows, those of `attend_masked` do not depend on the number of queries,
@@ -156,33 +156,40 @@ class InnerStep:
         return self._finish(x, mixed.reshape(batch, -1), mlp_here, inputs)
 
     def run_window(self, x: Tensor, start: int, inputs: StepInputs) -> Tensor:
-        """Some pixels of one picture at once, from column `start` on: (P, D) -> (P, D)."""
-        places = slice(start, start + len(x))
-        qkv_here, mlp_here = (_pick(each, (places, 0)) for each in (inputs.qkv, inputs.mlp))
-        _, _, heads, _, features = self.cache.shape
-        qkv = qkv_here.apply(self.qkv(x).view(-1, 3, heads, features)).permute(1, 2, 0, 3)
-        self.cache[0, :, :, places] = qkv[1:]
+        """Some pixels of a row of each picture at once, from column `start` on.
+
+        (P, B, D) -> (P, B, D).
+        """
+        count, (batch, _, heads, _, features) = len(x), self.cache.shape
+        places = slice(start, start + count)
+        qkv_here, mlp_here = (_pick(each, places) for each in (inputs.qkv, inputs.mlp))
+        qkv = qkv_here.apply(self.qkv(x.flatten(0, 1)).view(count, batch, 3, heads, features))
+        qkv = qkv.permute(1, 2, 3, 0, 4)  # (B, 3, N, P, C)
+        self.cache[:, :, :, places] = qkv[:, 1:]
         keys, values = self.cache.unbind(1)
-        mixed = attend_masked(qkv[0, None], keys, values, self.bias[:, places])
-        return self._finish(x, mixed[0].transpose(0, 1).reshape(len(x), -1), mlp_here, inputs)
+        on_cpu = x.device.type == "cpu"
+        mixed = (attend_masked if on_cpu else attend)(qkv[:, 0], keys, values, self.bias[:, places])
+        mixed = mixed.permute(2, 0, 1, 3).reshape(count, batch, -1)
+        return self._finish(x, mixed, mlp_here, inputs)
 
     def _finish(self, x: Tensor, mixed: Tensor, mlp: Modulation, inputs: StepInputs) -> Tensor:
         norms = NormModulations(
             FusedModulation(*inputs.attention_norm), FusedModulation(*inputs.mlp_norm)
         )
         positions = PositionModulations(mlp=mlp)
-        return self.layer.finish(x, self.output(mixed), positions, norms, self._mlp)
+        attended = self.output(mixed.flatten(0, -2)).view(x.shape)
+        return self.layer.finish(x, attended, positions, norms, self._mlp)
 
     def _mlp(self, x: Tensor) -> Tensor:
-        return self.mlp_output(self.mlp_input(x, "relu"))
+        return self.mlp_output(self.mlp_input(x.flatten(0, -2), "relu")).view(x.shape)
 
 
 def _pick(modulation: Modulation, place: Any) -> FusedModulation:
     return FusedModulation(*(None if part is None else part[place] for part in modulation))
 
 
-class RowRunner:
-    """Draws one row of each picture of a batch, at one temperature; to be called for every row.
+class Recorded:
+    """Work on the inputs of a row that runs again and again with tensors of the same shapes.
 
     Inputs are copied into its own buffers, and results are copies, so rows and batches are
     independent of each other. On a GPU, launching a row's 3,000 small kernels would take longer
@@ -190,25 +197,37 @@ class RowRunner:
     recording. The core's weights must not be changed or moved meanwhile.
     """
 
+    def __init__(self, work: Callable[[RowInputs], Drawn]) -> None:
+        self._work = work
+        self._buffers: RowInputs | None = None
+        self._run: Callable[[], Drawn] | None = None
+
+    def __call__(self, given: RowInputs) -> Drawn:
+        """Do the work. Raises ValueError if an input has another shape than before."""
+        if self._buffers is None:
+            with torch.inference_mode(False), torch.no_grad():  # both modes can write to these
+                self._buffers = given.copy()
+        self._buffers.fill(given)
+        if self._run is None:
+            run, device = partial(self._work, self._buffers), given.start_WBD.device
+            self._run = record(run, device) if device.type == "cuda" else run
+        return Drawn(*(part.clone() for part in self._run()))
+
+
+class RowRunner:
+    """Draws one row of each picture of a batch, at one temperature; to be called for every row."""
+
     def __init__(self, core: ColTranCore, batch: int, temperature: float) -> None:
         self._core, self._temperature = core, temperature
         with torch.inference_mode(False), torch.no_grad():  # buffers that both modes can write to
             self._steps = [InnerStep.of(layer, batch, batch) for layer in core.inner.layers]
             self._head = Dense(core.head.weight, core.head.bias, batch)
-        self._buffers: RowInputs | None = None
-        self._draw: Callable[[], Drawn] | None = None
+        self._draw = Recorded(self._draw_row)
 
     @torch.no_grad()
     def __call__(self, given: RowInputs) -> Drawn:
         """Draw a row, (B, W) each. Raises ValueError if an input has another shape than before."""
-        if self._buffers is None:
-            with torch.inference_mode(False), torch.no_grad():
-                self._buffers = given.copy()
-        self._buffers.fill(given)
-        if self._draw is None:
-            draw_row, device = partial(self._draw_row, self._buffers), given.start_WBD.device
-            self._draw = record(draw_row, device) if device.type == "cuda" else draw_row
-        return Drawn(*(part.clone() for part in self._draw()))
+        return self._draw(given)
 
     def _draw_row(self, given: RowInputs) -> Drawn:
         core, pixels = self._core, list[Drawn]()

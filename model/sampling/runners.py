@@ -1,12 +1,13 @@
 """The row runners of one core, kept from batch to batch."""
 
 from model.core import ColTranCore
-from model.sampling.forecast import RowForecaster, can_forecast
+from model.sampling.forecast import BatchForecaster, RowForecaster, can_forecast
 from model.sampling.row import RowRunner
 
 
 class RowRunners:
-    """The row runners of one core, created when needed: one per temperature, for one batch size.
+    """The row runners of one core, created when needed, for one batch size: one for each
+    temperature, and for forecasts another one.
 
     Runners of another batch size are dropped. The batch size changes after running out of memory,
     which the recordings of the old runners would go on holding. forecasts_agree, many_agree:
@@ -19,17 +20,21 @@ class RowRunners:
         self.forecasts_agree: bool | None = None
         self.many_agree: bool | None = None
         self._batch = 0
-        self._by_temperature: dict[float, RowRunner] = {}
+        self._of_batch: dict[tuple[float, bool], RowRunner | BatchForecaster] = {}
         self._forecasters: dict[float, RowForecaster] = {}
 
-    def of(self, batch: int, temperature: float) -> RowRunner:
+    def of(
+        self, batch: int, temperature: float, forecast: bool = False
+    ) -> RowRunner | BatchForecaster:
         """The runner for a batch size and temperature."""
         if batch != self._batch:
-            self._by_temperature.clear()
+            self._of_batch.clear()
             self._batch = batch
-        if temperature not in self._by_temperature:
-            self._by_temperature[temperature] = RowRunner(self.core, batch, temperature)
-        return self._by_temperature[temperature]
+        key = (temperature, forecast)
+        if key not in self._of_batch:
+            kind = BatchForecaster if forecast else RowRunner
+            self._of_batch[key] = kind(self.core, batch, temperature)
+        return self._of_batch[key]
 
     def forecaster(self, temperature: float) -> RowForecaster:
         """The forecaster for a temperature. Raises ValueError where `can_forecast` is false."""

@@ -50,12 +50,15 @@ def sample_core(
 
     lanes: on a GPU, draw at least this many pictures at once, by repeating the last photograph; on
     a CPU it has no effect. runners: those of this core, to be kept by callers that draw many
-    batches. forecast: draw each picture by itself with exact forecasts (model.sampling.forecast);
-    None chooses the faster way. All ways draw identical pictures.
+    batches. forecast: guess whole rows (model.sampling.forecast), of each picture by itself on a
+    CPU, of all pictures at once on a GPU; None chooses the faster way on a CPU, and no forecasts
+    on a GPU, where their speed was never measured. On a CPU all ways draw identical pictures. On a
+    GPU forecasts multiply matrices of other shapes, so that last bits of sums, and with them rare
+    draws, may differ.
 
     Raises:
         ValueError: a wrong shape, range, number of seeds or temperature, runners of another core,
-            or forecasts where `can_forecast` is false.
+            or forecasts on a CPU where `can_forecast` is false.
     """
     runners = RowRunners(core) if runners is None else runners
     if runners.core is not core:
@@ -83,14 +86,14 @@ def sample_encoded(
     if forecast is None:
         forecast = count <= MOST_FORECAST and can_forecast(core) and forecasts_agree(runners)
     parts = []
-    if forecast:
+    if forecast and core.head.weight.device.type == "cpu":
         forecaster = runners.forecaster(temperature)
         pictures = zip(gray_BHW.split(1), context.split(1), uniforms.split(1), strict=True)
         parts += [draw_rows(core, forecaster, *picture) for picture in pictures]
     else:
         for group in _groups(runners, count, lanes):
             lane = group.clamp(max=count - 1).to(gray_BHW.device)
-            runner = runners.of(len(lane), temperature)
+            runner = runners.of(len(lane), temperature, forecast)
             drawn = draw_rows(core, runner, gray_BHW[lane], context[lane], uniforms[lane])
             parts.append(CoreSample(*(part[: count - int(group[0])] for part in drawn)))
     return CoreSample(*(torch.cat(pieces) for pieces in zip(*parts, strict=True)))
