@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import psutil
 import ray
 from ray._private.internal_api import memory_summary
+
+# isort: split
+import psutil  # Ray brings it along, for whoever has imported Ray
 
 COLUMNS = ("driver_MiB", "worker_MiB", "store_MiB", "spilled_MiB")
 
