@@ -45,7 +45,9 @@ class Dense:
         self._packed: Tensor | None = None
         if not packs(weight):
             return
-        if weight.dtype == torch.float32 and _rows_are_alike(*weight.shape, torch.get_num_threads()):
+        if weight.dtype == torch.float32 and _rows_are_alike(
+            *weight.shape, torch.get_num_threads()
+        ):
             self._transposed = weight.detach().T.contiguous()
         else:
             self._packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach(), rows)

@@ -22,9 +22,8 @@ from model.layers import AxialLayer
 from model.sampling.draw import Drawn, draw
 from model.sampling.inference import Dense, attend, attend_masked, fuse_projections
 
-
-# Masked keys add zeros at the end of sums, so leaving them out changes no bit, as long as vectors of
-# any width and the blocks in which PyTorch sums are whole.
+# Masked keys add zeros at the end of sums. Leaving them out changes no bit, as long as the vectors
+# and blocks in which PyTorch sums are whole.
 KEYS_AT_ONCE = 16
 
 
@@ -116,7 +115,7 @@ class RowInputs(NamedTuple):
 class InnerStep:
     """An inner layer at one pixel of each picture, or at some pixels of each picture's row.
 
-    On a CPU in float32, both compute identical features for a pixel: the sums of oneDNN do not
+    On a CPU in float32, both compute identical features for a pixel: the sums of `Dense` do not
     depend on the number of rows, those of `attend_masked` do not depend on the number of queries,
     and everything else is elementwise or within one pixel.
     """
