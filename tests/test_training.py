@@ -35,7 +35,7 @@ def test_two_photographs_are_learned_by_heart(optimizer: str) -> None:
     torch.manual_seed(0)
     core = ColTranCore(CoreConfig(hidden=32, ff=64, heads=2, enc=1, outer=1, inner=1, resolution=6))
     settings = config(
-        steps=150, learning_rate=5e-3, optimizer=optimizer, schedule="linear", crop=1.0
+        steps=110, learning_rate=8e-3, optimizer=optimizer, schedule="linear", crop=1.0
     )
     losses = list(Trainer(core, settings).run(photographs(2, side=6)))
     assert losses[0]["core"] > 8
