@@ -1,4 +1,4 @@
-"""Which pictures are gray, toned or in color."""
+"""Which pictures are gray, toned or in color; historic scans: tests/test_imaging.py."""
 
 import io
 from pathlib import Path
@@ -34,15 +34,6 @@ def test_readers_tell_the_tone_of_any_kind_of_master() -> None:
     for pixels, tone in ((color, "color"), (color[..., 0], "gray"), (color * 0 + 9, "gray")):
         assert read_small(saved(pixels), [8])[0].tone == tone
     assert read_small(saved(np.full((9, 9, 3), (120, 100, 70), np.uint8)), [8])[0].tone == "toned"
-
-
-@pytest.mark.slow
-def test_no_scan_of_a_black_and_white_photograph_counts_as_color(shared: Path) -> None:
-    paths = sorted((shared / "photos" / "historic").glob("h*"))
-    assert len(paths) > 100
-    tones = [read_small(path.read_bytes(), [64])[0].tone for path in paths]
-    assert tones.count("color") == 0
-    assert tones.count("toned") > 10
 
 
 @pytest.mark.slow
