@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc"),
     pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\."),  # of Ray at itself
 ]
-PHOTOS = 45
+PHOTOS = 60
 AGAIN = "the same command again goes on from here, and so does: autochrome resume"
 
 

@@ -152,8 +152,9 @@ def test_grown_stages_see_a_constant_picture_as_before() -> None:
     large = grown.parallel_logits(gray.repeat(1, 2, 2))[0, 5, 9]
     torch.testing.assert_close(small, large)
     assert grown.config.resolution == 16 and grown.config.hidden == core.config.hidden
+    built = tiny_core(16).state_dict()
     for name, value in grown.state_dict().items():
-        assert value.shape == tiny_core(16).state_dict()[name].shape
+        assert value.shape == built[name].shape
 
 
 def test_relative_biases_keep_their_distances() -> None:
