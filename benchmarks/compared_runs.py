@@ -15,7 +15,7 @@ from pipeline.ledger.run_file import open_run
 from pipeline.provenance.premis import PREMIS
 from pipeline.review.pages import PAGE
 from pipeline.run.options import RecipeOptions, Resources, method_of
-from pipeline.run.request import prepare_job
+from pipeline.run.request import Job, prepare_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.local import PARTIAL, LocalStorage
@@ -107,20 +107,24 @@ def make_archive(folder: Path, photos: int, weights: Path, shard_size: int) -> A
 
 def undisturbed(source: Path, weights: Path, options: RecipeOptions) -> Archive:
     """With what a run without Ray leaves, to which nothing happens."""
-    from model.colorizer import Colorizer
-
     with TemporaryDirectory() as folder:
-        resources = Resources(str(weights))
-        job = prepare_job(str(source), LocalStorage(folder), options, resources)
-        recipe = job.run.recipe
-        colorizer = Colorizer.load(weights, "cpu", job.resources.batch_size, method_of(recipe))
-        for shard in Schedule(job.destination, job.run).open():
-            read = read_shard(shard, job.source, job.sizes)
-            colored = colorize_shard(read, colorizer, job.run.recipe, "cpu")
-            write_shard(shard.number, colored, job.source, job.destination, job.run)
+        job = prepare_job(str(source), LocalStorage(folder), options, Resources(str(weights)))
+        carry_out(job)
         rows = {row["photo"]: lasting(row) for row in all_rows(job.destination)}
         size = job.run.plan.shard_size
         return Archive(source, weights, size, made_files(job.destination), rows)
+
+
+def carry_out(job: Job) -> None:
+    """Do all shards of a new plan in this process, without Ray."""
+    from model.colorizer import Colorizer
+
+    recipe, resources = job.run.recipe, job.resources
+    colorizer = Colorizer.load(resources.weights, "cpu", resources.batch_size, method_of(recipe))
+    for shard in Schedule(job.destination, job.run).open():
+        read = read_shard(shard, job.source, job.sizes)
+        colored = colorize_shard(read, colorizer, recipe, "cpu")
+        write_shard(shard.number, colored, job.source, job.destination, job.run)
 
 
 def made_files(storage: Storage) -> dict[str, bytes]:

@@ -187,7 +187,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of weights of tiny stages; only ever read."""
     from support.tiny_models import write_tiny_weights
 
-    return write_tiny_weights(tmp_path_factory.mktemp("weights"))
+    return write_tiny_weights(tmp_path_factory.mktemp("weights"), outer=1, inner=1)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from model.core import ColTranCore, CoreConfig
+from model.core import CoreConfig
+from model.weights import outline_stage
 from support.tiny_models import tiny_core
 
 OPTIONS: list[dict[str, object]] = [
@@ -58,8 +59,7 @@ def test_shapes_and_types_at_the_doors() -> None:
 
 
 def test_defaults_are_the_published_model() -> None:
-    with torch.device("meta"):
-        core = ColTranCore(CoreConfig())
+    core = outline_stage(CoreConfig())
     parameters = sum(parameter.numel() for parameter in core.parameters())
     assert core.describe()["hidden"] == 512 and core.describe()["resolution"] == 64
     assert 45_000_000 < parameters < 50_000_000  # the paper's core has about 46 million

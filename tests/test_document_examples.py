@@ -38,6 +38,9 @@ ELSEWHERE = {
     "autochrome logs": "tests/test_submit_command.py",
 }
 
+TAKE_WEIGHTS = ("preview", "colorize", "resume")
+BY_SHIPPED_WEIGHTS = "trial/"
+
 
 def examples(document: Path) -> list[tuple[str, str]]:
     """(language, text) of each block."""
@@ -85,7 +88,10 @@ def test_the_api_page(repository: Path, place: Path) -> None:
 
 
 @pytest.mark.usefixtures("local_ray", "place")
-def test_the_cookbook(repository: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cookbook(
+    repository: Path, weights: Path, s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All but the trial with tiny weights: what is shown is how commands are given."""
     pytest.importorskip("duckdb")
     names: dict[str, Any] = {}
     for language, text in examples(repository / "docs" / "cookbook.md"):
@@ -99,7 +105,7 @@ def test_the_cookbook(repository: Path, s3_endpoint: str, monkeypatch: pytest.Mo
                     there = s3_endpoint if name == "AWS_ENDPOINT_URL_S3" else value
                     monkeypatch.setenv(name, there)
             elif not line.startswith(tuple(ELSEWHERE)):
-                carry_out(line)
+                carry_out(line, weights)
     rows = names["rows"]
     assert sorted(rows["status"]) == ["ok", "ok", "skipped"]
     assert Path("results.csv").read_text().count("\n") == 4
@@ -108,11 +114,12 @@ def test_the_cookbook(repository: Path, s3_endpoint: str, monkeypatch: pytest.Mo
     assert len(list(Path("drawn/images").rglob("*.jpg"))) == 6
 
 
-def carry_out(line: str) -> None:
+def carry_out(line: str, weights: Path) -> None:
     """A line of a shell, in this process where it is a command of ours. It has to succeed."""
     words = shlex.split(line)
     if words[0] == "autochrome":
-        result = run_command(*words[1:])
+        tiny = words[1] in TAKE_WEIGHTS and BY_SHIPPED_WEIGHTS not in words
+        result = run_command(*words[1:], *(("--weights", weights) if tiny else ()))
         assert result.exit_code == 0, f"{line}\n{result.output}"
     else:
         line = re.sub(r"^python ", f"{shlex.quote(sys.executable)} ", line)

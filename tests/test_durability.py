@@ -9,8 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from compared_runs import carry_out
 from pipeline.ledger.results import read_results
 from pipeline.ledger.run_file import open_run
+from pipeline.run.options import RecipeOptions, Resources
+from pipeline.run.request import prepare_job
 from pipeline.storage.local import LocalStorage
 from support.commands import run_command
 
@@ -94,7 +97,8 @@ def test_photos_that_come_later_are_added_and_files_are_a_source(
     cat = repository / "examples/photos/animals/cat.jpg"
     shutil.copy(cat, source / "a.jpg")
     command = ("colorize", source, out, "--weights", weights, "--device", "cpu")
-    assert run_command(*command).exit_code == 0
+    resources = Resources(str(weights), device="cpu")
+    carry_out(prepare_job(str(source), LocalStorage(str(out)), RecipeOptions(), resources))
     shutil.copy(cat, source / "A.jpg")
     shutil.copy(cat, source / "a.bmp")
     told = run_command(*command)

@@ -1,4 +1,3 @@
-import csv
 import io
 import subprocess
 import sys
@@ -368,34 +367,24 @@ def _reads_or_refuses(data: bytes, max_pixels: int = imaging.MAX_PIXELS) -> Phot
 
 
 @pytest.mark.slow
-def test_awkward_files_as_their_index_says(shared: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    folder = shared / "photos" / "awkward"
-    wrong = []
-    with open(folder / "index.csv", newline="", encoding="utf-8") as index:
-        rows = list(csv.DictReader(index))
-    assert len(rows) > 150
-    for row in rows:
-        data = (folder / row["file"]).read_bytes()
-        error = _reads_or_refuses(data)
-        if row["expect"] == ("accept" if error else "reject"):
-            wrong.append(f"{row['file']} ({row['what']}): {error or 'was read'}")
-    assert not wrong, "\n".join(wrong)
-
-
-@pytest.mark.slow
-def test_historic_scans_are_all_read_and_keep_their_luminance(shared: Path) -> None:
-    paths = sorted((shared / "photos" / "historic").glob("h*"))
+def test_historic_scans_are_all_read_keep_their_luminance_and_never_count_as_color(
+    shared: Path,
+) -> None:
+    paths, tones = sorted((shared / "photos" / "historic").glob("h*")), []
     assert len(paths) > 100
     color = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
     for path in paths:
         data = path.read_bytes()
         info, squares = read_small(data, [64, 256])
+        tones.append(info.tone)
         assert [square.shape for square in squares] == [(64, 64), (256, 256)]
         if info.width * info.height < 2e6:
             gray = read_full(data).gray
             assert gray.shape == (info.height, info.width)
             luma = put_color_on(gray, color) @ np.array([0.299, 0.587, 0.114], np.float32)
             assert np.abs(luma - gray).max() < 0.31, path.name
+    assert tones.count("color") == 0
+    assert tones.count("toned") > 10
 
 
 def test_examples_are_small_photographs_that_anyone_may_use(repository: Path) -> None:

@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,18 @@ LIBRARIES = ("ray", "torch", "botocore", "boto3", "PIL", "pyarrow", "numpy", "ti
 ROW = re.compile(r"\| `([^`]+)` \| `([^`]+\.py)` \| (.+) \|")
 
 
+def nodes_of(code: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(code)))
+
+
 def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-def own_names(trees: list[ast.Module]) -> set[str]:
+def own_names(nodes: Iterable[ast.AST]) -> set[str]:
     """Private names that our code itself gives to functions, classes, variables and attributes."""
     found = set()
-    for node in (node for tree in trees for node in ast.walk(tree)):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             found.add(node.name)
         elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -29,9 +34,9 @@ def own_names(trees: list[ast.Module]) -> set[str]:
     return {name for name in found if is_private(name)}
 
 
-def foreign_names(tree: ast.Module, own: set[str]) -> Iterator[str]:
+def foreign_names(nodes: Iterable[ast.AST], own: set[str]) -> Iterator[str]:
     """Private names of others in a module, and classes that are known by the text of their name."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module:
             private = [alias.name for alias in node.names if is_private(alias.name)]
             if any(map(is_private, node.module.split("."))):
@@ -58,12 +63,12 @@ def names_in(repository: Path) -> set[tuple[str, str]]:
     """(name, file)."""
     files = [path for folder in FOLDERS for path in (repository / folder).rglob("*.py")]
     files.append(repository / "autochrome.py")
-    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
-    own = own_names(list(trees.values())) | DOCUMENTED
+    modules = {path: nodes_of(path.read_text(encoding="utf-8")) for path in files}
+    own = own_names(chain.from_iterable(modules.values())) | DOCUMENTED
     return {
         (name, path.relative_to(repository).as_posix())
-        for path, tree in trees.items()
-        for name in foreign_names(tree, own)
+        for path, nodes in modules.items()
+        for name in foreign_names(nodes, own)
     }
 
 
@@ -90,7 +95,7 @@ def test_private_names_of_others_are_those_of_the_list(repository: Path) -> None
     ],
 )
 def test_private_names_are_found(code: str, name: str) -> None:
-    assert list(foreign_names(ast.parse(code), {"_ours"})) == [name]
+    assert list(foreign_names(nodes_of(code), {"_ours"})) == [name]
 
 
 @pytest.mark.parametrize(
@@ -98,4 +103,4 @@ def test_private_names_are_found(code: str, name: str) -> None:
     ["x = self._ours", "x.__class__", "row._replace(a=1)", "f'{type(error).__name__}: {error}'"],
 )
 def test_names_of_our_own_and_public_ones_are_not(code: str) -> None:
-    assert not list(foreign_names(ast.parse(code), {"_ours"} | DOCUMENTED))
+    assert not list(foreign_names(nodes_of(code), {"_ours"} | DOCUMENTED))

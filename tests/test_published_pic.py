@@ -16,7 +16,7 @@ from model.pic.pixelcnn import PixelCnn, PixelCnnConfig
 from model.pic.sampling import sample_pixels, sample_pixels_slow
 from model.training.trainer import Trainer, TrainingConfig
 from model.training.weight_norm import add_weight_norm, fold_weight_norm, start_from_data
-from model.weights import PUBLISHED, build_config, load_stage, save_stage
+from model.weights import PUBLISHED, build_config, load_stage, outline_stage, save_stage
 from pipeline.errors import UsageError
 from pipeline.training.request import TrainingJob
 from support.commands import refusal
@@ -46,8 +46,8 @@ def gated(features: int, beside: int = 0) -> int:
 def test_the_preset_has_the_parameters_of_the_published_code() -> None:
     settings = build_config("pic", PUBLISHED["pic"])
     assert isinstance(settings, PicConfig)
-    with torch.device("meta"):
-        pic = Pic(settings)
+    pic = outline_stage(settings)
+    assert isinstance(pic, Pic)
     widths = [2, 64, 128, 256, 512, 512, 160]
     embedding = sum(convolution(3, 3, *pair) for pair in zip(widths, widths[1:], strict=False))
     embedding += 2 * (gated(64) + gated(128) + gated(256)) + 6 * gated(512)
@@ -63,8 +63,8 @@ def test_the_preset_has_the_parameters_of_the_published_code() -> None:
 def test_the_preset_of_pixelcnn_is_the_published_network() -> None:
     settings = build_config("pixelcnn", PUBLISHED["pixelcnn"])
     assert isinstance(settings, PixelCnnConfig)
-    with torch.device("meta"):
-        model = PixelCnn(settings)
+    model = outline_stage(settings)
+    assert isinstance(model, PixelCnn)
     assert sum(each.numel() for each in model.parameters()) == 53_618_660
     assert len(model.steps) == 3 * 5 + 2 + 5 + 6 + 6 + 2 and settings.dropout == 0.5
 
@@ -103,8 +103,9 @@ def test_weights_come_back_and_a_trunk_takes_the_embeddings_place(tmp_path: Path
     save_stage(pic, tmp_path / "pic.safetensors")
     loaded = load_stage(tmp_path / "pic.safetensors")
     assert loaded.config == pic.config
-    with torch.device("meta"):
-        seeing = Pic(PicConfig(form="published", trunk="efficientnet_lite0", resolution=64))
+    looking = PicConfig(form="published", trunk="efficientnet_lite0", resolution=64)
+    seeing = outline_stage(looking)
+    assert isinstance(seeing, Pic)
     assert not isinstance(seeing.encoder, GatedEmbedding) and seeing.encoder.photo is not None
     assert seeing.pixelcnn.streams(0)[0].joined
 

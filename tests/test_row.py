@@ -127,10 +127,11 @@ def test_the_host_never_waits_while_rows_are_drawn(
 def test_rows_are_drawn_without_any_value(options: dict[str, object]) -> None:
     """On the meta device there are shapes and no values: who looks at one fails. The code takes
     the ways of a GPU there, not those of a CPU."""
-    core = tiny_core(SIDE, **options).to("meta")
-    gray = torch.empty(BATCH, SIDE, SIDE, dtype=torch.long, device="meta")
-    context = torch.empty(BATCH, SIDE, SIDE, core.config.hidden, device="meta")
-    uniforms = torch.empty(BATCH, SIDE, SIDE, dtype=torch.float64, device="meta")
+    side = 2  # a row after the first, and a pixel after the first: operations take long there
+    core = tiny_core(side, **options).to("meta")
+    gray = torch.empty(BATCH, side, side, dtype=torch.long, device="meta")
+    context = torch.empty(BATCH, side, side, core.config.hidden, device="meta")
+    uniforms = torch.empty(BATCH, side, side, dtype=torch.float64, device="meta")
     drawn = draw_rows(core, RowRunner(core, BATCH, 1.0), gray, context, uniforms)
     assert all(part.shape == gray.shape for part in drawn)
 

@@ -1,7 +1,8 @@
 """One worker's part of training: continued to the bit, the best kept, curves written."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import cache
 
 import pytest
 import safetensors.torch
@@ -50,6 +51,20 @@ def trained(
     return run
 
 
+@cache
+def _files_of_undisturbed(stage: str) -> Mapping[str, bytes]:
+    storage = MemoryStorage()
+    trained(storage, stage)
+    return storage.objects
+
+
+def undisturbed(stage: str = "core") -> MemoryStorage:
+    """What a whole run leaves, in a place that is the caller's."""
+    storage = MemoryStorage()
+    storage.objects.update(_files_of_undisturbed(stage))
+    return storage
+
+
 class Killed(Exception):
     pass
 
@@ -60,8 +75,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     stage: str, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "TELL_SECONDS", 0)
-    undisturbed, disturbed = MemoryStorage(), MemoryStorage()
-    trained(undisturbed, stage)
+    calm, disturbed = undisturbed(stage), MemoryStorage()
 
     def kill(progress: Progress) -> None:
         if progress.step == at:
@@ -73,16 +87,15 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(
     trained(disturbed, stage, told.append)
     assert [progress.step for progress in told] == list(range(at + 1, 13))
     name = f"{stage}.safetensors"
-    assert undisturbed.read(name) == disturbed.read(name)
-    rows = [read_history(each, stage) for each in (undisturbed, disturbed)]
+    assert calm.read(name) == disturbed.read(name)
+    rows = [read_history(each, stage) for each in (calm, disturbed)]
     timeless = [[{**row, "time": 0} for row in each] for each in rows]
     assert timeless[0] == timeless[1] and [row["step"] for row in rows[0]] == [5, 10, 12]
     assert told[-1].validation == rows[0][-1]["validation"] and told[-1].seconds_left == 0
 
 
 def test_the_same_command_after_the_last_step_does_nothing() -> None:
-    storage = MemoryStorage()
-    trained(storage)
+    storage = undisturbed()
     before = dict(storage.objects)
     told: list[Progress] = []
     trained(storage, tell=told.append)
@@ -148,9 +161,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused() -> None:
     storage.write("core.checkpoint", b"PK nothing")
     with pytest.raises(UsageError, match=r"memory://memory/core.checkpoint cannot be continued"):
         trained(storage)
-    foreign = MemoryStorage()
-    trained(foreign, "color")
-    storage.write("core.checkpoint", foreign.read("color.checkpoint"))
+    storage.write("core.checkpoint", undisturbed("color").read("color.checkpoint"))
     with pytest.raises(UsageError, match="cannot be continued"):
         trained(storage)
 
@@ -158,8 +169,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused() -> None:
 def test_curve_and_event_files_hold_every_validation() -> None:
     from tensorboard.compat.proto.event_pb2 import Event
 
-    storage = MemoryStorage()
-    trained(storage)
+    storage = undisturbed()
     assert storage.read("core.png").startswith(b"\x89PNG")
     rows = json.loads(storage.read("core.history.json"))
     files = sorted(path for path in storage.objects if path.startswith("tensorboard/core/"))

@@ -30,12 +30,12 @@ def config(**settings: object) -> TrainingConfig:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["rmsprop", "adamw", "muon"])
-def test_two_photographs_are_learned_by_heart(optimizer: str) -> None:
+@pytest.mark.parametrize(("optimizer", "steps"), [("rmsprop", 110), ("adamw", 100), ("muon", 80)])
+def test_two_photographs_are_learned_by_heart(optimizer: str, steps: int) -> None:
     torch.manual_seed(0)
     core = ColTranCore(CoreConfig(hidden=32, ff=64, heads=2, enc=1, outer=1, inner=1, resolution=6))
     settings = config(
-        steps=150, learning_rate=5e-3, optimizer=optimizer, schedule="linear", crop=1.0
+        steps=steps, learning_rate=8e-3, optimizer=optimizer, schedule="linear", crop=1.0
     )
     losses = list(Trainer(core, settings).run(photographs(2, side=6)))
     assert losses[0]["core"] > 8
@@ -152,8 +152,9 @@ def test_grown_stages_see_a_constant_picture_as_before() -> None:
     large = grown.parallel_logits(gray.repeat(1, 2, 2))[0, 5, 9]
     torch.testing.assert_close(small, large)
     assert grown.config.resolution == 16 and grown.config.hidden == core.config.hidden
+    built = tiny_core(16).state_dict()
     for name, value in grown.state_dict().items():
-        assert value.shape == tiny_core(16).state_dict()[name].shape
+        assert value.shape == built[name].shape
 
 
 def test_relative_biases_keep_their_distances() -> None:

@@ -6,7 +6,7 @@ from xdist.scheduler import LoadFileScheduling
 # seconds (support/local_ray.py): so there are two rows, of about the same length.
 SHARED_RAYS = (
     ("test_end_to_end", "test_durability", "test_document_examples", "test_hints"),
-    ("test_interrupted", "test_train_command", "test_train_all", "test_train"),
+    ("test_interrupted", "test_train_command", "test_train_all", "test_train", "test_metrics"),
 )
 # Each row is given to one process as a whole, as is what shares an import of TensorFlow, or servers
 # of buckets in processes of their own: seconds each.
