@@ -10,7 +10,7 @@ from jobs.progress import describe_duration
 if TYPE_CHECKING:
     from pipeline.training.learning_curve import Row
     from pipeline.training.phases import Turn
-    from pipeline.training.worker import Progress
+    from pipeline.training.progress import Progress
 
 
 class ProgressLine:

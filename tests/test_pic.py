@@ -20,7 +20,8 @@ from model.training.trainer import Trainer
 from model.weights import WEIGHTS, load_stage, save_stage, stage_path
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training import worker as training
-from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
+from pipeline.training.progress import Progress
+from pipeline.training.worker import StageSettings, StageTraining, read_history
 from support.tiny_models import tiny_core, tiny_pic
 
 

@@ -17,7 +17,8 @@ from pipeline.storage.base import Storage
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training import worker as training
-from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
+from pipeline.training.progress import Progress
+from pipeline.training.worker import StageSettings, StageTraining, read_history
 from support.made_photographs import made_photograph
 from support.tiny_models import tiny_color, tiny_core, tiny_spatial
 

@@ -19,10 +19,11 @@ from pipeline.images.encoding import encode
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training.photographs import Wanted, read_photographs
+from pipeline.training.progress import Progress
 from pipeline.training.ray_train import Resources, follow, train
 from pipeline.training.request import Data, TrainingJob
 from pipeline.training.stored import StoredSource
-from pipeline.training.worker import Progress, StageSettings, StageTraining, read_history
+from pipeline.training.worker import StageSettings, StageTraining, read_history
 from support.made_photographs import made_photograph, made_png, write_parquet, write_photographs
 from support.tiny_models import tiny_core
 

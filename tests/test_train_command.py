@@ -20,8 +20,9 @@ from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.training import worker
 from pipeline.training.photographs import Wanted, read_photographs
+from pipeline.training.progress import Progress
 from pipeline.training.request import Data, prepare_start
-from pipeline.training.worker import Progress, StageSettings, StageTraining
+from pipeline.training.worker import StageSettings, StageTraining
 from support.commands import refusal, run_command
 from support.made_photographs import write_photographs
 from support.ports import free_port

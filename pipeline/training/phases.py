@@ -20,6 +20,7 @@ from model.weights import Stage, StageConfig, build_config, outline_stage, stage
 from pipeline.errors import AutochromeError, UsageError
 from pipeline.storage.open_storage import open_storage
 from pipeline.training.learning_curve import Row, check_packages
+from pipeline.training.progress import Progress
 from pipeline.training.ray_train import (
     Resources,
     check_share,
@@ -38,7 +39,7 @@ from pipeline.training.request import (
     pretrained_trunk,
 )
 from pipeline.training.stored import StoredSource
-from pipeline.training.worker import Progress, is_finished
+from pipeline.training.worker import is_finished
 from pipeline.weights.store import fetch_weights
 
 Phases = Mapping[str, StageRequest]  # by their names, in their order

@@ -30,6 +30,7 @@ from pipeline.training.photographs import (
     Wanted,
     describe_skipped,
 )
+from pipeline.training.progress import Progress
 from pipeline.training.request import (
     Data,
     TrainingJob,
@@ -38,7 +39,7 @@ from pipeline.training.request import (
     settings_path,
 )
 from pipeline.training.stored import StoredPixels, StoredSource
-from pipeline.training.worker import Progress, StageTraining, read_history
+from pipeline.training.worker import StageTraining, read_history
 
 if TYPE_CHECKING:
     from ray.train.torch import TorchTrainer

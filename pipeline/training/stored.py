@@ -17,19 +17,17 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from pipeline.errors import StorageError, UsageError
 from pipeline.storage.base import Storage
 from pipeline.training.candidates import Candidates, Task, list_candidates
+from pipeline.training.decoding import Spot, read_row
 from pipeline.training.photographs import (
     Found,
     PhotographSet,
     Wanted,
     collect_photographs,
-    read_task,
     refuse_nothing,
 )
 
-Spot = tuple[int, int]  # number of a task, and place among the photographs that it gave
 _TASKS_A_GROUP = 16  # each of them reads its row group again
 
 
@@ -144,31 +142,15 @@ def _decode(
     """
     import ray.data
 
-    def work(row: dict[str, Any]) -> dict[str, Any]:
-        result: Any
-        squares: list[np.ndarray] = []
-        try:
-            found = read_task(pickle.loads(row["task"]), storage, wanted)
-            result = [_without_pixels(one, row["number"], squares) for one in found]
-        except (StorageError, UsageError) as error:
-            result = error
-        rgb = b"".join(square.tobytes() for square in squares)
-        return {"number": row["number"], "rgb": rgb, "found": pickle.dumps(result)}
-
     rows = [{"number": first + n, "task": pickle.dumps(task)} for n, task in enumerate(tasks)]
-    data = ray.data.from_items(rows, override_num_blocks=len(rows)).map(work).materialize()
+    data = (
+        ray.data.from_items(rows, override_num_blocks=len(rows))
+        .map(read_row, fn_args=(storage, wanted))  # type: ignore[arg-type]
+        .materialize()
+    )
     blocks.extend(data.to_arrow_refs())
     for row in data.select_columns(["found"]).iter_rows():
         result = pickle.loads(row["found"])
         if isinstance(result, Exception):
             raise result
         yield from result
-
-
-def _without_pixels(one: Found[np.ndarray], number: int, squares: list[np.ndarray]) -> Found[Spot]:
-    """A found photograph, with its pixels replaced by their spot; they are added to the task's
-    others."""
-    if one.rgb is None:
-        return Found(one.index, reason=one.reason)
-    squares.append(one.rgb)
-    return Found(one.index, one.digest, one.held_out, (number, len(squares) - 1))

@@ -35,6 +35,7 @@ from model.weights import Stage, save_stage
 from pipeline.errors import ObjectMissing, StorageError, UsageError, first_line
 from pipeline.storage.base import Storage
 from pipeline.training.learning_curve import Row, draw_curve, event_file
+from pipeline.training.progress import Progress
 
 TELL_SECONDS = 1.0
 MOST_BITS = 100 * math.log2(NUM_BINS)  # above this, or if it is NaN, training has failed
@@ -54,18 +55,6 @@ class StageSettings:
     validate_every: int = 500
     half: bool = False
     checkpoint_seconds: float = 300.0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The progress of training; bits are means over the steps since the last row of the history."""
-
-    step: int
-    steps: int
-    bits: dict[str, float]
-    validation: dict[str, float]
-    images_per_second: float
-    seconds_left: float
 
 
 class StageTraining:
