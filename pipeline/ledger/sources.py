@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from pipeline.errors import UsageError
 from pipeline.images.formats import MASTER_SUFFIXES
 from pipeline.storage.base import Storage, StoredObject
-from pipeline.storage.local import to_text
+from pipeline.storage.file_names import to_text
 from pipeline.storage.open_storage import open_storage
 
 Listing = Callable[[Counter[str]], Iterator[StoredObject]]  # counts what it leaves out
