@@ -22,8 +22,8 @@ from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.said import said_in_xmp
 from pipeline.metadata.xmp import Provenance, xmp_packet
-from pipeline.provenance.c2pa import read_signer
 from pipeline.provenance.inspection import inspect_file, summary_of
+from pipeline.provenance.signing import read_signer
 from pipeline.run.steps import write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage

@@ -24,7 +24,7 @@ from pipeline.images.watermark import watermarked
 from pipeline.images.watermark_strength import TRIED_AT, least_strength
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import Provenance
-from pipeline.provenance.c2pa import Sign, Signed
+from pipeline.provenance.signing import Sign, Signed
 from pipeline.provenance.watermark import payload_of
 from pipeline.review.previews import Preview, fitted
 

@@ -16,7 +16,8 @@ from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import Run, current_versions, load_run, open_run
 from pipeline.ledger.sources import Listing
 from pipeline.ledger.updates import refuse_other_list
-from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
+from pipeline.provenance.c2pa import Signer
+from pipeline.provenance.signing import read_signer, refuse_unsigned
 from pipeline.run.known import require_support
 from pipeline.run.options import (
     RecipeOptions,

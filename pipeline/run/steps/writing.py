@@ -16,8 +16,9 @@ from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard, results_path
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.shard_report import ShardReport, report_of
-from pipeline.provenance.c2pa import Signer, is_stamped, sign_stamped, write_signed
+from pipeline.provenance.c2pa import Signer, is_stamped
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
+from pipeline.provenance.signing import sign_stamped, write_signed
 from pipeline.review.previews import PreviewSheets
 from pipeline.run.isolation import Call, call_here
 from pipeline.run.rendering import Picture, render
