@@ -6,7 +6,6 @@ files may raise anything here; pipeline.images.pillow turns it into PhotoError.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +22,9 @@ from pipeline.images.formats import MasterInfo
 from pipeline.images.frames import (
     MULTIPLIED,
     ImageRows,
+    format_of,
     look_of,
+    open_by_pillow,
     orientation_of,
     repair_palette,
     resolution_of,
@@ -50,7 +51,6 @@ from pipeline.images.tails import check_tail
 from pipeline.images.tiffs import check_pieces, open_refused
 from pipeline.images.tones import LOOK
 
-READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
 # A row that is longer takes more memory than one of `max_pixels`. At 1,200 dots per inch, this is a
 # scroll of 44 meters.
 MAX_SIDE = 2**21
@@ -139,7 +139,7 @@ def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) ->
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
     found: Mapping[Any, Any] = {}
     if deep.header is not None:
-        with Image.open(io.BytesIO(deep.header), formats=READABLE) as header:
+        with open_by_pillow(deep.header) as header:
             orientation, dpi = orientation_of(header, data), resolution_of(header)
             icc, found = icc or header.info.get("icc_profile"), header.info
     samples, look = checked_samples(deep), Look("gray")
@@ -156,11 +156,10 @@ def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) ->
 
 def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, Facts]:
     """An image decoded by Pillow, not yet upright."""
-    image = Image.open(io.BytesIO(data), formats=READABLE)
+    image = open_by_pillow(data)
     width, height = image.size
     _check_pixels(width, height, max_pixels // (2 if _is_costly(image) else 1))
-    format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
-    mode = image.mode
+    format, mode = format_of(image), image.mode
     if format == "JPEG":
         check_scans(data)
         image.decodermaxblock = len(data)  # as libjpeg cannot wait for more of arithmetic codes
@@ -241,5 +240,5 @@ def _reduced(image: ImageFile.ImageFile, data: bytes, side: int) -> ImageFile.Im
         try:
             image.load()
         except OSError:  # fewer levels are stored: decode at full scale
-            return Image.open(io.BytesIO(data), formats=READABLE)
+            return open_by_pillow(data)
     return image

@@ -5,10 +5,13 @@ Legend: H W rows and columns, C channels, S side of a square.
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from pipeline.images.chroma import resample
+from pipeline.images.formats import READ_BY_PILLOW
 from pipeline.images.gray import Kind, Profile, Samples, color_of, eight_bits, gray_of
 from pipeline.images.regions import Look, look_at
 from pipeline.images.tiff_fields import xmp_orientation
@@ -27,6 +30,16 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+
+
+def open_by_pillow(data: bytes) -> ImageFile.ImageFile:
+    """A picture of which only the header is read. Raises whatever Pillow raises."""
+    return Image.open(io.BytesIO(data), formats=READ_BY_PILLOW)
+
+
+def format_of(image: Image.Image) -> str:
+    """The format by its name in pipeline.images.formats. A JPEG with several pictures is a JPEG."""
+    return {"MPO": "JPEG"}.get(image.format or "", image.format or "")
 
 
 def repair_palette(image: Image.Image) -> None:

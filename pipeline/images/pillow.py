@@ -15,7 +15,6 @@ Whatever cannot be decoded raises PhotoError(reason, one line).
 
 from __future__ import annotations
 
-import io
 import logging
 import re
 import warnings
@@ -28,9 +27,9 @@ import numpy as np
 from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from pipeline.errors import PhotoError
-from pipeline.images.decoding import READABLE, Decoded, decode, load
+from pipeline.images.decoding import Decoded, decode, load
 from pipeline.images.formats import MasterInfo, describe_unknown, format_by_start
-from pipeline.images.frames import UPRIGHT, rgb_of, squeezed
+from pipeline.images.frames import UPRIGHT, format_of, open_by_pillow, rgb_of, squeezed
 from pipeline.images.gray import eight_bits
 from pipeline.images.jpeg_frames import with_height
 from pipeline.images.pages import page_alone
@@ -46,6 +45,7 @@ from pipeline.metadata.exif import Metadata, metadata_of
 MAX_PIXELS = 500_000_000
 
 _DARK = 4095  # of 65535
+_UNCOMPRESSED = ("BMP", "PPM", "TIFF")  # formats whose pixels may be stored as they are
 _FEWER_BITS = [str(bits) for bits in range(9, 16)]  # as modes name them
 # What decoders say of sound files beyond them.
 _BEYOND = re.compile("unsupported|not supported|not implemented|cannot handle", re.IGNORECASE)
@@ -146,8 +146,7 @@ def _note_on_dark(found: Decoded) -> str:
 
 def _note_on_tail(found: Decoded, data: bytes) -> str:
     info = found.facts.info
-    plain = info.format in ("BMP", "PPM", "TIFF")
-    return note_on_tail(data, info.width, info.height) if plain else ""
+    return note_on_tail(data, info.width, info.height) if info.format in _UNCOMPRESSED else ""
 
 
 def read_header(data: bytes) -> Metadata:
@@ -158,8 +157,8 @@ def read_header(data: bytes) -> Metadata:
     with as_photo_error(data):
         format, info = format_by_start(data), dict[Any, Any]()
         try:
-            with Image.open(io.BytesIO(data), formats=READABLE) as image:
-                format, info = {"MPO": "JPEG"}.get(image.format or "", image.format), image.info
+            with open_by_pillow(data) as image:
+                format, info = format_of(image), image.info
         except (OSError, ValueError, SyntaxError):  # other decoders may know the format
             if format is None:
                 raise

@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.encoding import encode
-from pipeline.images.formats import FORMAT_OF_SUFFIX, SIGNABLE
+from pipeline.images.formats import FORMAT_OF_SUFFIX, SIGNABLE, format_by_option
 from pipeline.metadata.xmp import Provenance
 from pipeline.provenance.c2pa import (
     Signer,
@@ -84,7 +84,7 @@ def read_signer(
 
 def refuse_unsigned(format: str) -> None:
     """Raises UsageError for a format of --format that cannot hold content credentials."""
-    if format != "auto" and {"jp2": "JPEG2000"}.get(format, format.upper()) not in SIGNABLE:
+    if format != "auto" and format_by_option(format) not in SIGNABLE:
         raise UsageError(
             f"--format {format} cannot hold content credentials: leave out --c2pa-certificate, or"
             f" take one of {', '.join(sorted(name.lower() for name in SIGNABLE))}"
