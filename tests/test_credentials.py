@@ -15,7 +15,7 @@ import pytest
 
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.formats import MIME_OF_FORMAT
-from pipeline.images.pillow import read_full, read_rgb
+from pipeline.images.masters import read_full, read_rgb
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES, Provenance, xmp_packet

@@ -1,7 +1,7 @@
 """Which decoder reads a master: Pillow where it keeps all bits, else one of our own.
 
 Legend: H W rows and columns. What comes out is upright gray with the facts of the picture. Damaged
-files may raise anything here; pipeline.images.pillow turns it into PhotoError.
+files may raise anything here; pipeline.images.masters turns it into PhotoError.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from PIL import Image, ImageFile
 
 from pipeline.deadline import allow
 from pipeline.errors import PhotoError
-from pipeline.images.codecs import color_profile, open_deep, own_profile
+from pipeline.images.codecs import open_deep
 from pipeline.images.curves import Curve, curve_profile
+from pipeline.images.deep_masters import DeepMaster, checked_samples
 from pipeline.images.formats import MasterInfo
 from pipeline.images.frames import (
     MULTIPLIED,
@@ -43,10 +44,10 @@ from pipeline.images.gray import (
 )
 from pipeline.images.jpeg2000 import check_codestream
 from pipeline.images.jpegs import check_scans, ends_early, may_lack_detail, note_on_inks
-from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pngs import check_whole
+from pipeline.images.profiles import color_profile, own_profile
 from pipeline.images.regions import Kept, Look, look_at
-from pipeline.images.stated import stated_curve, tiff_curve
+from pipeline.images.stated_curves import stated_curve, tiff_curve
 from pipeline.images.tails import check_tail
 from pipeline.images.tiffs import check_pieces, open_refused
 from pipeline.images.tones import LOOK

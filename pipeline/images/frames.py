@@ -51,7 +51,7 @@ def repair_palette(image: Image.Image) -> None:
 
 
 def samples_of(image: Image.Image) -> Samples:
-    """The pixels of any loaded image, by the rules at the top of pipeline/images/pillow.py."""
+    """The pixels of any loaded image, by the rules at the top of pipeline/images/masters.py."""
     image.info.pop("transparency", None)  # else Pillow blends or warns
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_samples(image)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.images.chroma import LUMA
-from pipeline.images.payload import CODED, decoded, encoded
 from pipeline.images.pictures import resize_plane
+from pipeline.images.watermark_code import CODED, decoded, encoded
 
 STRENGTH = 0.6  # codes of 8 bits, where a color is weak; more in strong ones. What others are for:
 # see watermark_strength

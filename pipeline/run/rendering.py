@@ -17,8 +17,8 @@ from pipeline.images.formats import DEEP, output_format
 from pipeline.images.gray import eight_bits
 from pipeline.images.hints import HintBlend, HintColor
 from pipeline.images.mark import marked
+from pipeline.images.masters import Master, read_full
 from pipeline.images.pictures import resize_rgb
-from pipeline.images.pillow import Master, read_full
 from pipeline.images.regions import Kept, keep_color
 from pipeline.images.watermark import watermarked
 from pipeline.images.watermark_strength import TRIED_AT, least_strength

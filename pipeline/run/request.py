@@ -18,7 +18,7 @@ from pipeline.ledger.sources import Listing
 from pipeline.ledger.updates import refuse_other_list
 from pipeline.provenance.c2pa import Signer
 from pipeline.provenance.signing import read_signer, refuse_unsigned
-from pipeline.run.known import require_support
+from pipeline.run.known_colors import require_support
 from pipeline.run.options import (
     RecipeOptions,
     Resources,

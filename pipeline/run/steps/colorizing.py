@@ -17,7 +17,7 @@ from pipeline.ledger.ranking import FORMER, RANKINGS, ranks
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, null_if_nan
 from pipeline.ledger.seeds import photo_seed
-from pipeline.run.known import Hinted, known_colors
+from pipeline.run.known_colors import Hinted, known_colors
 from pipeline.run.logs import LOGGER
 from pipeline.run.steps.failures import failed
 from pipeline.run.steps.reading import ReadPhoto

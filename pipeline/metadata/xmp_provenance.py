@@ -25,7 +25,7 @@ _OF_IPTC = ("DigitalSourceType", "AISystemUsed", "AISystemVersionUsed")
 _MOST_TEXT = 1000  # characters of a value
 
 
-def said_in_xmp(packet: bytes | None) -> dict[str, str]:
+def provenance_in_xmp(packet: bytes | None) -> dict[str, str]:
     """A packet's properties on the picture's making, by name; ours begin with `autochrome:`.
 
     Raises ValueError with one line: the packet is too large, damaged or nested too deeply.
