@@ -136,6 +136,7 @@ def _profile_of(icc: bytes | None, curve: Curve | None, kind: Kind) -> tuple[Pro
 
 
 def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) -> Decoded:
+    """A picture of a decoder of our own. keeps: parts that keep their own color are wanted, too."""
     _check_pixels(deep.width, deep.height, max_pixels // (2 if deep.channels >= 3 else 1))
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
     found: Mapping[Any, Any] = {}

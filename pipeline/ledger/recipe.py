@@ -17,9 +17,9 @@ class Choices:
     in pixels. format: auto, jpeg, png, tiff, webp, jp2 or avif. include, exclude: patterns of
     paths, as in a shell, but for `*`, which matches "/" too. recolor: photographs in color are
     colorized, too. pages: first, or all of a TIFF. digital_source_type: a term of IPTC's, written
-    into each picture. sidecar: a JSON file beside each picture. mark: a visible one.
-    watermark: an imperceptible one, in the chroma. model: coltran
-    or pic. limit: only so many photos, the first of the listing; None: all.
+    into each picture. sidecar: a JSON file beside each picture. mark: a visible one in each
+    picture. watermark: an imperceptible one, in its chroma. model: coltran or pic. limit: only so
+    many photos, the first of the listing; None: all.
     """
 
     seed: int = 0

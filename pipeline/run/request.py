@@ -85,7 +85,7 @@ def check_request(
     opened = open_storage(source, follow_links=options.follow_links)
     found = load_run(destination)
     if found is None:
-        _refuse_nothing(opened, options)
+        _refuse_empty_source(opened, options)
     hints = read_hints(options.hints) if options.hints else None
     if hints and options.pages == "first":
         hints.refuse_pages()
@@ -110,7 +110,7 @@ def check_request(
     return Request(opened, recipe, begun, listing, sizes, device, signer, knows, hints)
 
 
-def _refuse_nothing(source: Storage, options: RecipeOptions) -> None:
+def _refuse_empty_source(source: Storage, options: RecipeOptions) -> None:
     """Answers at once where a source is not there, or plainly has no photograph; of a bucket only
     where it is empty, as finding its first photograph could take minutes. Raises UsageError,
     StorageError."""
@@ -134,9 +134,8 @@ def prepare_job(
 ) -> Job:
     """Check and plan. Raises AutochromeError, before any photo is worked on.
 
-    on_plan: called before a plan is made, with the device and the digests of the weights.
-    on_phase: as in `prepare_run`. update: the caller means to add photos to
-    a plan that is there.
+    on_plan: called before a plan is made, with the device and the digests of the weights. on_phase:
+    as in `prepare_run`. update: the caller means to add photos to a plan that is there.
     """
     asked = check_request(source, destination, options, resources)
     recipe, device = asked.recipe, asked.device
@@ -203,7 +202,7 @@ def _job(asked: Request, destination: Storage, run: Run, resources: Resources) -
 
 
 def pages_per_file(recipe: Recipe) -> int:
-    """How many are reckoned with."""
+    """How many pages shards and memory are planned for: few files have more than eight."""
     return 8 if recipe.pages == "all" else 1
 
 

@@ -149,7 +149,11 @@ class LocalStorage:
     def _put(
         self, path: str, data: bytes | BinaryIO, move: Any, unsynced: Unsynced | None = None
     ) -> bool:
-        """unsynced: takes the file if its name is new, and makes it last later."""
+        """Write a file whole, then `move` it to its place: os.replace, or _link, which replaces
+        nothing. Returns whether it was moved.
+
+        unsynced: takes the file if its name is new, and makes it last later. Raises StorageError.
+        """
         place = self._locate(path)
         folder = os.path.dirname(place)
         try:
