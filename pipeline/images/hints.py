@@ -65,10 +65,10 @@ def _by_gray(color: str) -> np.ndarray:
     lab, rgb = _on_grays(least[:, None] * wanted)
     asked = np.column_stack((lab[:, 0], np.tile(wanted, (256, 1))))
     missed = ciede2000(asked, lab)
-    table = np.column_stack((rgb[:, 0] - grays, rgb[:, 2] - grays, missed))
+    table = np.column_stack((rgb[:, 0] - grays, rgb[:, 2] - grays, missed)).astype(np.float32)
     table[:, :2][least == 0] = 0
-    table.setflags(write=False)
-    return table.astype(np.float32)
+    table.setflags(write=False)  # all hints of this color share it
+    return table
 
 
 def _on_grays(chroma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
