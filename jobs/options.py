@@ -221,7 +221,7 @@ RECIPE: list[Decorator] = [
         "--shard-size",
         type=click.IntRange(1, 100_000),
         help="Photos that are committed together; does not affect the pictures. Only used at the"
-        " first start.  [default: 64 on a GPU, 4 without]",
+        " first start.  [default: 64 on a GPU; without, 4, and up to 32 in large runs]",
     ),
     click.option(
         "--manifest",

@@ -64,6 +64,22 @@ def test_listing_and_planning_are_told_as_they_go_on(monkeypatch: pytest.MonkeyP
     ]
 
 
+@pytest.mark.parametrize(
+    ("photos", "size"), [(1, 2), (11, 2), (12, 3), (23, 5), (24, 6), (25, 6), (99, 6)]
+)
+def test_shards_grow_as_long_as_there_are_enough_of_them(
+    photos: int, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FEW_SHARDS", 4)
+    names = [f"{number:03}.jpg" for number in range(photos)]
+    run = prepare_run(
+        a_source(*names), destination := MemoryStorage("out"), RECIPE, 2, largest_shard=6
+    )
+    assert (run.plan.photos, run.plan.shard_size) == (photos, size)
+    planned = [name for _, shard in shards_of(destination, run) for name in shard]  # type: ignore[attr-defined]
+    assert planned == names
+
+
 def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:
     source = a_source(
         *("b.TIF", "a/2.jpg", "a/1.jpeg", "noend", "a/readme.txt", "x.txt", ".hid.jpg"),

@@ -139,6 +139,28 @@ def test_only_a_run_that_has_no_plan_yet_begins(job: Job, tmp_path: Path) -> Non
     assert begun == ["cpu"], "nothing is brought up for what may be done already"
 
 
+@pytest.mark.parametrize(
+    ("options", "size"),
+    [({}, 9), ({"shard_size": 2}, 2), ({"pages": "all"}, 4), ({"candidates": 3}, 9)],
+)
+def test_shards_grow_with_the_archive_unless_their_size_is_given(
+    options: dict[str, Any],
+    size: int,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for number in range(9):
+        Image.new("L", (20, 20), 40 + number).save(tmp_path / f"{number}.png")
+    resources = Resources(str(weights), device="cpu")
+    asked = str(tmp_path), MemoryStorage("out"), RecipeOptions(**options), resources
+    few = 1 if options.get("pages") else options.get("shard_size", 4)
+    assert prepare_job(*asked).run.plan.shard_size == few
+    monkeypatch.setattr("pipeline.ledger.planning.FEW_SHARDS", 1)
+    asked = str(tmp_path), MemoryStorage("large"), RecipeOptions(**options), resources
+    assert prepare_job(*asked).run.plan.shard_size == size
+
+
 def test_a_destination_goes_on_by_the_method_that_it_was_begun_with(
     weights: Path, tmp_path: Path
 ) -> None:

@@ -26,8 +26,8 @@ BLOCK = 8
 def can_forecast(core: ColTranCore) -> bool:
     """Whether the sums of matrix products are independent of their number of rows.
 
-    oneDNN's always are. The outer decoder's are in float32, if each thread has at least four rows;
-    in bfloat16, one sum in thousands is not.
+    Those of `Dense` always are. The outer decoder's are in float32, if each thread has at least
+    four rows; in bfloat16, one sum in thousands is not.
     """
     width, weight = core.config.resolution, core.head.weight
     exact = packs(weight) and weight.dtype == torch.float32

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import Literal
 
 from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
@@ -25,6 +25,7 @@ from pipeline.storage.open_storage import overlap
 from pipeline.storage.probe import probe_conditional_writes
 
 PHOTOS_PER_PART = 100_000
+FEW_SHARDS = 256  # enough for all actors of a cluster, so that shards may grow beyond
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
 OnPhase = Callable[[Literal["listing", "planning"], int], None]
 
@@ -38,10 +39,12 @@ def prepare_run(
     on_plan: Callable[[], None] = lambda: None,
     on_phase: OnPhase = lambda phase, photos: None,
     hints: HintFile | None = None,
+    largest_shard: int | None = None,
 ) -> Run:
     """The destination's run: the existing one, or a new one, planned now.
 
-    listing: replaces the source's own listing, and counts what it leaves out. on_plan: called
+    shard_size: photos in a shard. largest_shard: those of a run of more than FEW_SHARDS grow up to
+    this. listing: replaces the source's own listing, and counts what it leaves out. on_plan: called
     before a new run is planned. on_phase: called while photos are listed or planned, with the
     number found so far. hints: of the photos; they are frozen in the plan. Raises UsageError (no
     photo, hints for an unknown photo, source and destination overlap, the destination holds
@@ -56,7 +59,8 @@ def prepare_run(
             listed = chosen_photos(source, recipe, listing, Counter())
             known = (photo.path for photo in _reporting(listed, on_phase))
             hints.refuse_unknown(known, source.uri)
-        freeze = partial(_freeze, source, destination, recipe, shard_size, listing, on_phase, hints)
+        sizes = shard_size, largest_shard or shard_size
+        freeze = partial(_freeze, source, destination, recipe, sizes, listing, on_phase, hints)
         found = _frozen(destination, freeze)
     check_recipe(destination, found.recipe, recipe)
     return found
@@ -120,20 +124,21 @@ def _freeze(
     source: Storage,
     destination: Storage,
     recipe: Recipe,
-    shard_size: int,
+    shard_sizes: tuple[int, int],
     listing: Listing | None,
     on_phase: OnPhase,
     hints: HintFile | None,
     in_order: bool,
 ) -> Run:
-    """Write plan/, part by part, then run.json. in_order: as in Names. Raises OutOfOrder,
-    OtherPlan, StorageError."""
+    """Write plan/, part by part, then run.json. shard_sizes: as in `_choose_shard_size`. in_order:
+    as in Names. Raises OutOfOrder, OtherPlan, StorageError."""
     ignored: Counter[str] = Counter()
     listed = chosen_photos(source, recipe, listing, ignored)
     if listing is None or in_order:
         listed = _each_once(listed, in_order)
     names = Names(recipe.candidates, recipe.pages == "all", in_order, recipe.rank_by)
-    photos = _rows(_reporting(listed, on_phase), names, shard_size, hints)
+    listed, shard_size = _choose_shard_size(_reporting(listed, on_phase), *shard_sizes)
+    photos = _rows(listed, names, shard_size, hints)
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
     while rows := list(islice(photos, shards_per_part * shard_size)):
@@ -153,6 +158,15 @@ def _freeze(
         ignored=dict(sorted(ignored.items())),
     )
     return _write_run(destination, recipe, plan)
+
+
+def _choose_shard_size(
+    photos: Iterator[StoredObject], least: int, most: int
+) -> tuple[Iterator[StoredObject], int]:
+    """The same photos, and the largest size up to `most` that still makes FEW_SHARDS of them; at
+    least `least`."""
+    first = list(islice(photos, most * FEW_SHARDS if most > least else 0))
+    return chain(first, photos), min(most, max(least, len(first) // FEW_SHARDS))
 
 
 def _write_run(destination: Storage, recipe: Recipe, plan: Plan) -> Run:

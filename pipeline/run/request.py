@@ -32,8 +32,9 @@ from pipeline.storage.local import LocalStorage
 from pipeline.storage.open_storage import open_storage
 from pipeline.weights.store import fetch_weights
 
-# Photos. What a kill costs at most, and how often there is news.
-SHARD_SIZE = {"cpu": 4, "cuda": 64}
+# Photos: what a kill costs at most, and how often there is news. In large runs shards grow up to
+# the second number: on a CPU, 32 pictures are drawn in half of the time of four times eight.
+SHARD_SIZES = {"cpu": (4, 32), "cuda": (64, 64)}
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,12 @@ def prepare_job(
     recipe, device = asked.recipe, asked.device
     if update and asked.begun:
         refuse_other_list(destination, asked.begun, recipe)
-    shard_size = options.shard_size or max(1, SHARD_SIZE[device] // pages_per_file(recipe))
+    least, most = _shard_sizes(options.shard_size, device, recipe)
     planning = partial(on_plan, device, recipe.weights)
     try:
         run = prepare_run(
-            *(asked.source, destination, recipe, shard_size, asked.listing),
-            *(planning, on_phase, asked.hints),
+            *(asked.source, destination, recipe, least, asked.listing),
+            *(planning, on_phase, asked.hints, most),
         )
     except DestinationMismatch:
         if asked.begun:
@@ -199,6 +200,14 @@ def _job(asked: Request, destination: Storage, run: Run, resources: Resources) -
     found = replace(resources, weights=absolute_place(resources.weights))
     facts = asked.sizes, asked.device, asked.signer, asked.begun is not None, asked.knows
     return Job(asked.source, destination, run, found, *facts)
+
+
+def _shard_sizes(wanted: int | None, device: str, recipe: Recipe) -> tuple[int, int]:
+    """Photos of a shard: in a small run, and at most."""
+    if wanted is not None:
+        return wanted, wanted
+    least, most = (max(1, size // pages_per_file(recipe)) for size in SHARD_SIZES[device])
+    return least, most
 
 
 def pages_per_file(recipe: Recipe) -> int:
