@@ -52,7 +52,7 @@ class Resources:
     """What a run works with; any start of a destination may choose others.
 
     weights: a folder or s3://bucket/prefix. batch_size: photos that the model processes at once;
-    None: the number that is fastest for its weights and device. actors: how many at least and at
+    None: what suits its weights and device. actors: how many at least and at
     most hold the model; None: one for each GPU, or core. gpus_per_actor: the share of a GPU that
     each takes. max_failed: "10", "5%" or None. single_writer: no other command works on the
     destination. c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not

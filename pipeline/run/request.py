@@ -211,7 +211,7 @@ def _shard_sizes(wanted: int | None, device: str, recipe: Recipe) -> tuple[int, 
 
 
 def pages_per_file(recipe: Recipe) -> int:
-    """How many pages shards and memory are planned for: few files have more than eight."""
+    """How many pages a file is taken to have when shards and memory are planned."""
     return 8 if recipe.pages == "all" else 1
 
 
