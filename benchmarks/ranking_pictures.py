@@ -18,8 +18,8 @@ import numpy as np
 from model.colorizer import Colorizer, Method
 from model.weights import WEIGHTS
 from pipeline.images.chroma import colorfulness, put_color_on
+from pipeline.images.masters import read_small
 from pipeline.images.pictures import save
-from pipeline.images.pillow import read_small
 from pipeline.ledger.ranking import RANKINGS, ranks
 from pipeline.ledger.seeds import photo_seed
 from pipeline.run.options import TEMPERATURES

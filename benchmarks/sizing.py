@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image
 
 from machine import commit, processor
-from pipeline.images.pillow import read_small
+from pipeline.images.masters import read_small
 from pipeline.ledger.recipe import Recipe
 from pipeline.run.rendering import render
 

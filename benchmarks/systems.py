@@ -31,7 +31,7 @@ from model.training.photographs import Photographs
 from model.weights import Stage, load_stage, save_stage
 from pipeline.images.chroma import put_color_on
 from pipeline.images.encoding import encode
-from pipeline.images.pillow import read_small
+from pipeline.images.masters import read_small
 from pipeline.training.photographs import Wanted, read_photographs
 from small_systems import RESOLUTION, SEEN, SYSTEMS, as_seen, read_training, train
 from system_colors import BATCH, colorizes, draw, draw_all, mean_colorfulness, score_colors

@@ -75,6 +75,7 @@ def convert(
 
 
 def convert_coltran(path: Path, out: Path, config: "StageConfig", raw: bool) -> None:
+    """A stage of the published ColTran, from TensorFlow's checkpoint. raw: without averages."""
     from model.published import import_stage
     from pipeline.weights.tensorflow_checkpoint import read_checkpoint
 
@@ -95,6 +96,7 @@ def convert_coltran(path: Path, out: Path, config: "StageConfig", raw: bool) -> 
 
 
 def convert_pixelcnn(path: Path, out: Path, config_file: Path | None) -> None:
+    """The public port of PixelCNN++, whose sizes its tensors tell; a file may confirm them."""
     from model.pic.published import PORT_RESOLUTION, import_port
     from pipeline.weights.tensor_file import read_tensors
 
@@ -146,6 +148,7 @@ def read_config_file(stage: str, path: Path | None) -> "StageConfig":
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
+    """Raises UsageError where the file is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -157,6 +160,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def check_config(path: Path, stage: str, content: dict[str, Any]) -> "StageConfig":
+    """The sizes of a stage by what a file says. Raises UsageError."""
     from model.weights import build_config
 
     # `variables` lists the checkpoint's own names and shapes: the import checks them all anyway.

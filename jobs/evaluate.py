@@ -12,6 +12,7 @@ from jobs.decisions import decisions_option, tell_decisions
 from jobs.options import check_number, device_option
 from jobs.progress import Progress
 from pipeline.errors import UsageError, shown_in_line
+from pipeline.ledger.recipe import MODEL_NAMES
 
 if TYPE_CHECKING:
     from pipeline.evaluation.figures import Evaluation, Figures
@@ -51,7 +52,7 @@ TABLE = (
 @click.argument("paths", nargs=-1, metavar="[WEIGHTS] SRC")
 @click.option(
     "--model",
-    type=click.Choice(["coltran", "pic"]),
+    type=click.Choice([*MODEL_NAMES]),
     default="coltran",
     show_default=True,
     help="The model to score: ColTran's three stages, or PIC.",

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from jobs.progress import in_json, log_format_option
+from pipeline.ledger.recipe import FORMATS, MODEL_NAMES, PAGES
 
 if TYPE_CHECKING:
     from pipeline.run.options import Resources
@@ -133,7 +134,7 @@ def take_resources(ctx: click.Context, options: dict[str, Any]) -> "Resources":
 RECIPE: list[Decorator] = [
     click.option(
         "--model",
-        type=click.Choice(["coltran", "pic"]),
+        type=click.Choice([*MODEL_NAMES]),
         default="coltran",
         show_default=True,
         help="The model: ColTran, or the smaller and faster PIC.",
@@ -211,7 +212,7 @@ RECIPE: list[Decorator] = [
     ),
     click.option(
         "--format",
-        type=click.Choice(["auto", "jpeg", "png", "tiff", "webp", "jp2", "avif"]),
+        type=click.Choice(FORMATS),
         default="auto",
         show_default=True,
         help="auto: the photo's own format, or PNG if that cannot be written.",
@@ -246,7 +247,7 @@ RECIPE: list[Decorator] = [
     click.option("--recolor", is_flag=True, help="Also colorize photos that are already in color."),
     click.option(
         "--pages",
-        type=click.Choice(["first", "all"]),
+        type=click.Choice(PAGES),
         default="first",
         show_default=True,
         help="Pages of multi-page TIFFs; with all, each page becomes a separate picture.",

@@ -47,6 +47,7 @@ def describe_survey(
     seconds: float,
     cost: float | None,
 ) -> list[str]:
+    """What a dry run has found, and what the run would take. workers: number and kind."""
     from pipeline.ledger.choosing import describe_ignored
 
     formats = sorted(found.formats.items(), key=lambda item: (-item[1][0], item[0]))

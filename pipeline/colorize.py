@@ -20,7 +20,7 @@ from pipeline.ledger.status import Ledger
 from pipeline.ledger.updates import Changes, compare, plan_update
 from pipeline.run.decisions import take_decisions
 from pipeline.run.engine_errors import resumable
-from pipeline.run.known import require_support
+from pipeline.run.known_colors import require_support
 from pipeline.run.listener import Listener
 from pipeline.run.logs import RunLog
 from pipeline.run.open_shards import run_open_shards

@@ -26,7 +26,7 @@ from typing import ClassVar
 REASONS = (
     "corrupt",  # not decodable: damaged, truncated, empty, or no image at all
     "unsupported",  # an image that we do not decode
-    "too_large",  # more pixels than we accept: a decompression bomb, or a mistake
+    "too_large",  # more pixels, pages or bytes than we accept: a decompression bomb, or a mistake
     "missing",  # gone since the plan was made
     "archived",  # in cold storage, as S3 Glacier: it has to be restored first
     "unreadable",  # there, but refused by the store, or not a regular file

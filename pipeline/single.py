@@ -21,13 +21,13 @@ from model.weights import WeightsError
 from pipeline.errors import UsageError
 from pipeline.images.chroma import color_bands, colorfulness
 from pipeline.images.hints import Hint, HintBlend, hint_colors
+from pipeline.images.masters import read_full, read_small
 from pipeline.images.pictures import resize_rgb
-from pipeline.images.pillow import read_full, read_small
 from pipeline.images.regions import Kept, keep_color
 from pipeline.ledger.ranking import DEFAULTS, RANKINGS, ranks, refuse_ranking
 from pipeline.ledger.seeds import photo_seed
 from pipeline.review.previews import fitted
-from pipeline.run.known import Hinted, known_colors, require_support
+from pipeline.run.known_colors import Hinted, known_colors, require_support
 from pipeline.run.options import SATURATIONS, TEMPERATURES, default_method
 from pipeline.run.rendering import resized_kept
 

@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 import numpy as np
 from pipeline.errors import PhotoError
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 from pipeline.ledger.recipe import Recipe
 from pipeline.run.rendering import render
 

@@ -14,7 +14,7 @@ from PIL import Image
 from test_masters import by_pillow
 
 from pipeline.errors import PhotoError
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 
 ROWS, COLUMNS = np.mgrid[:300, :501]
 NOISE = np.random.default_rng(0).normal(0, 5, ROWS.shape)

@@ -13,7 +13,7 @@ from test_pieces import ACROSS, DOWN, HEIGHT, PACK_BITS, PACKERS, PLAIN, WIDTH, 
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 
 GRAY = (40 + DOWN + ACROSS // 2).astype(np.uint8)
 COLOR = np.stack([GRAY, 255 - GRAY, 90 + DOWN], axis=-1).astype(np.uint8)

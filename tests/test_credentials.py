@@ -15,18 +15,12 @@ import pytest
 
 from pipeline.errors import PhotoError, UsageError
 from pipeline.images.formats import MIME_OF_FORMAT
-from pipeline.images.pillow import read_full, read_rgb
+from pipeline.images.masters import read_full, read_rgb
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES, Provenance, xmp_packet
-from pipeline.provenance.c2pa import (
-    Signer,
-    Unsigned,
-    read_signer,
-    refuse_unsigned,
-    sign_picture,
-    write_signed,
-)
+from pipeline.provenance.c2pa import Signer, Unsigned, sign_picture
+from pipeline.provenance.signing import read_signer, refuse_unsigned, write_signed
 from pipeline.run.isolation import call_isolated
 from pipeline.run.options import Resources
 from pipeline.run.request import Job, reopen_job

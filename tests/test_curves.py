@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image
 
 from pipeline.images.gray import luma
+from pipeline.images.masters import read_full, read_small
 from pipeline.images.pictures import srgb_profile
-from pipeline.images.pillow import read_full, read_small
 from pipeline.ledger.recipe import Recipe
 from pipeline.run.rendering import render
 

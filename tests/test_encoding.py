@@ -19,7 +19,7 @@ from pipeline.images.codecs import open_deep
 from pipeline.images.encoding import encode, encode_bands, result_labels
 from pipeline.images.formats import DEEP, MasterInfo
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import Master, read_full
+from pipeline.images.masters import Master, read_full
 from pipeline.metadata.exif import metadata_of, photoshop_block, read_fields
 from pipeline.metadata.xmp import Provenance, xmp_packet
 

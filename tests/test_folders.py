@@ -33,14 +33,15 @@ DOORS = {
     "botocore": {"pipeline/storage/s3.py"},
     "PIL": {
         f"pipeline/images/{name}.py"
-        for name in ("pillow", "decoding", "frames", "pictures", "pngs")
+        for name in ("masters", "decoding", "frames", "pictures", "pngs")
     },
     "c2pa": {"pipeline/provenance/c2pa.py"},
     "cryptography": {"pipeline/provenance/certificates.py"},
     "imagecodecs": {
         f"pipeline/images/{name}.py"
         for name in (
-            *("avif", "codecs", "jpeg2000", "jpegs", "piece_contents", "pieces", "tiff_samples"),
+            *("avif", "codecs", "jpeg2000", "jpegs", "piece_contents", "pieces", "profiles"),
+            "tiff_samples",
         )
     },
     "tifffile": {"pipeline/images/tiff_samples.py", "pipeline/images/tiffs.py"},

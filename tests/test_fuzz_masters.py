@@ -13,7 +13,7 @@ from fuzz_masters import MOST_BYTES, Outcome, alone, fuzz, summary
 from PIL import Image
 
 from damaged_masters import damaged, pieces_of
-from pipeline.images.pillow import read_small
+from pipeline.images.masters import read_small
 from sound_masters import PROFILE_DATE, sound_masters
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import Master, read_full, read_small
+from pipeline.images.masters import Master, read_full, read_small
 from pipeline.ledger.recipe import Recipe
 from pipeline.run.isolation import call_isolated
 from pipeline.run.rendering import render

@@ -35,7 +35,7 @@ from pipeline.ledger.run_file import RUN, Run
 from pipeline.ledger.selection import parse_selection, take_selection
 from pipeline.ledger.series import plan_series
 from pipeline.ledger.status import Ledger
-from pipeline.run.known import UNKNOWN, Hinted, hint_bins
+from pipeline.run.known_colors import UNKNOWN, Hinted, hint_bins
 from pipeline.run.options import RecipeOptions, Resources
 from pipeline.run.request import Job, prepare_job, reopen_job
 from pipeline.run.steps import colorize_shard, read_shard, write_shard
@@ -493,7 +493,7 @@ def test_a_palette_is_what_the_model_was_trained_with(tmp_path: Path) -> None:
     import torch
 
     from model.training.known_color import palette_of as trained
-    from pipeline.images.pillow import read_rgb
+    from pipeline.images.masters import read_rgb
 
     data = reference(tmp_path).read_bytes()
     text = palette_of("reference.png", data, 32)

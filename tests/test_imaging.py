@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image, JpegImagePlugin
 
 from pipeline.errors import REASONS, PhotoError
-from pipeline.images import pillow as imaging
+from pipeline.images import masters as imaging
 from pipeline.images.chroma import put_color_on
 from pipeline.images.encoding import encode
 from pipeline.images.formats import MASTER_SUFFIXES, MOST_PIXELS, MasterInfo, output_format
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import read_full, read_rgb, read_small
+from pipeline.images.masters import read_full, read_rgb, read_small
 
 LOSSLESS = ("PNG", "TIFF", "WEBP")
 
@@ -321,7 +321,7 @@ def test_what_takes_much_memory_may_be_less_large(monkeypatch: pytest.MonkeyPatc
 def test_nothing_global_changes_at_import() -> None:
     code = (
         "import warnings, numpy; from PIL import Image;"
-        "before = Image.MAX_IMAGE_PIXELS, warnings.filters[:]; import pipeline.images.pillow;"
+        "before = Image.MAX_IMAGE_PIXELS, warnings.filters[:]; import pipeline.images.masters;"
         "assert before == (Image.MAX_IMAGE_PIXELS, warnings.filters)"
     )
     folder = Path(__file__).resolve().parents[1]

@@ -16,14 +16,14 @@ from PIL import Image
 
 from pipeline.images.encoding import encode
 from pipeline.images.mark import FOUND, find_mark, marked
-from pipeline.images.pillow import read_full
+from pipeline.images.masters import read_full
 from pipeline.ledger.plan import Shard
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
-from pipeline.metadata.said import said_in_xmp
 from pipeline.metadata.xmp import Provenance, xmp_packet
-from pipeline.provenance.c2pa import read_signer
+from pipeline.metadata.xmp_provenance import provenance_in_xmp
 from pipeline.provenance.inspection import inspect_file, summary_of
+from pipeline.provenance.signing import read_signer
 from pipeline.run.steps import write_shard
 from pipeline.storage.base import Storage
 from pipeline.storage.open_storage import open_storage
@@ -248,7 +248,7 @@ class TestFilesOfAnyone:
     )
     def test_packets_that_are_refused(self, packet: bytes, words: str) -> None:
         with pytest.raises(ValueError, match=words):
-            said_in_xmp(packet)
+            provenance_in_xmp(packet)
 
     def test_a_sidecar_of_anyone(self, tmp_path: Path) -> None:
         file, beside = tmp_path / "a.png", tmp_path / "a.png.json"
@@ -277,7 +277,7 @@ def test_xmp_is_read_in_each_of_its_forms() -> None:
         "</e:DigitalSourceType></rdf:Description>",
     ):
         packet = f"<rdf:RDF {names}>{form}</rdf:RDF>".encode()
-        assert said_in_xmp(packet) == {"DigitalSourceType": kind}, form
+        assert provenance_in_xmp(packet) == {"DigitalSourceType": kind}, form
 
 
 def test_marks_are_found_and_nothing_else_is(repository: Path, shared: Path) -> None:

@@ -6,7 +6,7 @@ from PIL import Image, ImageFile
 from test_masters import by_pillow, gray
 
 from pipeline.errors import PhotoError
-from pipeline.images.pillow import read_full
+from pipeline.images.masters import read_full
 
 NOISE = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
 

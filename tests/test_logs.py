@@ -10,7 +10,7 @@ import pytest
 
 from jobs.main import main
 from pipeline.errors import PhotoError
-from pipeline.images.pillow import MAX_PIXELS, read_small
+from pipeline.images.masters import MAX_PIXELS, read_small
 from pipeline.run.isolation import call_isolated
 from pipeline.run.logs import LOGGER, MAX_LOGS, RunLog, collect_records, replay
 from support.commands import run_command

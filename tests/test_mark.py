@@ -12,7 +12,7 @@ from pipeline.images.chroma import bands
 from pipeline.images.codecs import open_deep
 from pipeline.images.encoding import encode
 from pipeline.images.mark import draw_mark, marked, place_of_mark
-from pipeline.images.pillow import read_full, read_rgb
+from pipeline.images.masters import read_full, read_rgb
 from pipeline.ledger.planning import check_recipe
 from pipeline.storage.memory import MemoryStorage
 from support.written_shards import RECIPE, gray_photo, run_of, write

@@ -17,7 +17,7 @@ from PIL import Image, ImageCms
 
 from pipeline.errors import REASONS, PhotoError
 from pipeline.images.gray import luma
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 from pipeline.run.isolation import call_isolated
 
 DEEP = np.random.default_rng(0).integers(0, 65536, (48, 64, 3), dtype=np.uint16)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.images.encoding import encode
-from pipeline.images.pillow import read_full
+from pipeline.images.masters import read_full
 from pipeline.metadata.directories import Fields, Value
 from pipeline.metadata.exif import (
     Metadata,

@@ -19,8 +19,8 @@ from PIL import Image
 
 from model.colorizer import Colorizer
 from pipeline.errors import PhotoError, UsageError
+from pipeline.images.masters import read_full, read_small
 from pipeline.images.pages import count_pages, page_alone
-from pipeline.images.pillow import read_full, read_small
 from pipeline.ledger.names import former_output_path
 from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run

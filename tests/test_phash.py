@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from pipeline.images.encoding import encode
+from pipeline.images.masters import read_full
 from pipeline.images.phash import BITS, distances, perceptual_hash
 from pipeline.images.pictures import resize_rgb
-from pipeline.images.pillow import read_full
 
 
 def examples(repository: Path) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 
 HEIGHT, WIDTH, ROWS = 96, 128, 32
 DOWN, ACROSS = np.mgrid[:HEIGHT, :WIDTH]

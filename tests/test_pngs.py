@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 
 RAMP = (np.mgrid[:47, :61][0] * 4 + np.mgrid[:47, :61][1] + 1).astype(np.uint8)
 PASSES = (

@@ -53,7 +53,7 @@ def test_gray_color_and_candidates_stand_side_by_side(
 def test_the_colors_are_those_of_a_run(photo: Path, weights: Path) -> None:
     from model import Colorizer
     from model.method import Method
-    from pipeline.images.pillow import read_full, read_small
+    from pipeline.images.masters import read_full, read_small
 
     data = photo.read_bytes()
     [given] = PhotoColorizer(weights).colorize(data).candidates

@@ -49,6 +49,10 @@ def foreign_names(nodes: Iterable[ast.AST], own: set[str]) -> Iterator[str]:
             text = ast.unparse(node)
             if text in UNDOCUMENTED or (is_private(node.attr) and node.attr not in own):
                 yield text
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            private = [each.arg for each in node.keywords if each.arg and is_private(each.arg)]
+            yield from (f"{called}({name})" for name in private)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             parts = node.value.split(".")  # of a module, a logger
             if parts[0] in LIBRARIES and any(map(is_private, parts)):
@@ -92,6 +96,7 @@ def test_private_names_of_others_are_those_of_the_list(repository: Path) -> None
         ("type(error).__name__ == 'RayError'", "type(error).__name__ == 'RayError'"),
         ("accept = Image.OPEN['PNG']", "Image.OPEN"),
         ("image._getexif()", "image._getexif"),
+        ("ray.init(_temp_dir=folder)", "ray.init(_temp_dir)"),
     ],
 )
 def test_private_names_are_found(code: str, name: str) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 from pipeline.images.regions import keep_color, look_at
 from pipeline.ledger.recipe import Recipe
 from pipeline.run.rendering import render

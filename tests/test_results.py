@@ -1,8 +1,10 @@
 """The ledger: its schema, and that a shard is committed once."""
 
 import io
+import re
 from dataclasses import fields
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -30,6 +32,13 @@ def a_result(photo: str, shard: int, **facts: object) -> Result:
 
 def test_a_result_has_the_columns_of_the_schema() -> None:
     assert {field.name for field in fields(Result)} == set(SCHEMA.names)
+
+
+def test_the_cookbook_explains_every_column(repository: Path) -> None:
+    text = (repository / "docs" / "cookbook.md").read_text(encoding="utf-8")
+    table = text.split("### The columns")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert sorted(re.findall(r"`(\w+)`", "".join(rows))) == sorted(SCHEMA.names)
 
 
 def test_rows_come_back_as_they_were_written() -> None:

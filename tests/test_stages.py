@@ -16,7 +16,7 @@ from PIL import Image
 from model.colorized import Colorized
 from model.colorizer import Colorizer
 from pipeline.errors import ObjectArchived, ObjectMissing, StorageError, StoreUnavailable
-from pipeline.images.pillow import read_full
+from pipeline.images.masters import read_full
 from pipeline.ledger.names import ending_of, former_output_path, output_path
 from pipeline.ledger.plan import Photo, Shard
 from pipeline.ledger.recipe import Recipe

@@ -24,10 +24,10 @@ from pipeline.errors import (
     StoreUnavailable,
     UsageError,
 )
-from pipeline.storage import local as module
-from pipeline.storage import mounts
+from pipeline.storage import file_names, mounts
 from pipeline.storage.anchored import AnchoredStorage
 from pipeline.storage.base import Storage, StoredObject
+from pipeline.storage.file_errors import as_storage_error
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
 from pipeline.storage.open_storage import open_storage, overlap
@@ -507,8 +507,8 @@ class TestFolder:
 
     @given(some.binary(max_size=20))
     def test_any_bytes_as_text_and_back(self, name: bytes) -> None:
-        text = module.to_text(os.fsdecode(name))
-        assert os.fsencode(module._to_name(text)) == name
+        text = file_names.to_text(os.fsdecode(name))
+        assert os.fsencode(file_names.to_name(text)) == name
         text.encode()
 
     @pytest.mark.parametrize("path", ["../a", "a/../b", "a//b", "/a", "a/.", "a\0b", "a/"])
@@ -599,6 +599,6 @@ class TestFolder:
     def test_a_full_disk_is_the_stores_fault(self) -> None:
         if not os.path.exists("/dev/full"):
             pytest.skip("no /dev/full on this system")
-        error = module.as_storage_error("write", "a", OSError(28, "No space left on device"))
+        error = as_storage_error("write", "a", OSError(28, "No space left on device"))
         assert isinstance(error, StoreUnavailable)
         assert str(error) == "cannot write a: No space left on device"

@@ -13,7 +13,7 @@ from test_masters import by_pillow, by_tifffile, chunk, png, tiff
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 
 ROWS, COLUMNS = np.mgrid[:48, :64]
 EIGHT = ((ROWS * 4 + COLUMNS) % 251 + 2).astype(np.uint8)  # no symmetry, and no black or white

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.errors import PhotoError
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import read_full, read_small
+from pipeline.images.masters import read_full, read_small
 
 HEIGHT, WIDTH = 48, 64
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]

@@ -12,17 +12,10 @@ import pytest
 
 from pipeline.errors import UsageError
 from pipeline.metadata.xmp import Provenance
-from pipeline.provenance import c2pa as credentials
-from pipeline.provenance.c2pa import (
-    Signer,
-    Unsigned,
-    is_stamped,
-    read_signer,
-    sign_picture,
-    sign_stamped,
-    write_signed,
-)
+from pipeline.provenance import signing
+from pipeline.provenance.c2pa import Signer, Unsigned, is_stamped, sign_picture
 from pipeline.provenance.inspection import inspect_file
+from pipeline.provenance.signing import read_signer, sign_stamped, write_signed
 from pipeline.storage.memory import MemoryStorage
 from support.commands import run_command
 from support.ports import free_port
@@ -44,7 +37,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
 @pytest.fixture
 def authority(started: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
     """As new, and asked again without waiting."""
-    monkeypatch.setattr(credentials, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(signing, "WAITS", (0.0, 0.0))
     started.failures = started.asked = 0
     return started
 

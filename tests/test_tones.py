@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from pipeline.images.pillow import read_small
+from pipeline.images.masters import read_small
 from pipeline.images.tones import tone_of
 
 

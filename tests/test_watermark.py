@@ -11,9 +11,8 @@ from PIL import Image
 from pipeline.errors import DestinationMismatch
 from pipeline.images.chroma import LUMA, bands, put_color_on
 from pipeline.images.encoding import encode
-from pipeline.images.payload import CODED, decoded, encoded
+from pipeline.images.masters import read_full, read_rgb
 from pipeline.images.pictures import resize_rgb
-from pipeline.images.pillow import read_full, read_rgb
 from pipeline.images.watermark import (
     READ_AT,
     STRENGTH,
@@ -21,6 +20,7 @@ from pipeline.images.watermark import (
     read_watermark,
     watermarked,
 )
+from pipeline.images.watermark_code import CODED, decoded, encoded
 from pipeline.images.watermark_strength import STRENGTHS, least_strength
 from pipeline.ledger.planning import check_recipe
 from pipeline.ledger.recipe import Recipe

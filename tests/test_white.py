@@ -6,7 +6,7 @@ from test_masters import png
 from test_tiffs import DEEP, GRAY, HEIGHT, WIDTH, by_tifffile, read, tiff
 
 from pipeline.images.gray import eight_bits
-from pipeline.images.pillow import read_full
+from pipeline.images.masters import read_full
 
 SHORT = 3
 MAX_SAMPLE, LARGEST_SAMPLE = 281, 341

@@ -17,7 +17,7 @@ from pipeline.delivery.catalog import PICTURES, Delivered
 from pipeline.images.encoding import encode
 from pipeline.images.formats import FORMAT_OF_SUFFIX, MIME_OF_FORMAT
 from pipeline.images.gray import luma
-from pipeline.images.pillow import read_rgb
+from pipeline.images.masters import read_rgb
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import SOURCE_TYPES
 from pipeline.review.previews import CELL, CELLS, COLUMNS, fitted, sheet_path

@@ -71,7 +71,7 @@ class DeliveredNames:
             unicodedata.category(sign) in _NO_TEXT
             or sign in _TURNING
             or (self._for_windows and sign in _NOT_IN_WINDOWS)
-            or "\uf780" <= sign <= "\uf7ff"  # bytes that are no text, see storage.local
+            or "\uf780" <= sign <= "\uf7ff"  # bytes that are no text, see storage.file_names
             or (self._in_bag and sign == "%")
         )
 

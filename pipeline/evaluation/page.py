@@ -19,6 +19,12 @@ _SIDE = 192  # of pictures on the page, in pixels
 _COLORS = ("var(--accent)", "#3f7f93", "#8a8f3a", "#8d6aa8")
 
 
+_OF_EXAMPLES = """By CIEDE2000, of all pictures or of each group. Gray, truth, result, and what the
+parallel head expects."""
+_OF_PICTURES = """Gray, truth, result, and what the parallel head expects: the mean of all colors
+that it finds possible, which is brown where it does not know."""
+
+
 def write_page(path: Path, source: str, weights: str, evaluation: Evaluation) -> None:
     """Write the page. Raises UsageError if it cannot be written."""
     page = render(source, weights, evaluation)
@@ -31,13 +37,8 @@ def write_page(path: Path, source: str, weights: str, evaluation: Evaluation) ->
 
 def render(source: str, weights: str, evaluation: Evaluation) -> str:
     """The whole page as HTML."""
-    rows = "".join(
-        f"<div><dt>{text(name.replace('_', ' '))}</dt><dd>{text(_shown(value))}</dd></div>"
-        for name, value in evaluation.figures.items()
-    )
-    notes = "".join(f"<p>{text(note)}</p>" for note in evaluation.notes)
-    cards = "".join(map(_card, evaluation.shown))
     examples = "".join(_card(shown, words) for words, shown in evaluation.examples)
+    pictures = "".join(map(_card, evaluation.shown))
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -46,14 +47,7 @@ def render(source: str, weights: str, evaluation: Evaluation) -> str:
 <meta name="color-scheme" content="light dark">
 <title>{text(source)} · Autochrome evaluation</title>
 <link rel="icon" href="data:,">
-<style>{STYLE}
-.four {{ display: grid; grid-template-columns: repeat(4, 1fr); gap: 3px }}
-.four img {{ width: 100%; max-width: none; height: auto }}
-.curve {{ fill: none; stroke-width: 2 }}
-.groups {{ border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem }}
-.groups th, .groups td {{ padding: .3rem .7rem; text-align: right; font-weight: 400 }}
-.groups tr {{ border-bottom: 1px solid var(--line) }}
-</style>
+<style>{STYLE}</style>
 </head>
 <body>
 <header>
@@ -62,32 +56,42 @@ def render(source: str, weights: str, evaluation: Evaluation) -> str:
 <p class="source">{text(source)} · weights {text(weights)}</p>
 </header>
 <main>
-<section>
-<h2>Figures</h2>
-{notes}
-<dl class="settings">{rows}</dl>
-</section>
-<section>
+{_figures(evaluation)}{_bits(evaluation.bits)}{_groups(evaluation.groups)}{
+        _sheet("Best, median and worst", _OF_EXAMPLES, examples)
+    }{_sheet("Pictures", _OF_PICTURES, pictures)}</main>
+</body>
+</html>
+"""
+
+
+def _figures(evaluation: Evaluation) -> str:
+    """All figures, and the notes on them."""
+    notes = "".join(f"<p>{text(note)}</p>" for note in evaluation.notes)
+    rows = "".join(
+        f"<div><dt>{text(name.replace('_', ' '))}</dt><dd>{text(_shown(value))}</dd></div>"
+        for name, value in evaluation.figures.items()
+    )
+    return f'<section>\n<h2>Figures</h2>\n{notes}\n<dl class="settings">{rows}</dl>\n</section>\n'
+
+
+def _bits(bits: dict[str, np.ndarray]) -> str:
+    """The curves, and what they say."""
+    return f"""<section>
 <h2>Bits per pixel, photograph by photograph</h2>
 <p class="remark">Each curve has its photographs in order, from the easiest on the left. The fewer
 bits, the better the truth was foreseen; 9 would be a blind guess.</p>
-{curves(evaluation.bits)}
+{curves(bits)}
 </section>
-{_groups(evaluation.groups)}<section>
-<h2>Best, median and worst</h2>
-<p class="remark">By CIEDE2000, of all pictures or of each group. Gray, truth, result, and what the
-parallel head expects.</p>
-<ol class="sheet">{examples}</ol>
-</section>
-<section>
-<h2>Pictures</h2>
-<p class="remark">Gray, truth, result, and what the parallel head expects: the mean of all colors
-that it finds possible, which is brown where it does not know.</p>
+"""
+
+
+def _sheet(title: str, remark: str, cards: str) -> str:
+    """Photographs, each with its pictures side by side."""
+    return f"""<section>
+<h2>{title}</h2>
+<p class="remark">{remark}</p>
 <ol class="sheet">{cards}</ol>
 </section>
-</main>
-</body>
-</html>
 """
 
 
@@ -225,4 +229,11 @@ figcaption small { display: block; font-variant-numeric: tabular-nums }
 footer { margin-top: 4rem; border-top: 1px solid var(--line); color: var(--soft); font-size: .9rem }
 footer p { max-width: 46rem }
 @media print { body { background: #fff } li { break-inside: avoid } }
+
+.four { display: grid; grid-template-columns: repeat(4, 1fr); gap: 3px }
+.four img { width: 100%; max-width: none; height: auto }
+.curve { fill: none; stroke-width: 2 }
+.groups { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .85rem }
+.groups th, .groups td { padding: .3rem .7rem; text-align: right; font-weight: 400 }
+.groups tr { border-bottom: 1px solid var(--line) }
 """

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.images.boxes import read_box
+from pipeline.images.deep_masters import DeepMaster
 from pipeline.images.gray import Kind, Samples
-from pipeline.images.masters import DeepMaster
 
 _MOST_BOXES = 2_000  # in one box
 _BRANDS = (b"avif", b"mif1", b"avis", b"msf1")

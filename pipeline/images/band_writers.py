@@ -78,16 +78,16 @@ def encode_tiff(bands: Iterable[np.ndarray], height: int, width: int, labels: La
     fields = labels.fields | {
         256: long(width),
         257: long(height),
-        258: short(*[bits] * channels),
-        259: short(8),  # Deflate
-        262: short({1: 1, 3: 2}[channels]),
-        273: long(*places),
+        258: short(*[bits] * channels),  # bits of a sample
+        259: short(8),  # compression: Deflate
+        262: short({1: 1, 3: 2}[channels]),  # zero is black, or RGB
+        273: long(*places),  # of strips
         277: short(channels),
-        278: long(len(first)),
-        279: long(*sizes),
-        284: short(1),
-        317: short(2),
-        339: short(*[1] * channels),
+        278: long(len(first)),  # rows of a strip
+        279: long(*sizes),  # bytes of strips
+        284: short(1),  # channels side by side
+        317: short(2),  # pixels as differences
+        339: short(*[1] * channels),  # unsigned
     }
     for tag, kind, data in ((XMP, 1, labels.xmp), (IPTC, 7, labels.iptc), (ICC, 7, labels.icc)):
         if data:

@@ -108,6 +108,7 @@ def srgb_decoded(codes: np.ndarray) -> np.ndarray:
 
 
 def _profile(lights: Sequence[Light], matrix: np.ndarray | None, channels: int) -> Profile:
+    """What converts bands to sRGB: each channel by its curve, then by the matrix of primaries."""
     if channels == 1:
         lights = lights[:1]
     tables: dict[type, list[np.ndarray]] = {}
@@ -135,6 +136,7 @@ def _looked_up(band: np.ndarray, tables: Sequence[np.ndarray], channels: int) ->
 
 
 def _between(light: np.ndarray) -> Light:
+    """A curve through these points, at equal distances."""
     places = np.linspace(0, 1, len(light))
     return lambda codes: np.interp(codes, places, light)
 

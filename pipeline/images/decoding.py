@@ -1,12 +1,11 @@
 """Which decoder reads a master: Pillow where it keeps all bits, else one of our own.
 
 Legend: H W rows and columns. What comes out is upright gray with the facts of the picture. Damaged
-files may raise anything here; pipeline.images.pillow turns it into PhotoError.
+files may raise anything here; pipeline.images.masters turns it into PhotoError.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,13 +16,16 @@ from PIL import Image, ImageFile
 
 from pipeline.deadline import allow
 from pipeline.errors import PhotoError
-from pipeline.images.codecs import color_profile, open_deep, own_profile
+from pipeline.images.codecs import open_deep
 from pipeline.images.curves import Curve, curve_profile
+from pipeline.images.deep_masters import DeepMaster, checked_samples
 from pipeline.images.formats import MasterInfo
 from pipeline.images.frames import (
     MULTIPLIED,
     ImageRows,
+    format_of,
     look_of,
+    open_by_pillow,
     orientation_of,
     repair_palette,
     resolution_of,
@@ -42,15 +44,14 @@ from pipeline.images.gray import (
 )
 from pipeline.images.jpeg2000 import check_codestream
 from pipeline.images.jpegs import check_scans, ends_early, may_lack_detail, note_on_inks
-from pipeline.images.masters import DeepMaster, checked_samples
 from pipeline.images.pngs import check_whole
+from pipeline.images.profiles import color_profile, own_profile
 from pipeline.images.regions import Kept, Look, look_at
-from pipeline.images.stated import stated_curve, tiff_curve
+from pipeline.images.stated_curves import stated_curve, tiff_curve
 from pipeline.images.tails import check_tail
 from pipeline.images.tiffs import check_pieces, open_refused
 from pipeline.images.tones import LOOK
 
-READABLE = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
 # A row that is longer takes more memory than one of `max_pixels`. At 1,200 dots per inch, this is a
 # scroll of 44 meters.
 MAX_SIDE = 2**21
@@ -135,11 +136,12 @@ def _profile_of(icc: bytes | None, curve: Curve | None, kind: Kind) -> tuple[Pro
 
 
 def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) -> Decoded:
+    """A picture of a decoder of our own. keeps: parts that keep their own color are wanted, too."""
     _check_pixels(deep.width, deep.height, max_pixels // (2 if deep.channels >= 3 else 1))
     orientation, dpi, icc = deep.orientation, deep.dpi, deep.icc
     found: Mapping[Any, Any] = {}
     if deep.header is not None:
-        with Image.open(io.BytesIO(deep.header), formats=READABLE) as header:
+        with open_by_pillow(deep.header) as header:
             orientation, dpi = orientation_of(header, data), resolution_of(header)
             icc, found = icc or header.info.get("icc_profile"), header.info
     samples, look = checked_samples(deep), Look("gray")
@@ -156,11 +158,10 @@ def _decode_deep(deep: DeepMaster, data: bytes, max_pixels: int, keeps: bool) ->
 
 def load(data: bytes, max_pixels: int, reduce_to: int | None = None) -> tuple[Image.Image, Facts]:
     """An image decoded by Pillow, not yet upright."""
-    image = Image.open(io.BytesIO(data), formats=READABLE)
+    image = open_by_pillow(data)
     width, height = image.size
     _check_pixels(width, height, max_pixels // (2 if _is_costly(image) else 1))
-    format = {"MPO": "JPEG"}.get(image.format or "", image.format or "")
-    mode = image.mode
+    format, mode = format_of(image), image.mode
     if format == "JPEG":
         check_scans(data)
         image.decodermaxblock = len(data)  # as libjpeg cannot wait for more of arithmetic codes
@@ -241,5 +242,5 @@ def _reduced(image: ImageFile.ImageFile, data: bytes, side: int) -> ImageFile.Im
         try:
             image.load()
         except OSError:  # fewer levels are stored: decode at full scale
-            return Image.open(io.BytesIO(data), formats=READABLE)
+            return open_by_pillow(data)
     return image

@@ -17,8 +17,8 @@ from pipeline.images.band_writers import (
 from pipeline.images.chroma import bands
 from pipeline.images.codecs import encode_jpeg2000
 from pipeline.images.formats import LONGEST_SIDE, MOST_PIXELS
+from pipeline.images.masters import Master
 from pipeline.images.pictures import save, srgb_profile
-from pipeline.images.pillow import Master
 from pipeline.metadata.exif import exif_block, fitting, result_fields
 from pipeline.metadata.xmp import Provenance, xmp_packet, xmp_packets
 

@@ -48,6 +48,8 @@ MIME_OF_FORMAT = {
     "GIF": "image/gif",
     "PPM": "image/x-portable-anymap",
 }
+# In the order in which Pillow tries them; pipeline.images.codecs reads others, and some of these.
+READ_BY_PILLOW = ("JPEG", "PNG", "TIFF", "WEBP", "JPEG2000", "AVIF", "BMP", "GIF", "PPM")
 _START_OF_FORMAT = {
     "JPEG": rb"\xff\xd8\xff",
     "PNG": rb"\x89PNG\r\n\x1a\n",
@@ -105,8 +107,13 @@ def output_format(
         fits = info.format in known and pixels <= MOST_PIXELS.get(info.format, pixels)
         format = info.format if fits else "PNG"
     else:
-        format = {"JP2": "JPEG2000"}.get(requested.upper(), requested.upper())
+        format = format_by_option(requested)
     return format, SUFFIX_OF_FORMAT[format]
+
+
+def format_by_option(value: str) -> str:
+    """The format that a value of --format other than auto means: JPEG2000 for jp2."""
+    return {"jp2": "JPEG2000"}.get(value, value.upper())
 
 
 def format_by_start(data: bytes) -> str | None:

@@ -5,10 +5,13 @@ Legend: H W rows and columns, C channels, S side of a square.
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from pipeline.images.chroma import resample
+from pipeline.images.formats import READ_BY_PILLOW
 from pipeline.images.gray import Kind, Profile, Samples, color_of, eight_bits, gray_of
 from pipeline.images.regions import Look, look_at
 from pipeline.images.tiff_fields import xmp_orientation
@@ -29,6 +32,16 @@ UPRIGHT = {
 }
 
 
+def open_by_pillow(data: bytes) -> ImageFile.ImageFile:
+    """A picture of which only the header is read. Raises whatever Pillow raises."""
+    return Image.open(io.BytesIO(data), formats=READ_BY_PILLOW)
+
+
+def format_of(image: Image.Image) -> str:
+    """The format by its name in pipeline.images.formats. A JPEG with several pictures is a JPEG."""
+    return {"MPO": "JPEG"}.get(image.format or "", image.format or "")
+
+
 def repair_palette(image: Image.Image) -> None:
     """Repair palettes of TIFFs whose colors a program wrote as 0..255, not 0..65535, which Pillow
     reads as black."""
@@ -38,7 +51,7 @@ def repair_palette(image: Image.Image) -> None:
 
 
 def samples_of(image: Image.Image) -> Samples:
-    """The pixels of any loaded image, by the rules at the top of pipeline/images/pillow.py."""
+    """The pixels of any loaded image, by the rules at the top of pipeline/images/masters.py."""
     image.info.pop("transparency", None)  # else Pillow blends or warns
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _deep_samples(image)

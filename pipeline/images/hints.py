@@ -11,6 +11,7 @@ into, K hints of a photograph.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -50,33 +51,37 @@ def hint_colors(hints: Sequence[Hint]) -> tuple[HintColor, ...]:
 
 @lru_cache(maxsize=256)
 def _by_gray(color: str) -> np.ndarray:
-    from model.lab import ciede2000, lab_from_rgb, rgb_from_lab
+    """A HintColor's table: on each gray, as much of the color's chroma as sRGB can show there."""
+    from model.lab import ciede2000, lab_from_rgb
 
     grays = np.arange(256.0)
     wanted = lab_from_rgb([int(color[place : place + 2], 16) for place in (1, 3, 5)])[1:]
-
-    def colors(share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lab and RGB, (256, 3), with this share of the chroma on each gray."""
-        chroma, low, high = share[:, None] * wanted, np.zeros(256), np.full(256, 100.0)
-        for _ in range(20):
-            lab = np.column_stack(((low + high) / 2, chroma))
-            dark = rgb_from_lab(lab) @ _LUMA < grays
-            low, high = np.where(dark, lab[:, 0], low), np.where(dark, high, lab[:, 0])
-        return lab, rgb_from_lab(lab)
-
     least, most = np.zeros(256), np.ones(256)
     for step in range(12):
         share = most if step == 0 else (least + most) / 2
-        lab, rgb = colors(share)
+        lab, rgb = _on_grays(share[:, None] * wanted)
         shown = np.abs(lab_from_rgb(rgb) - lab).max(axis=1) < 0.2  # otherwise it was clipped
         least, most = np.where(shown, share, least), np.where(shown, most, share)
-    lab, rgb = colors(least)
+    lab, rgb = _on_grays(least[:, None] * wanted)
     asked = np.column_stack((lab[:, 0], np.tile(wanted, (256, 1))))
     missed = ciede2000(asked, lab)
-    table = np.column_stack((rgb[:, 0] - grays, rgb[:, 2] - grays, missed))
+    table = np.column_stack((rgb[:, 0] - grays, rgb[:, 2] - grays, missed)).astype(np.float32)
     table[:, :2][least == 0] = 0
-    table.setflags(write=False)
-    return table.astype(np.float32)
+    table.setflags(write=False)  # all hints of this color share it
+    return table
+
+
+def _on_grays(chroma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Colors with this chroma, a* and b* (256, 2), whose luma is 0..255: their Lab and their RGB,
+    (256, 3). The lightness is found by bisection."""
+    from model.lab import rgb_from_lab
+
+    grays, low, high = np.arange(256.0), np.zeros(256), np.full(256, 100.0)
+    for _ in range(20):
+        lab = np.column_stack(((low + high) / 2, chroma))
+        dark = rgb_from_lab(lab) @ _LUMA < grays
+        low, high = np.where(dark, lab[:, 0], low), np.where(dark, high, lab[:, 0])
+    return lab, rgb_from_lab(lab)
 
 
 def hinted_cells(hints: Sequence[Hint], width: int, height: int, side: int) -> np.ndarray:
@@ -122,6 +127,17 @@ def pin(
     return pinned
 
 
+class _Place(NamedTuple):
+    """A hint in a picture: its pixel, its radius in pixels, and the gray of its pixel and the usual
+    gray around it, in codes 0..255."""
+
+    row: int
+    column: int
+    radius: float
+    own: float
+    usual: float
+
+
 class HintBlend:
     """Blends the hints' colors into the color differences of a full-size picture.
 
@@ -133,7 +149,7 @@ class HintBlend:
     def __init__(self, gray_HW: np.ndarray, colors: Sequence[HintColor]) -> None:
         self._colors, self._codes = colors, np.float32(255 / np.iinfo(gray_HW.dtype).max)
         (height, width), self._notes = gray_HW.shape, list[str]()
-        self._places = list[tuple[int, int, float, float, float]]()
+        self._places = list[_Place]()
         for color in colors:
             row, column = _cell(color.hint, height, width)
             radius = max(_LEAST_PIXELS, color.hint.radius * min(height, width))
@@ -141,13 +157,13 @@ class HintBlend:
             patch = gray_HW[max(0, row - around) : row + around + 1]
             usual = float(np.median(patch[:, max(0, column - around) : column + around + 1]))
             own = float(gray_HW[row, column] * self._codes)
-            self._places.append((row, column, radius, own, usual * float(self._codes)))
+            self._places.append(_Place(row, column, radius, own, usual * float(self._codes)))
 
     def notes(self) -> list[str]:
         """Notes on hints whose color the luminance does not allow, with the color used instead."""
         found = []
-        for color, (_, _, _, own, _) in zip(self._colors, self._places, strict=True):
-            gray, hint = round(own), color.hint
+        for color, place in zip(self._colors, self._places, strict=True):
+            gray, hint = round(place.own), color.hint
             if color.by_gray[gray, 2] > NEAR:
                 one = np.zeros((1, 1), np.int64)
                 red, green, blue = rgb_on_gray([color], one, one + gray)[0].tolist()
@@ -172,11 +188,14 @@ class HintBlend:
         rows: slice,
         gray: np.ndarray,
         color: HintColor,
-        place: tuple[int, int, float, float, float],
+        place: _Place,
         weights: np.ndarray,
         shares: np.ndarray,
         sums: np.ndarray,
     ) -> None:
+        """Add one hint to what is known of these rows, all float32 (h, W). weights: how much hints
+        count. shares: how much each pixel takes from all hints, the nearest most. sums: of what it
+        takes, R - gray and B - gray, (2, h, W)."""
         row, column, radius, own, usual = place
         reach = int(2 * radius) + 1
         top, bottom = max(rows.start, row - reach), min(rows.stop, row + reach + 1)

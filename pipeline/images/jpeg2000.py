@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.errors import PhotoError
 from pipeline.images.boxes import CMYK, LAB, SRGB, SYCC, Container, open_container, tiles_missing
+from pipeline.images.deep_masters import DeepMaster
 from pipeline.images.gray import Kind, Samples, rgb_of_ycc
-from pipeline.images.masters import DeepMaster
 from pipeline.images.tails import ends_blank
 
 _END = b"\xff\xd9"  # of a codestream

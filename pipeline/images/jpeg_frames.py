@@ -54,6 +54,7 @@ class Frame:
 
 
 def frame_of(data: bytes) -> Frame | None:
+    """The first frame; None where this is no JPEG, or one that is damaged before its first scan."""
     found: tuple[int, int, int, int, int, int] | None = None
     jfif, transform, at = False, None, 2
     if data[:2] != b"\xff\xd8":

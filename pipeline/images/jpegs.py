@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.errors import PhotoError
+from pipeline.images.deep_masters import DeepMaster
 from pipeline.images.gray import Kind, Samples
 from pipeline.images.jpeg_frames import (
     END,
@@ -27,7 +28,6 @@ from pipeline.images.jpeg_frames import (
     is_refined,
     segments_behind,
 )
-from pipeline.images.masters import DeepMaster
 from pipeline.images.tails import ends_blank
 
 _PILLOWS = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # where samples have 8 bits

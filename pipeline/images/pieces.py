@@ -125,6 +125,7 @@ def in_order(page: Page, piece: bytes) -> bytes:
 
 
 def _plain_lengths(page: Page, data: bytes) -> list[int]:
+    """Bytes of each piece without compression: those of its rows. Raises PhotoError (corrupt)."""
     starts, counts, sizes = page.dataoffsets, _counts(page), sizes_of(page)
     if len(starts) == 1 < _number(page) and not page.is_tiled:  # one strip has all rows
         page.rowsperstrip = page.imagelength
@@ -143,6 +144,8 @@ def _plain_lengths(page: Page, data: bytes) -> list[int]:
 
 
 def _packed_lengths(page: Page, data: bytes) -> list[int]:
+    """Bytes of each piece with compression: those that the file states, or the room that there is
+    up to what follows. Raises PhotoError (corrupt)."""
     starts, counts = page.dataoffsets, _counts(page)
     if page.compression != OLD_JPEG:
         _check_number(page, starts)

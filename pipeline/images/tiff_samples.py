@@ -89,6 +89,7 @@ def _correct(page: tifffile.TiffPage, data: bytes) -> None:
 
 
 def _check_supported(page: tifffile.TiffPage) -> None:
+    """Raises PhotoError (unsupported)."""
     import tifffile
 
     if page.samplesperpixel > _MOST_CHANNELS or page.imagedepth != 1:

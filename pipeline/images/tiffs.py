@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import PhotoError
+from pipeline.images.deep_masters import DeepMaster
 from pipeline.images.gray import CHANNELS
-from pipeline.images.masters import DeepMaster
 from pipeline.images.piece_contents import check_ends, check_lengths, check_sums, says_other_colors
 from pipeline.images.pieces import check_tiles_number, lie_as_expected
-from pipeline.images.stated import CURVE_TAGS, tiff_curve
+from pipeline.images.stated_curves import CURVE_TAGS, tiff_curve
 from pipeline.images.tiff_fields import (
     DEFLATE,
     FAX,

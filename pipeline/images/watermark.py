@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.images.chroma import LUMA
-from pipeline.images.payload import CODED, decoded, encoded
 from pipeline.images.pictures import resize_plane
+from pipeline.images.watermark_code import CODED, decoded, encoded
 
 STRENGTH = 0.6  # codes of 8 bits, where a color is weak; more in strong ones. What others are for:
 # see watermark_strength
@@ -89,6 +89,8 @@ def _gains(blue: np.ndarray, red: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _put(part: np.ndarray, blue: np.ndarray, red: np.ndarray, strength: float) -> np.ndarray:
+    """A band uint8 or uint16 (h, W, 3) with its chroma moved and its luma kept; pixels that would
+    leave the range of codes stay as they are. blue, red: which way Cb and Cr move, -1 to 1."""
     highest = int(np.iinfo(part.dtype).max)
     codes = np.float32(highest / 255)  # in units of which strengths are
     before = part.astype(np.float32)

@@ -8,8 +8,8 @@ most, so each gets the least that is still read.
 import numpy as np
 
 from pipeline.images.chroma import resample
+from pipeline.images.masters import read_rgb
 from pipeline.images.pictures import resize_rgb, save
-from pipeline.images.pillow import read_rgb
 from pipeline.images.watermark import READ_AT, STRENGTH, read_watermark, watermarked
 
 TRIED_AT = 1024  # pixels of the longer side; a larger picture loses less to JPEG than such a copy

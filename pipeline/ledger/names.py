@@ -102,6 +102,8 @@ class Names:
         return folder
 
     def _new_folder(self, above: _Folder, part: str, source: str) -> _Folder:
+        """The folder of results for one more part of a photo's path; `above` itself where paths
+        would become too long. source: the photo's own folder, which tells names apart."""
         if len((above.path + part).encode()) > _LONGEST_FOLDER:
             path, claimed = above.path, True  # and names tell who is who
         else:

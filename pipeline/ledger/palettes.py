@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from pipeline.errors import PhotoError, UsageError
-from pipeline.images.pillow import read_rgb, read_small
+from pipeline.images.masters import read_rgb, read_small
 from pipeline.storage.open_storage import read_file
 
 NUM_BINS = 512

@@ -7,6 +7,8 @@ destination (device, batch size, number of actors) is no part of it: see pipelin
 from dataclasses import dataclass
 
 MODEL_NAMES = {"coltran": "ColTran", "pic": "PIC"}
+FORMATS = ("auto", "jpeg", "png", "tiff", "webp", "jp2", "avif")
+PAGES = ("first", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,12 +16,12 @@ class Choices:
     """The settings that a recipe takes over as they were given.
 
     seed: 0..2^63 - 1. candidates: pictures of each photo. output_size: "full", or the longer side
-    in pixels. format: auto, jpeg, png, tiff, webp, jp2 or avif. include, exclude: patterns of
-    paths, as in a shell, but for `*`, which matches "/" too. recolor: photographs in color are
-    colorized, too. pages: first, or all of a TIFF. digital_source_type: a term of IPTC's, written
-    into each picture. sidecar: a JSON file beside each picture. mark: a visible one.
-    watermark: an imperceptible one, in the chroma. model: coltran
-    or pic. limit: only so many photos, the first of the listing; None: all.
+    in pixels. format: one of FORMATS. include, exclude: patterns of paths, as in a shell, but for
+    `*`, which matches "/" too. recolor: photographs in color are colorized, too. pages: of a TIFF,
+    one of PAGES. digital_source_type: a term of IPTC's, written into each picture. sidecar: a JSON
+    file beside each picture. mark: a visible one in each picture. watermark: an imperceptible one,
+    in its chroma. model: one of MODEL_NAMES. limit: only so many photos, the first of the listing;
+    None: all.
     """
 
     seed: int = 0

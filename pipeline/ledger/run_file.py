@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 from pipeline.errors import ObjectMissing, StorageError, UsageError
-from pipeline.ledger.recipe import ALWAYS_FROZEN, Recipe
+from pipeline.ledger.recipe import ALWAYS_FROZEN, FORMATS, PAGES, Recipe
 from pipeline.storage.base import Storage
 
 RUN = "run.json"
@@ -25,9 +25,9 @@ _LONGEST_VALUE = 2000  # of a setting in a message
 _HALVES = re.compile("[\ud800-\udfff]")  # of characters, which JSON can hold and no file
 # What settings may be; model.method and ledger.ranking tell it of the others.
 _TEXTS = {
-    "format": "auto|jpeg|png|tiff|webp|jp2|avif",
+    "format": "|".join(FORMATS),
     "output_size": "full|[1-9][0-9]{0,5}",
-    "pages": "first|all",
+    "pages": "|".join(PAGES),
     "digital_source_type": "[A-Za-z]+",
 }
 _MANY = 2**62

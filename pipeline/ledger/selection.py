@@ -186,13 +186,30 @@ def _known(destination: Storage, run: Run, selection: Selection) -> dict[str, Kn
 
 def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
     """Line number and values of each record after the header; empty lines are skipped."""
+    records = _records(name, data)
+    first = next(records, None)
+    if first is None:
+        _refuse(name, 1, f"the file is empty; its first line must be {','.join(COLUMNS)}")
+    line, header = first
+    wanted = {*COLUMNS, *(set(OPTIONAL) & set(header))}
+    if sorted(header) != sorted(wanted):
+        _refuse(name, line, f"columns {_short(','.join(header))}, not {','.join(COLUMNS)}")
+    for line, values in records:
+        if len(values) == len(header):
+            yield line, dict(zip(header, map(as_named, values), strict=True))
+        elif values:
+            found = f"{len(values)} values, not {len(header)}"
+            _refuse(name, line, f"{found}: {_short(','.join(values))}")
+
+
+def _records(name: str, data: bytes) -> Iterator[tuple[int, list[str]]]:
+    """The line in which each record of a CSV begins, and its values."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line, wrong = data.count(b"\n", 0, error.start) + 1, data[error.start : error.end]
         _refuse(name, line, f"{wrong!r} is not UTF-8")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
     start = 1
     while True:
         try:
@@ -200,20 +217,9 @@ def _rows(name: str, data: bytes) -> Iterator[tuple[int, Mapping[str, str]]]:
         except csv.Error as error:
             _refuse(name, start, f"no CSV: {error}")
         if values is None:
-            break
-        line, start = start, reader.line_num + 1
-        if header is None:
-            header = values
-            wanted = {*COLUMNS, *(set(OPTIONAL) & set(header))}
-            if sorted(header) != sorted(wanted):
-                _refuse(name, line, f"columns {_short(','.join(values))}, not {','.join(COLUMNS)}")
-        elif len(values) == len(header):
-            yield line, dict(zip(header, map(as_named, values), strict=True))
-        elif values:
-            found = f"{len(values)} values, not {len(header)}"
-            _refuse(name, line, f"{found}: {_short(','.join(values))}")
-    if header is None:
-        _refuse(name, 1, f"the file is empty; its first line must be {','.join(COLUMNS)}")
+            return
+        yield start, values
+        start = reader.line_num + 1
 
 
 def _choice(name: str, line: int, row: Mapping[str, str]) -> Choice:

@@ -16,8 +16,8 @@ from pathlib import PurePosixPath
 from pipeline.errors import UsageError
 from pipeline.images.formats import MASTER_SUFFIXES
 from pipeline.storage.base import Storage, StoredObject
-from pipeline.storage.local import to_text
-from pipeline.storage.open_storage import open_storage
+from pipeline.storage.file_names import to_text
+from pipeline.storage.open_storage import is_remote, open_storage
 
 Listing = Callable[[Counter[str]], Iterator[StoredObject]]  # counts what it leaves out
 _PATTERN = re.compile(r"[*?]")
@@ -32,7 +32,7 @@ def split_sources(sources: Sequence[str], include: tuple[str, ...]) -> tuple[str
         return split_source(sources[0], include)
     for source in sources:
         _refuse_archive(source)
-        if not source.startswith("s3://") and os.path.isdir(source):
+        if not is_remote(source) and os.path.isdir(source):
             raise UsageError(f"{source} is a folder: a run takes one folder, or several files")
         if _PATTERN.search(source) and not os.path.exists(source):
             raise UsageError(f"{source} is a pattern: a run takes one pattern, or several files")
@@ -45,7 +45,7 @@ def split_source(source: str, include: tuple[str, ...]) -> tuple[str, tuple[str,
     Raises UsageError (an archive, or a pattern or file beside `--include`), StorageError.
     """
     _refuse_archive(source)
-    remote = source.startswith("s3://")
+    remote = is_remote(source)
     if _is_object(source) if remote else os.path.isfile(source):
         _refuse_other_file(source)
         return _split_files([source], include)
@@ -89,7 +89,7 @@ def _split_files(sources: Sequence[str], include: tuple[str, ...]) -> tuple[str,
     """The folder that files have in common, and each of them as a pattern without a wildcard."""
     if include:
         raise UsageError(f"{sources[0]} is a file: it needs no --include {include[0]!r}")
-    remote = [source.startswith("s3://") for source in sources]
+    remote = list(map(is_remote, sources))
     if any(remote) and not all(remote):
         raise UsageError("some sources are files and some are objects: a run takes one kind")
     paths = [(source if remote[0] else os.path.abspath(source)).split("/") for source in sources]
@@ -126,5 +126,5 @@ def _refuse_other_file(source: str) -> None:
 
 def _refuse_archive(source: str) -> None:
     suffix = PurePosixPath(source).suffix.lower()
-    if suffix in _ARCHIVES and (source.startswith("s3://") or os.path.isfile(source)):
+    if suffix in _ARCHIVES and (is_remote(source) or os.path.isfile(source)):
         raise UsageError(f"{source} is an archive: unpack it, and give the folder")

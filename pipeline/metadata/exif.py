@@ -33,6 +33,7 @@ from pipeline.metadata.directories import (
     write_fields,
 )
 from pipeline.metadata.iptc import carried_block
+from pipeline.metadata.kept_xmp import why_left_out
 from pipeline.metadata.segments import (
     MOST_BYTES,
     Parts,
@@ -42,7 +43,6 @@ from pipeline.metadata.segments import (
     photoshop_resolution,
     resource,
 )
-from pipeline.metadata.xmp import left_out
 
 # Carried in another way than as fields.
 _ELSEWHERE = {XMP, IPTC, PHOTOSHOP, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT}
@@ -80,7 +80,7 @@ def metadata_of(format: str, data: bytes, info: Mapping[Any, Any]) -> Metadata:
     )
     extended, unfit = extended_xmp(xmp or b"", parts)
     notes = ["" if whole else "EXIF left out in part: too many or too long fields"]
-    for what, why in (("XMP", left_out(xmp)), ("extended XMP", left_out(extended))):
+    for what, why in (("XMP", why_left_out(xmp)), ("extended XMP", why_left_out(extended))):
         notes.append(f"{what} left out: {why}" if why else "")
     notes.append("extended XMP left out: incomplete, or not what its digest says" if unfit else "")
     if iptc and len(iptc) > MOST_BYTES:

@@ -43,31 +43,36 @@ def jpeg_parts(data: bytes) -> Parts:
     photoshop, comment, size = [], b"", 0
     extensions: dict[bytes, list[tuple[int, int, bytes]]] = {}
     room = MOST_BYTES
+    for marker, body in _jpeg_segments(data):
+        if marker == 0xED and body.startswith(_PHOTOSHOP) and size < MOST_BYTES:
+            photoshop.append(body[len(_PHOTOSHOP) :])
+            size += len(body)
+        elif marker == 0xE1 and body.startswith(_EXTENDED):
+            digest, place = body[len(_EXTENDED) :][:32], len(_EXTENDED) + 32
+            some = extensions.setdefault(digest, [])
+            if len(body) >= place + 8 and room >= len(body):
+                room -= len(body)
+                some.append((*struct.unpack_from(">II", body, place), body[place + 8 :]))
+        elif marker == 0xFE and not comment:
+            comment = body
+    return Parts(photoshop=b"".join(photoshop), comment=comment, extensions=extensions)
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment of a JPEG before its first scan."""
     at = 2
     for _ in range(_MOST_PARTS):
         while data[at : at + 1] == b"\xff" and data[at + 1 : at + 2] == b"\xff":
             at += 1  # filling
         head = data[at : at + 4]
         if len(head) < 4 or head[0] != 0xFF or head[1] in (0xD9, 0xDA):
-            break
-        if head[1] == 0x01 or 0xD0 <= head[1] <= 0xD8:
+            return
+        if head[1] == 0x01 or 0xD0 <= head[1] <= 0xD8:  # which have no content
             at += 2
             continue
         [length] = struct.unpack(">H", head[2:])
-        body = data[at + 4 : at + 2 + length]
-        if head[1] == 0xED and body.startswith(_PHOTOSHOP) and size < MOST_BYTES:
-            photoshop.append(body[len(_PHOTOSHOP) :])
-            size += len(body)
-        elif head[1] == 0xE1 and body.startswith(_EXTENDED):
-            digest, place = body[len(_EXTENDED) :][:32], len(_EXTENDED) + 32
-            some = extensions.setdefault(digest, [])
-            if len(body) >= place + 8 and room >= len(body):
-                room -= len(body)
-                some.append((*struct.unpack_from(">II", body, place), body[place + 8 :]))
-        elif head[1] == 0xFE and not comment:
-            comment = body
+        yield head[1], data[at + 4 : at + 2 + length]
         at += 2 + max(length, 2)
-    return Parts(photoshop=b"".join(photoshop), comment=comment, extensions=extensions)
 
 
 def extended_xmp(xmp: bytes, parts: Parts) -> tuple[bytes | None, bool]:

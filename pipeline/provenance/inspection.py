@@ -13,12 +13,12 @@ from typing import Any
 from pipeline.errors import PhotoError, StorageError, UsageError
 from pipeline.images.formats import SIGNABLE, describe_unknown, format_by_start
 from pipeline.images.mark import FOUND, find_mark
+from pipeline.images.masters import read_full, read_header, read_rgb
 from pipeline.images.phash import perceptual_hash
-from pipeline.images.pillow import read_full, read_header, read_rgb
 from pipeline.images.watermark import READ_AT, find_watermark
 from pipeline.metadata.exif import Metadata
-from pipeline.metadata.said import MADE_BY_MACHINES, said_in_xmp
 from pipeline.metadata.xmp import SOURCE_TYPES
+from pipeline.metadata.xmp_provenance import MADE_BY_MACHINES, provenance_in_xmp
 from pipeline.provenance.c2pa import find_credentials
 from pipeline.provenance.rows import FoundRow
 from pipeline.provenance.sidecar import FORMAT, sidecar_path
@@ -162,7 +162,7 @@ def _xmp(metadata: Metadata, notes: list[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for packet in (metadata.extended, metadata.xmp):
         try:
-            found |= said_in_xmp(packet)
+            found |= provenance_in_xmp(packet)
         except ValueError as error:
             notes.append(f"XMP: {error}")
     return found

@@ -4,7 +4,7 @@ from collections import Counter
 
 from pipeline.ledger.hints import parse_hints, refuse_other_pages
 from pipeline.ledger.selection import Selection, take_selection
-from pipeline.run.known import require_support
+from pipeline.run.known_colors import require_support
 from pipeline.run.request import Job
 
 

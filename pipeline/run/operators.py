@@ -57,6 +57,7 @@ def pack(
 
 
 def read_row(row: Row, job: Job, isolated: bool) -> Row:
+    """The first operator. isolated: each photo is decoded in a process of its own."""
     shard, _ = pickle.loads(row["work"])
     call = call_isolated if isolated else call_here
     recipe, photos, trouble = job.run.recipe, None, None
@@ -128,6 +129,7 @@ class ColorizeActor:
 
 
 def write_row(row: Row, job: Job, pools: Pools, isolated: bool) -> Row:
+    """The last operator, which commits; its row has the shard's number and what came of it."""
     shard, photos = pickle.loads(row["work"])
     report, trouble = ShardReport(0, 0), pickle.loads(row["trouble"])
     call = call_isolated if isolated else call_here

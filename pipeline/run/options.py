@@ -52,12 +52,12 @@ class Resources:
     """What a run works with; any start of a destination may choose others.
 
     weights: a folder or s3://bucket/prefix. batch_size: photos that the model processes at once;
-    None: as many as pay. actors: how many at least and at most hold the model;
-    None: as many as there are GPUs, or cores. gpus_per_actor: the share of a GPU that each takes.
-    max_failed: "10", "5%" or None. single_writer: no other command works on the destination.
-    c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not signed.
-    c2pa_timestamp: URL of the authority that is asked for time stamps.
-    log_as_json: the log of the run has an object a line.
+    None: what suits its weights and device. actors: how many at least and at
+    most hold the model; None: one for each GPU, or core. gpus_per_actor: the share of a GPU that
+    each takes. max_failed: "10", "5%" or None. single_writer: no other command works on the
+    destination. c2pa_certificate, c2pa_key: files that sign pictures; None: pictures are not
+    signed. c2pa_timestamp: URL of the authority that is asked for time stamps. log_as_json: the log
+    of the run has one object a line.
     """
 
     weights: str

@@ -17,14 +17,14 @@ from pipeline.images.formats import DEEP, output_format
 from pipeline.images.gray import eight_bits
 from pipeline.images.hints import HintBlend, HintColor
 from pipeline.images.mark import marked
+from pipeline.images.masters import Master, read_full
 from pipeline.images.pictures import resize_rgb
-from pipeline.images.pillow import Master, read_full
 from pipeline.images.regions import Kept, keep_color
 from pipeline.images.watermark import watermarked
 from pipeline.images.watermark_strength import TRIED_AT, least_strength
 from pipeline.ledger.recipe import Recipe
 from pipeline.metadata.xmp import Provenance
-from pipeline.provenance.c2pa import Sign, Signed
+from pipeline.provenance.signing import Sign, Signed
 from pipeline.provenance.watermark import payload_of
 from pipeline.review.previews import Preview, fitted
 

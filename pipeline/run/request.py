@@ -16,8 +16,9 @@ from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import Run, current_versions, load_run, open_run
 from pipeline.ledger.sources import Listing
 from pipeline.ledger.updates import refuse_other_list
-from pipeline.provenance.c2pa import Signer, read_signer, refuse_unsigned
-from pipeline.run.known import require_support
+from pipeline.provenance.c2pa import Signer
+from pipeline.provenance.signing import read_signer, refuse_unsigned
+from pipeline.run.known_colors import require_support
 from pipeline.run.options import (
     RecipeOptions,
     Resources,
@@ -85,7 +86,7 @@ def check_request(
     opened = open_storage(source, follow_links=options.follow_links)
     found = load_run(destination)
     if found is None:
-        _refuse_nothing(opened, options)
+        _refuse_empty_source(opened, options)
     hints = read_hints(options.hints) if options.hints else None
     if hints and options.pages == "first":
         hints.refuse_pages()
@@ -110,7 +111,7 @@ def check_request(
     return Request(opened, recipe, begun, listing, sizes, device, signer, knows, hints)
 
 
-def _refuse_nothing(source: Storage, options: RecipeOptions) -> None:
+def _refuse_empty_source(source: Storage, options: RecipeOptions) -> None:
     """Answers at once where a source is not there, or plainly has no photograph; of a bucket only
     where it is empty, as finding its first photograph could take minutes. Raises UsageError,
     StorageError."""
@@ -134,9 +135,8 @@ def prepare_job(
 ) -> Job:
     """Check and plan. Raises AutochromeError, before any photo is worked on.
 
-    on_plan: called before a plan is made, with the device and the digests of the weights.
-    on_phase: as in `prepare_run`. update: the caller means to add photos to
-    a plan that is there.
+    on_plan: called before a plan is made, with the device and the digests of the weights. on_phase:
+    as in `prepare_run`. update: the caller means to add photos to a plan that is there.
     """
     asked = check_request(source, destination, options, resources)
     recipe, device = asked.recipe, asked.device
@@ -211,7 +211,7 @@ def _shard_sizes(wanted: int | None, device: str, recipe: Recipe) -> tuple[int, 
 
 
 def pages_per_file(recipe: Recipe) -> int:
-    """How many are reckoned with."""
+    """How many pages a file is taken to have when shards and memory are planned."""
     return 8 if recipe.pages == "all" else 1
 
 

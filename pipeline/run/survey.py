@@ -86,7 +86,7 @@ def survey(
         done, left = _progress(destination, run)
         unplanned = (watch.changes() or Changes()).new
     left += unplanned if update else 0
-    pilot = _try(tally.chosen, asked, resources) if left else None
+    pilot = _run_pilot(tally.chosen, asked, resources) if left else None
     about = (asked.source.uri, tally.photos, tally.size, tally.formats, dict(tally.ignored))
     return Survey(*about, done, pilot, left, unplanned)
 
@@ -134,7 +134,7 @@ def _progress(destination: Storage, run: Run) -> tuple[int, int]:
     return status.photos - status.pending, status.pending
 
 
-def _try(photos: list[StoredObject], asked: Request, resources: Resources) -> Pilot:
+def _run_pilot(photos: list[StoredObject], asked: Request, resources: Resources) -> Pilot:
     """Colorize photos as a shard of the run would be, into memory."""
     import torch
 

@@ -1,15 +1,12 @@
 """What outlives a power failure: contents of files, and their names in folders."""
 
-import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import PurePosixPath
 
-NOT_ONE_FILES_FAULT = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV),
-    *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM),
-}
+from pipeline.storage.file_errors import NOT_ONE_FILES_FAULT
+
 # A disk that is told of several files at once writes them in one go: four at a time take a tenth of
 # the time of one after the other.
 _AT_ONCE = 4

@@ -1,7 +1,6 @@
 """Storage in folders."""
 
 import copy
-import errno
 import os
 import re
 import shutil
@@ -12,38 +11,30 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-from pipeline.errors import ObjectMissing, StorageError, StoreUnavailable, UsageError
+from pipeline.errors import ObjectMissing, StorageError, UsageError
 from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
-from pipeline.storage.durability import NOT_ONE_FILES_FAULT, Unsynced, sync_folder
+from pipeline.storage.durability import Unsynced, sync_folder
+from pipeline.storage.file_errors import NO_HARD_LINKS, NOT_THERE, as_storage_error
+from pipeline.storage.file_names import UNFIT, name_of_root, to_name, to_text
+from pipeline.storage.folder_entries import Identity, scan_folder
 from pipeline.storage.mounts import path_below
 
-_NO_HARD_LINKS = {
-    *(errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV, errno.EMLINK),
-}
-_NOT_THERE = {
-    *(errno.ENOENT, errno.ENOTDIR),
-    *(errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ),  # names that a file system cannot have
-}
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # a write that was cut off, in a folder
-_ESCAPED = re.compile("[\uf780-\uf7ff]")
-_UNFIT = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # halves of characters, as from JSON
 
 
 class LocalStorage:
     """A folder. Links are followed, except to a folder that the path to them goes through.
 
-    Bytes of a name that are not UTF-8 appear in paths as U+F780 to U+F7FF, and become the same
-    bytes again on disk; so do, byte for byte, names that hold those characters themselves.
+    Paths are text, also of files whose names are not (storage.file_names).
 
-    folder: as the system names it, or as `uri` has it, which a run records.
-    follow_links: False: listings leave out links that lead out of the folder. conditional: False
-    for a file system without hard links; then it takes one writer, and a look
-    before each write, to keep what is there.
+    folder: as the system names it, or as `uri` has it, which a run records. conditional: False for
+    a file system without hard links; then it takes one writer, and a look before each write, to
+    keep what is there. follow_links: False: listings leave out links that lead out of the folder.
     """
 
     def __init__(self, folder: str, conditional: bool = True, follow_links: bool = True) -> None:
         try:
-            self.uri = to_text(os.path.realpath(_meant(folder)))
+            self.uri = to_text(os.path.realpath(name_of_root(folder)))
         except ValueError as error:  # a zero byte, or half of a character
             raise UsageError(f"{folder!r} cannot be the name of a folder") from error
         self.conditional = conditional
@@ -59,19 +50,12 @@ class LocalStorage:
                 raise StorageError(f"{self.uri} is not a folder")
         yield from self._walk(folder.strip("/"), (), skip)
 
-    def _walk(
-        self, folder: str, above: tuple[tuple[int, int], ...], skip: Skip
-    ) -> Iterator[StoredObject]:
-        place = self._locate(folder)
+    def _walk(self, folder: str, above: tuple[Identity, ...], skip: Skip) -> Iterator[StoredObject]:
+        """All below a folder. above: the folders on the way to it, none of which is entered again
+        through a link."""
+        stay_in = None if self.follow_links else self._locate("")
         try:
-            here = os.stat(place)
-            identity = (here.st_dev, here.st_ino)
-            if identity in above:
-                return
-            with os.scandir(place) as entries:
-                found = sorted(map(self._described, entries), key=lambda entry: entry[0].encode())
-        except (FileNotFoundError, NotADirectoryError):
-            return
+            identity, entries = scan_folder(self._locate(folder), stay_in)
         except PermissionError as error:
             if not above:  # whoever asks for this very folder would take it for empty
                 raise as_storage_error("list", self.uri_of(folder), error) from error
@@ -79,7 +63,9 @@ class LocalStorage:
             return
         except OSError as error:
             raise as_storage_error("list", self.uri_of(folder), error) from error
-        for name, size, modified, skipped in found:
+        if identity is None or identity in above:
+            return
+        for name, size, modified, skipped in entries:
             path = f"{folder}/{name}".lstrip("/")
             if skipped:
                 yield StoredObject(path, 0, skipped=skipped)
@@ -89,24 +75,6 @@ class LocalStorage:
                 yield from self._walk(path[:-1], (*above, identity), skip)
             else:
                 yield StoredObject(path, size, modified)
-
-    def _described(self, entry: "os.DirEntry[str]") -> tuple[str, int, float | None, str]:
-        """Name, size and time of an entry, and why it is not looked at; a folder's name ends in
-        "/", which is where it sorts."""
-        name = to_text(entry.name)
-        try:
-            if not self.follow_links and entry.is_symlink() and self._leads_out(entry.path):
-                return name, 0, None, "link out of the source"
-            if entry.is_dir():
-                return name + "/", 0, None, ""
-            about = entry.stat()
-            return name, about.st_size, about.st_mtime, ""
-        except OSError:  # a broken link, or gone already: reading it will say so
-            return name, 0, None, ""
-
-    def _leads_out(self, place: str) -> bool:
-        root, there = os.path.realpath(self._locate("")), os.path.realpath(place)
-        return os.path.commonpath([root, there]) != root
 
     def read(self, path: str, most: int | None = None) -> bytes:
         place = self._locate(path)
@@ -140,7 +108,7 @@ class LocalStorage:
         try:
             return os.stat(self._locate(path))
         except OSError as error:
-            if error.errno in _NOT_THERE:
+            if error.errno in NOT_THERE:
                 return None
             raise as_storage_error("read", self.uri_of(path), error) from error
 
@@ -169,7 +137,7 @@ class LocalStorage:
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
+            if error.errno not in NO_HARD_LINKS:
                 raise as_storage_error("link", self.uri_of(path), error) from error
             raise UsageError(
                 f"no hard links from {source.uri} to {self.uri} ({error.strerror}): they need one"
@@ -181,7 +149,11 @@ class LocalStorage:
     def _put(
         self, path: str, data: bytes | BinaryIO, move: Any, unsynced: Unsynced | None = None
     ) -> bool:
-        """unsynced: takes the file if its name is new, and makes it last later."""
+        """Write a file whole, then `move` it to its place: os.replace, or _link, which replaces
+        nothing. Returns whether it was moved.
+
+        unsynced: takes the file if its name is new, and makes it last later. Raises StorageError.
+        """
         place = self._locate(path)
         folder = os.path.dirname(place)
         try:
@@ -267,32 +239,9 @@ class LocalStorage:
 
     def _locate(self, path: str) -> str:
         # S3 knows such names; in a folder they would lead out of it, or to another file.
-        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) or _UNFIT.search(path):
+        if path and not {"", ".", ".."}.isdisjoint(path.split("/")) or UNFIT.search(path):
             raise StorageError(f"{path!r} cannot be the name of a file")
-        return _to_name(self.uri_of(path))
-
-
-def as_storage_error(verb: str, uri: str, error: OSError) -> StorageError:
-    kind = StoreUnavailable if error.errno in NOT_ONE_FILES_FAULT else StorageError
-    return kind(f"cannot {verb} {uri}: {_file_on_the_way(uri, error) or error.strerror}")
-
-
-def _file_on_the_way(uri: str, error: OSError) -> str:
-    """Which file stands where a folder is needed; "" where that is not what is wrong."""
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        for folder in reversed(PurePosixPath(uri).parents):
-            place = _to_name(str(folder))
-            if os.path.lexists(place) and not os.path.isdir(place):
-                return f"{folder} is not a folder"
-    return ""
-
-
-def _meant(folder: str) -> str:
-    """A folder by its name; where there is none, that whose `uri` this is."""
-    recorded = _to_name(folder)
-    if recorded == folder or os.path.lexists(folder) or not os.path.lexists(recorded):
-        return folder
-    return recorded
+        return to_name(self.uri_of(path))
 
 
 def _write(place: str, data: bytes | BinaryIO, move: Any, unsynced: Unsynced | None = None) -> None:
@@ -335,7 +284,7 @@ def _link(temporary: str, place: str) -> None:
         if not _are_same(temporary, place):
             raise
     except OSError as error:
-        if error.errno not in _NO_HARD_LINKS:
+        if error.errno not in NO_HARD_LINKS:
             raise
         raise UsageError(
             f"the file system of {to_text(os.path.dirname(place))} makes no hard links "
@@ -348,16 +297,3 @@ def _are_same(one: str, other: str) -> bool:
         return os.path.samefile(one, other)
     except OSError:  # a broken link, or gone again
         return False
-
-
-def to_text(name: str) -> str:
-    """A file's name as text that any format can hold, which is what paths here are made of."""
-    escaped = _ESCAPED.sub(
-        lambda found: "".join(chr(0xF700 + byte) for byte in found[0].encode()), name
-    )
-    return re.sub("[\udc80-\udcff]", lambda found: chr(ord(found[0]) - 0xDC00 + 0xF700), escaped)
-
-
-def _to_name(text: str) -> str:
-    """The inverse of to_text: surrogates stand for bytes in Python's file names."""
-    return _ESCAPED.sub(lambda found: chr(ord(found[0]) - 0xF700 + 0xDC00), text)

@@ -31,6 +31,11 @@ def open_storage(uri: str, conditional: bool = True, follow_links: bool = True) 
     return S3Storage(bucket, prefix, conditional)
 
 
+def is_remote(place: str) -> bool:
+    """Whether a place is in a bucket, not on the disks of this machine."""
+    return place.startswith("s3://")
+
+
 def read_file(uri: str, most: int = 2**30) -> bytes:
     """The bytes of a file, of an object `s3://bucket/key` or of a shell's `<(command)`, at most
     `most` of them. Raises UsageError (no such file), StorageError."""

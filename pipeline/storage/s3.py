@@ -3,12 +3,10 @@
 import hashlib
 import mimetypes
 import re
-import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from queue import Full, Queue
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from pipeline.errors import (
@@ -19,6 +17,7 @@ from pipeline.errors import (
     UsageError,
 )
 from pipeline.storage.base import SINGLE_WRITER, Skip, StoredObject, enter_all, refuse_size
+from pipeline.storage.read_ahead import ReadAhead
 from pipeline.storage.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -57,20 +56,25 @@ class S3Storage:
         """See Storage.list. The folders of the first level that has several are listed in parallel.
         Each is listed as a whole: below them, `skip` is not asked."""
         start = self._key(f"{folder.rstrip('/')}/" if folder else "")
-        waiting: deque[Page | _Listing] = deque()
+        waiting: deque[list[Page] | ReadAhead[Page]] = deque()
         try:
             for entry in self._parts(start, skip):
-                waiting.append(_Listing(self, entry) if isinstance(entry, str) else entry)
+                waiting.append(self._list_ahead(entry) if isinstance(entry, str) else [entry])
                 while len(waiting) >= LISTINGS:
-                    yield from waiting.popleft()
+                    yield from _first_of(waiting)
             while waiting:
-                yield from waiting.popleft()
+                yield from _first_of(waiting)
         except _boto_errors() as error:
             raise _refused("list", self.uri_of(folder), error) from error
         finally:
             for each in waiting:
-                if isinstance(each, _Listing):
+                if isinstance(each, ReadAhead):
                     each.stop()
+
+    def _list_ahead(self, prefix: str) -> ReadAhead[Page]:
+        """All objects below a prefix."""
+        pages = (self._objects(page.get("Contents", ())) for page in self._pages(prefix))
+        return ReadAhead(pages, PAGES_AHEAD, f"listing {prefix}")
 
     def _parts(self, start: str, skip: Skip) -> Iterator[Page | str]:
         """What lies directly below a prefix, in order: pages of objects, and folders' prefixes."""
@@ -184,11 +188,13 @@ class S3Storage:
         try:
             # Browsers show a page only if its content type says so.
             kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-            answer = self._client.put_object(
-                Bucket=self.bucket, Key=self._key(path), Body=data, ContentType=kind
-            )
+            self._put(path, data, ContentType=kind)
         except _boto_errors() as error:
             raise _refused("write", self.uri_of(path), error) from error
+
+    def _put(self, path: str, data: bytes, **more: str) -> None:
+        """Write an object in one request. more: of its parameters. Raises errors of boto3."""
+        answer = self._client.put_object(Bucket=self.bucket, Key=self._key(path), Body=data, **more)
         if "ETag" not in answer:
             raise self._no_store("write", path)
 
@@ -207,14 +213,9 @@ class S3Storage:
                 return False
             self.write(path, data)
             return True
-        key = self._key(path)
         for wait in (*CONFLICT_WAITS, None):
             try:
-                answer = self._client.put_object(
-                    Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*"
-                )
-                if "ETag" not in answer:
-                    raise self._no_store("write", path)
+                self._put(path, data, IfNoneMatch="*")
                 return True
             except _boto_errors() as error:
                 if _code(error) in ("PreconditionFailed", "412"):
@@ -267,44 +268,11 @@ class S3Storage:
         return self._opened
 
 
-class _Listing:
-    """All objects below a prefix, listed some pages ahead by a thread."""
-
-    def __init__(self, storage: S3Storage, prefix: str) -> None:
-        self._pages: Queue[Page | Exception | None] = Queue(PAGES_AHEAD)
-        self._stopped = threading.Event()
-        name = f"listing {prefix}"
-        threading.Thread(target=self._run, args=(storage, prefix), name=name, daemon=True).start()
-
-    def _run(self, storage: S3Storage, prefix: str) -> None:
-        try:
-            for page in storage._pages(prefix):
-                if not self._hand_over(storage._objects(page.get("Contents", ()))):
-                    return
-            self._hand_over(None)
-        except Exception as error:  # raised again where the pages are used
-            self._hand_over(error)
-
-    def _hand_over(self, page: Page | Exception | None) -> bool:
-        while not self._stopped.is_set():
-            try:
-                self._pages.put(page, timeout=1)
-                return True
-            except Full:
-                continue
-        return False
-
-    def __iter__(self) -> Iterator[StoredObject]:
-        try:
-            while (page := self._pages.get()) is not None:
-                if isinstance(page, Exception):
-                    raise page
-                yield from page
-        finally:
-            self.stop()
-
-    def stop(self) -> None:
-        self._stopped.set()
+def _first_of(waiting: deque[list[Page] | ReadAhead[Page]]) -> Iterator[StoredObject]:
+    """The objects of the first listing, which waits until all of them are taken."""
+    for page in waiting[0]:
+        yield from page
+    waiting.popleft()
 
 
 def _boto_errors() -> Any:

@@ -17,7 +17,7 @@ from typing import Generic, Literal, TypeVar
 import numpy as np
 
 from pipeline.errors import PhotoError, StorageError, UsageError
-from pipeline.images.pillow import Fit, read_rgb
+from pipeline.images.masters import Fit, read_rgb
 from pipeline.images.tones import color_beyond_tone
 from pipeline.storage.base import Storage
 from pipeline.training.candidates import Candidates, Place, Task, fetch, list_candidates

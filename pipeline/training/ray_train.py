@@ -184,6 +184,7 @@ def _fit(
     held_out: PhotographSet[StoredPixels] | None,
     on_progress: Callable[[Progress], None],
 ) -> None:
+    """Train with Ray's workers until the last step, or an error of theirs."""
     import ray
     from ray.util.queue import Queue
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

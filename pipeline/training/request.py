@@ -261,6 +261,8 @@ def _identity(photographs: PhotographSet) -> dict[str, object]:
 
 
 def _compare(job: TrainingJob, content: dict[str, Any], without: tuple[str, ...]) -> None:
+    """Raises DestinationMismatch where the frozen settings are others, StorageError where they are
+    damaged. without: settings that are not compared."""
     try:
         found = json.loads(job.destination.read(settings_path(job)))
         # Settings that were added later than that file had their default then.

@@ -87,6 +87,7 @@ def takes_hints(place: str, digests: Mapping[str, str]) -> bool | None:
 def _checked(
     folder: Path, digests: Mapping[str, str] | None, place: str, stages: Sequence[str]
 ) -> Path:
+    """The folder, whose stages have these digests. Raises UsageError where they do not."""
     from model.weights import WeightsError, file_digests
 
     try:

@@ -17,7 +17,7 @@ from pipeline.ledger.ranking import FORMER, RANKINGS, ranks
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, null_if_nan
 from pipeline.ledger.seeds import photo_seed
-from pipeline.run.known import Hinted, known_colors
+from pipeline.run.known_colors import Hinted, known_colors
 from pipeline.run.logs import LOGGER
 from pipeline.run.steps.failures import failed
 from pipeline.run.steps.reading import ReadPhoto
@@ -111,33 +111,29 @@ def _colorize_photos(
     photos: Sequence[ReadPhoto], colorizer: "AnyColorizer", recipe: Recipe, device: str
 ) -> list[list[Candidate]]:
     start, count = time.perf_counter(), recipe.candidates
-    each, numbers = [photo for photo in photos for _ in range(count)], [*range(count)] * len(photos)
+    wanted = [(photo, number) for photo in photos for number in range(count)]
     seeds = [
         photo_seed(recipe.seed, str(photo.result.source_sha256), number, photo.result.page)
-        for photo, number in zip(each, numbers, strict=True)
+        for photo, number in wanted
     ]
-    hinted = [_hinted(photo, recipe.palette) for photo in each]
-    low, high = map(np.stack, zip(*((photo.low, photo.high) for photo in each), strict=True))
+    hinted = [_hinted(photo, recipe.palette) for photo, _ in wanted]
+    low, high = map(np.stack, zip(*((photo.low, photo.high) for photo, _ in wanted), strict=True))
     colors = colorizer.colorize(low, high, seeds, recipe.temperature, **known_colors(hinted))
-    seconds = (time.perf_counter() - start) / len(each)
-    candidates = [
-        Candidate(
-            replace(
-                photo.result,
-                candidate=numbers[place],
-                seed=seeds[place],
-                palette_sha256=palette_digest(hinted[place].palette),
-                **_scores(colors, place),
-                model_seconds=seconds,
-                device=device,
-            ),
-            hinted[place].pinned(colors.rgb[place], high[place]),
-            colors.entropy[place],
-            hinted[place].hints,
+    seconds = (time.perf_counter() - start) / len(wanted)
+    candidates = []
+    for place, (photo, number) in enumerate(wanted):
+        result = replace(
+            photo.result,
+            candidate=number,
+            seed=seeds[place],
+            palette_sha256=palette_digest(hinted[place].palette),
+            **_scores(colors, place),
+            model_seconds=seconds,
+            device=device,
         )
-        for place, photo in enumerate(each)
-    ]
-    firsts = range(0, len(each), count)
+        picture = hinted[place].pinned(colors.rgb[place], high[place])
+        candidates.append(Candidate(result, picture, colors.entropy[place], hinted[place].hints))
+    firsts = range(0, len(wanted), count)
     return [_ranked(candidates[first : first + count], recipe) for first in firsts]
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.errors import PhotoError
 from pipeline.images.hints import Hint
+from pipeline.images.masters import MAX_PIXELS, read_small
 from pipeline.images.pages import MOST_PAGES, count_pages
-from pipeline.images.pillow import MAX_PIXELS, read_small
 from pipeline.ledger.hints import hints_digest, parse_hints
 from pipeline.ledger.plan import Photo, Shard
 from pipeline.ledger.results import Result

@@ -16,8 +16,9 @@ from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.results import Result, commit_shard, results_path
 from pipeline.ledger.run_file import Run
 from pipeline.ledger.shard_report import ShardReport, report_of
-from pipeline.provenance.c2pa import Signer, is_stamped, sign_stamped, write_signed
+from pipeline.provenance.c2pa import Signer, is_stamped
 from pipeline.provenance.sidecar import sidecar_of, sidecar_path
+from pipeline.provenance.signing import sign_stamped, write_signed
 from pipeline.review.previews import PreviewSheets
 from pipeline.run.isolation import Call, call_here
 from pipeline.run.rendering import Picture, render
@@ -136,15 +137,15 @@ class _Writer:
         return replace(written, preview=self.sheets.add(picture.preview, candidate.entropy))
 
     def _failed(
-        self, candidates: Sequence[Candidate], error: Exception, of_store: str
+        self, candidates: Sequence[Candidate], error: Exception, if_refused: str
     ) -> list[Result]:
         """The rows of what failed, whose cells stay empty."""
         self.sheets.skip(len(candidates))
-        return [failed(candidate.result, error, of_store) for candidate in candidates]
+        return [failed(candidate.result, error, if_refused) for candidate in candidates]
 
     def _write_picture(self, path: str, picture: Picture) -> tuple[bytes, str]:
-        """What is there then, and why it has no time stamp where one was asked for. Raises
-        StorageError."""
+        """Write a picture. Returns the file that is there then, which may be another worker's, and
+        why it has no time stamp where one was asked for. Raises StorageError."""
         if self.signer is None:
             self.destination.write(path, picture.file)
             return picture.file, ""

@@ -1,4 +1,4 @@
-"""The curve that a file without a profile states: chunks of PNG, fields of TIFF and BMP, AVIF."""
+"""Where files without a profile state their curve: chunks of PNG, fields of TIFF and BMP, AVIF."""
 
 import struct
 from collections.abc import Iterator, Mapping

@@ -3,15 +3,15 @@ own properties."""
 
 from xml.parsers import expat
 
-from pipeline.metadata.xmp import (
+from pipeline.metadata.kept_xmp import (
     DEEPEST,
-    EXTENSION_SPACE,
     MOST_BYTES,
     MOST_ELEMENTS,
-    OWN_SPACE,
-    SOURCE_TYPES,
+    RDF,
+    RefusedXmp,
     as_utf8,
 )
+from pipeline.metadata.xmp import EXTENSION_SPACE, OWN_SPACE, SOURCE_TYPES
 
 # IPTC's terms for pictures that a trained model, or another program, made or altered.
 MADE_BY_MACHINES = frozenset(
@@ -22,15 +22,10 @@ MADE_BY_MACHINES = frozenset(
     )
 )
 _OF_IPTC = ("DigitalSourceType", "AISystemUsed", "AISystemVersionUsed")
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _MOST_TEXT = 1000  # characters of a value
 
 
-class _Refused(Exception):
-    pass
-
-
-def said_in_xmp(packet: bytes | None) -> dict[str, str]:
+def provenance_in_xmp(packet: bytes | None) -> dict[str, str]:
     """A packet's properties on the picture's making, by name; ours begin with `autochrome:`.
 
     Raises ValueError with one line: the packet is too large, damaged or nested too deeply.
@@ -42,7 +37,7 @@ def said_in_xmp(packet: bytes | None) -> dict[str, str]:
     found = _Found()
     try:
         found.read(as_utf8(packet))
-    except _Refused as error:
+    except RefusedXmp as error:
         raise ValueError("nested too deeply, or with a document type") from error
     except (expat.ExpatError, UnicodeDecodeError) as error:
         raise ValueError(f"not well-formed: {error}") from error
@@ -67,15 +62,15 @@ class _Found:
         self.values = {name: text.strip() for name, text in self.values.items()}
 
     def _refuse(self, *_: object) -> None:
-        raise _Refused
+        raise RefusedXmp
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         self._count += 1
         if self._count > MOST_ELEMENTS or len(self._open) >= DEEPEST:
-            raise _Refused
+            raise RefusedXmp
         self._open.append(_known(name))
         for each, value in attributes.items():
-            known = self._open[-1] if each == f"{_RDF}\nresource" else _known(each)
+            known = self._open[-1] if each == f"{RDF}\nresource" else _known(each)
             if known:
                 self._add(known, value)
 
