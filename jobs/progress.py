@@ -219,9 +219,11 @@ def describe(done: int, failed: int, photos: int, rate: float | None, phase: str
 
 
 def describe_colorized(done: int, photos: int, seconds: float, rate: float | None) -> str:
-    """How many photos are colorized, and how long workers took; rate in photos/s."""
+    """How many photos are colorized, and how long workers took, if any is; rate in photos/s."""
     words = f"{done:,} of {photos:,} photos colorized"
-    return f"{words} in {describe_duration(seconds)}, {describe_rate(rate)}" if rate else words
+    if not rate or not done:
+        return words
+    return f"{words} in {describe_duration(seconds)}, {describe_rate(rate)}"
 
 
 def describe_rate(rate: float) -> str:

@@ -31,6 +31,7 @@ def test_lines(arguments: tuple[int, int, int, float | None], line: str) -> None
 
 def test_what_there_is_and_how_long_it_took() -> None:
     assert describe_colorized(5, 1200, 0.0, None) == "5 of 1,200 photos colorized"
+    assert describe_colorized(0, 1, 1.0, 12.8) == "0 of 1 photos colorized", "all have failed"
     words = "1,000 of 1,200 photos colorized in 3 min, 5.6 photos/s"
     assert describe_colorized(1000, 1200, 180.0, 1000 / 180) == words
 
