@@ -9,13 +9,15 @@ import torch
 from PIL import Image
 from test_core import OPTIONS
 
+from model.conditioning import Modulation
 from model.core import ColTranCore
 from model.encoder import Extras
+from model.layers import AxialLayer
 from model.sampling import CoreSample, sample_core, sampler
-from model.sampling.cached import draw_rows, encode
+from model.sampling.cached import LANES, draw_rows, encode
 from model.sampling.draw import draw_uniforms
 from model.sampling.forecast import BatchForecaster
-from model.sampling.row import InnerStep, RowRunner
+from model.sampling.row import InnerStep, RowRunner, StepInputs
 from model.sampling.runners import RowRunners
 from model.weights import load_stage
 from support.tiny_models import tiny_core
@@ -49,6 +51,20 @@ def test_forecasts_are_lanes_to_the_bit(options: dict[str, object], temperature:
     for part in (slice(0, 3), slice(3, 6)):
         alone = sample_core(core, gray, seeds[part], temperature, runners=runners, forecast=True)
         check_same(alone, CoreSample(*(each[part] for each in lanes)))
+
+
+def test_leaving_out_masked_keys_changes_no_bit() -> None:
+    """A window attends to all keys of its row, a single pixel only to those that are near."""
+    side, plain = 40, StepInputs(*[Modulation(None, None)] * 4)
+    core, generator = tiny_core(side), torch.Generator().manual_seed(1)
+    layer = core.inner.layers[0]
+    assert isinstance(layer, AxialLayer)
+    x = torch.randn(side, LANES, core.config.hidden, generator=generator)
+    with torch.no_grad():
+        by_pixel, by_window = InnerStep.of(layer, LANES, LANES), InnerStep.of(layer, 1, side)
+        pixels = [by_pixel(x[column], column, plain) for column in range(side)]
+        window = by_window.run_window(x[:, :1], 0, plain)
+    assert torch.equal(torch.stack(pixels)[:, :1], window)
 
 
 def draw_all_at_once(

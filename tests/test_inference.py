@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from model.layers import axial_encoder
 from model.sampling import inference
-from model.sampling.inference import Dense, attend, most_likely, run_layers, split_lines
+from model.sampling.inference import Dense, attend, most_likely, packs, run_layers, split_lines
 from model.settings import LayerSize
 from model.upsamplers import (
     ChannelUpsampler,
@@ -91,6 +91,23 @@ def test_dense_layers_for_few_rows(dtype: torch.dtype, bias: bool) -> None:
         error = 1e-5 if dtype == torch.float32 else 2e-2
         torch.testing.assert_close(dense(x), layer(x), rtol=error, atol=error)
         torch.testing.assert_close(dense(x, "relu"), layer(x).relu(), rtol=error, atol=error)
+
+
+@pytest.mark.skipif(not packs(torch.zeros(1)), reason="no oneDNN in this PyTorch")
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("outputs", "inputs"), [(480, 160), (512, 512), (96, 384), (256, 1024)])
+def test_dense_layers_give_the_same_bits_with_any_number_of_rows_and_threads(
+    outputs: int, inputs: int
+) -> None:
+    torch.manual_seed(0)
+    weight, bias, x = (torch.randn(size) for size in ((outputs, inputs), outputs, (64, inputs)))
+    found = []
+    for threads in (2, 1):
+        torch.set_num_threads(threads)
+        dense = Dense(weight, bias, 8)
+        found += [torch.cat([dense(part) for part in x.split(rows)]) for rows in (8, 24, 32, 64)]
+    for other in found[1:]:
+        assert torch.equal(found[0], other)
 
 
 @pytest.mark.parametrize(("dtype", "error"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])

@@ -19,7 +19,8 @@ from pipeline.ledger.plan import Schedule
 from pipeline.ledger.planning import prepare_run
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.retries import Redo, plan_retry
-from pipeline.ledger.run_file import RUN, Plan, Run, load_run
+from pipeline.ledger.run_file import RUN, Plan, Run, load_run, open_run
+from pipeline.ledger.updates import plan_update
 from pipeline.storage.base import Skip, StoredObject, enter_all
 from pipeline.storage.local import LocalStorage
 from pipeline.storage.memory import MemoryStorage
@@ -70,7 +71,7 @@ def test_listing_and_planning_are_told_as_they_go_on(monkeypatch: pytest.MonkeyP
 def test_shards_grow_as_long_as_there_are_enough_of_them(
     photos: int, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "FEW_SHARDS", 4)
+    monkeypatch.setattr("pipeline.ledger.plan.FEW_SHARDS", 4)
     names = [f"{number:03}.jpg" for number in range(photos)]
     run = prepare_run(
         a_source(*names), destination := MemoryStorage("out"), RECIPE, 2, largest_shard=6
@@ -78,6 +79,22 @@ def test_shards_grow_as_long_as_there_are_enough_of_them(
     assert (run.plan.photos, run.plan.shard_size) == (photos, size)
     planned = [name for _, shard in shards_of(destination, run) for name in shard]  # type: ignore[attr-defined]
     assert planned == names
+
+
+def test_what_is_added_to_a_run_of_grown_shards_starts_small_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a few new or failed photos would be one shard, and all actors but one idle."""
+    monkeypatch.setattr("pipeline.ledger.plan.FEW_SHARDS", 4)
+    names = [f"{number:03}.jpg" for number in range(24)]
+    destination = MemoryStorage("out")
+    prepare_run(a_source(*names), destination, RECIPE, 2, largest_shard=6)
+    run = open_run(destination)
+    new = [f"new/{number}.jpg" for number in range(5)]
+    plan_update(a_source(*names, *new), destination, run)
+    plan_retry(destination, run, lambda schedule: [Redo(name, 1) for name in names[:13]])
+    sizes = [(shard.attempt, len(shard.photos)) for shard in Schedule(destination, run).open()]
+    assert sizes == [(1, 6)] * 4 + [(1, 2), (1, 2), (1, 1)] + [(2, 3)] * 4 + [(2, 1)]
 
 
 def test_photos_are_listed_once_in_order_and_the_rest_is_counted() -> None:

@@ -156,7 +156,7 @@ def test_shards_grow_with_the_archive_unless_their_size_is_given(
     asked = str(tmp_path), MemoryStorage("out"), RecipeOptions(**options), resources
     few = 1 if options.get("pages") else options.get("shard_size", 4)
     assert prepare_job(*asked).run.plan.shard_size == few
-    monkeypatch.setattr("pipeline.ledger.planning.FEW_SHARDS", 1)
+    monkeypatch.setattr("pipeline.ledger.plan.FEW_SHARDS", 1)
     asked = str(tmp_path), MemoryStorage("large"), RecipeOptions(**options), resources
     assert prepare_job(*asked).run.plan.shard_size == size
 

@@ -34,9 +34,9 @@ def _chunk_bytes(x: Tensor) -> int:
 class Dense:
     """A dense layer for a small number of rows: (rows, inputs) -> (rows, outputs).
 
-    On a CPU in float32, the plain product with the transposed weight is the fastest, but on some
-    processors its sums depend on the number of rows. There its weight is packed once into the
-    layout of oneDNN, whose sums do not.
+    On a CPU its weight is packed once into the layout of oneDNN, whose sums depend neither on the
+    number of rows nor on that of threads. In float32, the plain product with the transposed weight
+    takes its place where it gives the same bits, as it is faster.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int) -> None:
@@ -45,7 +45,7 @@ class Dense:
         self._packed: Tensor | None = None
         if not packs(weight):
             return
-        if weight.dtype == torch.float32 and _rows_are_alike(
+        if weight.dtype == torch.float32 and _plain_is_packed(
             *weight.shape, torch.get_num_threads()
         ):
             self._transposed = weight.detach().T.contiguous()
@@ -71,16 +71,24 @@ def _product(x: Tensor, transposed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 @cache
-def _rows_are_alike(outputs: int, inputs: int, threads: int) -> bool:
-    """Whether 8 to 64 rows of plain float32 products of this shape come out alike to the bit,
-    however many there are. threads: those of PyTorch now."""
+def _plain_is_packed(outputs: int, inputs: int, threads: int) -> bool:
+    """Whether 8 to 64 rows of plain float32 products of this shape have the bits of oneDNN's.
+
+    Plain ones that agree with each other would not do: those of 1024 inputs do with one thread, and
+    with two, but one thread gives other bits than two. threads: those of PyTorch now.
+    """
     generator = torch.Generator().manual_seed(0)
-    sizes = ((inputs, outputs), (outputs,), (64, inputs))
-    weight, bias, x = (torch.randn(size, generator=generator) for size in sizes)
+    sizes = ((outputs, inputs), (outputs,), (64, inputs))
+    weight, bias, x = (
+        torch.randn(size, generator=generator, dtype=torch.float32, device="cpu") for size in sizes
+    )
+    transposed = weight.T.contiguous()
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, len(x))
     for added in (None, bias):
-        eight = torch.cat([_product(part, weight, added) for part in x.split(8)])
-        for rows in range(16, 65, 8):
-            if not torch.equal(_product(x[:rows], weight, added), eight[:rows]):
+        wanted = torch.ops.mkldnn._linear_pointwise(x, packed, added, "none", [], "")
+        for rows in range(8, 65, 8):
+            parts = [_product(part, transposed, added) for part in x.split(rows)]
+            if not torch.equal(torch.cat(parts), wanted):
                 return False
     return True
 

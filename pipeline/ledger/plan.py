@@ -15,7 +15,8 @@ import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import chain, islice
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -40,12 +41,14 @@ SCHEMA = pa.schema(
         ("palette", pa.string()),  # as pipeline.ledger.palettes writes it; null: the run's own
     ]
 )
+FEW_SHARDS = 256  # enough for all actors of a cluster, so that shards may grow beyond
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
 # Columns that every row has a value in, and the least that it may be.
 _LEAST = {"photo": None, "bytes": None, "shard": 0, "attempt": 1}
 # The values of a row, in the order of SCHEMA.
 PlanRow = tuple[str, int, int, int, int | None, str | None, str | None, str | None]
+T = TypeVar("T")
 PlanFile = tuple[str, str | None]  # path, and its digest where run.json has it
 
 
@@ -200,6 +203,13 @@ class Schedule:
             for shard in _shards(table, open_numbers)
             for photo in shard.photos
         }
+
+
+def choose_shard_size(photos: Iterator[T], least: int, most: int) -> tuple[Iterator[T], int]:
+    """The same photos, and the largest size up to `most` that still makes FEW_SHARDS of them; at
+    least `least`."""
+    first = list(islice(photos, most * FEW_SHARDS if most > least else 0))
+    return chain(first, photos), min(most, max(least, len(first) // FEW_SHARDS))
 
 
 def part_path(part: int) -> str:

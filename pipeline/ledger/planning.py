@@ -8,14 +8,21 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Literal
 
 from pipeline.errors import DestinationMismatch, ObjectMissing, StorageError, UsageError
 from pipeline.ledger.choosing import chosen_photos, describe_nothing
 from pipeline.ledger.hints import HintFile
 from pipeline.ledger.names import Names
-from pipeline.ledger.plan import PlanRow, is_plan_path, part_path, short_name, to_parquet
+from pipeline.ledger.plan import (
+    PlanRow,
+    choose_shard_size,
+    is_plan_path,
+    part_path,
+    short_name,
+    to_parquet,
+)
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import FORMAT, RUN, Plan, Run, differences, load_run
 from pipeline.ledger.seen import Seen
@@ -25,7 +32,6 @@ from pipeline.storage.open_storage import overlap
 from pipeline.storage.probe import probe_conditional_writes
 
 PHOTOS_PER_PART = 100_000
-FEW_SHARDS = 256  # enough for all actors of a cluster, so that shards may grow beyond
 _BEFORE_A_RUN = {"lease.json", "Thumbs.db", "desktop.ini"}
 OnPhase = Callable[[Literal["listing", "planning"], int], None]
 
@@ -43,12 +49,12 @@ def prepare_run(
 ) -> Run:
     """The destination's run: the existing one, or a new one, planned now.
 
-    shard_size: photos in a shard. largest_shard: those of a run of more than FEW_SHARDS grow up to
-    this. listing: replaces the source's own listing, and counts what it leaves out. on_plan: called
-    before a new run is planned. on_phase: called while photos are listed or planned, with the
-    number found so far. hints: of the photos; they are frozen in the plan. Raises UsageError (no
-    photo, hints for an unknown photo, source and destination overlap, the destination holds
-    something else), DestinationMismatch, StorageError.
+    shard_size: photos in a shard. largest_shard: what shards may grow to, as long as there are
+    FEW_SHARDS of them. listing: replaces the source's own listing, and counts what it leaves out.
+    on_plan: called before a new run is planned. on_phase: called while photos are listed or
+    planned, with the number found so far. hints: of the photos; they are frozen in the plan. Raises
+    UsageError (no photo, hints for an unknown photo, source and destination overlap, the
+    destination holds something else), DestinationMismatch, StorageError.
     """
     refuse_overlap(source, destination, recipe.include)
     found = load_run(destination)
@@ -130,14 +136,14 @@ def _freeze(
     hints: HintFile | None,
     in_order: bool,
 ) -> Run:
-    """Write plan/, part by part, then run.json. shard_sizes: as in `_choose_shard_size`. in_order:
+    """Write plan/, part by part, then run.json. shard_sizes: as in `choose_shard_size`. in_order:
     as in Names. Raises OutOfOrder, OtherPlan, StorageError."""
     ignored: Counter[str] = Counter()
     listed = chosen_photos(source, recipe, listing, ignored)
     if listing is None or in_order:
         listed = _each_once(listed, in_order)
     names = Names(recipe.candidates, recipe.pages == "all", in_order, recipe.rank_by)
-    listed, shard_size = _choose_shard_size(_reporting(listed, on_phase), *shard_sizes)
+    listed, shard_size = choose_shard_size(_reporting(listed, on_phase), *shard_sizes)
     photos = _rows(listed, names, shard_size, hints)
     shards_per_part = max(1, PHOTOS_PER_PART // shard_size)  # no shard lies in two parts
     count, digests = 0, list[str]()
@@ -156,22 +162,15 @@ def _freeze(
         shards_per_part=shards_per_part,
         digests=tuple(digests),
         ignored=dict(sorted(ignored.items())),
+        least_shard=shard_sizes[0] if shard_size > shard_sizes[0] else None,
     )
     return _write_run(destination, recipe, plan)
 
 
-def _choose_shard_size(
-    photos: Iterator[StoredObject], least: int, most: int
-) -> tuple[Iterator[StoredObject], int]:
-    """The same photos, and the largest size up to `most` that still makes FEW_SHARDS of them; at
-    least `least`."""
-    first = list(islice(photos, most * FEW_SHARDS if most > least else 0))
-    return chain(first, photos), min(most, max(least, len(first) // FEW_SHARDS))
-
-
 def _write_run(destination: Storage, recipe: Recipe, plan: Plan) -> Run:
     """Write run.json; returns what is there then: another command's, if that was first."""
-    content = {"format_version": FORMAT, **asdict(recipe), "plan": asdict(plan)}
+    known = {name: value for name, value in asdict(plan).items() if value is not None}
+    content = {"format_version": FORMAT, **asdict(recipe), "plan": known}
     destination.write_if_absent(RUN, json.dumps(content, indent=2, sort_keys=True).encode() + b"\n")
     run = load_run(destination)
     if run is None:

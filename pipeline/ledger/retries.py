@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from pipeline.ledger.plan import PlanRow, Schedule, retry_path, short_name, to_parquet
+from pipeline.ledger.plan import (
+    PlanRow,
+    Schedule,
+    choose_shard_size,
+    retry_path,
+    short_name,
+    to_parquet,
+)
 from pipeline.ledger.run_file import Run
 from pipeline.storage.base import Storage
 
@@ -36,7 +43,9 @@ def plan_retry(destination: Storage, run: Run, redo: Callable[[Schedule], Iterab
     """
     while True:
         schedule = Schedule(destination, run)
-        rows = _rows(_completed(redo(schedule), schedule), schedule, run.plan.shard_size)
+        chosen = _completed(redo(schedule), schedule)
+        _, shard_size = choose_shard_size(iter(chosen), *run.plan.shard_sizes)
+        rows = _rows(chosen, schedule, shard_size)
         if not rows:
             return 0
         if destination.write_if_absent(retry_path(schedule.next_file), to_parquet(rows)):

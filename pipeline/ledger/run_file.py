@@ -37,6 +37,7 @@ _NUMBERS: dict[str, tuple[float, float]] = {
     "temperature": (0, 10),
     "saturation": (0, 4),
     **dict.fromkeys(("photos", "shards", "shard_size", "shards_per_part"), (1, _MANY)),
+    "least_shard": (1, _MANY),
 }
 
 
@@ -45,7 +46,8 @@ class Plan:
     """How much there is to do, without photos that were added later.
 
     ignored: counts of files that were listed and not planned, by suffix, or "hidden", "filtered",
-    "repeated". digests: SHA-256 of each part.
+    "repeated". digests: SHA-256 of each part. least_shard: photos of a shard where few are added;
+    None, if shards did not grow: shard_size.
     """
 
     photos: int
@@ -54,6 +56,12 @@ class Plan:
     shards_per_part: int
     digests: tuple[str, ...]
     ignored: dict[str, int]
+    least_shard: int | None = None
+
+    @property
+    def shard_sizes(self) -> tuple[int, int]:
+        """Photos of a shard that is added: where they are few, and at most."""
+        return self.least_shard or self.shard_size, self.shard_size
 
     def photos_in(self, shards: AbstractSet[int]) -> int:
         """How many photos of the original plan are in these shards."""

@@ -19,7 +19,15 @@ import pyarrow.compute as pc
 from pipeline.errors import DestinationMismatch
 from pipeline.ledger.choosing import chosen_photos
 from pipeline.ledger.names import Names
-from pipeline.ledger.plan import PlanFile, PlanRow, Schedule, retry_path, short_name, to_parquet
+from pipeline.ledger.plan import (
+    PlanFile,
+    PlanRow,
+    Schedule,
+    choose_shard_size,
+    retry_path,
+    short_name,
+    to_parquet,
+)
 from pipeline.ledger.planning import OutOfOrder
 from pipeline.ledger.recipe import Recipe
 from pipeline.ledger.run_file import Run
@@ -202,9 +210,10 @@ def _new_parts(
     run: Run, schedule: Schedule, photos: Iterator[StoredObject]
 ) -> Iterator[tuple[str, Sequence[PlanRow]]]:
     """Path and rows of each file that has to be added."""
-    shard_size, number, shard = run.plan.shard_size, schedule.next_file, schedule.shards
+    number, shard = schedule.next_file, schedule.shards
     names: Names | None = None
-    while some := list(islice(photos, run.plan.shards_per_part * shard_size)):
+    photos, shard_size = choose_shard_size(photos, *run.plan.shard_sizes)
+    while some := list(islice(photos, run.plan.shards_per_part * run.plan.shard_size)):
         names = names or _names_of(run.recipe, schedule)
         rows: list[PlanRow] = []
         for place, photo in enumerate(some):
