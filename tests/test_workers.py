@@ -141,7 +141,7 @@ def test_only_a_run_that_has_no_plan_yet_begins(job: Job, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("options", "size"),
-    [({}, 9), ({"shard_size": 2}, 2), ({"pages": "all"}, 4), ({"candidates": 3}, 9)],
+    [({}, 9), ({"shard_size": 2}, 2), ({"pages": "all"}, 4), ({"candidates": 6}, 5)],
 )
 def test_shards_grow_with_the_archive_unless_their_size_is_given(
     options: dict[str, Any],

@@ -74,7 +74,7 @@ class BatchForecaster:
 
     There a pass over a row takes about as long as one over a pixel, as launches decide. All passes
     have the same shapes, so that the pixels to the right, which attention masks, and the guess for
-    them change nothing: what is drawn is the one row that draws itself. A pass is recorded as
+    them change nothing: the row has settled when it draws itself. A pass is recorded as
     `RowRunner` records a row, but after each the host reads whether the row has settled.
     """
 
@@ -93,7 +93,7 @@ class BatchForecaster:
 
         Raises:
             ValueError: an input has another shape than before.
-            RuntimeError: the device computes the same sums otherwise each time.
+            RuntimeError: the device gives other sums each time.
         """
         for _ in range(self._guess_BW.shape[1] + 1):  # each pass settles at least one pixel
             drawn = self._pass(given)

@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
         ("palette", pa.string()),  # as pipeline.ledger.palettes writes it; null: the run's own
     ]
 )
-FEW_SHARDS = 256  # enough for all actors of a cluster, so that shards may grow beyond
+FEW_SHARDS = 512  # enough for the actors of a large cluster, so that shards may grow beyond
 _RETRY = re.compile(r"plan/retry-(\d{5,})\.parquet")
 _PART = re.compile(r"plan/part-\d{5,}\.parquet")
 # Columns that every row has a value in, and the least that it may be.

@@ -203,11 +203,11 @@ def _job(asked: Request, destination: Storage, run: Run, resources: Resources) -
 
 
 def _shard_sizes(wanted: int | None, device: str, recipe: Recipe) -> tuple[int, int]:
-    """Photos of a shard: in a small run, and at most."""
+    """Photos of a shard: in a small run, and at most, which several candidates make fewer."""
     if wanted is not None:
         return wanted, wanted
     least, most = (max(1, size // pages_per_file(recipe)) for size in SHARD_SIZES[device])
-    return least, most
+    return least, max(least, most // recipe.candidates)
 
 
 def pages_per_file(recipe: Recipe) -> int:
