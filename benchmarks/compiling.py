@@ -21,6 +21,7 @@ import json
 import os
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -123,11 +124,13 @@ class Comparison:
         from torch._inductor import aoti_compile_and_package, aoti_load_package
 
         def compile_it() -> str:
-            exported = torch.export.export(module, given)
             path = str(self.folder / f"{len(self.found)}.pt2")
-            return aoti_compile_and_package(
-                exported, package_path=path, inductor_configs=self.options
-            )
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # of PyTorch about its own calls
+                exported = torch.export.export(module, given)
+                return aoti_compile_and_package(
+                    exported, package_path=path, inductor_configs=self.options
+                )
 
         path, *seconds = timed(compile_it)
         facts: dict[str, Any] = dict(zip(("first", "first_cpu"), seconds, strict=True))
