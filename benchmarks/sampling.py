@@ -178,21 +178,21 @@ def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: in
     low, extras = read_examples(core, size)
     seeds, runners, packed = range(size), RowRunners(core), RowRunners(core)
     draw = partial(sample_core, core, low, seeds, temperature, *extras)
-    lanes = partial(draw, runners=runners, forecast=False)
+    lanes, forecasts = (partial(draw, runners=runners, forecast=way) for way in (False, True))
+    packed_lanes = partial(draw, runners=packed, forecast=False)
     ways: dict[str, Callable[[], object]] = {
         "lanes": lanes,
-        "packed lanes": partial(draw, runners=packed, forecast=False),
-        "forecasts": partial(draw, runners=runners, forecast=True),
+        "packed lanes": packed_lanes,
+        "forecasts": forecasts,
         "encoder alone": torch.no_grad()(partial(encode, core, low, *extras)),
     }
     if size > LANES:
         del ways["forecasts"]
-    picture = lanes()
     with mock.patch.object(inference, "_plain_is_packed", lambda *_: False):
-        pictures = [ways[name]() for name in ("packed lanes", "forecasts") if name in ways]
-    if not all(
-        torch.equal(*pair) for other in pictures for pair in zip(picture, other, strict=True)
-    ):  # type: ignore[call-overload]
+        packed_picture = packed_lanes()
+    others = [packed_picture] if size > LANES else [packed_picture, forecasts()]
+    picture = lanes()
+    if not all(all(map(torch.equal, picture, other)) for other in others):
         raise SystemExit("the ways drew different pictures: their times mean nothing")
     fastest = {name: math.inf for name in ways}
     for _, (name, way) in product(range(repeats), ways.items()):
