@@ -95,8 +95,9 @@ class BatchForecaster:
             ValueError: an input has another shape than before.
             RuntimeError: the device gives other sums each time.
         """
+        self._pass.take(given)
         for _ in range(self._guess_BW.shape[1] + 1):  # each pass settles at least one pixel
-            drawn = self._pass(given)
+            drawn = self._pass.run()
             if torch.equal(drawn.bins, self._guess_BW):
                 return drawn
             self._guess_BW.copy_(drawn.bins)

@@ -207,14 +207,18 @@ class Recorded:
         self._buffers: RowInputs | None = None
         self._run: Callable[[], Drawn] | None = None
 
-    def __call__(self, given: RowInputs) -> Drawn:
-        """Do the work. Raises ValueError if an input has another shape than before."""
+    def take(self, given: RowInputs) -> None:
+        """Copy the inputs. Raises ValueError if one has another shape than before."""
         if self._buffers is None:
             with torch.inference_mode(False), torch.no_grad():  # both modes can write to these
                 self._buffers = given.copy()
         self._buffers.fill(given)
+
+    def run(self) -> Drawn:
+        """Do the work on the inputs that were taken last."""
+        assert self._buffers is not None
         if self._run is None:
-            run, device = partial(self._work, self._buffers), given.start_WBD.device
+            run, device = partial(self._work, self._buffers), self._buffers.start_WBD.device
             self._run = record(run, device) if device.type == "cuda" else run
         return Drawn(*(part.clone() for part in self._run()))
 
@@ -232,7 +236,8 @@ class RowRunner:
     @torch.no_grad()
     def __call__(self, given: RowInputs) -> Drawn:
         """Draw a row, (B, W) each. Raises ValueError if an input has another shape than before."""
-        return self._draw(given)
+        self._draw.take(given)
+        return self._draw.run()
 
     def _draw_row(self, given: RowInputs) -> Drawn:
         core, pixels = self._core, list[Drawn]()
