@@ -74,7 +74,7 @@ def main(
         core = load_stage(weights)
         assert isinstance(core, ColTranCore)
         for size in batch:
-            time_both_ways(core, size, temperature, repeats)
+            time_all_ways(core, size, temperature, repeats)
         return
     config = CoreConfig() if published else small_config(resolution, hidden, heads, layers)
     core = ColTranCore(config).to(device).eval()
@@ -169,7 +169,7 @@ def read_examples(core: ColTranCore, size: int) -> tuple[torch.Tensor, Extras]:
     return low, Extras(high if core.config.trunk != "none" else None)
 
 
-def time_both_ways(core: ColTranCore, size: int, temperature: float, repeats: int) -> None:
+def time_all_ways(core: ColTranCore, size: int, temperature: float, repeats: int) -> None:
     """Print how many seconds lanes, forecasts and the encoder alone take for some photographs.
 
     Packed lanes multiply by oneDNN's packed weights, where lanes take plain products. More

@@ -38,9 +38,8 @@ def scraped(pending: int) -> Mapping[str, float]:
 @pytest.mark.usefixtures("local_ray")
 def test_prometheus_gets_what_a_run_counts() -> None:
     metrics = Metrics()
-    metrics.record(
-        REPORT, pending=1009
-    )  # beside what earlier commands of this process have counted
+    # Earlier commands of this process may have counted something.
+    metrics.record(REPORT, pending=1009)
     before = scraped(pending=1009)
     metrics.record(REPORT, pending=1007)
     metrics.record(ShardReport(4, 0), pending=1005)
